@@ -1,0 +1,327 @@
+"""The store inside the process: a dict of entries with bounds, shared by `LOCATION`.
+
+A hit takes no lock: one dict lookup, one look at the clock, one flag. Writers take one.
+
+Eviction is second chance (CLOCK): entries stand in the order they came, a hit sets an
+entry's `visited` flag, and the oldest entry goes unless its flag is set, in which case
+the flag is cleared and the entry moves to the back (F. J. Corbató, 1968). A write looks
+at a bounded number of entries. Expired entries are found through buckets of keys by the
+time they end; each write removes a few of them.
+"""
+
+import math
+import sys
+from collections import OrderedDict
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from weakref import WeakValueDictionary
+
+from twofold import counter
+from twofold.backend import InlineBackend, Stored
+from twofold.clock import SYSTEM_CLOCK, Clock
+from twofold.effects import after_fork_in_child, new_lock
+from twofold.errors import MissingKey, NotACounter, SettingsError
+
+ENTRY_BYTES = 240
+"""What an entry costs beside its key and value: dict slots, links, deadline (CPython)."""
+
+_SECOND_CHANCES = 8  # visited entries that one eviction passes over at most
+_EXPIRED_PER_WRITE = 4
+
+
+class MemoryBackend(InlineBackend):
+    """A store in this process; aliases with the same `LOCATION` share it.
+
+    Args:
+        location: the name of the store.
+        max_entries: how many entries it holds at most.
+        max_bytes: how many bytes keys, values and their entries take at most, about.
+        deadline: unused, for nothing here waits.
+        clock: tells the time.
+    """
+
+    holds_objects = True
+
+    def __init__(
+        self,
+        location: str = "",
+        *,
+        max_entries: int = 100_000,
+        max_bytes: int = 256 * 1024 * 1024,
+        deadline: float = 1.0,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        super().__init__(location, deadline=deadline, clock=clock)
+        self._store = _open(
+            location, _bound("max_entries", max_entries), _bound("max_bytes", max_bytes)
+        )
+        self._find = self._store.entries.get
+        self._now = clock.monotonic
+
+    def __repr__(self) -> str:
+        store = self._store
+        return (
+            f"<MemoryBackend {self.location!r} {len(store.entries)} of {store.max_entries} entries,"
+            f" {store.bytes} of {store.max_bytes} bytes>"
+        )
+
+    def get(self, key: str) -> Stored | None:
+        entry = self._find(key)
+        if entry is None or entry.deadline <= self._now():
+            return None
+        entry.visited = True
+        return entry.value
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        now, find, found = self._now(), self._find, {}
+        for key in keys:
+            entry = find(key)
+            if entry is not None and entry.deadline > now:
+                entry.visited = True
+                found[key] = entry.value
+        return found
+
+    def set(self, key: str, value: Stored, ttl: float | None) -> bool:
+        store = self._store
+        with store.lock:
+            return store.put(key, value, ttl, self._now())
+
+    def add(self, key: str, value: Stored, ttl: float | None) -> bool:
+        store, now = self._store, self._now()
+        with store.lock:
+            return store.live(key, now) is None and store.put(key, value, ttl, now)
+
+    def touch(self, key: str, ttl: float | None) -> bool:
+        store, now = self._store, self._now()
+        with store.lock:
+            entry = store.live(key, now)
+            if entry is None:
+                return False
+            store.schedule(key, entry, ttl, now)
+            return True
+
+    def ttl(self, key: str) -> float | None:
+        entry, now = self._find(key), self._now()
+        if entry is None or entry.deadline <= now:
+            return 0.0
+        return None if entry.deadline == math.inf else entry.deadline - now
+
+    def delete(self, key: str) -> bool:
+        store, now = self._store, self._now()
+        with store.lock:
+            entry = store.live(key, now)
+            if entry is not None:
+                store.remove(key, entry)
+            return entry is not None
+
+    def incr(self, key: str, delta: int) -> int:
+        store, now = self._store, self._now()
+        with store.lock:
+            entry = store.live(key, now)
+            if entry is None:
+                raise MissingKey(f"no counter {key!r} to add to: set it first")
+            if not counter.is_counter(entry.value):
+                raise NotACounter(f"{key!r} does not hold a signed 64-bit integer to add to")
+            entry.value = counter.add(entry.value, delta)
+            entry.visited = True
+            return int(entry.value)
+
+    def compare_and_set(self, key: str, expected: Stored, value: Stored, ttl: float | None) -> bool:
+        store, now = self._store, self._now()
+        with store.lock:
+            entry = store.live(key, now)
+            return (
+                entry is not None
+                and _same(entry.value, expected)
+                and store.put(key, value, ttl, now)
+            )
+
+    def compare_and_delete(self, key: str, expected: Stored) -> bool:
+        store, now = self._store, self._now()
+        with store.lock:
+            entry = store.live(key, now)
+            if entry is None or not _same(entry.value, expected):
+                return False
+            store.remove(key, entry)
+            return True
+
+    def clear(self, prefix: str) -> None:
+        store = self._store
+        with store.lock:
+            store.clear(prefix)
+
+
+class _Entry:
+    """A value, until when it lives, and what the store needs to let it go."""
+
+    __slots__ = ("bucket", "deadline", "value", "visited", "weight")
+
+    def __init__(self, value: Stored, weight: int) -> None:
+        self.value = value
+        self.weight = weight
+        self.visited = False
+        self.deadline = math.inf
+        self.bucket: set[str] | None = None
+
+
+class _Store:
+    """The entries of one `LOCATION`; everything but reading `entries` asks for `lock`."""
+
+    def __init__(self, max_entries: int, max_bytes: int) -> None:
+        self.max_entries = max_entries
+        self.max_bytes = max_bytes
+        self.entries: OrderedDict[str, _Entry] = OrderedDict()
+        self.lock = new_lock()
+        self._weights = 0
+        self._expiries = _Expiries()
+        after_fork_in_child(self)
+
+    @property
+    def bytes(self) -> int:
+        """What the entries take, about."""
+        return self._weights + ENTRY_BYTES * len(self.entries)
+
+    def live(self, key: str, now: float) -> _Entry | None:
+        """Return the entry of `key` unless its time is over."""
+        entry = self.entries.get(key)
+        return entry if entry is not None and entry.deadline > now else None
+
+    def put(self, key: str, value: Stored, ttl: float | None, now: float) -> bool:
+        """Store `value` in its own entry, and make room; False if it is too big for that."""
+        entry = _Entry(value, sys.getsizeof(key) + _weigh(value))
+        if entry.weight + ENTRY_BYTES > self.max_bytes:
+            return False
+        old = self.entries.get(key)
+        if old is not None:
+            self._release(key, old)
+            entry.visited = True
+        self.entries[key] = entry
+        self._weights += entry.weight
+        self.schedule(key, entry, ttl, now)
+        self._make_room(now)
+        return True
+
+    def schedule(self, key: str, entry: _Entry, ttl: float | None, now: float) -> None:
+        """Let `entry` live for `ttl` from now."""
+        if entry.bucket is not None:
+            entry.bucket.discard(key)
+        if ttl is None:
+            entry.deadline, entry.bucket = math.inf, None
+        else:
+            entry.deadline = now + ttl
+            entry.bucket = self._expiries.bucket(entry.deadline, ttl)
+            entry.bucket.add(key)
+
+    def remove(self, key: str, entry: _Entry) -> None:
+        """Take an entry out."""
+        del self.entries[key]
+        self._release(key, entry)
+
+    def clear(self, prefix: str) -> None:
+        """Take out every entry whose key begins with `prefix`."""
+        if prefix:
+            for key in [key for key in self.entries if key.startswith(prefix)]:
+                self.remove(key, self.entries[key])
+        else:
+            self.entries.clear()
+            self._expiries = _Expiries()
+            self._weights = 0
+
+    def _release(self, key: str, entry: _Entry) -> None:
+        self._weights -= entry.weight
+        if entry.bucket is not None:
+            entry.bucket.discard(key)
+
+    def _make_room(self, now: float) -> None:
+        for _ in range(_EXPIRED_PER_WRITE):
+            key = self._expiries.due(now)
+            if key is None:
+                break
+            self.remove(key, self.entries[key])
+        while len(self.entries) > self.max_entries or self.bytes > self.max_bytes:
+            self._evict()
+
+    def _evict(self) -> None:
+        """Take out the oldest entry that was not asked for since it was looked at last."""
+        for _ in range(_SECOND_CHANCES):
+            key, entry = next(iter(self.entries.items()))
+            if not entry.visited:
+                break
+            entry.visited = False
+            self.entries.move_to_end(key)
+        key, entry = self.entries.popitem(last=False)
+        self._release(key, entry)
+
+    def _after_fork(self) -> None:
+        """Start with a free lock; what a writer left half done in the parent is dropped."""
+        if self.lock.locked():
+            self.clear("")
+        self.lock = new_lock()
+
+
+class _Expiries:
+    """Keys in buckets by when they end.
+
+    A bucket is as wide as a 64th to a 32nd of the life of the entries in it, so there are
+    at most some sixty buckets for each doubling of the longest life, however many keys.
+    """
+
+    def __init__(self) -> None:
+        self._buckets: dict[float, set[str]] = {}
+        self._ends: list[float] = []
+
+    def bucket(self, deadline: float, ttl: float) -> set[str]:
+        """Return the bucket for a key that ends at `deadline`."""
+        width = math.ldexp(1.0, math.frexp(ttl)[1] - 6)
+        end = (deadline // width + 1.0) * width
+        bucket = self._buckets.get(end)
+        if bucket is None:
+            bucket = self._buckets[end] = set()
+            heappush(self._ends, end)
+        return bucket
+
+    def due(self, now: float) -> str | None:
+        """Take out a key that has ended, or return None."""
+        while self._ends and self._ends[0] <= now:
+            bucket = self._buckets[self._ends[0]]
+            if bucket:
+                return bucket.pop()
+            del self._buckets[heappop(self._ends)]
+        return None
+
+
+_stores: "WeakValueDictionary[str, _Store]" = WeakValueDictionary()
+_opening = new_lock()
+
+
+def _open(location: str, max_entries: int, max_bytes: int) -> _Store:
+    """Return the store of `location`, which lives as long as a backend uses it."""
+    with _opening:
+        store = _stores.get(location)
+        if store is None:
+            store = _stores[location] = _Store(max_entries, max_bytes)
+    if (store.max_entries, store.max_bytes) != (max_entries, max_bytes):
+        raise SettingsError(
+            f"the memory store {location!r} is in use with max_entries={store.max_entries} and"
+            f" max_bytes={store.max_bytes}: give both aliases the same OPTIONS, or this one"
+            " a LOCATION of its own"
+        )
+    return store
+
+
+def _bound(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise SettingsError(f"OPTIONS[{name!r}] is a whole number of 1 or more, not {value!r}")
+    return value
+
+
+def _weigh(value: Stored) -> int:
+    """Return the bytes that `value` takes, with the items of a tuple or frozenset."""
+    weight = sys.getsizeof(value)
+    if type(value) is tuple or type(value) is frozenset:
+        weight += sum(map(_weigh, value))
+    return weight
+
+
+def _same(stored: Stored, expected: Stored) -> bool:
+    return stored is expected or (type(stored) is type(expected) and bool(stored == expected))

@@ -1,0 +1,268 @@
+"""The backend: operations on the entries, over the sessions, with what faults cost."""
+
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, ClassVar, Literal, TypeVar
+
+from twofold.backend import Backend
+from twofold.backends.sqlite.database import DatabaseFile
+from twofold.backends.sqlite.entries import Entries
+from twofold.backends.sqlite.faults import Fault, is_busy, is_damage, is_fault
+from twofold.backends.sqlite.sessions import Session, Sessions, read, write
+from twofold.clock import SYSTEM_CLOCK, Clock
+from twofold.effects import Call
+from twofold.errors import BackendUnavailable, CacheError, SettingsError
+
+T = TypeVar("T")
+
+logger = logging.getLogger("twofold.sqlite")
+
+_READS = frozenset({"get", "get_many", "has", "ttl"})
+_ATTEMPTS = 3
+_WARN_EVERY = 60.0  # seconds between two warnings about one full disk
+_BATCH_WAIT = 0.8  # of the deadline: leaves a locked-out batch time for its reads
+
+
+class SQLiteBackend(Backend):
+    """A durable store in one SQLite file, for many threads and processes of one host.
+
+    The file is in WAL mode, whose processes share memory: let it be on a local disk, never
+    on a network file system. It is made with mode 0600, a missing folder with 0700.
+    Beside it stand `-wal` (up to about 16 MB), `-shm` and `-lock`.
+
+    Bounds: expired entries go first, then those stored longest ago. An entry that is
+    rewritten while it is among the youngest quarter keeps its age. The bounds are looked
+    at once in `max_entries / 32` new entries, 4096 at most, whichever process writes
+    them, and at each value of more than a tenth of `max_bytes` shared by those. So for a
+    moment there may be 3 % more entries, a tenth more bytes and the last value on top; a
+    lowered bound is approached by 8192 entries a time.
+
+    Time: entries are stamped by the wall clock. One with an expiry that was written in
+    the future, before the clock was set back, is expired.
+
+    Faults: a damaged file is moved aside to `.corrupt` and begun anew; one of another
+    release likewise; one of another program is refused with `SettingsError`. While the
+    disk is full or fails, reads miss and values are not stored; what cannot be removed,
+    touched or counted then raises `BackendUnavailable`. Each is logged once by
+    "twofold.sqlite". If the file is deleted or replaced, that is noticed within a second.
+
+    Args:
+        location: the path of the file; `~` is expanded.
+        max_entries: entries to keep; None for any number.
+        max_bytes: bytes to keep, counted in pages of the file; a larger value is not stored.
+        deadline: seconds that one operation may take; how long to wait for locks.
+        clock: tells the time.
+
+    Raises:
+        SettingsError: an argument is none of these, or the path is not ours to use.
+    """
+
+    workers: ClassVar[int] = 4
+    batch_size: ClassVar[int] = 128
+
+    def __init__(
+        self,
+        location: str = "",
+        *,
+        max_entries: int | None = 100_000,
+        max_bytes: int = 256 * 1024 * 1024,
+        deadline: float = 1.0,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        super().__init__(location, deadline=deadline, clock=clock)
+        if not location or location == ":memory:":
+            raise SettingsError(
+                f"LOCATION of an SQLite cache is the path of its file, not {location!r};"
+                " for a cache without a file use BACKEND 'memory'"
+            )
+        if max_entries is not None:
+            _require_positive("max_entries", max_entries)
+        _require_positive("max_bytes", max_bytes)
+        path = os.path.abspath(os.path.expanduser(location))
+        self._entries = Entries(clock, max_entries, max_bytes)
+        self._sessions = Sessions(DatabaseFile(path, self.deadline), self.deadline)
+        self._path = path
+        self._warned_at = -_WARN_EVERY
+
+    def get(self, key: str) -> bytes | None:
+        return self._do_or(None, self._entries.get, key)
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        return self._do_or({}, read, self._entries.get_many, keys)
+
+    def has(self, key: str) -> bool:
+        return self._do_or(False, self._entries.has, key)
+
+    def ttl(self, key: str) -> float | None:
+        return self._do_or(0.0, self._entries.ttl, key)
+
+    def set(self, key: str, value: bytes, ttl: float | None) -> bool:
+        """Store `value`; one that cannot be stored leaves no older one, if that can be done."""
+        if len(value) > self._entries.largest:
+            self.delete(key)
+            return False
+        return self._do_or(False, write, self._entries.set, key, value, ttl) or self._drop([key])
+
+    def set_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
+        largest = self._entries.largest
+        fitting = {key: value for key, value in items.items() if len(value) <= largest}
+        failed = [key for key in items if key not in fitting]
+        if failed:
+            self.delete_many(failed)
+        if not self._do_or(False, write, self._entries.set_many, fitting, ttl):
+            self._drop(fitting)
+            failed = list(items)
+        return failed
+
+    def add(self, key: str, value: bytes, ttl: float | None) -> bool:
+        if len(value) > self._entries.largest:
+            return False
+        return self._do_or(False, write, self._entries.add, key, value, ttl)
+
+    def touch(self, key: str, ttl: float | None) -> bool:
+        return self._do(write, self._entries.touch, key, ttl)
+
+    def delete(self, key: str) -> bool:
+        return self._do(write, self._entries.delete, key)
+
+    def delete_many(self, keys: Sequence[str]) -> int:
+        return self._do(write, self._entries.delete_many, keys)
+
+    def incr(self, key: str, delta: int) -> int:
+        return self._do(write, self._entries.incr, key, delta)
+
+    def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
+        if len(value) > self._entries.largest:
+            return False
+        return self._do_or(False, write, self._entries.compare_and_set, key, expected, value, ttl)
+
+    def compare_and_delete(self, key: str, expected: bytes) -> bool:
+        return self._do(write, self._entries.compare_and_delete, key, expected)
+
+    def clear(self, prefix: str) -> None:
+        self._do(write, self._entries.clear, prefix)
+
+    def close(self) -> None:
+        super().close()
+        self._sessions.close()
+
+    def run_batch(self, calls: Sequence[Call]) -> None:
+        """Run `calls` in one transaction; if that fails as a whole, one by one."""
+        if len(calls) == 1 or not self._run_together(calls):
+            for call in calls:
+                call.run()
+
+    def _run_together(self, calls: Sequence[Call]) -> bool:
+        """Tell whether `calls` have their outcomes, all of them committed."""
+        begin = "BEGIN" if all(map(_is_read, calls)) else "BEGIN IMMEDIATE"
+        until = time.monotonic() + _BATCH_WAIT * self.deadline
+        try:
+            self._sessions.ready(until).run_batch(until, self.deadline, begin, calls)
+        except sqlite3.Error as exc:
+            if not is_busy(exc):
+                return False
+            self._run_reads(calls)
+        except CacheError:
+            return False
+        return True
+
+    def _run_reads(self, calls: Sequence[Call]) -> None:
+        """Run what needs no lock, in the time that waiting for the lock has left."""
+        for call in calls:
+            if _is_read(call):
+                call.run()
+            else:
+                call.fail(self._sessions.file.late())
+
+    def _do_or(self, otherwise: T, work: Callable[..., T], *args: Any) -> T:
+        """Do `work`, or return `otherwise` if the file can be neither used nor replaced."""
+        try:
+            return self._do(work, *args)
+        except Fault:
+            return otherwise
+
+    def _do(self, work: Callable[..., T], *args: Any) -> T:
+        """Do `work(cursor, *args)` in this thread's session."""
+        started = time.monotonic()
+        session = self._sessions.mine()
+        if session is not None and session.batching:
+            return session.run_in_batch(work, *args)
+        error = None
+        if session is not None and started < session.look_at:
+            try:
+                with session.lock:
+                    return work(session.db, *args)
+            except sqlite3.Error as exc:
+                error = exc
+        return self._do_again(started + self.deadline, error, work, *args)
+
+    def _do_again(
+        self, until: float, error: sqlite3.Error | None, work: Callable[..., T], *args: Any
+    ) -> T:
+        """Do `work` after having looked at the file, and at the `error` of the last time."""
+        try:
+            for _ in range(_ATTEMPTS):
+                try:
+                    if error is not None:
+                        self._make_good(error, until)
+                    return self._sessions.ready(until).run(until, self.deadline, work, *args)
+                except sqlite3.Error as exc:
+                    error = exc
+            raise Fault(f"the cache file {self._path} is damaged time and again") from error
+        except Fault as fault:
+            self._warn(fault)
+            raise
+
+    def _make_good(self, error: sqlite3.Error, until: float) -> None:
+        """Make another attempt worth while, or raise what `error` means."""
+        if is_busy(error):
+            raise self._sessions.file.late() from error
+        session = self._sessions.mine()
+        if session is not None and self._is_lost(session, error, until):
+            return
+        if is_fault(error):
+            raise Fault(f"the cache file {self._path} cannot be written: {error}") from error
+        if not is_damage(error):
+            raise BackendUnavailable(f"the cache file {self._path}: {error}") from error
+
+    def _is_lost(self, session: Session, error: sqlite3.Error, until: float) -> bool:
+        """Tell whether `error` comes from a file or connection that was, and let go of it."""
+        file = self._sessions.file
+        if session.closed:
+            return isinstance(error, sqlite3.ProgrammingError)
+        if not file.names(session.identity):
+            session.close()
+            return True
+        if is_damage(error):
+            session.close()
+            file.quarantine(session.identity, error, until)
+            return True
+        if not is_fault(error) or session.connection.in_transaction:
+            session.close()
+        return False
+
+    def _drop(self, keys: Iterable[str]) -> Literal[False]:
+        """Remove `keys` that could not be stored, and make room, as far as the disk lets."""
+        with suppress(BackendUnavailable):
+            self._do(Entries.checkpoint)
+            self._do(write, self._entries.give_way, keys)
+        return False
+
+    def _warn(self, fault: Fault) -> None:
+        now = time.monotonic()
+        if now - self._warned_at >= _WARN_EVERY:
+            self._warned_at = now
+            logger.warning("%s; reads miss and nothing is stored until that has changed", fault)
+
+
+def _is_read(call: Call) -> bool:
+    return getattr(call.function, "__name__", "") in _READS
+
+
+def _require_positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise SettingsError(f"OPTIONS[{name!r}] is a whole number of 1 or more; not {value!r}")

@@ -1,0 +1,216 @@
+"""The file: making it, opening it, and putting a damaged one aside.
+
+All of this happens under a lock on a file beside it, because SQLite finds a database's
+`-wal` by name: who opened a file while another process moved it aside would join the
+one's entries to the other's log.
+
+The file itself is never opened but by SQLite, except to make it: closing any descriptor of
+a file drops every POSIX lock that the process holds on it, SQLite's included.
+"""
+
+import fcntl
+import logging
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TypeAlias
+
+from twofold.backends.sqlite.entries import SCHEMA, TABLE
+from twofold.backends.sqlite.faults import Damaged, Fault, is_damage, is_fault
+from twofold.errors import BackendUnavailable, DeadlineExceeded, SettingsError
+
+logger = logging.getLogger("twofold.sqlite")
+
+Identity: TypeAlias = tuple[int, int]
+"""Device and inode of a file: what a path names now, though it may name another later."""
+
+_APPLICATION: Final = 0x32666F6C  # "2fol", in the header of every file of ours
+_VERSION: Final = 1  # of the schema
+_PARTS: Final = ("", "-wal", "-shm")
+_WAL_PAGES: Final = 4000  # written before they are copied into the file: 16 MB
+_POLL: Final = 0.005  # seconds between two looks at a lock
+
+
+class DatabaseFile:
+    """One path, and the database that it names at the moment."""
+
+    def __init__(self, path: str, deadline: float) -> None:
+        self.path = path
+        self._deadline = deadline
+
+    def names(self, identity: Identity) -> bool:
+        """Tell whether the path still names the file with this identity."""
+        try:
+            return _identity(os.lstat(self.path)) == identity
+        except OSError:
+            return False
+
+    def connect(self, until: float) -> tuple[sqlite3.Connection, Identity]:
+        """Open the file by `until`, a monotonic time; make it if there is none.
+
+        Raises:
+            SettingsError: the path names something that is not ours.
+            Fault: there is no room for it.
+            BackendUnavailable: it cannot be opened; `DeadlineExceeded` if it is locked.
+            sqlite3.Error: likewise.
+        """
+        with self._guarded(until):
+            try:
+                return self._open(until)
+            except sqlite3.Error as exc:
+                if not is_damage(exc):
+                    raise
+                self._move_aside(exc)
+            return self._open(until)
+
+    def quarantine(self, identity: Identity, why: sqlite3.Error, until: float) -> None:
+        """Move the file aside, unless another process has replaced it already."""
+        with self._guarded(until):
+            if self.names(identity):
+                self._move_aside(why)
+
+    @contextmanager
+    def _guarded(self, until: float) -> Iterator[None]:
+        """Hold the lock beside the file, and translate what the system says."""
+        try:
+            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            descriptor = os.open(self.path + "-lock", flags, 0o600)
+            try:
+                self._lock(descriptor, until)
+                yield
+            finally:
+                os.close(descriptor)
+        except BackendUnavailable:
+            raise
+        except OSError as exc:
+            error = Fault if is_fault(exc) else BackendUnavailable
+            raise error(f"the cache file {self.path} cannot be used: {exc}") from exc
+
+    def _lock(self, descriptor: int, until: float) -> None:
+        while True:
+            try:
+                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise self.late() from None
+                time.sleep(_POLL)
+
+    def _open(self, until: float) -> tuple[sqlite3.Connection, Identity]:
+        identity = self._make()
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        try:
+            # Bytes, since no damaged text can then fail to be decoded.
+            connection.text_factory = bytes
+            self._prepare(connection, until)
+            if not self.names(identity):
+                raise BackendUnavailable(f"the cache file {self.path} was replaced in between")
+        except BaseException:
+            connection.close()
+            raise
+        return connection, identity
+
+    def _make(self) -> Identity:
+        """Make the file if there is none, readable for its owner alone."""
+        with suppress(FileExistsError):
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            os.close(os.open(self.path, flags, 0o600))
+        found = os.lstat(self.path)
+        if not stat.S_ISREG(found.st_mode):
+            what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no regular file"
+            raise SettingsError(
+                f"LOCATION {self.path!r} is {what}; give the path of a file, or of none yet"
+            )
+        return _identity(found)
+
+    def _prepare(self, connection: sqlite3.Connection, until: float) -> None:
+        """Set the connection up, once it is certain that the file is ours."""
+
+        def ask(statement: str) -> Any:
+            wait_at_most(connection, until - time.monotonic())
+            row = connection.execute(statement).fetchone()
+            return row and row[0]
+
+        is_new = self._is_new(
+            ask("PRAGMA application_id"),
+            ask("PRAGMA user_version"),
+            ask(_TABLES),
+        )
+        if ask("PRAGMA journal_mode = WAL") != b"wal":
+            raise BackendUnavailable(
+                f"the file system of {self.path} cannot do write-ahead logging;"
+                " let LOCATION be on a local disk"
+            )
+        ask("PRAGMA synchronous = NORMAL")
+        ask(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+        ask(f"PRAGMA journal_size_limit = {_WAL_PAGES * 4096}")
+        ask("PRAGMA cell_size_check = ON")
+        if is_new:
+            for statement in _CREATION:
+                ask(statement)
+        wait_at_most(connection, self._deadline)
+
+    def _is_new(self, application: int, version: int, tables: bytes | None) -> bool:
+        """Tell whether the database is empty; raise if it is not this release's."""
+        names = (tables or b"").split(b",")
+        if application != _APPLICATION and TABLE not in names:
+            if application or tables:
+                raise SettingsError(
+                    f"LOCATION {self.path!r} is a database of another program, which is left"
+                    " as it is; give the cache a path of its own"
+                )
+            return True
+        if (application, version) != (_APPLICATION, _VERSION) or TABLE not in names:
+            raise Damaged("its schema is not the one of this release")
+        return False
+
+    def _move_aside(self, why: sqlite3.Error) -> None:
+        """Rename the file, over one renamed before; the database first.
+
+        Whoever still has it open sees by that that the `-wal` of that name, or a later
+        one, is not his to delete.
+        """
+        aside = self.path + ".corrupt"
+        for part in _PARTS:
+            try:
+                os.replace(self.path + part, aside + part)
+            except FileNotFoundError:
+                with suppress(FileNotFoundError):
+                    os.unlink(aside + part)
+        logger.warning(
+            "the cache file %s was unusable (%s): its entries are misses, a new one is begun,"
+            " and the old one is kept as %s",
+            self.path,
+            why,
+            aside,
+        )
+
+    def late(self) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"the cache file {self.path} was locked for longer than the deadline of"
+            f" {self._deadline:g} s; OPTIONS['deadline'] sets the limit"
+        )
+
+
+_TABLES = (
+    "SELECT group_concat(name) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+)
+_CREATION = (
+    "BEGIN IMMEDIATE",
+    *SCHEMA,
+    f"PRAGMA application_id = {_APPLICATION}",
+    f"PRAGMA user_version = {_VERSION}",
+    "COMMIT",
+)
+
+
+def wait_at_most(connection: sqlite3.Connection, seconds: float) -> None:
+    """Set how long a statement waits for another connection's lock."""
+    connection.execute(f"PRAGMA busy_timeout = {max(0, round(seconds * 1000))}")
+
+
+def _identity(found: os.stat_result) -> Identity:
+    return found.st_dev, found.st_ino

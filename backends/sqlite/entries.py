@@ -1,0 +1,294 @@
+"""The entries in the file: every SQL statement, and the bounds.
+
+Each method works through the cursor it is given and knows nothing of connections. Those
+that write are called inside a transaction that holds the write lock, so that reading
+first and writing then is atomic.
+
+A row has its key, value and a CRC-32 of both, since SQLite itself does not notice flipped
+bits; `expires` and `written` by the wall clock; and `due`, the expiry rounded up to a
+whole second, whose index finds expired rows and is left alone when a row is rewritten
+within the same second. New rows are appended, so the order of rowids is the order of
+storing.
+"""
+
+import math
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+from zlib import crc32
+
+from twofold import counter
+from twofold.backends.sqlite.faults import Damaged
+from twofold.clock import Clock
+from twofold.errors import MissingKey, NotACounter
+from twofold.policy import wall_expired
+
+SCHEMA: Final = (
+    "CREATE TABLE twofold (key TEXT PRIMARY KEY, value BLOB, crc INTEGER,"
+    " expires REAL, written REAL, due INTEGER)",
+    "CREATE INDEX twofold_due ON twofold (due) WHERE due IS NOT NULL",
+)
+TABLE: Final = b"twofold"
+
+_GET = "SELECT value, crc, expires, written FROM twofold WHERE key = ?"
+_GET_MANY = "SELECT key, value, crc, expires, written FROM twofold WHERE key IN ({})"
+_LIFE = "SELECT expires, written FROM twofold WHERE key = ?"
+_LIVES = "SELECT expires, written FROM twofold WHERE key IN ({})"
+_PLACE = "SELECT rowid, due, (SELECT max(rowid) FROM twofold) FROM twofold WHERE key = ?"
+_APPEND = (
+    "INSERT OR REPLACE INTO twofold (value, crc, expires, written, due, key)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
+)
+_REWRITE = "UPDATE twofold SET value = ?, crc = ?, expires = ?, written = ? WHERE key = ?"
+_REWRITE_DUE = (
+    "UPDATE twofold SET value = ?, crc = ?, expires = ?, written = ?, due = ? WHERE key = ?"
+)
+_COUNT_ON = "UPDATE twofold SET value = ?, crc = ? WHERE key = ?"
+_TOUCH = "UPDATE twofold SET expires = ?, written = ?, due = ? WHERE key = ?"
+_DELETE = "DELETE FROM twofold WHERE key = ?"
+_DELETE_MANY = "DELETE FROM twofold WHERE key IN ({})"
+_CLEAR = "DELETE FROM twofold"
+_CLEAR_RANGE = "DELETE FROM twofold WHERE key >= ? AND key < ?"
+_COUNT = "SELECT count(*) FROM twofold"
+_SWEEP = (
+    "DELETE FROM twofold WHERE rowid IN"
+    " (SELECT rowid FROM twofold WHERE due <= ? ORDER BY due LIMIT ?)"
+)
+_OLDEST = (
+    "SELECT rowid, length(value) + 2 * length(key) + 48 FROM twofold"
+    " WHERE rowid < ? ORDER BY rowid LIMIT ?"
+)
+_EVICT = "DELETE FROM twofold WHERE rowid <= ?"
+
+_CHUNK = 500  # keys in one statement; SQLite before 3.32 takes 999 variables
+_SWEEP_EVERY = 16  # new rows
+_SWEEP_ROWS = 64
+_LONGEST_INTERVAL = 4096  # new rows from one count to the next
+_STEP_ROWS = 8192  # removed at a time, about 30 ms
+_LARGEST_VALUE = 999_000_000  # SQLite's own limit is 1e9 bytes a row
+_EMPTY_PAGES = 4  # of a file without entries
+
+Row = tuple[Any, Any, Any, Any]
+
+
+class Entries:
+    """The operations on the table of entries, and its bounds.
+
+    Args:
+        clock: its wall clock stamps the entries.
+        max_entries: rows to keep; None for any number.
+        max_bytes: bytes of pages in use to keep.
+    """
+
+    def __init__(self, clock: Clock, max_entries: int | None, max_bytes: int) -> None:
+        self._clock = clock
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        rows = max_entries or 100_000
+        self._interval = max(1, min(_LONGEST_INTERVAL, rows // 32))
+        self._recent = rows // 4
+        self._large = max_bytes // (10 * self._interval)
+        self.largest = min(max_bytes, _LARGEST_VALUE)
+
+    def get(self, db: sqlite3.Cursor, key: str) -> bytes | None:
+        row = db.execute(_GET, (key,)).fetchone()
+        return None if row is None else self._value(key, row)
+
+    def get_many(self, db: sqlite3.Cursor, keys: Sequence[str]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for chunk in _chunks(keys):
+            for name, *row in db.execute(_GET_MANY.format(_marks(chunk)), chunk).fetchall():
+                key = name.decode("utf-8", "replace")
+                value = self._value(key, row)
+                if value is not None:
+                    found[key] = value
+        return found
+
+    def ttl(self, db: sqlite3.Cursor, key: str) -> float | None:
+        life = db.execute(_LIFE, (key,)).fetchone()
+        if life is None or self._is_over(*life):
+            return 0.0
+        expires: float | None = life[0]
+        return None if expires is None else max(0.0, expires - self._clock.time())
+
+    def has(self, db: sqlite3.Cursor, key: str) -> bool:
+        life = db.execute(_LIFE, (key,)).fetchone()
+        return life is not None and not self._is_over(*life)
+
+    def set(self, db: sqlite3.Cursor, key: str, value: bytes, ttl: float | None) -> bool:
+        """Store `value`; one that is rewritten while it is young keeps its place.
+
+        That leaves two indexes and a page of the table alone. Young is who is among the
+        last quarter of `max_entries` rows.
+        """
+        now = self._clock.time()
+        expires, due = _expiry(now, ttl)
+        row = (value, _check(key, value), expires, now)
+        old = db.execute(_PLACE, (key,)).fetchone()
+        if old is None or old[0] <= old[2] - self._recent:
+            db.execute(_APPEND, (*row, due, key))
+            self._after_append(db, db.lastrowid or 0, len(value))
+            return True
+        if old[1] == due:
+            db.execute(_REWRITE, (*row, key))
+        else:
+            db.execute(_REWRITE_DUE, (*row, due, key))
+        if len(value) >= self._large:
+            self._bound_bytes(db, old[0])
+        return True
+
+    def set_many(self, db: sqlite3.Cursor, items: Mapping[str, bytes], ttl: float | None) -> bool:
+        for key, value in items.items():
+            self.set(db, key, value, ttl)
+        return True
+
+    def add(self, db: sqlite3.Cursor, key: str, value: bytes, ttl: float | None) -> bool:
+        return not self.has(db, key) and self.set(db, key, value, ttl)
+
+    def touch(self, db: sqlite3.Cursor, key: str, ttl: float | None) -> bool:
+        if not self.has(db, key):
+            return False
+        now = self._clock.time()
+        expires, due = _expiry(now, ttl)
+        db.execute(_TOUCH, (expires, now, due, key))
+        return True
+
+    def delete(self, db: sqlite3.Cursor, key: str) -> bool:
+        """Remove an expired row too: with the clock set back, it could live again."""
+        there = self.has(db, key)
+        db.execute(_DELETE, (key,))
+        return there
+
+    def delete_many(self, db: sqlite3.Cursor, keys: Sequence[str]) -> int:
+        there = 0
+        for chunk in _chunks(keys):
+            lives = db.execute(_LIVES.format(_marks(chunk)), chunk).fetchall()
+            there += sum(not self._is_over(*life) for life in lives)
+            db.execute(_DELETE_MANY.format(_marks(chunk)), chunk)
+        return there
+
+    def incr(self, db: sqlite3.Cursor, key: str, delta: int) -> int:
+        stored = self.get(db, key)
+        if stored is None:
+            raise MissingKey(f"{key!r} is not there to count on; set it first")
+        number = counter.read(stored)
+        if number is None:
+            raise NotACounter(f"{key!r} does not hold a signed 64-bit integer")
+        total = counter.add(number, delta)
+        value = counter.write(total)
+        db.execute(_COUNT_ON, (value, _check(key, value), key))
+        return total
+
+    def compare_and_set(
+        self, db: sqlite3.Cursor, key: str, expected: bytes, value: bytes, ttl: float | None
+    ) -> bool:
+        return self.get(db, key) == expected and self.set(db, key, value, ttl)
+
+    def compare_and_delete(self, db: sqlite3.Cursor, key: str, expected: bytes) -> bool:
+        return self.get(db, key) == expected and self.delete(db, key)
+
+    def clear(self, db: sqlite3.Cursor, prefix: str) -> None:
+        if prefix:
+            db.execute(_CLEAR_RANGE, (prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)))
+        else:
+            db.execute(_CLEAR)
+
+    @staticmethod
+    def checkpoint(db: sqlite3.Cursor) -> None:
+        """Copy the log into the file, so that its room can be written anew."""
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+    def give_way(self, db: sqlite3.Cursor, keys: Iterable[str]) -> None:
+        """Remove `keys` and some entries that matter least, for pages to be reused."""
+        self.delete_many(db, list(keys))
+        self._evict(db, _SWEEP_ROWS - self._sweep(db, _SWEEP_ROWS))
+
+    def _value(self, key: str, row: Sequence[Any]) -> bytes | None:
+        """Return the value in `row`, None if it is expired; `Damaged` if it is not `key`'s."""
+        value, crc, expires, written = row
+        if self._is_over(expires, written):
+            return None
+        if type(value) is not bytes or _check(key, value) != crc:
+            raise Damaged(f"the row of {key!r} fails its check")
+        return value
+
+    def _is_over(self, expires: Any, written: Any) -> bool:
+        if expires is None:
+            return False
+        try:
+            return wall_expired(self._clock.time(), written, expires)
+        except TypeError as exc:
+            raise Damaged("a row's times are no numbers") from exc
+
+    def _after_append(self, db: sqlite3.Cursor, rowid: int, size: int) -> None:
+        """Keep the bounds every few rows.
+
+        Rowids are handed out one by one, whoever writes. So the process that gets a
+        certain multiple does the work for all, and none need count its own writes.
+        """
+        if rowid % _SWEEP_EVERY == 0:
+            self._sweep(db, _SWEEP_ROWS)
+        if rowid % self._interval == 0:
+            self._bound_entries(db)
+            self._bound_bytes(db, rowid)
+        elif size >= self._large:
+            self._bound_bytes(db, rowid)
+
+    def _bound_entries(self, db: sqlite3.Cursor) -> None:
+        if self._max_entries is None:
+            return
+        (count,) = db.execute(_COUNT).fetchone()
+        excess = min(count - self._max_entries, _STEP_ROWS)
+        if excess > 0:
+            self._evict(db, excess - self._sweep(db, excess))
+
+    def _bound_bytes(self, db: sqlite3.Cursor, newest: int) -> None:
+        excess = self._used_bytes(db) - self._max_bytes
+        if excess > 0 and self._sweep(db, _STEP_ROWS):
+            excess = self._used_bytes(db) - self._max_bytes
+        if excess <= 0:
+            return
+        last = 0
+        for rowid, size in db.execute(_OLDEST, (newest, _STEP_ROWS)).fetchall():
+            last = rowid
+            excess -= size
+            if excess <= 0:
+                break
+        db.execute(_EVICT, (last,))
+
+    def _used_bytes(self, db: sqlite3.Cursor) -> int:
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        (free,) = db.execute("PRAGMA freelist_count").fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+        used: int = (pages - free - _EMPTY_PAGES) * size
+        return used
+
+    def _sweep(self, db: sqlite3.Cursor, rows: int) -> int:
+        """Remove up to `rows` expired entries, and return how many."""
+        return db.execute(_SWEEP, (math.floor(self._clock.time()), rows)).rowcount
+
+    def _evict(self, db: sqlite3.Cursor, rows: int) -> None:
+        """Remove the `rows` entries that were stored longest ago."""
+        if rows > 0:
+            oldest = db.execute(_OLDEST, (2**63 - 1, rows)).fetchall()
+            if oldest:
+                db.execute(_EVICT, (oldest[-1][0],))
+
+
+def _check(key: str, value: bytes) -> int:
+    """Return the CRC-32 of key and value together."""
+    return crc32(value, crc32(key.encode()))
+
+
+def _expiry(now: float, ttl: float | None) -> tuple[float | None, int | None]:
+    if ttl is None:
+        return None, None
+    return now + ttl, math.ceil(now + ttl)
+
+
+def _chunks(keys: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK))
+
+
+def _marks(chunk: Sequence[str]) -> str:
+    return ",".join("?" * len(chunk))

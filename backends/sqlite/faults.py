@@ -1,0 +1,60 @@
+"""What an error of SQLite means for a cache."""
+
+import errno
+import sqlite3
+from typing import Final
+
+from twofold.errors import BackendUnavailable
+
+_BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+# Our statements are known to be right, so an error or a broken constraint is the file's.
+_DAMAGE: Final = {
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_TOOBIG,
+}
+_DISK: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Damaged(sqlite3.DatabaseError):
+    """What the file holds is not what was written there; found by a check of our own."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    sqlite_errorname = "SQLITE_CORRUPT"
+
+
+class Fault(BackendUnavailable):
+    """The file can be neither used nor replaced now, as on a full disk.
+
+    It costs misses and values that are not stored; what promises that something is gone
+    or counted lets it through.
+    """
+
+
+def is_busy(exc: sqlite3.Error) -> bool:
+    """Tell whether somebody else kept the file's lock for too long."""
+    return _code(exc) & 0xFF in _BUSY
+
+
+def is_damage(exc: sqlite3.Error) -> bool:
+    """Tell whether the file is corrupt, truncated or no database at all."""
+    code = _code(exc)
+    return code & 0xFF in _DAMAGE or code == sqlite3.SQLITE_IOERR_SHORT_READ
+
+
+def is_fault(exc: sqlite3.Error | OSError) -> bool:
+    """Tell whether the disk is full or fails."""
+    if isinstance(exc, OSError):
+        return exc.errno in _NO_ROOM
+    return _code(exc) & 0xFF in _DISK
+
+
+def _code(exc: sqlite3.Error) -> int:
+    """Return SQLite's extended code; 0 for errors of the Python module itself."""
+    code: int = getattr(exc, "sqlite_errorcode", 0)
+    return code

@@ -1,0 +1,206 @@
+"""Connections: one for each thread, none that crosses a fork.
+
+SQLite keeps its file locks per process and file. A child that opened a file of which it
+has inherited a connection would believe to hold locks that it does not, and lose writes.
+So a process closes its connections before it forks; threads open new ones when they next
+need them. What a child inherits nevertheless, it keeps and never touches.
+"""
+
+import os
+import sqlite3
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from twofold.backends.sqlite.database import DatabaseFile, Identity, wait_at_most
+from twofold.effects import Call, ThreadLocal, after_fork_in_child, new_lock, park
+
+T = TypeVar("T")
+
+_LOOK_EVERY = 1.0  # seconds from one look at whether the file was replaced to the next
+
+
+class Session:
+    """One thread's connection.
+
+    Its lock is held while it is in use, so that another thread can close it only in
+    between. It closes itself when its thread ends.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, identity: Identity) -> None:
+        self._pid = os.getpid()
+        self.connection = connection
+        self.db = connection.cursor()
+        self.identity = identity
+        self.lock = new_lock()
+        self.look_at = time.monotonic() + _LOOK_EVERY
+        self.batching = False
+        self._failure: sqlite3.Error | None = None
+        self.closed = False
+
+    def run(self, until: float, deadline: float, work: Callable[..., T], *args: Any) -> T:
+        """Do `work`, waiting for locks until a monotonic time instead of for `deadline`."""
+        with self.lock:
+            wait_at_most(self.connection, until - time.monotonic())
+            try:
+                return work(self.db, *args)
+            finally:
+                wait_at_most(self.connection, deadline)
+
+    def run_batch(self, until: float, deadline: float, begin: str, calls: Sequence[Call]) -> None:
+        """Run `calls` in one transaction, whose statements are theirs; raise if any failed.
+
+        Nothing is left of it then, and no call is answered yet, so they may run again.
+        """
+        with self.lock:
+            wait_at_most(self.connection, until - time.monotonic())
+            try:
+                _transact(begin, self.db, self._run_calls, calls)
+            finally:
+                wait_at_most(self.connection, deadline)
+
+    def run_in_batch(self, work: Callable[..., T], *args: Any) -> T:
+        """Do `work` for a call of the batch that runs now; note what fails the batch."""
+        try:
+            return work(self.db, *args)
+        except sqlite3.Error as exc:
+            self._failure = exc
+            raise
+
+    def _run_calls(self, _db: sqlite3.Cursor, calls: Sequence[Call]) -> None:
+        self.batching, self._failure = True, None
+        try:
+            for call in calls:
+                call.run()
+                if self._failure is not None:
+                    raise self._failure
+        finally:
+            self.batching, self._failure = False, None
+
+    def close(self) -> None:
+        with self.lock:
+            self._close()
+
+    def close_soon(self, seconds: float) -> None:
+        """Close unless the thread is at work for longer than `seconds`."""
+        if self.lock.acquire(timeout=seconds):
+            try:
+                self._close()
+            finally:
+                self.lock.release()
+
+    def _close(self) -> None:
+        self.closed = True
+        with suppress(sqlite3.Error):
+            self.connection.close()
+
+    def __del__(self) -> None:
+        if self._pid == os.getpid():
+            self._close()
+        else:
+            park(self.connection, self.db)
+
+
+class Sessions:
+    """The sessions of this process's threads with one file."""
+
+    def __init__(self, file: DatabaseFile, deadline: float) -> None:
+        self.file = file
+        self._deadline = deadline
+        self._start()
+        after_fork_in_child(self)
+        _every.add(self)
+
+    def _start(self) -> None:
+        self._local = ThreadLocal()
+        self._all: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._opening = new_lock()
+
+    def mine(self) -> Session | None:
+        """Return this thread's session, which may be closed or with a replaced file."""
+        session: Session | None = getattr(self._local, "session", None)
+        return session
+
+    def ready(self, until: float) -> Session:
+        """Return this thread's session with the file that the path names now."""
+        session = self.mine()
+        if session is not None and not session.closed:
+            if self.file.names(session.identity):
+                session.look_at = time.monotonic() + _LOOK_EVERY
+                return session
+            session.close()
+        return self._open(until)
+
+    def _open(self, until: float) -> Session:
+        # Held over I/O, for a fork must not happen in the midst of it.
+        if not self._opening.acquire(timeout=max(0.0, until - time.monotonic())):
+            raise self.file.late()
+        try:
+            session = Session(*self.file.connect(until))
+            self._all.add(session)
+        finally:
+            self._opening.release()
+        self._local.session = session
+        return session
+
+    def close(self) -> None:
+        """Close the sessions of all threads, each once it is not in use."""
+        for session in list(self._all):
+            session.close()
+
+    def hold(self) -> bool:
+        """Close all sessions and let none be opened; tell whether `release` is needed."""
+        held = self._opening.acquire(timeout=self._deadline)
+        for session in list(self._all):
+            session.close_soon(self._deadline)
+        return held
+
+    def release(self) -> None:
+        self._opening.release()
+
+    def _after_fork(self) -> None:
+        park(self._local, list(self._all), self._opening)
+        self._start()
+
+
+_every: weakref.WeakSet[Sessions] = weakref.WeakSet()
+_forking = ThreadLocal()
+
+
+def _before_fork() -> None:
+    _forking.held = [sessions for sessions in list(_every) if sessions.hold()]
+
+
+def _after_fork_in_parent() -> None:
+    for sessions in _forking.__dict__.pop("held", ()):
+        sessions.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)
+
+
+def write(db: sqlite3.Cursor, work: Callable[..., T], *args: Any) -> T:
+    """Do `work` in a transaction that holds the write lock, its own or the one around."""
+    return _transact("BEGIN IMMEDIATE", db, work, *args)
+
+
+def read(db: sqlite3.Cursor, work: Callable[..., T], *args: Any) -> T:
+    """Do `work`, which reads only, on one state of the file."""
+    return _transact("BEGIN", db, work, *args)
+
+
+def _transact(begin: str, db: sqlite3.Cursor, work: Callable[..., T], *args: Any) -> T:
+    if db.connection.in_transaction:
+        return work(db, *args)
+    try:
+        db.execute(begin)
+        result = work(db, *args)
+        db.execute("COMMIT")
+        return result
+    except BaseException:
+        if db.connection.in_transaction:
+            db.execute("ROLLBACK")
+        raise

@@ -1,0 +1,260 @@
+"""The contract of a store.
+
+A backend stores values under keys that are already normalised (printable ASCII, at most
+250 bytes) and knows no rule of caching. It has every operation in two faces. The sync
+half is abstract; the async half is written here, once, as one hop to a worker thread.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from twofold.clock import SYSTEM_CLOCK, Clock
+from twofold.effects import Call, Hop, call_in_thread
+from twofold.errors import SettingsError
+
+Kind: TypeAlias = Literal["native", "threaded", "inline"]
+
+Stored: TypeAlias = Any
+"""What a backend keeps: `bytes`, unless `holds_objects`. Never None."""
+
+
+class Backend(ABC):
+    """A store with parallel `get`/`aget`, `set`/`aset`, …
+
+    A subclass implements the abstract methods below; that alone makes it work in both
+    faces. Its constructor's keyword parameters are its `OPTIONS`.
+
+    Values are bytes. A value made of bare ASCII digits with an optional minus sign is a
+    counter, which `incr` adds to. `ttl` is in seconds, positive, None for ever. Errors
+    of the driver are raised as `BackendUnavailable` from the original.
+
+    Args:
+        location: where the store is: a path, a URL, a name; the backend's own to read.
+        deadline: seconds that one operation may take.
+        clock: tells the time.
+    """
+
+    kind: ClassVar[Kind] = "threaded"
+    """"threaded": `aget` and the like hop to a thread. "native": they use an async
+    driver. "inline": they call the sync method, which never blocks."""
+
+    holds_objects: ClassVar[bool] = False
+    """Whether values are kept as Python objects in this process instead of as bytes."""
+
+    thread_sensitive: ClassVar[bool] = False
+    """Whether every async call must run in one and the same thread."""
+
+    workers: ClassVar[int] = 16
+    """Threads at most for the async half."""
+
+    batch_size: ClassVar[int] = 1
+    """Calls at most that a worker gives to `run_batch` at a time."""
+
+    takes_many_locations: ClassVar[bool] = False
+    """Whether `LOCATION` may be a list."""
+
+    def __init__(
+        self,
+        location: str | list[str] = "",
+        *,
+        deadline: float = 1.0,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        if isinstance(deadline, bool) or not isinstance(deadline, int | float) or deadline <= 0:
+            raise SettingsError(
+                f"OPTIONS['deadline'] is the seconds that an operation may take,"
+                f" more than 0; not {deadline!r}"
+            )
+        self.location = location
+        self.deadline = float(deadline)
+        self.clock = clock
+        self._hop = Hop(
+            self.run_batch,
+            workers=1 if self.thread_sensitive else self.workers,
+            batch=self.batch_size,
+            deadline=self.deadline,
+            name=f"twofold-{type(self).__name__}",
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.location!r} {self.kind}>"
+
+    @abstractmethod
+    def get(self, key: str) -> Stored | None:
+        """Return the value of `key`, or None if it is missing or expired."""
+
+    async def aget(self, key: str) -> Stored | None:
+        return await self._hop(self.get, key)
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        """Return the values of those of `keys` that are there."""
+        found = ((key, self.get(key)) for key in keys)
+        return {key: value for key, value in found if value is not None}
+
+    async def aget_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        return await self._hop(self.get_many, keys)
+
+    @abstractmethod
+    def set(self, key: str, value: Stored, ttl: float | None) -> bool:
+        """Store `value`, over whatever is there, and return whether it is stored."""
+
+    async def aset(self, key: str, value: Stored, ttl: float | None) -> bool:
+        return await self._hop(self.set, key, value, ttl)
+
+    def set_many(self, items: Mapping[str, Stored], ttl: float | None) -> list[str]:
+        """Store all `items`, and return the keys of those that are not stored."""
+        return [key for key, value in items.items() if not self.set(key, value, ttl)]
+
+    async def aset_many(self, items: Mapping[str, Stored], ttl: float | None) -> list[str]:
+        return await self._hop(self.set_many, items, ttl)
+
+    @abstractmethod
+    def add(self, key: str, value: Stored, ttl: float | None) -> bool:
+        """Store `value` only if `key` is missing, atomically; return whether it is stored."""
+
+    async def aadd(self, key: str, value: Stored, ttl: float | None) -> bool:
+        return await self._hop(self.add, key, value, ttl)
+
+    @abstractmethod
+    def touch(self, key: str, ttl: float | None) -> bool:
+        """Give `key` a new life of `ttl`, and return whether it was there."""
+
+    async def atouch(self, key: str, ttl: float | None) -> bool:
+        return await self._hop(self.touch, key, ttl)
+
+    @abstractmethod
+    def ttl(self, key: str) -> float | None:
+        """Return the seconds that `key` has left: None for ever, 0.0 if it is missing."""
+
+    async def attl(self, key: str) -> float | None:
+        return await self._hop(self.ttl, key)
+
+    @abstractmethod
+    def delete(self, key: str) -> bool:
+        """Remove `key`, and return whether it was there."""
+
+    async def adelete(self, key: str) -> bool:
+        return await self._hop(self.delete, key)
+
+    def delete_many(self, keys: Sequence[str]) -> int:
+        """Remove `keys`, and return how many of them were there."""
+        return sum(self.delete(key) for key in keys)
+
+    async def adelete_many(self, keys: Sequence[str]) -> int:
+        return await self._hop(self.delete_many, keys)
+
+    def has(self, key: str) -> bool:
+        """Return whether `key` is there."""
+        return self.get(key) is not None
+
+    async def ahas(self, key: str) -> bool:
+        return await self._hop(self.has, key)
+
+    @abstractmethod
+    def incr(self, key: str, delta: int) -> int:
+        """Add `delta` to a counter, atomically, keeping its expiry; return the sum.
+
+        Raises:
+            MissingKey: `key` is not there.
+            NotACounter: its value is not a signed 64-bit integer.
+            CounterOverflow: the sum would not be one; the counter is unchanged.
+        """
+
+    async def aincr(self, key: str, delta: int) -> int:
+        return await self._hop(self.incr, key, delta)
+
+    @abstractmethod
+    def compare_and_set(self, key: str, expected: Stored, value: Stored, ttl: float | None) -> bool:
+        """Store `value` only if `key` holds `expected`, atomically; return whether it did."""
+
+    async def acompare_and_set(
+        self, key: str, expected: Stored, value: Stored, ttl: float | None
+    ) -> bool:
+        return await self._hop(self.compare_and_set, key, expected, value, ttl)
+
+    @abstractmethod
+    def compare_and_delete(self, key: str, expected: Stored) -> bool:
+        """Remove `key` only if it holds `expected`, atomically; return whether it did."""
+
+    async def acompare_and_delete(self, key: str, expected: Stored) -> bool:
+        return await self._hop(self.compare_and_delete, key, expected)
+
+    @abstractmethod
+    def clear(self, prefix: str) -> None:
+        """Remove every key that begins with `prefix`; with an empty one, every key."""
+
+    async def aclear(self, prefix: str) -> None:
+        await self._hop(self.clear, prefix)
+
+    def close(self) -> None:
+        """Let go of connections, files and threads; the next operation takes them anew.
+
+        A subclass that overrides this calls `super().close()` first, which waits for
+        the calls that its workers are still at.
+        """
+        self._hop.close()
+
+    async def aclose(self) -> None:
+        await call_in_thread(self.close)
+
+    def run_batch(self, calls: Sequence[Call]) -> None:
+        """Run in a worker calls of the async half that were made together.
+
+        Override it to give a whole batch one transaction; see also `batch_size`.
+        """
+        for call in calls:
+            call.run()
+
+
+class InlineBackend(Backend):
+    """A store that never blocks, so that its async half calls the sync half directly."""
+
+    kind = "inline"
+
+    async def aget(self, key: str) -> Stored | None:
+        return self.get(key)
+
+    async def aget_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        return self.get_many(keys)
+
+    async def aset(self, key: str, value: Stored, ttl: float | None) -> bool:
+        return self.set(key, value, ttl)
+
+    async def aset_many(self, items: Mapping[str, Stored], ttl: float | None) -> list[str]:
+        return self.set_many(items, ttl)
+
+    async def aadd(self, key: str, value: Stored, ttl: float | None) -> bool:
+        return self.add(key, value, ttl)
+
+    async def atouch(self, key: str, ttl: float | None) -> bool:
+        return self.touch(key, ttl)
+
+    async def attl(self, key: str) -> float | None:
+        return self.ttl(key)
+
+    async def adelete(self, key: str) -> bool:
+        return self.delete(key)
+
+    async def adelete_many(self, keys: Sequence[str]) -> int:
+        return self.delete_many(keys)
+
+    async def ahas(self, key: str) -> bool:
+        return self.has(key)
+
+    async def aincr(self, key: str, delta: int) -> int:
+        return self.incr(key, delta)
+
+    async def acompare_and_set(
+        self, key: str, expected: Stored, value: Stored, ttl: float | None
+    ) -> bool:
+        return self.compare_and_set(key, expected, value, ttl)
+
+    async def acompare_and_delete(self, key: str, expected: Stored) -> bool:
+        return self.compare_and_delete(key, expected)
+
+    async def aclear(self, prefix: str) -> None:
+        self.clear(prefix)
+
+    async def aclose(self) -> None:
+        self.close()

@@ -1,0 +1,333 @@
+"""Keys of calls: a function and its arguments as text."""
+
+import re
+import string
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from hashlib import blake2b
+from inspect import Parameter, signature
+from typing import Any, NamedTuple
+
+from twofold.encoding import Unencodable, class_name, encode, is_immutable, module_name
+from twofold.errors import InvalidKey, SettingsError, UnstableArgument
+from twofold.spelling import did_you_mean
+
+_MEMO_KEYS = 4096
+_MEMO_ARGUMENTS = 16
+_MEMO_BYTES = 512  # of one argument
+
+_MAX_IDENTITY = 100
+_BAD = re.compile(r"[^!-~]")
+_PLAIN = frozenset({str, int, bool, type(None), bytes})  # equal and of one type: one encoding
+_PLAIN_KINDS = frozenset({Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY})
+_FIELD_NAME = re.compile(r"[^.\[]*")
+_FORMATTER = string.Formatter()
+
+
+class CallKeys:
+    """Makes the keys of the calls of one function.
+
+    By default the key is the function's full name and all its arguments, bound to the
+    signature and encoded with their types: `shop.price(item='x',net=True)`. Only these
+    tell calls apart: what a nested function closes over does not.
+
+    Args:
+        function: what is called.
+        key: a template like "user:{user.id}" over the parameters, or a callable that
+            takes the function's own arguments and returns the key.
+        ignore: names of parameters that the default key leaves out.
+
+    Attributes:
+        prefix: what all keys of this function begin with (other keys may too, if it is
+            the head of a template); None if there is no such text.
+
+    Raises:
+        SettingsError: `key` or `ignore` names no parameter, or the function has no name
+            of its own and no `key` is given.
+    """
+
+    __slots__ = ("_build", "_memo", "_memo_size", "_parameters", "name", "prefix")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        key: str | Callable[..., str] | None = None,
+        ignore: Sequence[str] = (),
+    ) -> None:
+        self.name = _name_of(function)
+        self._parameters = _Parameters(function, self.name)
+        ignored = self._check_ignored(ignore)
+        self._memo_size = 0
+        self._memo: dict[Any, dict[tuple[Any, ...], str]] | None = {}
+        self._build: Callable[[tuple[Any, ...], Mapping[str, Any]], str]
+        self.prefix: str | None = None
+        if key is None:
+            self.prefix = f"{_identity_of(function, self.name)}("
+            self._build = partial(self._spell, ignored)
+        elif isinstance(key, str):
+            template = [self._field(*part) for part in self._parse(key)]
+            self.prefix = _literal_head(template) or None
+            self._build = partial(self._fill, template)
+        elif callable(key):
+            self._build = partial(self._ask, key)
+            self._memo = None
+        else:
+            raise SettingsError(f"{self.name}: key is a template or a callable, not {key!r}")
+        if not self._parameters.defaults_are_immutable(ignored):
+            self._memo = None
+
+    def __repr__(self) -> str:
+        return f"<CallKeys of {self.name}{self._parameters.signature}>"
+
+    def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        """Return the key of a call with these arguments, not yet normalised.
+
+        Raises:
+            TypeError: the function cannot be called with them.
+            UnstableArgument: one of them has no identity that outlives the process.
+            InvalidKey: a callable `key` returned something else than a non-empty str.
+        """
+        memo = self._memo
+        if memo is None:
+            return self._build(args, kwargs)
+        shape: Any  # the types of all values, because 1 == True
+        if kwargs:
+            values = (*args, *kwargs.values())
+            shape = (*kwargs, *map(type, values))
+        else:
+            values = args
+            count = len(args)
+            if count == 1:  # this and the next are the common ones, and map() is slow
+                shape = type(args[0])
+            elif count == 2:
+                shape = (type(args[0]), type(args[1]))
+            else:
+                shape = tuple(map(type, args))
+        known = memo.get(shape)
+        if known is not None:
+            key = known.get(values)
+            if key is not None:
+                return key
+        key = self._build(args, kwargs)
+        if _is_memorable(values):
+            self._remember(memo, shape, values, key)
+        return key
+
+    def _remember(
+        self, memo: dict[Any, dict[tuple[Any, ...], str]], shape: Any, values: Any, key: str
+    ) -> None:
+        if self._memo_size >= _MEMO_KEYS:
+            memo.clear()
+            self._memo_size = 0
+        self._memo_size += 1
+        memo.setdefault(shape, {})[values] = key
+
+    def _spell(
+        self, ignored: frozenset[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> str:
+        """Return the default key."""
+        parts = [
+            f"{name}={self._encode(name, value)}"
+            for name, value in self._parameters.flat(args, kwargs)
+            if name not in ignored
+        ]
+        return f"{self.prefix}{','.join(parts)})"
+
+    def _ask(
+        self, key: Callable[..., str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> str:
+        """Return what the callable `key` makes of the call."""
+        made = key(*args, **kwargs)
+        if not isinstance(made, str) or not made:
+            raise InvalidKey(
+                f"{self.name}: the key callable must return a non-empty str, not {made!r}"
+            )
+        return str.__str__(made)
+
+    def _fill(
+        self, template: "list[_Field]", args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> str:
+        """Return the key that the template makes of the call."""
+        bound = self._parameters.bind(args, kwargs)
+        parts = []
+        for text, field, spec, conversion in template:
+            parts.append(text)
+            if field is not None:
+                value, name = _FORMATTER.get_field(field, (), bound)
+                if conversion or spec:
+                    value = _FORMATTER.convert_field(value, conversion)
+                    value = str(_FORMATTER.format_field(value, spec))
+                parts.append(self._encode(str(name), value))
+        return "".join(parts)
+
+    def _encode(self, name: str, value: object) -> str:
+        """Return the typed text of the argument `name`."""
+        try:
+            return encode(value)
+        except Unencodable as error:
+            reason = str(error)
+        kind = class_name(type(value))
+        raise UnstableArgument(
+            f"{self.name}: the argument {name!r}, a {kind}, cannot stand in a key, because"
+            f" {reason}. Either write a key= of what identifies it, such as"
+            f' key="{self.name.rpartition(".")[2]}:{{{name}.id}}"; or leave it out with'
+            f' ignore=("{name}",); or give its class a method __cache_key__ that returns'
+            " what identifies it."
+        )
+
+    def _check_ignored(self, ignore: Sequence[str]) -> frozenset[str]:
+        if isinstance(ignore, str):
+            raise SettingsError(f"{self.name}: ignore is a tuple of names: ignore=({ignore!r},)")
+        for name in ignore:
+            if not self._parameters.takes(name):
+                raise SettingsError(self._no_parameter(f"ignore={tuple(ignore)!r}", name))
+        return frozenset(ignore)
+
+    def _parse(self, key: str) -> list[tuple[str, str | None, str | None, str | None]]:
+        if not key:
+            raise SettingsError(f"{self.name}: the key template is empty")
+        try:
+            return list(_FORMATTER.parse(key))
+        except ValueError as error:
+            raise SettingsError(f"{self.name}: key={key!r} is no template: {error}") from None
+
+    def _field(
+        self, text: str, field: str | None, spec: str | None, conversion: str | None
+    ) -> "_Field":
+        """Return one piece of a template: literal text, and the field that follows it."""
+        if field is None:
+            return _Field(text, None, "", None)
+        name = _FIELD_NAME.match(field)[0]  # type: ignore[index]
+        where = f"the field {{{field}}} of its key template"
+        if not name or name.isdigit():
+            raise SettingsError(f"{self.name}: {where} has no name; write that of a parameter")
+        if name not in self._parameters.names:
+            raise SettingsError(self._no_parameter(where, name))
+        if "{" in (spec or ""):
+            raise SettingsError(f"{self.name}: {where} has another one in its format")
+        try:
+            _FORMATTER.get_field(field, (), {name: _Probe()})
+            _FORMATTER.convert_field("", conversion)
+        except ValueError as error:
+            raise SettingsError(f"{self.name}: {where}: {error}") from None
+        return _Field(text, field, spec or "", conversion)
+
+    def _no_parameter(self, where: str, name: object) -> str:
+        names = self._parameters.names
+        return (
+            f"{self.name}: {where} names {name!r}, but the parameters are"
+            f" {', '.join(names) or 'none'}{did_you_mean(str(name), names)}"
+        )
+
+
+class _Field(NamedTuple):
+    """Literal text of a template, and the field that follows it."""
+
+    text: str
+    field: str | None
+    spec: str
+    conversion: str | None
+
+
+def _literal_head(template: list[_Field]) -> str:
+    """Return the text that stands before the first value."""
+    fields = [index for index, piece in enumerate(template) if piece.field is not None]
+    end = fields[0] + 1 if fields else len(template)
+    return "".join(piece.text for piece in template[:end])
+
+
+class _Parameters:
+    """The parameters of a function, and how arguments become theirs."""
+
+    __slots__ = ("_defaults", "_extra", "_function", "_plain", "_positional", "names", "signature")
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        try:
+            self.signature = signature(function)
+        except (TypeError, ValueError) as error:
+            raise SettingsError(f"{name} cannot be cached: {error}") from error
+        self._function = name
+        parameters = self.signature.parameters
+        kinds = [each.kind for each in parameters.values()]
+        self.names = tuple(parameters)
+        self._plain = set(kinds) <= _PLAIN_KINDS
+        self._positional = kinds.count(Parameter.POSITIONAL_OR_KEYWORD)
+        self._defaults = {
+            each.name: each.default
+            for each in parameters.values()
+            if each.default is not Parameter.empty
+        }
+        self._extra = self.names[-1] if Parameter.VAR_KEYWORD in kinds else None
+
+    def takes(self, name: object) -> bool:
+        """Tell whether the function has a parameter of that name, or takes any."""
+        return name in self.names or (isinstance(name, str) and self._extra is not None)
+
+    def defaults_are_immutable(self, ignored: frozenset[str]) -> bool:
+        """Tell whether the defaults that count stay the same."""
+        return all(
+            is_immutable(each) for name, each in self._defaults.items() if name not in ignored
+        )
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the value of each parameter, in their order.
+
+        The usual call is bound here, four times as fast as `Signature.bind`.
+        """
+        if self._plain and len(args) <= self._positional:
+            given = {**dict(zip(self.names, args, strict=False)), **kwargs}
+            values = {**self._defaults, **given}
+            if len(given) == len(args) + len(kwargs) and len(values) == len(self.names):
+                try:
+                    return {name: values[name] for name in self.names}
+                except KeyError:
+                    pass
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self._function}(): {error}") from None
+        bound.apply_defaults()
+        return bound.arguments
+
+    def flat(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """Return names and values, those of extra keywords last and sorted."""
+        bound = self.bind(args, kwargs)
+        if self._extra is None:
+            return list(bound.items())
+        named = [(name, value) for name, value in bound.items() if name != self._extra]
+        return named + sorted(bound[self._extra].items())
+
+
+def _is_memorable(values: tuple[Any, ...]) -> bool:
+    """Tell whether `values` are few, small, and told apart by equality and type."""
+    return len(values) <= _MEMO_ARGUMENTS and all(
+        type(value) in _PLAIN and value.__sizeof__() <= _MEMO_BYTES for value in values
+    )
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    qualname = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{module_name(function)}.{qualname}"
+
+
+def _identity_of(function: Callable[..., Any], name: str) -> str:
+    """Return the name of a function as it stands in keys: short, and of no other function."""
+    if not hasattr(function, "__qualname__") or name.endswith("<lambda>"):
+        raise SettingsError(
+            f"{name} has no name of its own, so its keys would be those of others:"
+            " define it with def, or give a key="
+        )
+    if len(name) <= _MAX_IDENTITY and not _BAD.search(name):
+        return name
+    digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{_BAD.sub('_', name[: _MAX_IDENTITY - 17])}~{digest}"
+
+
+class _Probe:
+    """Has every attribute and item, to try a field of a template on."""
+
+    def __getattr__(self, name: str) -> "_Probe":
+        return self
+
+    def __getitem__(self, key: object) -> "_Probe":
+        return self

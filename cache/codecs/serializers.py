@@ -1,0 +1,194 @@
+"""Serializers by name or dotted path; JSON, pickle, and the coat for a third party's."""
+
+import pickle
+from collections.abc import Callable
+from json import JSONDecoder, JSONEncoder
+from math import isfinite
+from pkgutil import resolve_name
+from types import ModuleType, NoneType
+from typing import Any, Final, Protocol
+
+from twofold.codecs.immutables import is_immutable
+from twofold.codecs.msgpack import Msgpack
+from twofold.codecs.refusal import refuse, refuse_awaitable
+from twofold.errors import CannotSerialize, SettingsError
+from twofold.spelling import did_you_mean
+
+
+class Serializer(Protocol):
+    """What turns values into bytes and back, as the same types.
+
+    A third party's needs only `dumps` and `loads`; `resolve_serializer` adds the rest.
+    """
+
+    @property
+    def name(self) -> str:
+        """A name; entries written under another one are misses."""
+
+    def dumps(self, value: Any) -> bytes:
+        """Return `value` as bytes, or raise `CannotSerialize`."""
+
+    def loads(self, data: bytes) -> Any:
+        """Return what was dumped; raise whatever if it cannot be."""
+
+    def keeps(self, value: Any) -> bool:
+        """Tell whether an in-process store may hold `value` itself: it is immutable."""
+
+
+class Json:
+    """JSON, strictly: what would come back as something else is refused."""
+
+    name: Final = "json"
+
+    _encode = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+    _decode = JSONDecoder().decode
+
+    def dumps(self, value: Any) -> bytes:
+        try:
+            _refuse_inexact(value)
+            return self._encode(value).encode()
+        except CannotSerialize:
+            raise
+        except (ValueError, RecursionError) as exc:
+            raise refuse(self.name, value, _reason(exc)) from exc
+
+    def loads(self, data: bytes) -> Any:
+        return self._decode(data.decode())
+
+    def keeps(self, value: Any) -> bool:
+        return type(value) in _JSON_ATOMS or (type(value) is float and isfinite(value))
+
+
+class Pickle:
+    """Pickle: nearly everything, and only for stores that nobody else can write to."""
+
+    name: Final = "pickle"
+    keeps = staticmethod(is_immutable)
+
+    def dumps(self, value: Any) -> bytes:
+        if not is_immutable(value):
+            refuse_awaitable(value)
+        try:
+            return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        except MemoryError:
+            raise
+        except Exception as exc:
+            raise refuse(self.name, value, _reason(exc)) from exc
+
+    def loads(self, data: bytes) -> Any:
+        return pickle.loads(data)  # noqa: S301
+
+
+class Foreign:
+    """A third party's serializer, an object with `dumps` and `loads`."""
+
+    def __init__(self, theirs: Any) -> None:
+        self.name = _foreign_name(theirs)
+        self.loads: Callable[[bytes], Any] = theirs.loads
+        self.keeps: Callable[[Any], bool] = getattr(theirs, "keeps", lambda _: False)
+        self._dumps = theirs.dumps
+
+    def dumps(self, value: Any) -> bytes:
+        refuse_awaitable(value)
+        try:
+            data = self._dumps(value)
+        except (CannotSerialize, MemoryError):
+            raise
+        except Exception as exc:
+            raise refuse(self.name, value, _reason(exc)) from exc
+        if type(data) is not bytes:
+            raise refuse(self.name, value, f"its dumps() returned {type(data).__name__}, not bytes")
+        return data
+
+
+_JSON_ATOMS = frozenset({bool, int, NoneType, str})
+_JSON_TYPES = _JSON_ATOMS | {float}
+_JSON_TEXTS = frozenset({str})
+
+_SERIALIZERS: Final[dict[str, Callable[[], Serializer]]] = {
+    "msgpack": Msgpack,
+    "json": Json,
+    "pickle": Pickle,
+}
+
+
+def resolve_serializer(wanted: Any) -> Serializer:
+    """Return the serializer for a name, a dotted path, a class or an object.
+
+    Raises:
+        SettingsError: there is none, or it lacks `dumps` or `loads`.
+    """
+    if isinstance(wanted, Msgpack | Json | Pickle | Foreign):
+        return wanted
+    if not isinstance(wanted, str):
+        return _adopt(wanted, wanted)
+    make = _SERIALIZERS.get(wanted)
+    if make is not None:
+        return make()
+    if "." not in wanted and ":" not in wanted:
+        hint = did_you_mean(wanted, _SERIALIZERS)
+        raise SettingsError(
+            f"SERIALIZER {wanted!r} is none of 'msgpack', 'json', 'pickle',"
+            f" nor the dotted path of a class{hint}"
+        )
+    return _adopt(_find(wanted), wanted)
+
+
+def _find(path: str) -> Any:
+    try:
+        return resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise SettingsError(
+            f"SERIALIZER {path!r} cannot be imported: {exc}. Give the dotted path of a class,"
+            " or of an object, with dumps(value) and loads(data)."
+        ) from exc
+
+
+def _adopt(found: Any, wanted: object) -> Serializer:
+    try:
+        theirs = found() if isinstance(found, type) else found
+    except Exception as exc:
+        raise SettingsError(f"SERIALIZER {wanted!r} cannot be made: {_reason(exc)}") from exc
+    if isinstance(theirs, Msgpack | Json | Pickle):
+        return theirs
+    if not (callable(getattr(theirs, "dumps", None)) and callable(getattr(theirs, "loads", None))):
+        raise SettingsError(
+            f"SERIALIZER {wanted!r} has no dumps(value) and loads(data); a serializer needs both."
+        )
+    return Foreign(theirs)
+
+
+def _foreign_name(theirs: object) -> str:
+    """Return a name with a colon, which no built-in name has."""
+    if isinstance(theirs, ModuleType):
+        return f"{theirs.__name__}:"
+    return f"{type(theirs).__module__}:{type(theirs).__qualname__}"
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, RecursionError):
+        return "it holds itself, or is nested too deep"
+    return f"{type(exc).__name__}: {exc}"
+
+
+def _refuse_inexact(value: Any) -> None:
+    """Raise if `value` holds a type that JSON would bring back as another one."""
+    kind = type(value)
+    if kind in _JSON_TYPES:
+        return
+    if kind is not dict and kind is not list:
+        raise refuse(Json.name, value)
+    items = value
+    if kind is dict:
+        _refuse_keys(value)
+        items = value.values()
+    if not _JSON_TYPES.issuperset(map(type, items)):
+        for item in items:
+            _refuse_inexact(item)
+
+
+def _refuse_keys(value: dict[Any, Any]) -> None:
+    if _JSON_TEXTS.issuperset(map(type, value)):
+        return
+    key = next(key for key in value if type(key) is not str)
+    raise refuse(Json.name, key, "as a key, it would come back as text")

@@ -1,0 +1,253 @@
+"""The settings of an alias: from a dict or a URL to a validated `CacheConfig`."""
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from typing import Any, TypeAlias, cast
+
+from twofold.errors import InvalidKey, InvalidTimeout, SettingsError
+from twofold.keys import KeyFunction, check_prefix, check_version
+from twofold.policy import seconds
+from twofold.spelling import did_you_mean
+from twofold.urls import backend_of, literal, mask_url, scheme, split
+
+Raw: TypeAlias = Mapping[str, Any] | str
+"""One entry of `CACHES`: a dict of settings, or a URL."""
+
+_SECRET_NAME = re.compile(r"passw|secret|token", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """The validated settings of one alias; `timeout` is in seconds, None for ever."""
+
+    alias: str
+    backend: str
+    location: str | list[str] = ""
+    timeout: float | None = 300.0
+    key_prefix: str = ""
+    version: int = 1
+    key_function: KeyFunction | None = None
+    serializer: str | None = "msgpack"
+    compressor: str | None = None
+    compress_min: int = 256
+    secret: str | bytes | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Show what is not the default, and no secret."""
+        shown = [
+            f"{each.name}={_mask(each.name, getattr(self, each.name))!r}"
+            for each in fields(self)
+            if getattr(self, each.name) not in (each.default, {})
+        ]
+        return f"CacheConfig({', '.join(shown)})"
+
+
+def _mask(name: str, value: Any) -> Any:
+    """Return `value` without what must not be shown."""
+    if isinstance(value, str | bytes) and _SECRET_NAME.search(name):
+        return "***"
+    if isinstance(value, str):
+        return mask_url(value)
+    if isinstance(value, list | tuple):
+        return [_mask(name, each) for each in value]
+    if isinstance(value, Mapping):
+        return {key: _mask(str(key), each) for key, each in value.items()}
+    return value
+
+
+def read_caches(raw: Mapping[str, Raw]) -> dict[str, CacheConfig]:
+    """Return the configuration of every alias in a dict like Django's `CACHES`.
+
+    Raises:
+        SettingsError: something in it is unknown or cannot be.
+    """
+    if not isinstance(raw, Mapping) or not raw:
+        raise SettingsError(f"CACHES is a dict of aliases, at least 'default'; not {raw!r}")
+    return {alias: read_cache(alias, entry) for alias, entry in raw.items()}
+
+
+def read_cache(alias: str, raw: Raw) -> CacheConfig:
+    """Return the configuration of one alias, from a dict of settings or a URL.
+
+    The names of settings may be in any letter case. "none" as text means None, for
+    sources that have no None.
+
+    Raises:
+        SettingsError: something in it is unknown or cannot be.
+    """
+    if not isinstance(alias, str) or not alias:
+        raise SettingsError(f"an alias in CACHES is text, not {alias!r}")
+    where = f"CACHES[{alias!r}]"
+    if isinstance(raw, str):
+        if scheme(raw) is None:
+            raise SettingsError(
+                f"{where}: {raw!r} is no URL such as 'memory://' or 'sqlite:///c.db'"
+            )
+        raw = {"LOCATION": raw}
+    if not isinstance(raw, Mapping):
+        raise SettingsError(f"{where} is a dict of settings or a URL, not {raw!r}")
+    with placed(where):
+        settings = _expand_url(_upper(raw))
+    values: dict[str, Any] = {}
+    for name, value in settings.items():
+        with placed(f"{where}[{name!r}]"):
+            values[name.lower()] = _READERS[name](value)
+    return CacheConfig(alias, **values)
+
+
+@contextmanager
+def placed(where: str) -> Iterator[None]:
+    """Say in errors where the wrong setting stands."""
+    try:
+        yield
+    except (SettingsError, InvalidTimeout, InvalidKey) as error:
+        raise SettingsError(f"{where}: {error}") from error.__cause__
+
+
+def _upper(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings by their names in upper case."""
+    settings: dict[str, Any] = {}
+    for key, value in raw.items():
+        name = str(key).upper()
+        if name in ("MAX_ENTRIES", "CULL_FREQUENCY"):
+            raise SettingsError(f"{key!r} is an option: put it into OPTIONS")
+        if name not in _READERS:
+            raise SettingsError(unknown("setting", str(key), _READERS))
+        if name in settings:
+            raise SettingsError(f"{name!r} is given twice, in other letters: leave one out")
+        settings[name] = value
+    return settings
+
+
+def unknown(kind: str, name: str, right: Collection[str]) -> str:
+    """Return the message for a name that is none of the `right` ones."""
+    near = did_you_mean(name, right)
+    return f"there is no {kind} {name!r}{near or '.'} There are: {', '.join(sorted(right))}"
+
+
+def _expand_url(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return `settings` with what a URL in LOCATION says put in its place."""
+    location, backend = settings.get("LOCATION"), settings.get("BACKEND")
+    if not isinstance(location, str) or scheme(location) is None:
+        if backend is None:
+            raise SettingsError(
+                "no BACKEND is named: give its short name, its dotted path, or a URL in LOCATION"
+            )
+        return settings
+    if backend is not None and backend != backend_of(location):
+        return settings
+    url = split(location, _IN_URL)
+    expanded = {**settings, "BACKEND": url.backend, "LOCATION": url.location}
+    options = {**_mapping(settings.get("OPTIONS", {}))}
+    for name, text in url.parameters.items():
+        target, key = (expanded, name.upper()) if name.upper() in _IN_URL else (options, name)
+        if key.upper() in map(str.upper, target):
+            raise SettingsError(f"{key!r} is given in the URL and beside it: leave one out")
+        target[key] = text if key in _TEXTS else literal(text)
+    return {**expanded, "OPTIONS": options}
+
+
+def _is(value: object, kind: type | tuple[type, ...], what: str) -> Any:
+    """Return `value` if it is of that kind; a bool is no int."""
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise SettingsError(f"must be {what}, not {value!r}")
+    return value
+
+
+def _none(value: object) -> bool:
+    return value is None or (isinstance(value, str) and value.lower() == "none")
+
+
+def _backend(value: object) -> str:
+    name: str = _is(value, str, "a short name or a dotted path")
+    if not name:
+        raise SettingsError("must not be empty: give a short name or a dotted path")
+    return name
+
+
+def _location(value: object) -> str | list[str]:
+    if isinstance(value, list | tuple):
+        return [str(_is(each, str, "a list of text")) for each in value]
+    location = _is(value, (str, os.PathLike), "text, a path, or a list of text")
+    return str(os.fspath(location))
+
+
+def _timeout(value: Any) -> float | None:
+    return None if _none(value) else seconds(value)
+
+
+def _name_or_none(value: object) -> str | None:
+    return None if _none(value) else _backend(value)
+
+
+def _function(value: Any) -> KeyFunction | None:
+    try:
+        made = import_object(value) if isinstance(value, str) else value
+    except ImportError as error:
+        raise SettingsError(f"{value!r} cannot be imported: {error}") from error
+    if made is not None and not callable(made):
+        raise SettingsError(f"must be a function (key, key_prefix, version), not {value!r}")
+    return cast("KeyFunction | None", made)
+
+
+def _size(value: object) -> int:
+    size: int = _is(value, int, "a number of bytes")
+    if size < 0:
+        raise SettingsError(f"must be a number of bytes, 0 or more; not {size}")
+    return size
+
+
+def _secret(value: object) -> str | bytes | None:
+    if value is None or (isinstance(value, str | bytes) and value):
+        return value
+    raise SettingsError("must be non-empty text or bytes, or None")
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise SettingsError(f"must be a dict with names as its keys, not {value!r}")
+    return dict(value)
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "BACKEND": _backend,
+    "LOCATION": _location,
+    "TIMEOUT": _timeout,
+    "KEY_PREFIX": check_prefix,
+    "VERSION": check_version,
+    "KEY_FUNCTION": _function,
+    "SERIALIZER": _name_or_none,
+    "COMPRESSOR": _name_or_none,
+    "COMPRESS_MIN": _size,
+    "SECRET": _secret,
+    "OPTIONS": _mapping,
+}
+_IN_URL = _READERS.keys() - {"BACKEND", "LOCATION", "OPTIONS"}
+_TEXTS = frozenset({"KEY_PREFIX", "KEY_FUNCTION", "SERIALIZER", "COMPRESSOR", "SECRET"})
+
+
+def import_object(path: str) -> Any:
+    """Return what the dotted path "package.module.Name" or "package.module:Name" names.
+
+    Raises:
+        SettingsError: there is no such module, or no such name in it.
+        ImportError: the module is there, but something that it needs is not.
+    """
+    module_name, colon, name = path.partition(":") if ":" in path else path.rpartition(".")
+    if not colon or not name or not module_name or module_name.startswith("."):
+        raise SettingsError(f"{path!r} is no dotted path such as 'package.module.Name'")
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise SettingsError(f"{path!r}: there is no module {error.name!r}") from error
+    if not hasattr(module, name):
+        near = did_you_mean(name, dir(module))
+        raise SettingsError(f"{path!r}: there is no {name!r} in {module_name}{near}")
+    return getattr(module, name)

@@ -1,0 +1,524 @@
+"""The cache: every operation in both faces, over a backend.
+
+Each sync method stands above its async twin, which has the same parameters and differs
+by `await` alone. Names, parameters and rules are Django's.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from twofold import counter
+from twofold.backend import Backend
+from twofold.effects import Blocking, Effects, Native, in_event_loop, run_sync
+from twofold.entry import MISSING, Codec
+from twofold.errors import (
+    BlockingCallInEventLoop,
+    BlockingCallWarning,
+    InvalidTimeout,
+    MissingKey,
+)
+from twofold.fill import Condition, Filler, aproducer, producer
+from twofold.keys import KeyMaker
+from twofold.lock import Lock
+from twofold.outage import FailOpen
+from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
+
+_BLOCKING = Blocking()
+_NATIVE = Native()
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a cache has seen since it was built, in this process."""
+
+    computed: int
+    """Functions run by `get_or_set` and `@cached`."""
+    joined: int
+    """Callers who were given another caller's computation."""
+    damaged: int
+    """Entries that could not be verified or decoded, and were misses."""
+    unavailable: int
+    """Operations that an outage turned into misses or no-ops."""
+
+
+class Cache:
+    """A cache with parallel `get`/`aget`, `set`/`aset`, …
+
+    Args:
+        backend: the store.
+        codec: makes stored entries of values, and values of stored entries.
+        keys: makes normalised keys.
+        alias: the name in the settings.
+        timeout: seconds that an entry lives unless told otherwise; None for ever.
+        blocking_calls: what a sync call does inside a running event loop if the store
+            blocks: "raise", "warn" or "allow".
+        on_error: "raise" `BackendUnavailable` in an outage, or make it a "miss".
+        clear: `clear()` removes the alias's own "prefix", or is to "flush" the store.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        codec: Codec,
+        keys: KeyMaker,
+        *,
+        alias: str = "default",
+        timeout: float | None = 300.0,
+        blocking_calls: Literal["raise", "warn", "allow"] = "raise",
+        on_error: Literal["raise", "miss"] = "raise",
+        clear: Literal["prefix", "flush"] = "prefix",
+    ) -> None:
+        self.alias = alias
+        self.backend = backend
+        self.timeout = timeout
+        fail_open = None if backend.kind == "inline" else FailOpen(backend, alias)
+        self._soft = backend if fail_open is None else fail_open
+        self._fail_open = fail_open
+        self._backend = self._soft if on_error == "miss" else backend
+        self._codec = codec
+        self._load = codec.load
+        self._dump = codec.dump
+        self._keys = keys
+        self._key = keys
+        self._scope = "" if clear == "flush" else None
+        self._warns = blocking_calls == "warn"
+        guarded = backend.kind != "inline" and blocking_calls != "allow"
+        self._guard = self._check_loop if guarded else None
+        self._filler = Filler(self._soft, codec)
+        self._flights = self._filler.flights
+        self._damaged = 0
+
+    def __repr__(self) -> str:
+        return f"<Cache {self.alias!r} {self._keys!r} timeout={self.timeout} {self.backend!r}>"
+
+    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
+        """Return the value of `key`, or `default`; a stored None is a hit."""
+        if self._guard is not None:
+            self._guard("get")
+        full = self._key(key, version)
+        stored = self._backend.get(full)
+        if stored is None:
+            return default
+        value = self._load(full, stored)
+        return self._unreadable(default) if value is MISSING else value
+
+    async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
+        """Do what `get` does."""
+        full = self._key(key, version)
+        stored = await self._backend.aget(full)
+        if stored is None:
+            return default
+        value = self._load(full, stored)
+        return self._unreadable(default) if value is MISSING else value
+
+    def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
+        """Return the values of those of `keys` that are there, in one round trip."""
+        if self._guard is not None:
+            self._guard("get_many")
+        names = self._names(keys, version)
+        return self._load_all(names, self._backend.get_many(list(names)))
+
+    async def aget_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
+        """Do what `get_many` does."""
+        names = self._names(keys, version)
+        return self._load_all(names, await self._backend.aget_many(list(names)))
+
+    def set(
+        self,
+        key: str,
+        value: Any,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> bool:
+        """Store `value` for `timeout`; one of 0 or less removes the key.
+
+        Returns:
+            Whether that was done; False if the store had no room for the value.
+
+        Raises:
+            CannotSerialize: the serializer cannot bring the value back as it is.
+        """
+        if self._guard is not None:
+            self._guard("set")
+        full, ttl = self._key(key, version), self._ttl(timeout)
+        self._detach(full)
+        if ttl == 0:
+            self._backend.delete(full)
+            return True
+        return self._backend.set(full, self._dump(full, value), ttl)
+
+    async def aset(
+        self,
+        key: str,
+        value: Any,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> bool:
+        """Do what `set` does."""
+        full, ttl = self._key(key, version), self._ttl(timeout)
+        self._detach(full)
+        if ttl == 0:
+            await self._backend.adelete(full)
+            return True
+        return await self._backend.aset(full, self._dump(full, value), ttl)
+
+    def set_many(
+        self,
+        data: Mapping[str, Any],
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> list[str]:
+        """Store all of `data` in one round trip, and return the keys that failed.
+
+        Raises:
+            CannotSerialize: one value cannot be stored; then none is.
+        """
+        if self._guard is not None:
+            self._guard("set_many")
+        names, ttl = self._names(data, version), self._ttl(timeout)
+        if ttl == 0:
+            self._backend.delete_many(self._detached(names))
+            return []
+        items = self._dump_all(names, data)
+        return [names[full] for full in self._backend.set_many(items, ttl)]
+
+    async def aset_many(
+        self,
+        data: Mapping[str, Any],
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> list[str]:
+        """Do what `set_many` does."""
+        names, ttl = self._names(data, version), self._ttl(timeout)
+        if ttl == 0:
+            await self._backend.adelete_many(self._detached(names))
+            return []
+        items = self._dump_all(names, data)
+        return [names[full] for full in await self._backend.aset_many(items, ttl)]
+
+    def add(
+        self,
+        key: str,
+        value: Any,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> bool:
+        """Store `value` only if `key` is missing, and return whether it is stored."""
+        if self._guard is not None:
+            self._guard("add")
+        full, ttl = self._key(key, version), self._ttl(timeout)
+        return ttl != 0 and self._backend.add(full, self._dump(full, value), ttl)
+
+    async def aadd(
+        self,
+        key: str,
+        value: Any,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> bool:
+        """Do what `add` does."""
+        full, ttl = self._key(key, version), self._ttl(timeout)
+        return ttl != 0 and await self._backend.aadd(full, self._dump(full, value), ttl)
+
+    def touch(
+        self, key: str, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        """Give `key` a new life of `timeout`, and return whether it was there."""
+        if self._guard is not None:
+            self._guard("touch")
+        full, ttl = self._key(key, version), self._ttl(timeout)
+        return self._backend.delete(full) if ttl == 0 else self._backend.touch(full, ttl)
+
+    async def atouch(
+        self, key: str, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        """Do what `touch` does."""
+        full, ttl = self._key(key, version), self._ttl(timeout)
+        return await (self._backend.adelete(full) if ttl == 0 else self._backend.atouch(full, ttl))
+
+    def ttl(self, key: str, version: int | None = None) -> float | None:
+        """Return the seconds that `key` has left: None for ever, 0.0 if it is missing."""
+        if self._guard is not None:
+            self._guard("ttl")
+        return self._backend.ttl(self._key(key, version))
+
+    async def attl(self, key: str, version: int | None = None) -> float | None:
+        """Do what `ttl` does."""
+        return await self._backend.attl(self._key(key, version))
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        """Remove `key`, and return whether it was there."""
+        if self._guard is not None:
+            self._guard("delete")
+        full = self._key(key, version)
+        self._detach(full)
+        return self._backend.delete(full)
+
+    async def adelete(self, key: str, version: int | None = None) -> bool:
+        """Do what `delete` does."""
+        full = self._key(key, version)
+        self._detach(full)
+        return await self._backend.adelete(full)
+
+    def delete_many(self, keys: Iterable[str], version: int | None = None) -> int:
+        """Remove `keys` in one round trip, and return how many were there."""
+        if self._guard is not None:
+            self._guard("delete_many")
+        return self._backend.delete_many(self._detached(self._names(keys, version)))
+
+    async def adelete_many(self, keys: Iterable[str], version: int | None = None) -> int:
+        """Do what `delete_many` does."""
+        return await self._backend.adelete_many(self._detached(self._names(keys, version)))
+
+    def has_key(self, key: str, version: int | None = None) -> bool:
+        """Return whether `key` is there."""
+        if self._guard is not None:
+            self._guard("has_key")
+        return self._backend.has(self._key(key, version))
+
+    async def ahas_key(self, key: str, version: int | None = None) -> bool:
+        """Do what `has_key` does."""
+        return await self._backend.ahas(self._key(key, version))
+
+    def __contains__(self, key: str) -> bool:
+        return self.has_key(key)
+
+    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        """Add `delta` to a counter, atomically, keeping its expiry; return the sum.
+
+        Raises:
+            MissingKey: `key` is not there (a ValueError, as in Django).
+            NotACounter: its value is not a signed 64-bit integer.
+            CounterOverflow: the sum would not be one; the counter is unchanged.
+        """
+        if self._guard is not None:
+            self._guard("incr")
+        return self._backend.incr(self._key(key, version), counter.delta(delta))
+
+    async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        """Do what `incr` does."""
+        return await self._backend.aincr(self._key(key, version), counter.delta(delta))
+
+    def decr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        """Take `delta` from a counter; see `incr`."""
+        if self._guard is not None:
+            self._guard("decr")
+        return self._backend.incr(self._key(key, version), counter.delta(-delta))
+
+    async def adecr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        """Do what `decr` does."""
+        return await self._backend.aincr(self._key(key, version), counter.delta(-delta))
+
+    def incr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        """Move the value of `key`, with the life it has left, `delta` versions on.
+
+        Returns:
+            The new version.
+
+        Raises:
+            MissingKey: `key` is not there.
+        """
+        if self._guard is not None:
+            self._guard("incr_version")
+        return run_sync(self._move(_BLOCKING, key, delta, version))
+
+    async def aincr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        """Do what `incr_version` does."""
+        return await self._move(_NATIVE, key, delta, version)
+
+    def decr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        """Move the value of `key` `delta` versions back; see `incr_version`."""
+        if self._guard is not None:
+            self._guard("decr_version")
+        return run_sync(self._move(_BLOCKING, key, -delta, version))
+
+    async def adecr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        """Do what `decr_version` does."""
+        return await self._move(_NATIVE, key, -delta, version)
+
+    def get_or_set(
+        self,
+        key: str,
+        default: Any,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> Any:
+        """Return the value of `key`; if it is missing, store and return `default`.
+
+        A callable `default` is called, once however many threads and tasks miss the key
+        together; the others are given what it returned, or its exception. An outage of
+        the store is a miss.
+
+        Raises:
+            AwaitableResult: `default` is async; `aget_or_set` takes such.
+            ReentrantCall: `default` asks, while it computes `key`, for `key`.
+        """
+        if self._guard is not None:
+            self._guard("get_or_set")
+        full, ttl = self._key(key, version), self._ttl(timeout)
+        stored = self._soft.get(full)
+        value = MISSING if stored is None else self._load(full, stored)
+        if value is not MISSING:
+            return value
+        return run_sync(self._filler.fill(_BLOCKING, full, producer(default), ttl))
+
+    async def aget_or_set(
+        self,
+        key: str,
+        default: Any,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> Any:
+        """Do what `get_or_set` does; `default` is a value, a function or an async function.
+
+        An async function runs in a task of its own, which goes on if this caller is
+        cancelled while others wait; a sync one runs in a worker thread.
+        """
+        full, ttl = self._key(key, version), self._ttl(timeout)
+        stored = await self._soft.aget(full)
+        value = MISSING if stored is None else self._load(full, stored)
+        if value is not MISSING:
+            return value
+        return await self._filler.fill(_NATIVE, full, aproducer(default), ttl)
+
+    def lock(self, key: str, timeout: Timeout = 60, wait: Timeout = None) -> Lock:
+        """Return a lock named `key`: `with cache.lock("k"):`, `async with cache.lock("k"):`.
+
+        Args:
+            key: its name; locks and values do not meet.
+            timeout: how long it is held at most; when that is over it is free.
+            wait: how long to wait for it at most; None waits until it is free.
+
+        Raises:
+            LockNotAcquired: on entering, after `wait`.
+            LockLost: on leaving, if it was held for longer than `timeout`.
+        """
+        ttl = self._ttl(timeout)
+        if not ttl:
+            raise InvalidTimeout(
+                f"a lock's timeout is how long it is held at most, more than 0; not {timeout!r}"
+            )
+        return Lock(self.backend, self._codec, self._keys.lock(key), ttl, seconds(wait))
+
+    def clear(self) -> None:
+        """Remove every entry of this alias's prefix, in all versions; locks stay.
+
+        With `OPTIONS["clear"] = "flush"` it empties the whole store.
+        """
+        self._clear("clear", self._scope if self._scope is not None else self._keys.scope())
+
+    async def aclear(self) -> None:
+        """Do what `clear` does."""
+        await self._aclear(self._scope if self._scope is not None else self._keys.scope())
+
+    def clear_prefix(self, prefix: str, version: int | None = None) -> None:
+        """Remove every entry whose key begins with `prefix`, in one version."""
+        self._clear("clear_prefix", self._keys.prefix(prefix, version))
+
+    async def aclear_prefix(self, prefix: str, version: int | None = None) -> None:
+        """Do what `clear_prefix` does."""
+        await self._aclear(self._keys.prefix(prefix, version))
+
+    def close(self) -> None:
+        """Let go of connections, files and threads; the next operation takes them anew."""
+        self.backend.close()
+
+    async def aclose(self) -> None:
+        """Do what `close` does."""
+        await self.backend.aclose()
+
+    def stats(self) -> Stats:
+        """Return what this cache has seen so far."""
+        return Stats(
+            computed=self._filler.computed,
+            joined=self._filler.joined,
+            damaged=self._damaged,
+            unavailable=self._fail_open.failures if self._fail_open is not None else 0,
+        )
+
+    async def _fill(
+        self,
+        io: Effects,
+        key: str,
+        function: Callable[[], Any],
+        timeout: Timeout,
+        condition: Condition | None,
+        refresh: bool,
+    ) -> Any:
+        """Compute and store what a decorated function missed, or is to refresh."""
+        full, ttl = self._key(key, None), self._ttl(timeout)
+        return await self._filler.fill(io, full, function, ttl, condition, refresh)
+
+    def _clear(self, method: str, scope: str) -> None:
+        if self._guard is not None:
+            self._guard(method)
+        self._flights.detach_all(scope)
+        self._backend.clear(scope)
+
+    async def _aclear(self, scope: str) -> None:
+        self._flights.detach_all(scope)
+        await self._backend.aclear(scope)
+
+    async def _move(self, io: Effects, key: str, delta: int, version: int | None) -> int:
+        """Store under another version what is stored under this one."""
+        store = self._backend
+        there = (self._keys.version if version is None else version) + delta
+        old, new = self._key(key, version), self._key(key, there)
+        stored = await io.op(store.get, store.aget, old)
+        value = MISSING if stored is None else self._load(old, stored)
+        ttl = await io.op(store.ttl, store.attl, old)
+        if value is MISSING or ttl == 0:
+            raise MissingKey(f"no value of {key!r} to move to version {there}: set it first")
+        self._detach(old)
+        self._detach(new)
+        await io.op(store.set, store.aset, new, self._dump(new, value), ttl)
+        await io.op(store.delete, store.adelete, old)
+        return there
+
+    def _ttl(self, timeout: Timeout) -> float | None:
+        return self.timeout if timeout is DEFAULT_TIMEOUT else seconds(timeout)
+
+    def _names(self, keys: Iterable[str], version: int | None) -> dict[str, str]:
+        """Return the caller's keys by their normalised ones."""
+        return {self._key(key, version): key for key in keys}
+
+    def _load_all(self, names: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, Any]:
+        values = {names[full]: self._load(full, stored) for full, stored in found.items()}
+        readable = {key: value for key, value in values.items() if value is not MISSING}
+        self._damaged += len(values) - len(readable)
+        return readable
+
+    def _dump_all(self, names: Mapping[str, str], data: Mapping[str, Any]) -> dict[str, Any]:
+        items = {full: self._dump(full, data[key]) for full, key in names.items()}
+        self._detached(items)
+        return items
+
+    def _detach(self, full: str) -> None:
+        if self._flights.table:
+            self._flights.detach(full)
+
+    def _detached(self, keys: Iterable[str]) -> list[str]:
+        """Return normalised `keys`, whose flights will not be stored."""
+        detached = list(keys)
+        for full in detached:
+            self._detach(full)
+        return detached
+
+    def _unreadable(self, default: Any) -> Any:
+        self._damaged += 1
+        return default
+
+    def _check_loop(self, method: str) -> None:
+        """Refuse, or warn of, a blocking call that would freeze a running event loop."""
+        if not in_event_loop():
+            return
+        message = (
+            f"cache {self.alias!r}: {method}() on {type(self.backend).__name__} blocks, and an"
+            f" event loop is running in this thread: `await cache.a{method}(...)` instead."
+            ' OPTIONS["blocking_calls"] = "warn" or "allow" permits it.'
+        )
+        if not self._warns:
+            raise BlockingCallInEventLoop(message)
+        warnings.warn(message, BlockingCallWarning, stacklevel=3)

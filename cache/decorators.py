@@ -1,0 +1,370 @@
+"""`cached`: a function in, the same function with a cache out.
+
+`def` stays `def` and `async def` stays `async def`; methods bind as ever. A hit is one
+lookup; at a miss the function runs once for all who miss the same arguments together.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from functools import update_wrapper
+from inspect import (
+    Signature,
+    isasyncgenfunction,
+    iscoroutinefunction,
+    isgeneratorfunction,
+    signature,
+)
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
+
+from asgiref.sync import markcoroutinefunction
+
+from twofold.core import Cache
+from twofold.effects import Blocking, Effects, Native, run_sync
+from twofold.entry import MISSING
+from twofold.errors import BackendUnavailable, BlockingCallInEventLoop, SettingsError
+from twofold.fill import Condition
+from twofold.keys import CallKeys
+from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
+from twofold.registry import caches
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+_BLOCKING = Blocking()
+_NATIVE = Native()
+
+
+class CacheInfo(NamedTuple):
+    """What the calls of a function came to, in this process."""
+
+    hits: int
+    misses: int
+    computed: int
+    """How often the function ran; misses that waited together share one run."""
+
+
+class _Plan:
+    """What a decorated function and its bound methods have in common."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        cache: Cache | str = "default",
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        key: str | Callable[..., str] | None = None,
+        ignore: Sequence[str] = (),
+        condition: Condition | None = None,
+    ) -> None:
+        self.function = function
+        self.cache = cache
+        self.timeout = timeout if timeout is DEFAULT_TIMEOUT else seconds(timeout)
+        self.keys = CallKeys(function, key, ignore)
+        self.condition = condition
+        self.hits = self.misses = self.computed = 0
+
+    def store(self) -> Cache:
+        """Return the cache, which settings may have replaced since the last call."""
+        return caches[self.cache] if isinstance(self.cache, str) else self.cache
+
+    def producer(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
+        """Return the one call that a miss makes, as sync or async as the function is."""
+
+        def produce() -> Any:
+            self.computed += 1
+            return self.function(*args, **kwargs)
+
+        async def aproduce() -> Any:
+            self.computed += 1
+            return await self.function(*args, **kwargs)
+
+        return aproduce if iscoroutinefunction(self.function) else produce
+
+
+class _CachedFunction(Generic[P, R]):
+    """What decorated functions of both kinds offer, beside being called."""
+
+    def __init__(self, plan: _Plan) -> None:
+        self._plan = plan
+        self._bound: tuple[Any, ...] = ()
+        update_wrapper(cast(Any, self), plan.function)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__signature__":
+            return _without_first(signature(self._plan.function), len(self._bound))
+        raise AttributeError(f"{self!r} has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        bound = f" of {self._bound[0]!r}" if self._bound else ""
+        return f"<cached {self._plan.function.__qualname__}{bound} {self.cache_info()}>"
+
+    def __reduce__(self) -> str:
+        return str(self._plan.function.__qualname__)
+
+    def key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Return the key of a call with these arguments."""
+        return self._plan.keys.of(self._bound + args, kwargs)
+
+    def get(self, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """Return what is stored for these arguments, or None; never run the function."""
+        hit: R | None = self._plan.store().get(self.key(*args, **kwargs))
+        return hit
+
+    async def aget(self, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """Do what `get` does."""
+        hit: R | None = await self._plan.store().aget(self.key(*args, **kwargs))
+        return hit
+
+    def set(self, value: R, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Store `value` as the result for these arguments; see `Cache.set`."""
+        plan = self._plan
+        return plan.store().set(self.key(*args, **kwargs), value, plan.timeout)
+
+    async def aset(self, value: R, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Do what `set` does."""
+        plan = self._plan
+        return await plan.store().aset(self.key(*args, **kwargs), value, plan.timeout)
+
+    def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function, store what it returns, whatever is stored now, and return it.
+
+        Raises:
+            AwaitableResult: the function is async; `arefresh` runs it.
+        """
+        return run_sync(self._fill(_BLOCKING, self._bound + args, kwargs, refresh=True))
+
+    async def arefresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Do what `refresh` does; a sync function runs in a worker thread."""
+        return await self._fill(_NATIVE, self._bound + args, kwargs, refresh=True)
+
+    def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Remove what is stored for these arguments, and return whether it was there.
+
+        What the function is computing for them now is not stored.
+        """
+        return self._plan.store().delete(self.key(*args, **kwargs))
+
+    async def ainvalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Do what `invalidate` does."""
+        return await self._plan.store().adelete(self.key(*args, **kwargs))
+
+    def cache_info(self) -> CacheInfo:
+        """Return the hits, misses and runs of this function in this process."""
+        return CacheInfo(self._plan.hits, self._plan.misses, self._plan.computed)
+
+    def cache_clear(self) -> None:
+        """Remove all that is stored of this function, by the prefix of its keys.
+
+        Raises:
+            SettingsError: `key=` is a function, or a template that begins with a field:
+                then the keys have no prefix in common.
+        """
+        self._plan.store().clear_prefix(self._key_prefix())
+
+    async def acache_clear(self) -> None:
+        """Do what `cache_clear` does."""
+        await self._plan.store().aclear_prefix(self._key_prefix())
+
+    def _key_prefix(self) -> str:
+        prefix = self._plan.keys.prefix
+        if not prefix:
+            raise SettingsError(
+                f"the keys of {self._plan.function.__qualname__}() have no prefix in common:"
+                " begin the key= template with a text of its own, or invalidate(...) each call"
+            )
+        return prefix
+
+    async def _fill(
+        self, io: Effects, args: tuple[Any, ...], kwargs: dict[str, Any], refresh: bool = False
+    ) -> R:
+        plan = self._plan
+        result: R = await plan.store()._fill(
+            io,
+            plan.keys.of(args, kwargs),
+            plan.producer(args, kwargs),
+            plan.timeout,
+            plan.condition,
+            refresh,
+        )
+        return result
+
+    def _bind(self, first: object) -> Self:
+        bound = object.__new__(type(self))
+        vars(bound).update(vars(self))
+        bound._bound = (first,)
+        return bound
+
+
+class Cached(_CachedFunction[P, R]):
+    """A decorated `def`: call it as before, or by its cache."""
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        plan = self._plan
+        given = self._bound + args
+        try:
+            hit: Any = plan.store().get(plan.keys.of(given, kwargs), MISSING)
+        except BackendUnavailable:
+            hit = MISSING
+        except BlockingCallInEventLoop:
+            raise BlockingCallInEventLoop(self._advice()) from None
+        if hit is not MISSING:
+            plan.hits += 1
+            return hit  # type: ignore[no-any-return]
+        plan.misses += 1
+        return run_sync(self._fill(_BLOCKING, given, kwargs))
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> Self: ...
+
+    @overload
+    def __get__(
+        self: "Cached[Concatenate[S, P], R]", instance: S, owner: type[Any] | None = None
+    ) -> "Cached[P, R]": ...
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+        return self if instance is None else self._bind(instance)
+
+    def _advice(self) -> str:
+        name = self._plan.function.__qualname__
+        return (
+            f"{name}() is cached in {self._plan.store().alias!r}, which blocks, and an event loop"
+            f" is running in this thread: make {name} an `async def`, `await"
+            f" sync_to_async({name})(...)`, or read it with `await {name}.aget(...)`"
+        )
+
+
+class AsyncCached(_CachedFunction[P, R]):
+    """A decorated `async def`: await it as before, or use its cache."""
+
+    def __init__(self, plan: _Plan) -> None:
+        super().__init__(plan)
+        markcoroutinefunction(self)
+
+    async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        plan = self._plan
+        given = self._bound + args
+        try:
+            hit: Any = await plan.store().aget(plan.keys.of(given, kwargs), MISSING)
+        except BackendUnavailable:
+            hit = MISSING
+        if hit is not MISSING:
+            plan.hits += 1
+            return hit  # type: ignore[no-any-return]
+        plan.misses += 1
+        return await self._fill(_NATIVE, given, kwargs)
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> Self: ...
+
+    @overload
+    def __get__(
+        self: "AsyncCached[Concatenate[S, P], R]", instance: S, owner: type[Any] | None = None
+    ) -> "AsyncCached[P, R]": ...
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+        return self if instance is None else self._bind(instance)
+
+
+C = TypeVar("C", bound=_CachedFunction[..., Any])
+
+
+class CachedOfClass(Generic[C]):
+    """A decorated class method or static method, as the class and its instances see it."""
+
+    def __init__(self, function: C, takes_class: bool) -> None:
+        self._function = function
+        self._takes_class = takes_class
+
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> C:
+        if not self._takes_class:
+            return self._function
+        return self._function._bind(type(instance) if owner is None else owner)
+
+
+class Decorator:
+    """Cache what a function returns, by its arguments: `@cached`, `@cached(timeout=60)`.
+
+    Works on `def`, `async def`, methods, class methods and static methods (put `@cached`
+    on top of `@classmethod`). A returned None is cached; an exception is not.
+
+    Args:
+        function: what to decorate, when used without parentheses.
+        cache: an alias of the settings, or a cache.
+        timeout: how long a result is kept; the alias's own `TIMEOUT` unless given.
+        key: a template such as "user:{user.id}" over the function's parameters, or a
+            function of the same arguments that returns the key.
+        ignore: parameters that do not change the result, and stay out of the key.
+        condition: tells of a result whether to store it.
+
+    Raises:
+        SettingsError: a parameter that `key` or `ignore` names is none of the function's.
+        UnstableArgument: on a call, an argument has no identity to make a key of.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
+    def __repr__(self) -> str:
+        return f"cached({', '.join(f'{name}={value!r}' for name, value in self._options.items())})"
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: "classmethod[Any, P, Coroutine[Any, Any, R]]", /
+    ) -> CachedOfClass[AsyncCached[P, R]]: ...
+
+    @overload
+    def __call__(self, function: "classmethod[Any, P, R]", /) -> CachedOfClass[Cached[P, R]]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: "staticmethod[P, Coroutine[Any, Any, R]]", /
+    ) -> CachedOfClass[AsyncCached[P, R]]: ...
+
+    @overload
+    def __call__(self, function: "staticmethod[P, R]", /) -> CachedOfClass[Cached[P, R]]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncCached[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Cached[P, R]: ...
+
+    @overload
+    def __call__(
+        self,
+        *,
+        cache: Cache | str = "default",
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        key: str | Callable[..., str] | None = None,
+        ignore: Sequence[str] = (),
+        condition: Condition | None = None,
+    ) -> "Decorator": ...
+
+    def __call__(self, function: Any = None, /, **options: Any) -> Any:
+        if function is None:
+            return Decorator(**self._options, **options)
+        if isinstance(function, classmethod | staticmethod):
+            inner = self._decorate(function.__func__)
+            return CachedOfClass(inner, isinstance(function, classmethod))
+        return self._decorate(function)
+
+    def _decorate(self, function: Any) -> Cached[..., Any] | AsyncCached[..., Any]:
+        if not callable(function):
+            raise SettingsError(f"@cached decorates functions, and {function!r} is none")
+        if isgeneratorfunction(function) or isasyncgenfunction(function):
+            raise SettingsError(
+                f"{function.__qualname__}() is a generator, which can be read once only:"
+                " let it return a list"
+            )
+        plan = _Plan(function, **self._options)
+        return AsyncCached(plan) if iscoroutinefunction(function) else Cached(plan)
+
+
+cached = Decorator()
+
+
+def _without_first(full: Signature, count: int) -> Signature:
+    """Return the signature of a function whose first `count` parameters are bound."""
+    return full.replace(parameters=list(full.parameters.values())[count:])

@@ -1,0 +1,31 @@
+"""The only room that knows threads and event loops.
+
+`faces` drives one `async def` body from sync and from async code, `hop` carries sync
+calls off the loop, `loops` keeps what belongs to one event loop, `forks` tells what a
+child process must forget.
+"""
+
+from twofold.effects.faces import Blocking, Effects, Native, Spawned, run_sync
+from twofold.effects.forks import after_fork_in_child, park
+from twofold.effects.hop import Call, Hop, call_in_thread
+from twofold.effects.locks import Lock, ThreadLocal, new_lock
+from twofold.effects.loops import PerLoop, in_event_loop, serves_event_loop
+
+__all__ = [
+    "Blocking",
+    "Call",
+    "Effects",
+    "Hop",
+    "Lock",
+    "Native",
+    "PerLoop",
+    "Spawned",
+    "ThreadLocal",
+    "after_fork_in_child",
+    "call_in_thread",
+    "in_event_loop",
+    "new_lock",
+    "park",
+    "run_sync",
+    "serves_event_loop",
+]

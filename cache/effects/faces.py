@@ -1,0 +1,225 @@
+"""The two faces of one body.
+
+Whatever has control flow is written once, as an `async def` that awaits nothing but the
+methods of an `io: Effects` argument and other such bodies. `Native` runs it in the
+caller's event loop. The methods of `Blocking` never suspend, so `run_sync` drives the
+very same body to its end with one `send(None)`.
+"""
+
+import asyncio
+import contextvars
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from twofold.effects.hop import call_in_thread
+from twofold.effects.loops import in_event_loop, serves_event_loop
+from twofold.errors import AwaitableResult
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def run_sync(body: Coroutine[Any, Any, T]) -> T:
+    """Run `body` to its end without an event loop; it must never suspend."""
+    try:
+        body.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    body.close()
+    raise RuntimeError(f"{body!r} suspended outside an event loop")
+
+
+class Spawned(Protocol):
+    """A body that was started."""
+
+    def cancel(self) -> None:
+        """Ask the body to stop, from any thread; nothing happens once it has ended."""
+
+    def alive(self) -> bool:
+        """Tell whether the body can still come to its end."""
+
+
+class Effects(Protocol):
+    """All that a body may await."""
+
+    by_loop: bool
+    """Whether bodies run in an event loop."""
+
+    async def op(
+        self,
+        blocking: Callable[P, T],
+        native: Callable[P, Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Do one operation that has two faces, by the face that this is."""
+
+    async def call(self, function: Callable[[], Any]) -> Any:
+        """Call a user's function without freezing a loop, and return its result."""
+
+    async def wait(self, future: Future[Any], seconds: float) -> bool:
+        """Wait for `future`, `seconds` at most, and tell whether it is done."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Do nothing for `seconds`."""
+
+    async def settle(self, body: Coroutine[Any, Any, T]) -> T:
+        """Run `body` to its end even if the caller is cancelled meanwhile."""
+
+    def spawn(self, body: Coroutine[Any, Any, None]) -> Spawned | None:
+        """Start `body` in a copy of the caller's context; None if it ran to its end."""
+
+    def may_wait(self, for_loop: bool) -> bool:
+        """Tell whether waiting for another's work is safe; `for_loop`: a loop does it."""
+
+
+class Blocking:
+    """The effects of sync code: each blocks its thread, and none suspends."""
+
+    by_loop = False
+
+    async def op(
+        self,
+        blocking: Callable[P, T],
+        native: Callable[P, Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        return blocking(*args, **kwargs)
+
+    async def call(self, function: Callable[[], Any]) -> Any:
+        if inspect.iscoroutinefunction(function):
+            raise AwaitableResult(_AWAITABLE.format(function=function))
+        result = function()
+        if inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result.close()
+            raise AwaitableResult(_AWAITABLE.format(function=function))
+        return result
+
+    async def wait(self, future: Future[Any], seconds: float) -> bool:
+        try:
+            future.exception(seconds)
+        except TimeoutError:
+            return future.done()
+        return True
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    async def settle(self, body: Coroutine[Any, Any, T]) -> T:
+        return await body
+
+    def spawn(self, body: Coroutine[Any, Any, None]) -> Spawned | None:
+        contextvars.copy_context().run(run_sync, body)
+        return None
+
+    def may_wait(self, for_loop: bool) -> bool:
+        return not in_event_loop() and not (for_loop and serves_event_loop())
+
+
+_AWAITABLE = (
+    "{function!r} is async, and this is the sync face: a coroutine cannot be stored. "
+    "Call the twin with the `a` prefix from async code, or pass a sync function."
+)
+
+
+class Native:
+    """The effects of async code, in the caller's own event loop."""
+
+    by_loop = True
+
+    async def op(
+        self,
+        blocking: Callable[P, T],
+        native: Callable[P, Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        return await native(*args, **kwargs)
+
+    async def call(self, function: Callable[[], Any]) -> Any:
+        if inspect.iscoroutinefunction(function):
+            return await function()
+        result = await call_in_thread(function)
+        return await result if inspect.isawaitable(result) else result
+
+    async def wait(self, future: Future[Any], seconds: float) -> bool:
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+
+        def wake(_: Future[Any]) -> None:
+            _schedule(loop, _release, waiter)
+
+        timer = loop.call_later(seconds, _release, waiter)
+        future.add_done_callback(wake)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+        return future.done()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def settle(self, body: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.ensure_future(body)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()
+            raise
+
+    def spawn(self, body: Coroutine[Any, Any, None]) -> Spawned | None:
+        return _Task(body)
+
+    def may_wait(self, for_loop: bool) -> bool:
+        return True
+
+
+class _Task:
+    """A task that is kept alive until it ends, and can be cancelled from any thread."""
+
+    _running: "set[asyncio.Task[None]]" = set()
+
+    def __init__(self, body: Coroutine[Any, Any, None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(body)
+        self._running.add(self._task)
+        self._task.add_done_callback(self._end)
+
+    def cancel(self) -> None:
+        _schedule(self._loop, self._task.cancel)
+
+    def alive(self) -> bool:
+        return not self._task.done() and self._loop.is_running()
+
+    @classmethod
+    def _end(cls, task: "asyncio.Task[None]") -> None:
+        cls._running.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+
+def _schedule(loop: asyncio.AbstractEventLoop, step: Callable[..., Any], *args: Any) -> None:
+    """Have `loop` take a step, from any thread; a loop that has closed takes none."""
+    if asyncio._get_running_loop() is loop:
+        loop.call_soon(step, *args)
+        return
+    try:
+        loop.call_soon_threadsafe(step, *args)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
+
+
+def _release(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,299 @@
+"""From an event loop to worker threads, many calls at a time.
+
+A thread hop costs 40 to 60 µs, most of it waking threads. So the calls that tasks make
+in one tick of a loop are put into one queue, and one `sync_to_async` call sends a worker
+there, which takes calls until none is left. While a queue stays long, a further worker
+joins every few milliseconds, so that slow calls run side by side.
+"""
+
+import asyncio
+import contextvars
+import os
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from asgiref.sync import sync_to_async
+
+from twofold.effects.forks import after_fork_in_child, park
+from twofold.effects.locks import new_lock
+from twofold.effects.loops import PerLoop
+from twofold.errors import BackendUnavailable, DeadlineExceeded
+
+T = TypeVar("T")
+
+_JOIN_AFTER = 0.002  # seconds a backlog may stand before one more worker joins
+
+
+class Call:
+    """One sync call on its way: made in a loop, run in a worker, answered in the loop."""
+
+    __slots__ = ("_context", "_error", "_result", "args", "born", "function", "future")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        future: "asyncio.Future[Any]",
+        born: float,
+    ) -> None:
+        self.function = function
+        self.args = args
+        self.future = future
+        self.born = born
+        self._context = contextvars.copy_context()
+        self._error: BaseException | None = None
+        self._result: Any = None
+
+    def run(self) -> None:
+        """Call the function in the context of who asked, unless nobody waits any more."""
+        if self.future.done():
+            return
+        try:
+            self._result = self._context.run(self.function, *self.args)
+            self._error = None
+        except StopIteration as exc:
+            self._error = _stopped(self.function, exc)
+        except BaseException as exc:
+            self._error = exc
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with `error` instead of what `run` brought."""
+        self._error = error
+
+    def answer(self) -> None:
+        """Hand the outcome to who asked; in the loop only."""
+        if self.future.done():
+            return
+        if self._error is None:
+            self.future.set_result(self._result)
+        else:
+            self.future.set_exception(self._error)
+
+
+class Hop:
+    """The way of one backend from any event loop to its own bounded worker threads.
+
+    Args:
+        run: runs a batch of calls in a worker, each by `Call.run`.
+        workers: threads at most.
+        batch: calls at most that a worker takes at a time.
+        deadline: seconds after which a call that is not answered raises `DeadlineExceeded`.
+        name: begins the names of the threads.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Call]], None],
+        *,
+        workers: int,
+        batch: int,
+        deadline: float,
+        name: str,
+    ) -> None:
+        self.run = run
+        self.workers = workers
+        self.batch = batch
+        self.deadline = deadline
+        self.name = name
+        self._queues = PerLoop(lambda: _Queue(self), _Queue.aclose, _Queue.abandon)
+        self._lock = new_lock()
+        self._executor: ThreadPoolExecutor | None = None
+        after_fork_in_child(self)
+
+    def __call__(self, function: Callable[..., T], *args: Any) -> "asyncio.Future[T]":
+        """Have a worker call `function(*args)`; await the future that this returns."""
+        return self._queues.get().put(function, args)
+
+    def executor(self) -> ThreadPoolExecutor:
+        """Return this process's threads, made at the first call."""
+        with self._lock:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(self.workers, self.name)
+            return self._executor
+
+    def close(self, wait: bool = True) -> None:
+        """End the threads once they are idle; the next call makes new ones."""
+        with self._lock:
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=wait)
+
+    def _after_fork(self) -> None:
+        park(self._executor, self._lock)
+        self._executor = None
+        self._lock = new_lock()
+
+
+class _Queue:
+    """The calls of one event loop; touched in that loop alone, but for `_waiting`."""
+
+    def __init__(self, hop: Hop) -> None:
+        self._hop = hop
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Call] = deque()
+        self._asked: dict[Call, None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._starting = False
+        self._watch: asyncio.TimerHandle | None = None
+        self._worker: (
+            tuple[ThreadPoolExecutor, Callable[[], Coroutine[Any, Any, list[Call]]]] | None
+        ) = None
+
+    def put(self, function: Callable[..., T], args: tuple[Any, ...]) -> "asyncio.Future[T]":
+        call = Call(function, args, self._loop.create_future(), self._loop.time())
+        self._asked[call] = None
+        self._waiting.append(call)
+        if not self._starting:
+            self._starting = True
+            if self._tasks:
+                self._loop.call_later(_JOIN_AFTER, self._send_worker)
+            else:
+                self._loop.call_soon(self._send_worker)
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._hop.deadline, self._expire)
+        return call.future
+
+    def _send_worker(self) -> None:
+        self._starting = False
+        if not self._waiting or len(self._tasks) >= self._hop.workers:
+            return
+        task = self._loop.create_task(self._work(), context=contextvars.Context())
+        self._tasks.add(task)
+        if len(self._waiting) > 1:
+            self._starting = True
+            self._loop.call_later(_JOIN_AFTER, self._send_worker)
+
+    async def _work(self) -> None:
+        try:
+            self._answer(await self._enter_worker())
+        except BaseException as exc:
+            self._lose(exc)
+            if not isinstance(exc, Exception):
+                raise
+        finally:
+            self._tasks.discard(asyncio.current_task())
+            if self._waiting and not self._starting:
+                self._send_worker()
+
+    def _enter_worker(self) -> Coroutine[Any, Any, list[Call]]:
+        executor = self._hop.executor()
+        if self._worker is None or self._worker[0] is not executor:
+            enter = sync_to_async(self._drain, thread_sensitive=False, executor=executor)
+            self._worker = executor, enter
+        return self._worker[1]()
+
+    def _drain(self) -> list[Call]:
+        """Run calls until none waits; return the last batch, for the loop to answer."""
+        batch = self._take()
+        while batch:
+            self._hop.run(batch)
+            following = self._take()
+            if not following:
+                break
+            self._deliver(batch)
+            batch = following
+        return batch
+
+    def _take(self) -> list[Call]:
+        taken: list[Call] = []
+        try:
+            while len(taken) < self._hop.batch:
+                taken.append(self._waiting.popleft())
+        except IndexError:
+            pass
+        return taken
+
+    def _deliver(self, batch: list[Call]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._answer, batch)
+        except RuntimeError:  # the loop has closed: nobody waits for an answer
+            self._waiting.clear()
+
+    def _answer(self, batch: list[Call]) -> None:
+        for call in batch:
+            self._asked.pop(call, None)
+            call.answer()
+        if not self._asked and self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def _lose(self, exc: BaseException) -> None:
+        """Fail what waits for a worker that could not work."""
+        lost = list(self._waiting)
+        self._waiting.clear()
+        for call in lost:
+            error = BackendUnavailable(f"{self._hop.name}: no worker thread could run the call")
+            error.__cause__ = exc
+            call.fail(error)
+        self._answer(lost)
+
+    def _expire(self) -> None:
+        """Fail the calls whose deadline has passed, and look again when the next one's does."""
+        self._watch = None
+        due = self._loop.time() - self._hop.deadline
+        for call in list(self._asked):
+            if call.born > due and not call.future.done():
+                self._watch = self._loop.call_at(call.born + self._hop.deadline, self._expire)
+                return
+            del self._asked[call]
+            call.fail(
+                DeadlineExceeded(
+                    f"{self._hop.name}: no answer within the deadline of {self._hop.deadline:g} s;"
+                    " a write may still happen later. OPTIONS['deadline'] sets the limit."
+                )
+            )
+            call.answer()
+
+    async def aclose(self) -> None:
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+        self.abandon()
+
+    def abandon(self) -> None:
+        self._waiting.clear()
+        if self._watch is not None and not self._loop.is_closed():
+            self._watch.cancel()
+
+
+def _stopped(function: Callable[..., Any], exc: StopIteration) -> RuntimeError:
+    """Return an error in the place of a StopIteration, which no future can carry."""
+    error = RuntimeError(f"{function!r} raised StopIteration")
+    error.__cause__ = exc
+    return error
+
+
+class _Threads:
+    """The threads for users' sync functions that async code asked for, one pool a process."""
+
+    def __init__(self) -> None:
+        self._lock = new_lock()
+        self._executor: ThreadPoolExecutor | None = None
+        after_fork_in_child(self)
+
+    def get(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._executor is None:
+                workers = min(32, (os.cpu_count() or 1) + 4)
+                self._executor = ThreadPoolExecutor(workers, "twofold-call")
+            return self._executor
+
+    def _after_fork(self) -> None:
+        park(self._executor, self._lock)
+        self._executor, self._lock = None, new_lock()
+
+
+_threads = _Threads()
+
+
+async def call_in_thread(function: Callable[[], T]) -> T:
+    """Call a user's `function` in a thread of ours, in the caller's context."""
+
+    def call() -> T:
+        try:
+            return function()
+        except StopIteration as exc:
+            raise _stopped(function, exc) from exc
+
+    return await sync_to_async(call, thread_sensitive=False, executor=_threads.get())()

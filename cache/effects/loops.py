@@ -1,0 +1,115 @@
+"""What belongs to one event loop, and what is known of the running one."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Generic, TypeVar
+
+from asgiref.sync import SyncToAsync
+
+from twofold.effects.forks import after_fork_in_child, park
+from twofold.effects.locks import new_lock
+
+T = TypeVar("T")
+
+
+def in_event_loop() -> bool:
+    """Tell whether an event loop is running in this thread."""
+    return asyncio._get_running_loop() is not None
+
+
+def serves_event_loop() -> bool:
+    """Tell whether this thread runs sync code for an event loop that waits for it.
+
+    asgiref notes the loop in each thread that its `sync_to_async` uses. Such a thread
+    may be the very one that the loop's next `sync_to_async` needs.
+    """
+    loop = getattr(SyncToAsync.threadlocal, "main_event_loop", None)
+    pid = getattr(SyncToAsync.threadlocal, "main_event_loop_pid", None)
+    return loop is not None and pid == os.getpid() and loop.is_running()
+
+
+class PerLoop(Generic[T]):
+    """One `T` for each running event loop, closed with its loop.
+
+    A thing is closed by `aclose(thing)` inside its own loop when that loop shuts its
+    async generators down (as `asyncio.run` does), and by `abandon(thing)` from any
+    thread when its loop was closed without. A forked child starts empty.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], T],
+        aclose: Callable[[T], Awaitable[None]],
+        abandon: Callable[[T], None],
+    ) -> None:
+        self._make = make
+        self._aclose = aclose
+        self._abandon = abandon
+        self._held: dict[asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[None, None]]] = {}
+        self._lock = new_lock()
+        after_fork_in_child(self)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self) -> T:
+        """Return the running loop's `T`, made at the first call."""
+        loop = asyncio.get_running_loop()
+        if len(self._held) > 1:
+            self.sweep()
+        held = self._held.get(loop)
+        if held is None:
+            self.sweep()
+            held = self._held[loop] = (self._make(), self._guard(loop))
+            _start(held[1])
+        return held[0]
+
+    def things(self) -> list[T]:
+        """Return what all loops hold now."""
+        return [thing for thing, _ in list(self._held.values())]
+
+    def sweep(self) -> None:
+        """Abandon what belongs to loops that have closed."""
+        for loop in [loop for loop in list(self._held) if loop.is_closed()]:
+            self._drop(loop)
+
+    async def aclose(self) -> None:
+        """Close the running loop's `T`; abandon those of loops that have closed."""
+        self.sweep()
+        held = self._held.get(asyncio.get_running_loop())
+        if held is not None:
+            await held[1].aclose()
+
+    def abandon(self) -> None:
+        """Abandon everything, from whatever thread this is."""
+        for loop in list(self._held):
+            self._drop(loop)
+
+    def _drop(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            held = self._held.pop(loop, None)
+        if held is not None:
+            self._abandon(held[0])
+
+    async def _guard(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            with self._lock:
+                held = self._held.pop(loop, None)
+            if held is not None:
+                await self._aclose(held[0])
+
+    def _after_fork(self) -> None:
+        park(self._held, self._lock)
+        self._held = {}
+        self._lock = new_lock()
+
+
+def _start(guard: AsyncGenerator[None, None]) -> None:
+    """Run `guard` to its `yield`, which makes the running loop know it."""
+    try:
+        guard.__anext__().__await__().__next__()
+    except StopIteration:
+        pass

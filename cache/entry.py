@@ -1,0 +1,286 @@
+"""What is stored: counters as digits, everything else in an envelope.
+
+An envelope is
+
+    magic       1 byte   0xF2, which begins no counter
+    version     1 byte   1
+    flags       1 byte   1: signed; 2: metadata precede the payload (reserved)
+    codec       1 byte   the serializer's code * 16 + the compressor's code
+    check       4 bytes  CRC-32, big-endian; or, signed, 16 bytes of keyed BLAKE2b
+    body                 the payload as serialized, and compressed if that helps
+
+    serializers          1 msgpack, 2 json, 3 pickle, 15 a third party's
+    compressors          0 none, 1 zlib, 2 zstd, 3 lz4
+
+The check is over the first four bytes, the serializer's name, 0xFF, the key, 0xFF, and the
+body. It is verified before anything is unpacked or decoded, so that a damaged entry, or
+one copied under another key, is a miss; and only the configured serializer ever decodes.
+A CRC guards against accidents; against somebody who can write to the store it takes a
+signature. Counters have neither, for a server to add to them.
+
+In-process stores keep objects instead: see `Objects`.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from functools import cache
+from hashlib import blake2b
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from zlib import crc32
+
+from twofold import counter
+from twofold.codecs.compressors import Compressor, resolve_compressor
+from twofold.codecs.immutables import ATOMS
+from twofold.codecs.refusal import refuse_awaitable
+from twofold.codecs.serializers import Serializer, resolve_serializer
+from twofold.errors import SettingsError
+
+if TYPE_CHECKING:
+    from twofold.settings import CacheConfig
+
+
+class _Sentinel(Enum):
+    MISSING = "MISSING"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = _Sentinel.MISSING
+"""No value, where None is one."""
+
+Missing: TypeAlias = Literal[_Sentinel.MISSING]
+
+MAX_PAYLOAD: Final = 64 * 1024 * 1024
+"""Bytes at most that an entry unpacks to; a larger payload is stored uncompressed."""
+
+_MAGIC = 0xF2
+_VERSION = 1
+_SIGNED = 1
+_HEADER_SIZE = 4
+_END = b"\xff"  # is in no UTF-8
+
+_SERIALIZER_CODES = {"msgpack": 1, "json": 2, "pickle": 3}
+_FOREIGN = 15
+_COMPRESSORS = {0: None, 1: "zlib", 2: "zstd", 3: "lz4"}
+
+
+class Codec(Protocol):
+    """What turns values into what a store keeps, and back."""
+
+    def dump(self, key: str, value: Any) -> Any:
+        """Return what to store under `key`, never None; raise `CannotSerialize`."""
+
+    def load(self, key: str, stored: Any) -> Any | Missing:
+        """Return the value stored under `key`; MISSING, whatever is wrong with it."""
+
+
+def codec_for(config: "CacheConfig", holds_objects: bool) -> Codec:
+    """Return the codec that `config` asks for, for a store of objects or of bytes."""
+    serializer = None if config.serializer is None else resolve_serializer(config.serializer)
+    if holds_objects:
+        return Objects(serializer)
+    if serializer is None:
+        raise SettingsError(
+            f"SERIALIZER None, of the cache {config.alias!r}, keeps objects as they are, but its"
+            " store keeps bytes: name a serializer, or leave SERIALIZER out"
+        )
+    return Envelope(
+        serializer, resolve_compressor(config.compressor), config.compress_min, config.secret
+    )
+
+
+class Envelope:
+    """Values to bytes and back, for stores that keep bytes.
+
+    Args:
+        serializer: makes and reads the payload.
+        compressor: makes it smaller; entries of any known compressor are read.
+        compress_min: bytes of payload from which compression is tried.
+        secret: signs every entry; entries without this very signature are misses.
+    """
+
+    def __init__(
+        self,
+        serializer: Serializer,
+        compressor: Compressor | None = None,
+        compress_min: int = 256,
+        secret: str | bytes | None = None,
+    ) -> None:
+        self._serializer = serializer
+        self._compressor = compressor
+        self._compress_min = compress_min
+        self._check: _Check = _Checksum() if secret is None else _Signature(secret)
+        self._body_at = _HEADER_SIZE + self._check.size
+        headers = {code: self._header(code) for code in _COMPRESSORS}
+        name = serializer.name.encode() + _END
+        self._known = {head: (self._check.begin(head + name), c) for c, head in headers.items()}
+        self._plain = headers[0]
+        self._packed = headers[_compressor_code(compressor)]
+
+    def __repr__(self) -> str:
+        compressor = self._compressor and self._compressor.name
+        kind = "signed" if self._check.flag else "unsigned"
+        return f"<{type(self).__name__} {self._serializer.name} {compressor} {kind}>"
+
+    def dump(self, key: str, value: Any) -> bytes:
+        """Return what to store under `key`; raise `CannotSerialize` if that cannot be."""
+        if counter.is_counter(value):
+            return counter.write(value)
+        body = self._serializer.dumps(value)
+        header = self._plain
+        if self._compressor is not None and self._compress_min <= len(body) <= MAX_PAYLOAD:
+            packed = self._compressor.compress(body)
+            if len(packed) < len(body):
+                header, body = self._packed, packed
+        return header + self._check.over(self._known[header][0], key, body) + body
+
+    def load(self, key: str, stored: bytes) -> Any | Missing:
+        """Return the value stored under `key`; MISSING, whatever is wrong with it."""
+        try:
+            known = self._known.get(stored[:_HEADER_SIZE])
+            if known is None:
+                number = counter.read(stored)
+                return MISSING if number is None else number
+            beginning, code = known
+            body = stored[self._body_at :]
+            check = stored[_HEADER_SIZE : self._body_at]
+            if not compare_digest(check, self._check.over(beginning, key, body)):
+                return MISSING
+            return self._serializer.loads(_decompressor(code)(body, MAX_PAYLOAD) if code else body)
+        except MemoryError:
+            raise
+        except Exception:
+            return MISSING
+
+    def _header(self, compressor: int) -> bytes:
+        serializer = _SERIALIZER_CODES.get(self._serializer.name, _FOREIGN)
+        return bytes((_MAGIC, _VERSION, self._check.flag, serializer << 4 | compressor))
+
+
+def _compressor_code(compressor: Compressor | None) -> int:
+    wanted = compressor and compressor.name
+    return next(code for code, name in _COMPRESSORS.items() if name == wanted)
+
+
+@cache
+def _decompressor(code: int) -> Callable[[bytes, int], bytes]:
+    """Return what unpacks; raise `SettingsError` if its driver is not installed."""
+    compressor = resolve_compressor(_COMPRESSORS[code])
+    assert compressor is not None  # noqa: S101
+    return compressor.decompress
+
+
+class _Check(Protocol):
+    """What tells a sound entry from any other."""
+
+    flag: int
+    size: int
+
+    def begin(self, head: bytes) -> Any:
+        """Return the state after `head`, for many entries to go on from."""
+
+    def over(self, beginning: Any, key: str, body: bytes) -> bytes:
+        """Return the check of `key` and `body` after a beginning."""
+
+
+class _Checksum:
+    flag = 0
+    size = 4
+
+    def begin(self, head: bytes) -> int:
+        return crc32(head)
+
+    def over(self, beginning: int, key: str, body: bytes) -> bytes:
+        return crc32(body, crc32(key.encode() + _END, beginning)).to_bytes(4, "big")
+
+
+class _Signature:
+    flag = _SIGNED
+    size = 16
+
+    def __init__(self, secret: str | bytes) -> None:
+        self._key = _signing_key(secret)
+
+    def begin(self, head: bytes) -> blake2b:
+        return blake2b(head, key=self._key, digest_size=self.size, person=b"twofold")
+
+    def over(self, beginning: blake2b, key: str, body: bytes) -> bytes:
+        signature = beginning.copy()
+        signature.update(key.encode() + _END)
+        signature.update(body)
+        return signature.digest()
+
+
+def _signing_key(secret: str | bytes) -> bytes:
+    if not isinstance(secret, str | bytes) or not secret:
+        raise SettingsError(
+            "SECRET must be a text or bytes, and not empty; leave it out to sign nothing"
+        )
+    key = secret.encode() if isinstance(secret, str) else secret
+    return key if len(key) <= blake2b.MAX_KEY_SIZE else blake2b(key).digest()
+
+
+class Packed:
+    """A value that an in-process store keeps as bytes, for each reader to have a copy."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {len(self.data)} bytes>"
+
+    def __eq__(self, other: object) -> bool:
+        return self.data == other.data if isinstance(other, Packed) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.data)
+
+
+_NONE = Packed(b"")
+
+
+class Objects:
+    """Values to objects and back, for stores in this process.
+
+    Immutable values are kept as they are, others as `Packed`. Nothing is kept as None,
+    which means a missing key to a store.
+
+    Args:
+        serializer: makes private copies; with None every value is kept as it is, and
+            shared by all who read it.
+    """
+
+    def __init__(self, serializer: Serializer | None) -> None:
+        self._serializer = serializer
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._serializer and self._serializer.name}>"
+
+    def dump(self, key: str, value: Any) -> Any:
+        """Return what to keep; raise `CannotSerialize` if that cannot be."""
+        serializer = self._serializer
+        if serializer is None:
+            if type(value) not in ATOMS:
+                refuse_awaitable(value)
+            return _NONE if value is None else value
+        if value is not None and serializer.keeps(value):
+            return value
+        return Packed(serializer.dumps(value))
+
+    def load(self, key: str, stored: Any) -> Any | Missing:
+        """Return the value; MISSING if it cannot be read back."""
+        return stored if type(stored) is not Packed else self._unpack(stored)
+
+    def _unpack(self, stored: Packed) -> Any | Missing:
+        if self._serializer is None:
+            return None
+        try:
+            return self._serializer.loads(stored.data)
+        except MemoryError:
+            raise
+        except Exception:
+            return MISSING

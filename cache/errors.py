@@ -1,0 +1,87 @@
+"""Every error twofold raises: one root, a flat family.
+
+CacheError
+├── SettingsError            (ValueError)    the settings ask for what cannot be
+├── InvalidKey               (ValueError)    the key is not a non-empty text
+├── InvalidTimeout           (ValueError)    the timeout is no duration
+├── UnstableArgument         (TypeError)     an argument cannot stand in a key
+├── CannotSerialize          (TypeError)     the serializer cannot hold the value
+├── AwaitableResult          (TypeError)     async code was given to the sync face
+├── BlockingCallInEventLoop  (RuntimeError)  a sync call would freeze a running loop
+├── ReentrantCall            (RuntimeError)  a function needs its own key to compute it
+├── MissingKey               (ValueError)    the key to count on is not there
+├── NotACounter              (TypeError)     the value to count on is no 64-bit integer
+├── CounterOverflow          (OverflowError) the sum leaves signed 64 bits
+├── LockNotAcquired          (TimeoutError)  somebody else kept the lock
+├── LockLost                 (RuntimeError)  the lock expired while it was held
+└── BackendUnavailable                       the store cannot be reached or used
+    └── DeadlineExceeded     (TimeoutError)  the store did not answer in time
+"""
+
+
+class CacheError(Exception):
+    """Root of all errors of twofold."""
+
+
+class SettingsError(CacheError, ValueError):
+    """The settings name something unknown or ask for what cannot be."""
+
+
+class InvalidKey(CacheError, ValueError):
+    """A key, prefix or version that no store could hold."""
+
+
+class InvalidTimeout(CacheError, ValueError):
+    """A timeout that is neither a number, a `timedelta`, text like "10m", nor None."""
+
+
+class UnstableArgument(CacheError, TypeError):
+    """An argument without an identity that outlives the process."""
+
+
+class CannotSerialize(CacheError, TypeError):
+    """A value of a type that the alias's serializer cannot bring back as it was."""
+
+
+class AwaitableResult(CacheError, TypeError):
+    """An async function, or a coroutine, where a plain value was to be stored."""
+
+
+class BlockingCallInEventLoop(CacheError, RuntimeError):
+    """A sync call that does I/O was made inside a running event loop."""
+
+
+class BlockingCallWarning(RuntimeWarning):
+    """The same, where `OPTIONS["blocking_calls"]` is "warn"."""
+
+
+class ReentrantCall(CacheError, RuntimeError):
+    """A function asked, while computing a key, for that very key."""
+
+
+class MissingKey(CacheError, ValueError):
+    """`incr`, `decr` or `incr_version` on a key that is not there."""
+
+
+class NotACounter(CacheError, TypeError):
+    """`incr` or `decr` on a value that is not a signed 64-bit integer."""
+
+
+class CounterOverflow(CacheError, OverflowError):
+    """A sum outside signed 64 bits; the counter is as it was."""
+
+
+class LockNotAcquired(CacheError, TimeoutError):
+    """The lock was held by another for the whole wait."""
+
+
+class LockLost(CacheError, RuntimeError):
+    """The lock's life ended before its holder let go."""
+
+
+class BackendUnavailable(CacheError):
+    """The store cannot be reached, or failed; nothing is known of the operation's outcome."""
+
+
+class DeadlineExceeded(BackendUnavailable, TimeoutError):
+    """The store did not answer within the alias's deadline."""

@@ -1,0 +1,81 @@
+"""Freshness as pure functions: what a timeout means."""
+
+import math
+import re
+from datetime import timedelta
+from enum import Enum
+from typing import Final, TypeAlias
+
+from twofold.errors import InvalidTimeout
+
+
+class _Default(Enum):
+    DEFAULT_TIMEOUT = "DEFAULT_TIMEOUT"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+DEFAULT_TIMEOUT: Final = _Default.DEFAULT_TIMEOUT
+"""In the place of a timeout: the alias's own `TIMEOUT`."""
+
+Timeout: TypeAlias = float | timedelta | str | None | _Default
+"""Seconds, a `timedelta`, text like "1h30m", None for ever, or `DEFAULT_TIMEOUT`."""
+
+CLOCK_SLACK = 1.0
+"""Seconds by which two readings of one wall clock may disagree."""
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])\s*")
+_LONGEST = 100 * 365 * 86400  # a hundred years: below what any store's clock overflows at
+
+
+def seconds(timeout: Timeout, default: float | None = None) -> float | None:
+    """Return how many seconds `timeout` is; None for ever; 0 or less for gone at once.
+
+    Raises:
+        InvalidTimeout: it is a bool, NaN, infinite, or no duration at all.
+    """
+    if timeout is None:
+        return None
+    if timeout is DEFAULT_TIMEOUT:
+        return default
+    if isinstance(timeout, str):
+        amount = _read(timeout)
+    elif isinstance(timeout, timedelta):
+        amount = timeout.total_seconds()
+    elif isinstance(timeout, int | float) and not isinstance(timeout, bool):
+        amount = timeout if isinstance(timeout, int) else float(timeout)
+    else:
+        raise InvalidTimeout(
+            f"a timeout is a number of seconds, a timedelta, text like '10m', or None for ever;"
+            f" not {timeout!r}"
+        )
+    if isinstance(amount, float) and not math.isfinite(amount):
+        raise InvalidTimeout(f"the timeout {timeout!r} is no finite number; None means for ever")
+    return float(min(amount, _LONGEST)) if amount > 0 else 0.0
+
+
+def _read(text: str) -> float:
+    """Return the seconds that text like "1h30m", "250ms" or "90" stands for."""
+    stripped = text.strip().lower()
+    try:
+        return float(stripped)
+    except ValueError:
+        pass
+    parts = _PART.findall(stripped)
+    if not parts or _PART.sub("", stripped):
+        raise InvalidTimeout(
+            f"the timeout {text!r} is no duration: write '90', '500ms', '10m' or '1h30m'"
+            f" (units: {', '.join(_UNITS)})"
+        )
+    return float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+
+
+def wall_expired(now: float, written: float, expires: float | None) -> bool:
+    """Tell whether an entry stamped by the wall clock is to be treated as gone.
+
+    An entry with an expiry that was written in the future is one from before the clock
+    was set back; nobody knows how old it is, so it counts as expired.
+    """
+    return expires is not None and (expires <= now or written > now + CLOCK_SLACK)

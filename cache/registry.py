@@ -1,0 +1,152 @@
+"""The caches of a process, by alias: built from the settings when first asked for."""
+
+import atexit
+from collections.abc import Iterator, Mapping
+from types import MethodType
+from typing import Any, TypeAlias, cast
+
+from twofold.clock import SYSTEM_CLOCK, Clock
+from twofold.core import Cache
+from twofold.effects import after_fork_in_child, new_lock
+from twofold.entry import codec_for
+from twofold.errors import SettingsError
+from twofold.keys import KeyMaker
+from twofold.settings import (
+    CacheConfig,
+    backend_class,
+    discover,
+    read_caches,
+    split_options,
+)
+from twofold.spelling import did_you_mean
+
+Raw: TypeAlias = Mapping[str, Mapping[str, Any] | str] | str
+
+
+def build(config: CacheConfig, clock: Clock = SYSTEM_CLOCK) -> Cache:
+    """Return a cache as `config` says; nothing is connected or opened yet."""
+    store = backend_class(config)
+    common, options = split_options(config, store)
+    if isinstance(config.location, list) and not store.takes_many_locations:
+        raise SettingsError(
+            f"CACHES[{config.alias!r}]['LOCATION'] is a list, and {store.__name__} has one place"
+        )
+    if clock is not SYSTEM_CLOCK:
+        options = {**options, "clock": clock}
+    backend = store(config.location, **options)
+    return Cache(
+        backend,
+        codec_for(config, backend.holds_objects),
+        KeyMaker(config.key_prefix, config.version, config.key_function),
+        alias=config.alias,
+        timeout=config.timeout,
+        **common,
+    )
+
+
+class Caches(Mapping[str, Cache]):
+    """The caches by alias, each built once, whatever thread asks first.
+
+    The settings are read at the first use; `configure` replaces them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = new_lock()
+        self._clock = SYSTEM_CLOCK
+        self._configs: dict[str, CacheConfig] | None = None
+        self.built: dict[str, Cache] = {}
+        after_fork_in_child(self)
+
+    def __repr__(self) -> str:
+        return f"<Caches {', '.join(self)}>"
+
+    def __getitem__(self, alias: str) -> Cache:
+        cache = self.built.get(alias)
+        return self._build(alias) if cache is None else cache
+
+    def __iter__(self) -> Iterator[str]:
+        with self._lock:
+            return iter(list(self._read()))
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._read())
+
+    def configure(self, caches: Raw | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        """Use `caches` from now on: a dict like Django's `CACHES`, or one URL for "default".
+
+        Without `caches` the settings are looked for anew where they are kept. The caches
+        built so far are closed.
+
+        Raises:
+            SettingsError: something in `caches` is unknown or cannot be; all is as it was.
+        """
+        raw = {"default": caches} if isinstance(caches, str) else caches
+        configs = None if raw is None else read_caches(raw)
+        with self._lock:
+            built = list(self.built.values())
+            self._configs, self._clock = configs, clock
+            self.built = {}
+            vars(cache).clear()
+        for old in built:
+            old.close()
+
+    def close_all(self) -> None:
+        """Close every cache that was built; see `Cache.close`."""
+        for each in list(self.built.values()):
+            each.close()
+
+    async def aclose_all(self) -> None:
+        """Do what `close_all` does."""
+        for each in list(self.built.values()):
+            await each.aclose()
+
+    def _build(self, alias: str) -> Cache:
+        with self._lock:
+            config = self._read().get(alias)
+            if config is None:
+                known = list(self._read())
+                raise SettingsError(
+                    f"no cache {alias!r} in CACHES, which has {', '.join(map(repr, known))}"
+                    f"{did_you_mean(alias, known)}"
+                )
+            if alias not in self.built:
+                self.built[alias] = build(config, self._clock)
+            return self.built[alias]
+
+    def _read(self) -> dict[str, CacheConfig]:
+        if self._configs is None:
+            self._configs = discover()
+        return self._configs
+
+    def _after_fork(self) -> None:
+        self._lock = new_lock()
+
+
+class _Default:
+    """The cache "default", looked up when first used and again after `configure`.
+
+    Its methods are kept as attributes, so that using it costs no more than the cache.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(caches["default"], name)
+        if type(value) is MethodType:
+            vars(self)[name] = value
+        return value
+
+    def __contains__(self, key: str) -> bool:
+        return key in caches["default"]
+
+    def __repr__(self) -> str:
+        return repr(caches["default"])
+
+
+cache = cast(Cache, _Default())
+caches = Caches()
+
+configure = caches.configure
+close_all = caches.close_all
+aclose_all = caches.aclose_all
+
+atexit.register(close_all)

@@ -1,0 +1,11 @@
+"""The nearest right name, for whoever mistyped one."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(name: str, right: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the one of `right` nearest to `name`, or nothing."""
+    by_lower = {each.lower(): each for each in right}
+    nearest = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean {by_lower[nearest[0]]!r}?" if nearest else ""

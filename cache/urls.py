@@ -1,0 +1,95 @@
+"""Cache URLs: what backend, where, and with what settings."""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import unquote, unquote_plus
+
+from twofold.errors import SettingsError
+
+_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+._-]*)://")
+_BACKENDS = {"rediss": "redis", "unix": "redis"}  # by scheme, where the names differ
+_LOCAL = frozenset({"dummy", "memory", "sqlite"})
+
+_USER_PASSWORD = re.compile(r"(://[^:/?#@\s]*:)\S*@")
+_SECRET_PARAMETER = re.compile(
+    r"([?&][^=&\s]*(?:passw|secret|token)[^=&\s]*=)[^&\s]*", re.IGNORECASE
+)
+
+_INT = re.compile(r"[+-]?[0-9]+\Z")
+_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\Z")
+_BOOLS = {"true": True, "false": False}
+
+
+class Url(NamedTuple):
+    """A cache URL taken apart."""
+
+    backend: str
+    location: str
+    parameters: dict[str, str]
+    """Settings and options by the names they have in the URL."""
+
+
+def scheme(location: str) -> str | None:
+    """Return the scheme of `location` in lower case, or None if it is no URL."""
+    found = _SCHEME.match(location)
+    return found[1].lower() if found else None
+
+
+def backend_of(url: str) -> str:
+    """Return the short name of the backend that a URL chooses by its scheme."""
+    name = scheme(url) or ""
+    return _BACKENDS.get(name, name)
+
+
+def split(url: str, settings: Iterable[str]) -> Url:
+    """Take `url` apart.
+
+    The parameters of a store of this package, in the process or on its disk, are all
+    taken out, and its location is the bare name or path. Of other URLs, which a driver
+    reads for itself, only the parameters in `settings` are taken out.
+
+    Raises:
+        SettingsError: a parameter is given twice, or the path of `sqlite:` is no path.
+    """
+    backend = backend_of(url)
+    address, _, query = url.partition("?")
+    taken: dict[str, str] = {}
+    left = []
+    for part in query.split("&") if query else []:
+        name, _, text = part.partition("=")
+        if backend in _LOCAL or name.upper() in settings:
+            if name.upper() in map(str.upper, taken):
+                raise SettingsError(f"{mask_url(url)!r} gives {name!r} twice: leave one out")
+            taken[unquote_plus(name)] = unquote_plus(text)
+        else:
+            left.append(part)
+    if backend in _LOCAL:
+        return Url(backend, _local_name(backend, address), taken)
+    return Url(backend, f"{address}?{'&'.join(left)}" if left else address, taken)
+
+
+def _local_name(backend: str, address: str) -> str:
+    name = unquote(address.partition("://")[2])
+    if backend != "sqlite" or not name:
+        return name.strip("/")
+    if not name.startswith("/"):
+        raise SettingsError(
+            f"'sqlite://{name}': write sqlite:///{name} for a path relative to the working"
+            f" directory, sqlite:////{name} for an absolute one"
+        )
+    return name[1:]
+
+
+def literal(text: str) -> bool | int | float | str:
+    """Return the bool or number that `text` looks like, or else `text`."""
+    if text.lower() in _BOOLS:
+        return _BOOLS[text.lower()]
+    if _INT.match(text):
+        return int(text)
+    return float(text) if _FLOAT.match(text) else text
+
+
+def mask_url(url: str) -> str:
+    """Return `url` with `***` for its password and for parameters that sound secret."""
+    return _SECRET_PARAMETER.sub(r"\1***", _USER_PASSWORD.sub(r"\1***@", url))

@@ -1,0 +1,48 @@
+#!/bin/sh
+# The one test command: a fresh virtual environment, the real wheel, every check, every test.
+#
+#   sh tests/run.sh                     all checks and tests
+#   sh tests/run.sh -k keys             arguments go to pytest
+#   PYTHON=python3.13 sh tests/run.sh   another interpreter
+#   sh tests/run.sh -m heavy            the longer runs
+set -eu
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-python3}
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+venv=.venv-test-$version
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+
+step() { printf '\n== %s\n' "$*"; }
+
+step "environment: Python $version"
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+bin=$PWD/$venv/bin
+"$bin/python" -m pip install --quiet --upgrade pip build
+
+step "wheel"
+wheels=$(mktemp -d)
+trap 'rm -rf "$wheels"' EXIT
+rm -rf build twofold.egg-info
+"$bin/python" -m build --quiet --wheel --outdir "$wheels" .
+rm -rf build twofold.egg-info
+wheel=$(echo "$wheels"/twofold-*.whl)
+"$bin/python" -m pip install --quiet "${wheel}[test]"
+"$bin/python" -m pip install --quiet --force-reinstall --no-deps "$wheel"
+
+step "ruff"
+"$bin/ruff" check .
+"$bin/ruff" format --check .
+
+step "mypy"
+"$bin/mypy" -p twofold
+"$bin/mypy" tests/typing
+
+step "pyright"
+"$bin/pyright" --pythonpath "$bin/python" tests/typing
+"$bin/pyright" --pythonpath "$bin/python" --verifytypes twofold --ignoreexternal
+
+step "pytest"
+exec_coverage="--cov=twofold --cov-report=term-missing:skip-covered"
+case " $* " in *" -k "* | *" -m "* | *"::"*) exec_coverage="" ;; esac
+"$bin/python" -m pytest $exec_coverage "$@"

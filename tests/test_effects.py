@@ -1,0 +1,373 @@
+"""The room that knows threads and event loops: bodies, hops, loops, forks."""
+
+import asyncio
+import contextvars
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from twofold.effects import (
+    Blocking,
+    Call,
+    Hop,
+    Native,
+    PerLoop,
+    in_event_loop,
+    run_sync,
+    serves_event_loop,
+)
+from twofold.errors import AwaitableResult, BackendUnavailable, DeadlineExceeded
+
+
+def hop_of(workers: int = 4, batch: int = 1, deadline: float = 5.0) -> tuple[Hop, list[int]]:
+    """Return a hop, and the sizes of the batches that it ran."""
+    sizes: list[int] = []
+
+    def run(calls: Sequence[Call]) -> None:
+        sizes.append(len(calls))
+        for call in calls:
+            call.run()
+
+    return Hop(run, workers=workers, batch=batch, deadline=deadline, name="test-hop"), sizes
+
+
+def test_run_sync_returns_what_the_body_returns() -> None:
+    """A body that never suspends runs to its end without a loop."""
+
+    async def body(io: Blocking) -> int:
+        await io.sleep(0)
+        return await io.op(lambda x: x + 1, Native().sleep, 1)  # type: ignore[arg-type]
+
+    assert run_sync(body(Blocking())) == 2
+
+
+def test_run_sync_closes_a_body_that_suspends() -> None:
+    """A body that awaits what it may not is closed, and that is an error."""
+    closed = []
+
+    async def body() -> None:
+        try:
+            await asyncio.sleep(0)
+        finally:
+            closed.append(True)
+
+    with pytest.raises(RuntimeError, match="suspended outside an event loop"):
+        run_sync(body())
+    assert closed == [True]
+
+
+def test_run_sync_raises_what_the_body_raises() -> None:
+    """An exception of the body is the caller's."""
+
+    async def body() -> None:
+        raise KeyError("k")
+
+    with pytest.raises(KeyError):
+        run_sync(body())
+
+
+async def test_blocking_never_suspends_even_inside_a_loop() -> None:
+    """The face is the argument: the blocking one blocks, whether or not a loop runs."""
+    future: Future[int] = Future()
+    started = time.monotonic()
+    assert run_sync(Blocking().wait(future, 0.02)) is False
+    assert time.monotonic() - started >= 0.02
+    future.set_result(1)
+    assert run_sync(Blocking().wait(future, 0.02)) is True
+
+
+def test_blocking_refuses_an_awaitable_result() -> None:
+    """The sync face closes a coroutine that a function returned and says what to do."""
+
+    async def work() -> int:
+        return 1
+
+    for function in (work, lambda: work()):
+        with pytest.raises(AwaitableResult, match="twin"):
+            run_sync(Blocking().call(function))
+
+
+async def test_native_wait_tells_done_from_late() -> None:
+    """Waiting for a future of another thread ends with it, or after the given time."""
+    future: Future[int] = Future()
+    assert await Native().wait(future, 0.01) is False
+    threading.Timer(0.01, future.set_result, [1]).start()
+    assert await Native().wait(future, 10) is True
+
+
+async def test_settle_finishes_before_a_cancel_goes_on() -> None:
+    """A settled body runs to its end, and only then is its caller cancelled."""
+    ended = []
+    begun = asyncio.Event()
+
+    async def body() -> None:
+        begun.set()
+        await asyncio.sleep(0.01)
+        ended.append(True)
+
+    task = asyncio.create_task(Native().settle(body()))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == [True]
+
+
+async def test_calls_of_one_tick_share_one_hop() -> None:
+    """A hundred calls made together reach the worker in one batch."""
+    hop, sizes = hop_of(batch=128)
+    threads = await asyncio.gather(*(hop(threading.get_ident) for _ in range(100)))
+    assert sizes == [100]
+    assert set(threads) != {threading.get_ident()}
+    hop.close()
+
+
+async def test_slow_calls_run_side_by_side() -> None:
+    """A backlog brings further workers, up to the bound and not beyond."""
+    hop, _ = hop_of(workers=8)
+    lock, running, most = threading.Lock(), [0], [0]
+
+    def slow() -> None:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.02)
+        with lock:
+            running[0] -= 1
+
+    await asyncio.gather(*(hop(slow) for _ in range(40)))
+    assert 4 <= most[0] <= 8
+    hop.close()
+
+
+async def test_a_slow_call_does_not_hold_up_a_later_one() -> None:
+    """A call made while a worker is busy is run by another one."""
+    hop, _ = hop_of()
+    free = threading.Event()
+    slow = hop(free.wait, 10)
+    await asyncio.sleep(0.01)
+    assert await asyncio.wait_for(hop(int, "5"), 2) == 5
+    free.set()
+    assert await slow
+    hop.close()
+
+
+async def test_a_call_is_answered_within_its_deadline() -> None:
+    """A call that takes too long fails at its deadline; one that waited is never run."""
+    hop, _ = hop_of(workers=1, deadline=0.05)
+    free, ran = threading.Event(), []
+    slow, queued = hop(free.wait, 10), hop(ran.append, 1)
+    started = time.monotonic()
+    for call in (slow, queued):
+        with pytest.raises(DeadlineExceeded, match="deadline"):
+            await call
+    assert time.monotonic() - started < 0.15
+    free.set()
+    assert await hop(int, "1") == 1
+    assert ran == []
+    hop.close()
+
+
+async def test_a_cancelled_call_that_waits_is_never_run() -> None:
+    """A caller who leaves before a worker comes leaves nothing to do."""
+    hop, _ = hop_of(workers=1)
+    ran: list[int] = []
+    call = hop(ran.append, 1)
+    call.cancel()
+    assert await hop(int, "1") == 1
+    assert ran == []
+    hop.close()
+
+
+async def test_every_kind_of_error_arrives() -> None:
+    """StopIteration, exits and ordinary errors of a call all reach its caller."""
+    hop, _ = hop_of()
+
+    def fail(error: BaseException) -> None:
+        raise error
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(hop(fail, StopIteration(1)), 5)
+    with pytest.raises(KeyError):
+        await hop(fail, KeyError("k"))
+    with pytest.raises(GeneratorExit):
+        await hop(fail, GeneratorExit())
+    hop.close()
+
+
+async def test_a_call_without_a_worker_fails() -> None:
+    """If no thread can be had, the callers are told and nobody waits for ever."""
+    hop, _ = hop_of()
+    hop.executor().shutdown()
+    with pytest.raises(BackendUnavailable, match="no worker thread"):
+        await asyncio.wait_for(hop(int, "1"), 5)
+
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+
+async def test_each_call_runs_in_its_callers_context() -> None:
+    """Calls that share a hop do not share context variables, and leak none back."""
+    hop, _ = hop_of(batch=16)
+
+    def read_and_set() -> str:
+        seen = variable.get()
+        variable.set("inside")
+        return seen
+
+    async def ask(name: str) -> str:
+        variable.set(name)
+        seen: str = await hop(read_and_set)
+        assert variable.get() == name
+        return seen
+
+    names = [str(number) for number in range(10)]
+    assert await asyncio.gather(*(ask(name) for name in names)) == names
+    assert variable.get() == "unset"
+    hop.close()
+
+
+def test_a_loop_that_died_leaves_the_hop_usable() -> None:
+    """After a loop closed over calls on their way, the next loop is served."""
+    hop, _ = hop_of()
+    free = threading.Event()
+
+    async def leave() -> None:
+        hop(free.wait, 10)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(leave())
+    free.set()
+
+    async def ask() -> int:
+        answer: int = await hop(int, "7")
+        return answer
+
+    assert asyncio.run(ask()) == 7
+    hop.close()
+
+
+class Client:
+    """What belongs to one loop, and how it ended."""
+
+    def __init__(self) -> None:
+        self.closed = ""
+
+    async def aclose(self) -> None:
+        await asyncio.sleep(0)
+        self.closed = "in its loop"
+
+    def abandon(self) -> None:
+        self.closed = "abandoned"
+
+
+def clients() -> PerLoop[Client]:
+    """Return a registry of clients by loop."""
+    return PerLoop(Client, Client.aclose, Client.abandon)
+
+
+def test_a_client_is_closed_inside_its_own_loop() -> None:
+    """`asyncio.run` closes what its loop held, before the loop is gone."""
+    registry = clients()
+
+    async def use() -> Client:
+        assert registry.get() is registry.get()
+        return registry.get()
+
+    used = [asyncio.run(use()) for _ in range(3)]
+    assert len(set(map(id, used))) == 3
+    assert [client.closed for client in used] == ["in its loop"] * 3
+    assert len(registry) == 0
+
+
+def test_a_client_of_a_loop_that_closed_without_a_word_is_swept() -> None:
+    """A loop closed without shutting its generators down is swept at the next access."""
+    registry = clients()
+    loop = asyncio.new_event_loop()
+
+    async def use() -> Client:
+        return registry.get()
+
+    forgotten = loop.run_until_complete(use())
+    loop.close()
+    assert len(registry) == 1
+    asyncio.run(use())
+    assert forgotten.closed == "abandoned"
+    assert len(registry) == 0
+
+
+async def test_aclose_closes_the_running_loops_client() -> None:
+    """A client closed by hand is made anew by the next use."""
+    registry = clients()
+    first = registry.get()
+    await registry.aclose()
+    assert first.closed == "in its loop"
+    assert registry.get() is not first
+    registry.abandon()
+
+
+def test_threads_with_loops_have_clients_of_their_own() -> None:
+    """Loops that run at once in several threads never share a client."""
+    registry = clients()
+    gate, seen = threading.Barrier(8), []
+
+    async def use() -> None:
+        gate.wait(10)
+        for _ in range(50):
+            seen.append((threading.get_ident(), id(registry.get())))
+            await asyncio.sleep(0)
+
+    threads = [threading.Thread(target=asyncio.run, args=(use(),)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(seen)) == 8
+    assert len(registry) == 0
+
+
+async def test_in_event_loop_is_true_only_in_the_loops_thread() -> None:
+    """A thread beside the loop is not in it."""
+    assert in_event_loop()
+    assert await asyncio.to_thread(in_event_loop) is False
+
+
+async def test_serves_event_loop_knows_asgirefs_threads() -> None:
+    """A thread in which `sync_to_async` runs code serves the loop that waits for it."""
+    assert await sync_to_async(serves_event_loop)() is True
+    assert await asyncio.to_thread(serves_event_loop) is False
+
+
+def in_child(check: Any) -> int:
+    """Fork, run `check` in the child, and return its exit status: 0 if it was true."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            signal.alarm(20)
+            status = 0 if check() else 2
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_forked_child_starts_with_nothing_inherited() -> None:
+    """Three children forked after a warm-up use the hop with threads of their own."""
+    hop, _ = hop_of()
+
+    async def ask() -> int:
+        answer: int = await hop(os.getpid)
+        return answer
+
+    assert asyncio.run(ask()) == os.getpid()
+    for _ in range(3):
+        assert in_child(lambda: asyncio.run(ask()) == os.getpid()) == 0
+    assert asyncio.run(ask()) == os.getpid()
+    hop.close()

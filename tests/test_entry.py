@@ -1,0 +1,449 @@
+"""Entries are read back exactly or missed; nothing that fails its check is decoded."""
+
+import random
+import struct
+import sys
+import tracemalloc
+import zlib
+from functools import cache
+from hashlib import blake2b
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twofold import entry
+from twofold.codecs import resolve_compressor, resolve_serializer
+from twofold.entry import MISSING, Envelope, Objects, Packed, codec_for
+from twofold.errors import CannotSerialize, SettingsError
+
+KEY = "shop:1:user:7"
+SERIALIZERS = ("msgpack", "json", "pickle")
+COMPRESSORS = (None, "zlib", "zstd", "lz4")
+SECRETS = (None, "secret")
+MEBIBYTE = 1024 * 1024
+LONG = {"name": "Ada Lovelace", "tags": ["analyst", "poet"] * 40, "n": [1, 2.5, None, True]}
+
+
+def envelope(
+    serializer: Any = "msgpack",
+    compressor: str | None = None,
+    secret: str | bytes | None = None,
+    compress_min: int = 0,
+) -> Envelope:
+    return Envelope(
+        resolve_serializer(serializer), resolve_compressor(compressor), compress_min, secret
+    )
+
+
+def holder(serializer: str | None) -> Objects:
+    return Objects(None if serializer is None else resolve_serializer(serializer))
+
+
+class Canary:
+    """A value whose decoding is noticed."""
+
+    hatched = 0
+
+    def __init__(self) -> None:
+        type(self).hatched += 1
+
+    def __reduce__(self) -> Any:
+        return Canary, ()
+
+
+@pytest.fixture
+def canary() -> type[Canary]:
+    """Return the canary class, with nothing hatched yet."""
+    Canary.hatched = 0
+    return Canary
+
+
+@pytest.mark.parametrize("secret", [*SECRETS, b"bytes", "x" * 1000])
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+@pytest.mark.parametrize("serializer", SERIALIZERS)
+@pytest.mark.parametrize("value", [LONG, None, "", "12", 0.0, True, [], 2**63, -(2**63) - 1])
+def test_values_come_back(serializer: str, compressor: str, secret: Any, value: Any) -> None:
+    """With every serializer, compressor and secret a value comes back as it was."""
+    codec = envelope(serializer, compressor, secret)
+    loaded = codec.load(KEY, codec.dump(KEY, value))
+    assert loaded == value
+    assert type(loaded) is type(value)
+
+
+@given(st.integers(min_value=-(2**63), max_value=2**63 - 1))
+def test_counters_are_bare_digits(number: int) -> None:
+    """A signed 64-bit integer is stored as its digits, for a server to add to."""
+    codec = envelope(secret="secret")
+    stored = codec.dump(KEY, number)
+    assert stored == str(number).encode()
+    assert codec.load(KEY, stored) == number
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [b"", b"01", b"+1", b" 1", b"1 ", b"-0", b"-", b"1.0", b"1_0", b"9223372036854775808", b"x"],
+)
+def test_other_digits_are_misses(stored: bytes) -> None:
+    """What no counter would look like is a miss."""
+    assert envelope().load(KEY, stored) is MISSING
+
+
+@pytest.mark.parametrize("stored", [None, 5, "5", "text", bytearray(b"\xf2\x01\x00\x10"), object()])
+def test_other_types_are_misses(stored: Any) -> None:
+    """A store that returns anything but bytes causes a miss, not an error."""
+    assert envelope().load(KEY, stored) is MISSING
+
+
+def test_layout() -> None:
+    """An unsigned entry is laid out as the format says."""
+    stored = envelope().dump(KEY, "x")
+    header, body = b"\xf2\x01\x00\x10", b"\xa1x"
+    check = zlib.crc32(header + b"msgpack\xff" + KEY.encode() + b"\xff" + body)
+    assert stored == header + struct.pack(">L", check) + body
+
+
+def test_signed_layout() -> None:
+    """A signed, compressed entry is laid out as the format says."""
+    stored = envelope("json", "zlib", "secret").dump(KEY, "x" * 100)
+    header, body = b"\xf2\x01\x01\x21", zlib.compress(b'"%s"' % (b"x" * 100), 1)
+    text = header + b"json\xff" + KEY.encode() + b"\xff" + body
+    check = blake2b(text, key=b"secret", digest_size=16, person=b"twofold").digest()
+    assert stored == header + check + body
+
+
+@cache
+def entries() -> list[tuple[Envelope, str, Any, bytes]]:
+    """Return entries of each kind, with what reads them, their keys and their values."""
+    codecs = [envelope(*kind) for kind in kinds()]
+    pairs = [(codec, value) for codec in codecs for value in (LONG, "text", 1.5, [1, 2, 3])]
+    named = [(codec, f"{KEY}:{n}", value) for n, (codec, value) in enumerate(pairs)]
+    return [(codec, key, value, codec.dump(key, value)) for codec, key, value in named]
+
+
+def kinds() -> list[tuple[str, str | None, str | None]]:
+    """Return every serializer with every compressor and secret."""
+    return [
+        (name, packer, key) for name in SERIALIZERS for packer in COMPRESSORS for key in SECRETS
+    ]
+
+
+def flip(dice: random.Random, stored: bytearray, _other: bytes) -> None:
+    for _ in range(dice.randint(1, 3)):
+        stored[dice.randrange(len(stored))] ^= 1 << dice.randrange(8)
+
+
+def cut(dice: random.Random, stored: bytearray, _other: bytes) -> None:
+    del stored[dice.randrange(len(stored)) :]
+
+
+def cut_out(dice: random.Random, stored: bytearray, _other: bytes) -> None:
+    start = dice.randrange(1, len(stored))
+    del stored[start : start + dice.randint(1, 16)]
+
+
+def insert(dice: random.Random, stored: bytearray, _other: bytes) -> None:
+    start = dice.randint(0, len(stored))
+    stored[start:start] = dice.randbytes(dice.randint(1, 8))
+
+
+def splice(dice: random.Random, stored: bytearray, other: bytes) -> None:
+    stored[dice.randint(1, len(stored)) :] = other[dice.randrange(len(other)) :]
+
+
+def edit_header(dice: random.Random, stored: bytearray, _other: bytes) -> None:
+    stored[dice.randrange(4)] = dice.randrange(256)
+
+
+def change_codec(_dice: random.Random, stored: bytearray, other: bytes) -> None:
+    stored[:4] = other[:4]
+
+
+MUTATIONS = (flip, cut, cut_out, insert, splice, edit_header, change_codec)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mutated_entries_are_misses(seed: int) -> None:
+    """Of 20,000 damaged entries each is a miss or, where nothing changed, the same value."""
+    dice = random.Random(seed)
+    tracemalloc.start()
+    try:
+        for _ in range(5000):
+            codec, key, value, stored = dice.choice(entries())
+            mutant = bytearray(stored)
+            dice.choice(MUTATIONS)(dice, mutant, dice.choice(entries())[-1])
+            expected = value if mutant == stored else MISSING
+            assert codec.load(key, bytes(mutant)) == expected
+        assert tracemalloc.get_traced_memory()[1] < 8 * MEBIBYTE
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_every_bit_counts(kind: Any) -> None:
+    """A change of any one bit of an entry is a miss."""
+    codec = envelope(*kind)
+    stored = codec.dump(KEY, "text" * 10)
+    for bit in range(len(stored) * 8):
+        mutant = bytearray(stored)
+        mutant[bit // 8] ^= 1 << bit % 8
+        assert codec.load(KEY, bytes(mutant)) is MISSING
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_a_copy_under_another_key_is_a_miss(kind: Any) -> None:
+    """An entry is read under its own key only."""
+    codec = envelope(*kind)
+    stored = codec.dump(KEY, LONG)
+    assert codec.load(KEY, stored) == LONG
+    for key in (KEY + "7", KEY[:-1], "", "é"):
+        assert codec.load(key, stored) is MISSING
+
+
+def test_key_and_body_do_not_run_together() -> None:
+    """What is moved from the body's beginning to the key's end is noticed."""
+    raw = SimpleNamespace(dumps=str.encode, loads=bytes.decode)
+    codec = envelope(raw, secret="secret")
+    stored = codec.dump("key", "body")
+    head, body = stored[:20], stored[20:]
+    assert codec.load("keyb", head + body[1:]) is MISSING
+
+
+@pytest.mark.parametrize("reader", SERIALIZERS)
+@pytest.mark.parametrize("writer", SERIALIZERS)
+def test_only_the_configured_serializer_reads(reader: str, writer: str) -> None:
+    """An entry of another serializer is a miss, whatever its header says."""
+    stored = envelope(writer).dump(KEY, "text")
+    assert envelope(reader).load(KEY, stored) == ("text" if reader == writer else MISSING)
+
+
+class Upper:
+    """A third party's serializer."""
+
+    def dumps(self, value: str) -> bytes:
+        return value.upper().encode()
+
+    def loads(self, data: bytes) -> str:
+        return data.decode().lower()
+
+
+class Lower(Upper):
+    """Another one, whose entries look the same."""
+
+
+def test_foreign_serializers_do_not_read_each_other() -> None:
+    """Entries of two third parties' serializers are told apart by name."""
+    stored = envelope(Upper).dump(KEY, "text")
+    assert envelope(Upper).load(KEY, stored) == "text"
+    assert envelope(Lower).load(KEY, stored) is MISSING
+
+
+def test_secrets_are_not_interchangeable() -> None:
+    """Unsigned entries, and those signed with another secret, are misses; so the reverse."""
+    codecs = [envelope(secret=secret) for secret in (None, "one", "two", "x" * 65, "x" * 66)]
+    for writer in codecs:
+        stored = writer.dump(KEY, "text")
+        for reader in codecs:
+            assert reader.load(KEY, stored) == ("text" if reader is writer else MISSING)
+
+
+@pytest.mark.parametrize("secret", ["", b"", 5])
+def test_no_empty_secret(secret: Any) -> None:
+    """An empty secret would sign nothing, and is refused."""
+    with pytest.raises(SettingsError, match="SECRET"):
+        envelope(secret=secret)
+
+
+def test_no_stored_pickle_runs_unverified(canary: type[Canary]) -> None:
+    """A damaged, copied, unsigned or foreign pickle is never executed."""
+    codec, signed = envelope("pickle"), envelope("pickle", secret="secret")
+    stored = codec.dump(KEY, canary())
+    canary.hatched = 0
+    dice = random.Random(0)
+    for _ in range(2000):
+        mutant = bytearray(stored)
+        dice.choice((flip, cut, insert))(dice, mutant, stored)
+        if mutant != stored:
+            assert codec.load(KEY, bytes(mutant)) is MISSING
+    for reader, key in ((codec, "other"), (signed, KEY), (envelope("msgpack"), KEY)):
+        assert reader.load(key, stored) is MISSING
+    assert canary.hatched == 0
+    assert isinstance(codec.load(KEY, stored), canary)
+    assert canary.hatched == 1
+
+
+@pytest.mark.parametrize("error", [ValueError, RecursionError, KeyError, EOFError, StopIteration])
+def test_errors_of_reading_are_misses(error: type[Exception]) -> None:
+    """Whatever a serializer raises on reading is a miss."""
+
+    def loads(_data: bytes) -> Any:
+        raise error
+
+    theirs = SimpleNamespace(dumps=str.encode, loads=loads)
+    codec, objects = envelope(theirs), Objects(resolve_serializer(theirs))
+    assert codec.load(KEY, codec.dump(KEY, "x")) is MISSING
+    assert objects.load(KEY, objects.dump(KEY, "x")) is MISSING
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, SystemExit])
+def test_exits_and_memory_errors_pass(error: type[BaseException]) -> None:
+    """What does not tell about the entry is not taken for a miss."""
+
+    def loads(_data: bytes) -> Any:
+        raise error
+
+    theirs = SimpleNamespace(dumps=str.encode, loads=loads)
+    codec, objects = envelope(theirs), Objects(resolve_serializer(theirs))
+    with pytest.raises(error):
+        codec.load(KEY, codec.dump(KEY, "x"))
+    with pytest.raises(error):
+        objects.load(KEY, objects.dump(KEY, "x"))
+
+
+def test_unserializable_values_are_refused() -> None:
+    """A value that the serializer cannot hold raises when it is to be stored."""
+    for codec in (envelope(), Objects(resolve_serializer("msgpack"))):
+        with pytest.raises(CannotSerialize):
+            codec.dump(KEY, object())
+
+
+@pytest.mark.parametrize("name", ["zlib", "zstd", "lz4"])
+def test_compression_where_it_helps(name: str) -> None:
+    """Payloads are compressed from the least size on, and only if that makes them smaller."""
+    codec, plain = envelope("msgpack", name, compress_min=256), envelope()
+    short, noise = "a" * 200, random.Random(0).randbytes(2000)
+    assert codec.dump(KEY, short) == plain.dump(KEY, short)
+    assert codec.dump(KEY, noise) == plain.dump(KEY, noise)
+    assert len(codec.dump(KEY, "a" * 300)) < 100
+
+
+@pytest.mark.parametrize("reader", COMPRESSORS)
+@pytest.mark.parametrize("writer", COMPRESSORS)
+def test_any_compressor_is_read(reader: str | None, writer: str | None) -> None:
+    """A change of COMPRESSOR leaves the entries that are there readable."""
+    stored = envelope("msgpack", writer).dump(KEY, LONG)
+    assert envelope("msgpack", reader).load(KEY, stored) == LONG
+
+
+def test_missing_driver_is_a_miss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that a compressor without its package made is a miss."""
+    stored = envelope("msgpack", "zstd").dump(KEY, LONG)
+    entry._decompressor.cache_clear()
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    assert envelope().load(KEY, stored) is MISSING
+
+
+@pytest.mark.parametrize("name", ["zlib", "zstd", "lz4"])
+def test_bombs_are_misses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sound entry that unpacks to more than the cap is a miss, and takes little memory."""
+    codec = envelope("msgpack", name)
+    stored = codec.dump(KEY, "a" * 16 * MEBIBYTE)
+    monkeypatch.setattr(entry, "MAX_PAYLOAD", MEBIBYTE)
+    tracemalloc.start()
+    try:
+        assert codec.load(KEY, stored) is MISSING
+        assert tracemalloc.get_traced_memory()[1] < 4 * MEBIBYTE
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_could_not_be_unpacked_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A payload over the cap is stored as it is, and read back."""
+    monkeypatch.setattr(entry, "MAX_PAYLOAD", 1000)
+    codec, value = envelope("msgpack", "zlib"), "a" * 2000
+    stored = codec.dump(KEY, value)
+    assert stored == envelope().dump(KEY, value)
+    assert codec.load(KEY, stored) == value
+
+
+def test_reprs_hide_the_secret() -> None:
+    """A codec's repr tells how it works, without the secret."""
+    assert repr(envelope("json", "zlib", "hush")) == "<Envelope json zlib signed>"
+    assert repr(envelope()) == "<Envelope msgpack None unsigned>"
+    assert repr(Objects(resolve_serializer("msgpack"))) == "<Objects msgpack>"
+    assert repr(Objects(None)) == "<Objects None>"
+    assert repr(Packed(b"abc")) == "<Packed 3 bytes>"
+    assert repr(MISSING) == "MISSING"
+
+
+@pytest.mark.parametrize("value", ["text", 7, 2**70, 1.5, True, b"x", (1, ("x", None))])
+@pytest.mark.parametrize("serializer", ["msgpack", "pickle", None])
+def test_immutables_are_held_by_reference(serializer: str | None, value: Any) -> None:
+    """An in-process store holds an immutable value itself."""
+    objects = holder(serializer)
+    assert objects.load(KEY, objects.dump(KEY, value)) is value
+
+
+@pytest.mark.parametrize("value", [[1, [2]], {"a": {"b": 1}}, {1, 2}, ([],)])
+@pytest.mark.parametrize("serializer", ["msgpack", "pickle"])
+def test_mutables_are_private(serializer: str, value: Any) -> None:
+    """Every reader of a mutable value has a copy of its own, equal to what was stored."""
+    objects = Objects(resolve_serializer(serializer))
+    stored = objects.dump(KEY, value)
+    first, second = objects.load(KEY, stored), objects.load(KEY, stored)
+    assert first == second == value
+    assert first is not second
+    assert first is not value
+
+
+@pytest.mark.parametrize("serializer", ["msgpack", "json", "pickle", None])
+def test_none_is_no_missing_key(serializer: str | None) -> None:
+    """None is held as something else, for None means a missing key to a store."""
+    objects = holder(serializer)
+    stored = objects.dump(KEY, None)
+    assert stored is not None
+    assert objects.load(KEY, stored) is None
+
+
+def test_without_a_serializer_values_are_shared() -> None:
+    """SERIALIZER None keeps anything as it is."""
+    objects, value = Objects(None), object()
+    assert objects.load(KEY, objects.dump(KEY, value)) is value
+
+
+@pytest.mark.parametrize("serializer", ["msgpack", "json", "pickle", None])
+def test_coroutines_are_never_held(serializer: str | None) -> None:
+    """No codec takes a coroutine."""
+
+    async def work() -> None: ...
+
+    coroutine = work()
+    with pytest.raises(CannotSerialize, match="aget_or_set"):
+        holder(serializer).dump(KEY, coroutine)
+    coroutine.close()
+
+
+def test_packed_values_compare() -> None:
+    """Packed values are equal if their bytes are, for a store to compare and set."""
+    assert Packed(b"x") == Packed(b"x")
+    assert hash(Packed(b"x")) == hash(Packed(b"x"))
+    assert Packed(b"x") != Packed(b"y")
+    assert Packed(b"x") != b"x"
+
+
+def config(**fields: Any) -> Any:
+    return SimpleNamespace(
+        **{
+            "alias": "default",
+            "serializer": "msgpack",
+            "compressor": None,
+            "compress_min": 256,
+            "secret": None,
+            **fields,
+        }
+    )
+
+
+def test_codec_by_store() -> None:
+    """A store of bytes gets envelopes, a store of objects keeps them."""
+    settings = config(serializer="json", compressor="zlib", secret="secret")
+    assert repr(codec_for(settings, holds_objects=False)) == "<Envelope json zlib signed>"
+    assert repr(codec_for(settings, holds_objects=True)) == "<Objects json>"
+    assert repr(codec_for(config(serializer=None), holds_objects=True)) == "<Objects None>"
+
+
+def test_bytes_need_a_serializer() -> None:
+    """SERIALIZER None on a store of bytes is refused."""
+    with pytest.raises(SettingsError, match=r"SERIALIZER None.*'default'"):
+        codec_for(config(serializer=None), holds_objects=False)

@@ -1,0 +1,808 @@
+"""Keys: the normaliser, the keys of an alias, and the keys of calls."""
+
+import enum
+import functools
+import inspect
+import math
+import re
+import subprocess
+import sys
+import uuid
+from collections import OrderedDict, namedtuple
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PurePosixPath, PureWindowsPath
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twofold import calls, keys
+from twofold.errors import InvalidKey, SettingsError, UnstableArgument
+from twofold.keys import CallKeys, KeyMaker, normalise
+
+HEX = "0123456789abcdef" * 2 + "01234567"
+ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=300)
+
+
+def is_normal(key):
+    return 0 < len(key) <= 250 and re.fullmatch(r"[\x21-\x7e]+", key) is not None
+
+
+@given(ANY_TEXT.filter(bool))
+@settings(max_examples=300)
+def test_normalised_keys_are_short_printable_ascii(key):
+    """Whatever the key, its normalised form is one that every store can hold."""
+    assert is_normal(normalise(key))
+
+
+@given(st.sets(ANY_TEXT.filter(bool), min_size=2, max_size=8))
+@settings(max_examples=200)
+def test_different_keys_stay_different(raw):
+    """No two keys become one, not even when normalised ones are used as keys."""
+    raw |= {normalise(key) for key in raw}
+    digested = {key for key in raw if normalise(key) != key}
+    assert len({normalise(key) for key in digested}) == len(digested)
+    assert not {normalise(key) for key in digested} & (raw - digested)
+
+
+@pytest.mark.parametrize("key", ["a", "~" * 250, "a#" + "g" * 40, "#" + "0" * 39, "x#" + "0" * 41])
+def test_a_plain_key_stays_as_it_is(key):
+    """A key that every store can hold is not touched."""
+    assert normalise(key) == key
+
+
+@pytest.mark.parametrize(
+    ("key", "head"),
+    [
+        ("a b\n", "a_b_"),
+        ("naïve", "na_ve"),
+        ("x" * 251, "x" * 209),
+        ("\ud800", "_"),
+        ("\x7f", "_"),
+        ("a#" + HEX, "a#" + HEX),
+        ("#" + HEX.upper(), "#" + HEX.upper()),
+    ],
+)
+def test_any_other_key_becomes_a_head_and_a_digest(key, head):
+    """What a store could not hold, or could be taken for a digest, is digested."""
+    assert re.fullmatch(re.escape(head) + "#[0-9a-f]{40}", normalise(key))
+
+
+def test_a_digest_is_the_same_in_every_process():
+    """The normalised form of a key is part of what is stored, and never changes."""
+    assert normalise("a b") == "a_b#407024d66cde17bdcf02effc1c376cb80387f3ec"
+
+
+def test_keys_are_prefix_version_and_key():
+    """A key is made of the prefix, the version and the caller's key."""
+    maker = KeyMaker("shop", 2)
+    assert maker("k") == maker("k") == "shop:2:k"
+    assert maker("k", 3) == maker("k", version=3) == "shop:3:k"
+    assert KeyMaker()("k") == ":1:k"
+    assert repr(maker) == "KeyMaker('shop', 2)"
+
+
+def test_a_text_subclass_is_the_text_it_holds():
+    """A member of a str enumeration is the same key as its value."""
+    user = enum.Enum("Kind", {"USER": "user"}, type=str).USER
+    assert KeyMaker()(user) == KeyMaker()(user, 1) == KeyMaker()("user")
+
+
+@pytest.mark.parametrize("key", [b"k", 1, None, ["k"], "", ("k",)])
+@pytest.mark.parametrize("version", [None, 1])
+def test_a_key_that_is_no_text_is_refused(key, version):
+    """An empty key, or one of another type, is refused in every method."""
+    for make in (KeyMaker(), KeyMaker("", 1, lambda key, prefix, version: "k")):
+        with pytest.raises(InvalidKey, match="key is"):
+            make(key, version)
+        with pytest.raises(InvalidKey, match="key is"):
+            make.lock(key)
+
+
+@pytest.mark.parametrize("version", [True, "1", 1.0, 2**63])
+def test_a_version_is_an_int(version):
+    """A bool, text, a float and a giant are no versions."""
+    with pytest.raises(InvalidKey, match="version"):
+        KeyMaker()("k", version)
+    with pytest.raises(SettingsError, match="VERSION"):
+        KeyMaker("", version)
+
+
+@pytest.mark.parametrize("prefix", ["a:b", "a!b", "a b", "é", "x" * 65, 7, None])
+def test_a_prefix_that_would_blur_keys_is_refused(prefix):
+    """A prefix cannot hold what separates it from the rest of a key."""
+    with pytest.raises(SettingsError, match="KEY_PREFIX"):
+        KeyMaker(prefix)
+
+
+def test_kept_keys_are_bounded(monkeypatch):
+    """A maker remembers only so many keys, none of them long, and all of them right."""
+    monkeypatch.setattr(keys, "_MEMO_KEYS", 10)
+    maker = KeyMaker("p")
+    for number in range(100):
+        assert maker(f"{number}") == f"p:1:{number}"
+        assert len(maker._memo) <= 10
+    maker("x" * 1000)
+    assert "x" * 1000 not in maker._memo
+
+
+def test_a_key_function_makes_the_whole_key_each_time():
+    """KEY_FUNCTION gets Django's arguments, is asked anew for every key, and its keys fit."""
+    tenant = ["a"]
+    maker = KeyMaker("p", 1, lambda key, prefix, version: f"{tenant[0]} {key}{prefix}{version}")
+    first = maker("k")
+    assert first == normalise("a kp1")
+    tenant[0] = "b"
+    assert maker("k") == normalise("b kp1")
+    assert maker("k", 2) == normalise("b kp2")
+
+
+@pytest.mark.parametrize("made", ["", None, b"k"])
+def test_a_key_function_must_return_text(made):
+    """What is no non-empty str is refused by the setting's name."""
+    with pytest.raises(InvalidKey, match="KEY_FUNCTION"):
+        KeyMaker("", 1, lambda key, prefix, version: made)("k")
+
+
+@given(ANY_TEXT.filter(bool), st.integers(-(2**63), 2**63 - 1))
+@settings(max_examples=200)
+def test_every_key_is_in_the_scope_and_no_lock_is(key, version):
+    """All values' keys begin with the scope; no lock's does."""
+    maker = KeyMaker("p" * 64)
+    assert maker(key, version).startswith(maker.scope())
+    assert not maker.lock(key).startswith(maker.scope())
+    assert is_normal(maker.lock(key))
+
+
+@given(ANY_TEXT.filter(bool), ANY_TEXT)
+@settings(max_examples=200)
+def test_a_prefix_finds_every_key_that_begins_with_it(start, rest):
+    """Digested or not, a key begins with the prefix of its own beginning."""
+    maker = KeyMaker("p")
+    assert maker(start + rest).startswith(maker.prefix(start))
+    assert maker(start + rest, 7).startswith(maker.prefix(start, 7))
+
+
+def test_a_key_function_leaves_no_prefix_to_clear_by():
+    """With KEY_FUNCTION, clearing by prefix is refused and names the option to set."""
+    maker = KeyMaker("p", 1, lambda key, prefix, version: key)
+    with pytest.raises(SettingsError, match=r'OPTIONS\["clear"\] = "flush"'):
+        maker.scope()
+    with pytest.raises(SettingsError, match="KEY_FUNCTION"):
+        maker.prefix("k")
+    assert maker.lock("k") == "p!k"
+
+
+class Color(enum.Enum):
+    RED = 1
+    CRIMSON = RED
+    BLUE = 2
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Right(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+@dataclass(frozen=True)
+class Point:
+    x: object
+    y: object = field(default=0, repr=False)
+
+    @functools.cached_property
+    def norm(self):
+        return 5
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    x: object
+
+
+class Bare(Point):
+    pass
+
+
+@dataclass
+class Listed(list):
+    x: int = 0
+
+
+Row = namedtuple("Row", "a b")
+
+
+class Name(str):
+    pass
+
+
+class Small(int):
+    pass
+
+
+class Ratio(float):
+    pass
+
+
+class Raw(bytes):
+    pass
+
+
+class Marked(str):
+    __slots__ = ("mark",)
+
+
+class Item:
+    def __init__(self, number):
+        self.number = number
+
+    def __cache_key__(self):
+        return self.number
+
+
+class Vain:
+    def __repr__(self):
+        return "Vain()"
+
+
+class Zone(tzinfo):
+    def utcoffset(self, when):
+        return timedelta(hours=1)
+
+    def tzname(self, when):
+        return "Zone"
+
+
+def module_level():
+    pass
+
+
+def anything(x):
+    pass
+
+
+X = CallKeys(anything)
+
+
+def text_of(value):
+    """Return the encoding of `value` in a key."""
+    return X.of((value,), {})[len(X.prefix) + 2 : -1]
+
+
+BERLIN, PARIS = ZoneInfo("Europe/Berlin"), ZoneInfo("Europe/Paris")
+DISTINCT = [
+    *(None, True, False, 0, 1, -1, 2**200, -(2**200), 10**5000),
+    *(0.0, -0.0, 1.0, math.nan, math.inf, -math.inf, 1e16, 10**16),
+    *(1j, complex(0.0, -0.0), 1 + 0j, (1, 1j)),
+    *("", "1", "True", "None", "a:b", "a,b", "a b", "a\\x20b", "'", '"', "'\"", "é", "\ud800"),
+    *("\\xe9", "[]", "()", "b''", "1.0", "x='y'", "\n", "\\n"),
+    *(b"", b"1", b"a b", b"a\\x20b", b"\xff"),
+    *((), (1,), ((1,),), [], [1], [[1]], ["a", "b"], ("a", "b"), ["a:b"], ["a,b"], "a','b"),
+    *({}, set(), frozenset(), {1}, frozenset({1}), {1: 2}, {"1": 2}, {1: "2"}, {(1, 2): 3}),
+    *({True: 1}, {None: 1}, {"a": {"b": 1}}, {"a": 1, "b": 2}, {"a": (1, "b", 2)}),
+    *(Decimal("1"), Decimal("1.0"), Decimal("NaN"), uuid.UUID(int=1), uuid.UUID(int=2)),
+    *(date(2020, 1, 1), datetime(2020, 1, 1), time(0), time(0, fold=1), time(0, tzinfo=UTC)),
+    *(datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=timezone(timedelta(0), "Z"))),
+    *(datetime(2020, 1, 1, tzinfo=BERLIN), datetime(2020, 1, 1, tzinfo=PARIS)),
+    *(datetime(2020, 10, 25, 2, tzinfo=BERLIN), datetime(2020, 10, 25, 2, tzinfo=BERLIN, fold=1)),
+    *(timedelta(1), timedelta(0, 1), timedelta(0, 0, 1), timedelta(-1)),
+    *(
+        Color.RED,
+        Color.BLUE,
+        Level.LOW,
+        Right.READ,
+        Right.WRITE,
+        Right.READ | Right.WRITE,
+        Right(0),
+    ),
+    *(Point(1), Point("1"), Point(1, 1), Bare(1), Slotted(1), Row(1, 2), Row(1, "2")),
+    *(Name("1"), Small(1), Ratio(1), Raw(b"1"), Item(1), Item("1")),
+    *(PurePosixPath("a"), PureWindowsPath("a"), range(3), range(0, 3, 2), re.compile("a")),
+    *(
+        re.compile("a", re.I),
+        re.compile(b"a"),
+        int,
+        Color,
+        Item,
+        module_level,
+        len,
+    ),
+]
+
+
+def test_values_that_differ_never_meet():
+    """Values of different type or content have different encodings."""
+    texts = [text_of(value) for value in DISTINCT]
+    doubles = {text for text in texts if texts.count(text) > 1}
+    assert not doubles
+    assert all(is_normal(text) or len(text) > 250 for text in texts)
+
+
+@pytest.mark.parametrize("wrap", [lambda each: (each,), lambda each: [each], Point, Item])
+def test_nested_values_that_differ_never_meet(wrap):
+    """A container tells its contents apart as well as they are told apart alone."""
+    assert len({text_of(wrap(value)) for value in DISTINCT}) == len(DISTINCT)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT | st.binary(),
+    lambda each: (
+        st.lists(each, max_size=4)
+        | st.lists(each, max_size=4).map(tuple)
+        | st.dictionaries(st.text(max_size=3) | st.integers() | st.booleans(), each, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@given(VALUES, VALUES)
+@settings(max_examples=300)
+def test_encodings_are_equal_just_when_values_are(one, other):
+    """Two values of plain types share an encoding if, and only if, they are the same."""
+    assert (text_of(one) == text_of(other)) == (canonical(one) == canonical(other))
+
+
+def canonical(value):
+    """Return `value` in a form whose equality is identity of type and content."""
+    if isinstance(value, dict):
+        return "dict", sorted(repr((canonical(k), canonical(v))) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return type(value).__name__, [canonical(each) for each in value]
+    return type(value).__name__, repr(value)
+
+
+def test_equal_content_has_one_encoding():
+    """The order of a set or dict, an alias of an enum and a cached property do not count."""
+    assert text_of({"a": 1, "b": 2}) == text_of({"b": 2, "a": 1})
+    assert text_of({1, "a", None}) == text_of({None, "a", 1})
+    assert text_of(Color.CRIMSON) == text_of(Color.RED)
+    used = Point(3)
+    assert used.norm == 5
+    assert text_of(used) == text_of(Point(3))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1, "1"),
+        ("a b", r"'a\x20b'"),
+        ((1, "a"), "(1,'a')"),
+        ({"b": 1, "a": [None]}, "{'a':[None],'b':1}"),
+        ({2, 1}, "set(1,2)"),
+        (
+            datetime(2020, 1, 1, 12, tzinfo=BERLIN),
+            "datetime(2020-01-01T12:00:00+01:00,zoneinfo.ZoneInfo('Europe/Berlin'))",
+        ),
+        (Point(1), f"{__name__}.Point(x=1,y=0)"),
+        (Color.RED, f"{__name__}.Color.RED"),
+        (Item((1, 2)), f"{__name__}.Item((1,2))"),
+        (Decimal("1.50"), "Decimal(1.50)"),
+        (int, "builtins.int"),
+    ],
+)
+def test_encodings_stay_as_they_are(value, text):
+    """The encoding of a value is part of what is stored, and does not change."""
+    assert text_of(value) == text
+
+
+def cycle():
+    ring = []
+    ring.append(ring)
+    return ring
+
+
+def marked():
+    value = Marked("a")
+    value.mark = 1
+    return value
+
+
+def named():
+    value = Name("a")
+    value.more = 1
+    return value
+
+
+def grown():
+    value = Bare(1)
+    object.__setattr__(value, "more", 1)
+    return value
+
+
+@dataclass
+class Owner:
+    pet: object
+
+
+def make_local_function():
+    def local():
+        pass
+
+    return local
+
+
+local_function = make_local_function()
+
+
+def local_point():
+    @dataclass
+    class Local:
+        x: int
+
+    return Local(1)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (object, "a object cannot be told"),
+        (Vain, "Vain cannot be told"),
+        (lambda: [Vain()], "Vain cannot be told"),
+        (lambda: {"a": (Vain(),)}, "Vain cannot be told"),
+        (lambda: Owner(Vain()), "Vain cannot be told"),
+        (lambda: bytearray(b"a"), "bytearray"),
+        (lambda: Fraction(1, 2), "Fraction"),
+        (lambda: OrderedDict(a=1), "OrderedDict"),
+        (lambda: Listed(1), "Listed"),
+        (lambda: (each for each in "a"), "generator"),
+        (lambda: "a".upper, "not found"),
+        (lambda: Item(1).__cache_key__, "method"),
+        (lambda: lambda: 1, "not found"),
+        (lambda: local_function, "not found"),
+        (lambda: type("Color", (), {}), "not found"),
+        (local_point, "local"),
+        (marked, "carries 'mark'"),
+        (named, "carries 'more'"),
+        (grown, "carries 'more'"),
+        (cycle, "nested in itself"),
+        (lambda: functools.reduce(lambda inner, _: [inner], range(100), 1), "levels deep"),
+        (lambda: datetime(2020, 1, 1, tzinfo=Zone()), "time zone"),
+        (lambda: functools.partial(int, 1), "partial"),
+    ],
+)
+def test_an_argument_without_identity_is_refused(make, reason):
+    """What has no structural identity is refused, whatever its repr and hash say."""
+    with pytest.raises(UnstableArgument, match=reason):
+        text_of(make())
+
+
+def test_a_refusal_shows_the_three_ways_out():
+    """The message names function, parameter and type, and what can be done."""
+
+    def price(item, db):
+        pass
+
+    with pytest.raises(UnstableArgument) as caught:
+        CallKeys(price).of((1, Vain()), {})
+    message = str(caught.value)
+    assert "price: the argument 'db', a " in message
+    assert f"{__name__}.Vain" in message
+    assert 'key="price:{db.id}"' in message
+    assert 'ignore=("db",)' in message
+    assert "__cache_key__" in message
+
+
+def prices(item, net=True, *more, unit="kg", **extra):
+    pass
+
+
+def pair(x, y=2):
+    pass
+
+
+def test_the_way_of_calling_does_not_count():
+    """Arguments by position, by name and by default make one key."""
+    pairs = CallKeys(pair)
+    want = f"{__name__}.pair(x=1,y=2)"
+    calls = [((1,), {}), ((1, 2), {}), ((), {"y": 2, "x": 1}), ((1,), {"y": 2})]
+    for args, kwargs in calls * 2:
+        assert pairs.of(args, kwargs) == want
+    assert pairs.name == f"{__name__}.pair"
+    assert repr(pairs) == f"<CallKeys of {__name__}.pair(x, y=2)>"
+
+
+def test_extra_arguments_are_in_the_key():
+    """`*args` stand as one tuple, and extra keywords sorted by their names."""
+    made = CallKeys(prices).of((1, False, 3, "4"), {"z": 1, "a": 2})
+    assert made == f"{__name__}.prices(item=1,net=False,more=(3,'4'),unit='kg',a=2,z=1)"
+    assert CallKeys(prices).of((1, False, 3), {"z": (1,)}) != CallKeys(prices).of(
+        (1, False, (3,)), {"z": 1}
+    )
+
+
+def test_a_keyword_may_have_the_name_of_a_positional_parameter():
+    """A positional-only parameter and an extra keyword of its name do not mix."""
+
+    def odd(a, /, b=0, **kwargs):
+        pass
+
+    odd_keys = CallKeys(odd)
+    assert odd_keys.of((1,), {"a": 2, "kwargs": 3}).endswith("odd(a=1,b=0,a=2,kwargs=3)")
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ((), {}),
+        ((1, 2, 3), {}),
+        ((1,), {"x": 1}),
+        ((1,), {"z": 1}),
+        ((), {"y": 1}),
+        ((1, 2), {"y": 1}),
+    ],
+)
+def test_a_call_that_cannot_be_is_a_type_error(args, kwargs):
+    """Arguments that the function would refuse make no key, before and after a good call."""
+    pairs = CallKeys(pair)
+    pairs.of((1, 2), {})
+    for _ in range(2):
+        with pytest.raises(TypeError, match="pair"):
+            pairs.of(args, kwargs)
+
+
+@given(st.lists(st.tuples(st.booleans(), VALUES), max_size=6))
+@settings(max_examples=150)
+def test_remembered_keys_are_those_made_anew(call):
+    """A key from the memo is the key that the arguments have without it."""
+
+    def takes(*args, **kwargs):
+        pass
+
+    args = tuple(value for named, value in call if not named)
+    kwargs = {f"k{index}": value for index, (named, value) in enumerate(call) if named}
+    made = CallKeys(takes)
+    twice = [made.of(args, kwargs), made.of(args, kwargs)]
+    for changed in [True, 1, 1.0, "1", None, b"1", 0, False]:
+        made.of((changed,), {})
+        made.of((), {"k0": changed})
+        made.of((changed, changed), {})
+    assert {made.of(args, kwargs), *twice} == {CallKeys(takes).of(args, kwargs)}
+
+
+def test_equal_arguments_of_different_types_are_not_mixed_up():
+    """The memo tells 1, True and 1.0, and names from values."""
+    either = CallKeys(prices)
+    calls = [
+        *(((value,), {}) for value in (1, True, 1.0, "1", b"1", None)),
+        *(((0, value), {}) for value in (1, True, 1.0, "1", b"1", None)),
+        *(((0,), {"a": value}) for value in (1, True, 1.0, "1", b"1", None)),
+        *(((0,), {"b": value}) for value in (1, True, 1.0, "1", b"1", None)),
+        *(((0, 0, value), {}) for value in (1, True, 1.0, "1", b"1", None)),
+    ]
+    for _ in range(2):
+        assert len({either.of(*call) for call in calls}) == len(calls)
+
+
+def test_remembered_calls_are_bounded(monkeypatch):
+    """The memo holds so many small calls, and starts anew when it is full."""
+    monkeypatch.setattr(calls, "_MEMO_KEYS", 10)
+    made = CallKeys(anything)
+    for number in range(95):
+        assert made.of((number,), {}).endswith(f"(x={number})")
+        assert sum(map(len, made._memo.values())) <= 10
+    kept = sum(map(len, made._memo.values()))
+    made.of(("x" * 1000,), {})
+    assert sum(map(len, made._memo.values())) == kept
+
+
+def test_a_default_that_changes_is_read_each_time():
+    """A mutable default counts as it is at the call."""
+    default = [1]
+
+    def listed(x, into=default):
+        pass
+
+    made = CallKeys(listed)
+    assert made.of((1,), {}).endswith("(x=1,into=[1])")
+    default.append(2)
+    assert made.of((1,), {}).endswith("(x=1,into=[1,2])")
+
+
+def test_ignored_arguments_are_not_in_the_key():
+    """What `ignore` names may be anything and is left out."""
+    made = CallKeys(prices, None, ("net", "extra", "trace"))
+    assert made.of((1, Vain()), {"trace": Vain()}) == f"{__name__}.prices(item=1,more=(),unit='kg')"
+
+
+@pytest.mark.parametrize(
+    ("ignore", "message"),
+    [(("itm",), "did you mean 'item'"), ("item", r"ignore=\('item',\)"), ((1,), "parameters are")],
+)
+def test_a_wrong_name_to_ignore_is_refused(ignore, message):
+    """`ignore` is checked when the function is decorated."""
+
+    def price(item, net=True):
+        pass
+
+    with pytest.raises(SettingsError, match=message):
+        CallKeys(price, None, ignore)
+
+
+def test_ignoring_one_extra_keyword_leaves_the_others():
+    """Of a function that takes any keyword, any name can be ignored."""
+    made = CallKeys(prices, None, ["trace"])
+    assert made.of((1,), {"trace": Vain(), "a": 1}).endswith("unit='kg',a=1)")
+
+
+class User:
+    def __init__(self, number, tags=()):
+        self.id, self.tags = number, tags
+
+
+def profile(user, lang="en", *rest, **more):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("template", "want"),
+    [
+        ("user:{user.id}", "user:7"),
+        ("user:{user.id}:{lang}", "user:7:'en'"),
+        ("{user.tags[0]}-{user.tags[1]}", "'a'-2"),
+        ("x{{{lang}}}y", "x{'en'}y"),
+        ("{user.id!r:>3}!", r"'\x20\x207'!"),
+        ("{user.id:03d}", "'007'"),
+        ("{more[k]}{rest}", "1()"),
+        ("front", "front"),
+    ],
+)
+def test_a_template_is_filled_with_encoded_arguments(template, want):
+    """Fields are looked up in the arguments and encoded; formatted ones are text."""
+    made = CallKeys(profile, template, ("user",))
+    for _ in range(2):
+        assert made.of((User(7, ("a", 2)),), {"k": 1}) == want
+
+
+def test_fields_of_a_template_never_run_into_each_other():
+    """What stands in one field cannot look like two."""
+    made = CallKeys(pair, "{x}:{y}")
+    calls = [("x:y", "z"), ("x", "y:z"), ("x':'y", "z"), (1, "1"), ("1", 1), (True, 1), (1, True)]
+    assert len({made.of(call, {}) for call in calls}) == len(calls)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{usr.id}", "did you mean 'user'"),
+        ("{}", "has no name"),
+        ("{0}", "has no name"),
+        ("{user", "no template"),
+        ("{user[}", "no template"),
+        ("{user..id}", "Empty attribute"),
+        ("{user!x}", "onversion"),
+        ("{user:{lang}}", "another one"),
+        ("", "empty"),
+        (7, "a template or a callable"),
+    ],
+)
+def test_a_wrong_template_is_refused_at_once(template, message):
+    """A template is checked when the function is decorated."""
+    with pytest.raises(SettingsError, match=message):
+        CallKeys(profile, template)
+
+
+def test_a_field_without_identity_is_refused():
+    """A template does not make an object's repr its identity."""
+    with pytest.raises(UnstableArgument, match="argument 'user'"):
+        CallKeys(profile, "user:{user}").of((User(1),), {})
+
+
+def test_a_callable_gets_the_call_and_returns_the_key():
+    """The key is what the callable returns, for each call anew."""
+    seen = []
+
+    def key(*args, **kwargs):
+        seen.append((args, kwargs))
+        return f"k{len(seen)}"
+
+    made = CallKeys(pair, key)
+    assert [made.of((1,), {"y": 3}), made.of((1,), {"y": 3})] == ["k1", "k2"]
+    assert seen == [((1,), {"y": 3})] * 2
+    assert made.prefix is None
+
+
+@pytest.mark.parametrize("result", ["", None, 1, b"k"])
+def test_a_callable_must_return_text(result):
+    """Anything but a non-empty str is refused."""
+    with pytest.raises(InvalidKey, match="non-empty str"):
+        CallKeys(pair, lambda x, y=2: result).of((1,), {})
+
+
+@pytest.mark.parametrize(
+    ("key", "prefix"),
+    [
+        (None, f"{__name__}.pair("),
+        ("p:{x}", "p:"),
+        ("a{{b{x}c{y}", "a{b"),
+        ("{x}", None),
+        ("all", "all"),
+    ],
+)
+def test_the_prefix_is_what_all_keys_begin_with(key, prefix):
+    """Short, long and digested keys of a function begin with its prefix."""
+    made, maker = CallKeys(pair, key), KeyMaker("p" * 64, -(2**63))
+    assert made.prefix == prefix
+    for value in (1, "é", "x" * 1000) if prefix else ():
+        text = made.of((value,), {})
+        assert text.startswith(prefix)
+        assert maker(text).startswith(maker.prefix(prefix))
+
+
+def named_function(qualname, module="m"):
+    def function(x):
+        pass
+
+    function.__qualname__, function.__module__ = qualname, module
+    return function
+
+
+def test_functions_with_long_or_foreign_names_keep_prefixes_of_their_own():
+    """The name in a key is short plain ASCII, and no other function's."""
+    names = ["a" * 300 + "b", "a" * 300 + "c", "größe", "grösse", "gr__e", "f g", "f_g"]
+    made = [CallKeys(named_function(name)) for name in names]
+    maker = KeyMaker("p" * 64, -(2**63))
+    assert len({each.prefix for each in made}) == len(names)
+    assert all(len(each.prefix) <= 101 and is_normal(each.prefix) for each in made)
+    for each in made:
+        full = maker(each.of(("x" * 300,), {}))
+        assert [other for other in made if full.startswith(maker.prefix(other.prefix))] == [each]
+
+
+def test_what_has_no_name_needs_a_key():
+    """Lambdas and partials share their names, so only `key=` can tell them apart."""
+    for function in (lambda x: x, functools.partial(pair, 1)):
+        with pytest.raises(SettingsError, match="key="):
+            CallKeys(function)
+    assert CallKeys(lambda x: x, "double:{x}").of((2,), {}) == "double:2"
+
+
+def test_what_has_no_signature_is_refused():
+    """A callable whose parameters nobody knows cannot be cached."""
+    with pytest.raises(SettingsError, match="cannot be cached"):
+        CallKeys(type)
+
+
+def test_a_script_goes_by_its_own_name(tmp_path):
+    """What runs as `__main__` has keys of its own, in the script and in its imports alike."""
+    script = tmp_path / "shopscript.py"
+    script.write_text(
+        "from twofold.keys import CallKeys\n"
+        "def f(x): pass\n"
+        "class C: pass\n"
+        "print(CallKeys(f).of((C,), {}))\n"
+    )
+    for command in ([str(script)], ["-m", "shopscript"], ["-c", "import shopscript"]):
+        run = subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        assert run.stdout == "shopscript.f(x=shopscript.C)\n"
+
+
+def test_every_parameter_kind_is_bound_as_python_does():
+    """The quick binding of arguments agrees with `Signature.bind`."""
+    for args in [(), (1,), (1, 2)]:
+        for kwargs in [{}, {"x": 5}, {"y": 6}, {"x": 5, "y": 6}, {"z": 1}]:
+            assert outcome(quick, args, kwargs) == outcome(slow, args, kwargs)
+
+
+def quick(args, kwargs):
+    return dict(CallKeys(pair)._parameters.bind(args, kwargs))
+
+
+def slow(args, kwargs):
+    bound = inspect.signature(pair).bind(*args, **kwargs)
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def outcome(bind, args, kwargs):
+    try:
+        return bind(args, kwargs)
+    except TypeError:
+        return TypeError

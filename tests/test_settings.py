@@ -1,0 +1,646 @@
+"""Settings: every source, every error with its way out, and no secret shown."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from twofold import settings
+from twofold.backend import Backend, InlineBackend
+from twofold.errors import SettingsError
+from twofold.settings import (
+    CacheConfig,
+    backend_class,
+    discover,
+    mask_url,
+    read_cache,
+    read_caches,
+    split_options,
+)
+
+
+class Store(InlineBackend):
+    """A backend that passes the options that it does not know on to its base."""
+
+    def __init__(self, location="", *, size=10, Colour="red", **options):  # noqa: N803
+        super().__init__(location, **options)
+
+
+class Closed(Backend):
+    """A backend that takes no other options than its own."""
+
+    def __init__(self, location="", *, only=1):
+        super().__init__(location)
+
+
+def make_key(key, prefix, version):
+    return f"{prefix}/{version}/{key}"
+
+
+NOT_CALLABLE = 7
+
+
+def refused(raw, alias="default"):
+    """Return the message with which an entry of CACHES is refused."""
+    with pytest.raises(SettingsError) as caught:
+        read_cache(alias, raw)
+    return str(caught.value)
+
+
+def test_an_entry_without_more_has_the_defaults():
+    """What is not set has the documented default."""
+    assert read_cache("default", {"BACKEND": "memory"}) == CacheConfig(
+        alias="default",
+        backend="memory",
+        location="",
+        timeout=300.0,
+        key_prefix="",
+        version=1,
+        key_function=None,
+        serializer="msgpack",
+        compressor=None,
+        compress_min=256,
+        secret=None,
+        options={},
+    )
+
+
+def test_every_setting_is_read_in_any_letter_case():
+    """Names of settings may be in upper or lower case, as TOML's users write them."""
+    raw = {
+        "BACKEND": "redis",
+        "Location": ["redis://a", "redis://b"],
+        "timeout": "10m",
+        "KEY_PREFIX": "shop",
+        "version": 2,
+        "key_function": make_key,
+        "serializer": "json",
+        "compressor": "zstd",
+        "compress_min": 1000,
+        "secret": b"s",
+        "options": {"deadline": 2},
+    }
+    assert read_cache("x", raw) == CacheConfig(
+        "x",
+        "redis",
+        ["redis://a", "redis://b"],
+        600.0,
+        "shop",
+        2,
+        make_key,
+        "json",
+        "zstd",
+        1000,
+        b"s",
+        {"deadline": 2},
+    )
+
+
+@pytest.mark.parametrize("none", [None, "none", "None"])
+def test_none_may_be_written_as_text(none):
+    """Sources without None, such as TOML, write it as text."""
+    config = read_cache(
+        "x", {"BACKEND": "memory", "TIMEOUT": none, "SERIALIZER": none, "COMPRESSOR": none}
+    )
+    assert (config.timeout, config.serializer, config.compressor) == (None, None, None)
+
+
+def test_a_location_may_be_a_path(tmp_path):
+    """A path object is as good as its text."""
+    assert read_cache("x", {"BACKEND": "sqlite", "LOCATION": tmp_path}).location == str(tmp_path)
+
+
+def test_a_key_function_may_be_a_dotted_path():
+    """KEY_FUNCTION by its path is imported."""
+    for path in (f"{__name__}.make_key", f"{__name__}:make_key"):
+        config = read_cache("x", {"BACKEND": "memory", "KEY_FUNCTION": path})
+        assert config.key_function is make_key
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("BACKEND", 7, "must be a short name or a dotted path, not 7"),
+        ("BACKEND", "", "must not be empty"),
+        ("LOCATION", 7, "must be text, a path, or a list of text, not 7"),
+        ("LOCATION", ["a", 7], "must be a list of text, not 7"),
+        ("TIMEOUT", True, "not True"),
+        ("TIMEOUT", "soon", "'soon' is no duration"),
+        ("TIMEOUT", [1], "not [1]"),
+        ("KEY_PREFIX", "a:b", "'.' or '-'"),
+        ("KEY_PREFIX", 7, "not 7"),
+        ("VERSION", "1", "not '1'"),
+        ("VERSION", True, "not True"),
+        ("KEY_FUNCTION", 7, "must be a function (key, key_prefix, version), not 7"),
+        ("KEY_FUNCTION", "make_key", "is no dotted path"),
+        ("KEY_FUNCTION", f"{__name__}.make_kye", "did you mean 'make_key'?"),
+        ("KEY_FUNCTION", f"{__name__}.NOT_CALLABLE", "must be a function"),
+        ("KEY_FUNCTION", "no_such_module.make", "there is no module 'no_such_module'"),
+        ("SERIALIZER", 7, "not 7"),
+        ("COMPRESSOR", "", "must not be empty"),
+        ("COMPRESS_MIN", -1, "0 or more; not -1"),
+        ("COMPRESS_MIN", "1", "must be a number of bytes, not '1'"),
+        ("SECRET", "", "must be non-empty text or bytes"),
+        ("SECRET", 7, "must be non-empty text or bytes"),
+        ("OPTIONS", ["a"], "must be a dict"),
+        ("OPTIONS", {1: 2}, "must be a dict"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_place(name, value, message):
+    """The message says which setting of which alias is wrong, and what would be right."""
+    text = refused({"BACKEND": "memory", name: value}, "shop")
+    assert text.startswith(f"CACHES['shop']['{name}']: ")
+    assert message in text
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"BACKEND": "memory", "TIMOUT": 1}, "no setting 'TIMOUT'; did you mean 'TIMEOUT'?"),
+        ({"BACKEND": "memory", "zzz": 1}, "no setting 'zzz'. There are: BACKEND, COMPRESSOR"),
+        ({"BACKEND": "memory", 7: 1}, "no setting '7'"),
+        ({"BACKEND": "memory", "backend": "x"}, "'BACKEND' is given twice"),
+        ({"BACKEND": "memory", "MAX_ENTRIES": 1}, "put it into OPTIONS"),
+        ({"BACKEND": "memory", "cull_frequency": 3}, "put it into OPTIONS"),
+        ({}, "no BACKEND is named"),
+        ({"LOCATION": "a.db"}, "no BACKEND is named"),
+        ("memory", "'memory' is no URL"),
+        (7, "a dict of settings or a URL, not 7"),
+        ("sqlite://a.db", "sqlite:///a.db for a path relative"),
+        ("memory://?timeout=1&TIMEOUT=2", "gives 'TIMEOUT' twice"),
+        ("memory://?timeout=soon", "['TIMEOUT']: the timeout 'soon'"),
+        ({"LOCATION": "memory://?timeout=1", "TIMEOUT": 2}, "in the URL and beside it"),
+        ({"LOCATION": "memory://?a=1", "OPTIONS": {"A": 2}}, "in the URL and beside it"),
+        ({"LOCATION": "memory://?a=1", "OPTIONS": 7}, "must be a dict"),
+    ],
+)
+def test_a_wrong_entry_is_refused(raw, message):
+    """Unknown and contradictory settings are refused, with the nearest right name."""
+    text = refused(raw, "shop")
+    assert text.startswith("CACHES['shop']")
+    assert message in text
+
+
+@pytest.mark.parametrize("raw", [{}, [], None, {"": "memory://"}, {7: "memory://"}])
+def test_caches_is_a_dict_of_aliases(raw):
+    """Nothing else can be CACHES, and an alias is text."""
+    with pytest.raises(SettingsError, match="CACHES"):
+        read_caches(raw)
+
+
+def test_caches_are_read_by_alias():
+    """Every alias has the configuration of its entry."""
+    configs = read_caches({"default": "memory://", "big": {"BACKEND": "sqlite"}})
+    assert [(alias, each.alias, each.backend) for alias, each in configs.items()] == [
+        ("default", "default", "memory"),
+        ("big", "big", "sqlite"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "backend", "location"),
+    [
+        ("memory://", "memory", ""),
+        ("memory://pages", "memory", "pages"),
+        ("MEMORY://a%20b", "memory", "a b"),
+        ("dummy://", "dummy", ""),
+        ("sqlite://", "sqlite", ""),
+        ("sqlite:///var/c.db", "sqlite", "var/c.db"),
+        ("sqlite:////var/c%3F.db", "sqlite", "/var/c?.db"),
+        ("redis://:pw@h:1/0?a=b&c=d", "redis", "redis://:pw@h:1/0?a=b&c=d"),
+        ("rediss://h", "redis", "rediss://h"),
+        ("unix:///run/redis.sock?db=1", "redis", "unix:///run/redis.sock?db=1"),
+        ("memcached://h1,h2:11212", "memcached", "memcached://h1,h2:11212"),
+        ("ours+tls://h", "ours+tls", "ours+tls://h"),
+    ],
+)
+def test_a_url_chooses_backend_and_location(url, backend, location):
+    """The scheme is the backend's name; a local store gets its name or path, others the URL."""
+    for raw in (url, {"LOCATION": url}):
+        config = read_cache("x", raw)
+        assert (config.backend, config.location) == (backend, location)
+        assert config.options == {}
+
+
+def test_parameters_of_a_local_url_are_settings_and_options():
+    """Known names are settings, all others options, with numbers and truth read as such."""
+    config = read_cache(
+        "x",
+        "sqlite:///c.db?timeout=60&Key_Prefix=12&VERSION=2&serializer=none&secret=5&max_entries=1000"
+        "&ratio=.5&big=1e3&flag=TRUE&off=false&name=a%26b+c&odd=1_0&nan=nan",
+    )
+    assert (config.timeout, config.key_prefix, config.version) == (60.0, "12", 2)
+    assert (config.serializer, config.secret, config.location) == (None, "5", "c.db")
+    assert config.options == {
+        "max_entries": 1000,
+        "ratio": 0.5,
+        "big": 1000.0,
+        "flag": True,
+        "off": False,
+        "name": "a&b c",
+        "odd": "1_0",
+        "nan": "nan",
+    }
+    assert type(config.options["max_entries"]) is int
+
+
+def test_only_settings_are_taken_out_of_a_drivers_url():
+    """The URL of a network store keeps the parameters that its driver reads."""
+    config = read_cache("x", "redis://h/0?protocol=3&timeout=60&name=a%20b&key_prefix=p")
+    assert config.location == "redis://h/0?protocol=3&name=a%20b"
+    assert (config.timeout, config.key_prefix, config.options) == (60.0, "p", {})
+
+
+def test_a_backend_named_beside_a_url_reads_the_url_itself():
+    """BACKEND comes first: only a URL of its own scheme is taken apart."""
+    own = read_cache("x", {"BACKEND": "sqlite", "LOCATION": "sqlite:///c.db"})
+    assert own.location == "c.db"
+    other = read_cache("x", {"BACKEND": "a.b", "LOCATION": "sqlite:///c.db?x=1"})
+    assert other.location == "sqlite:///c.db?x=1"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://user:pw@h:1/0", "redis://user:***@h:1/0"),
+        ("redis://:p@w/x@h", "redis://:***@h"),
+        ("redis://h:6379/0?db=1", "redis://h:6379/0?db=1"),
+        ("redis://h?password=pw&db=1&auth_token=t", "redis://h?password=***&db=1&auth_token=***"),
+        ("memory://?SECRET=a%20b&key_prefix=p", "memory://?SECRET=***&key_prefix=p"),
+        ("plain", "plain"),
+    ],
+)
+def test_urls_are_shown_without_passwords(url, shown):
+    """What a log shows of a URL lets nobody in."""
+    assert mask_url(url) == shown
+
+
+def test_a_configuration_is_shown_without_secrets():
+    """`repr` shows what was set, and hides passwords wherever they stand."""
+    config = read_cache(
+        "x",
+        {
+            "BACKEND": "redis",
+            "LOCATION": ["redis://:hidden@h", "redis://h"],
+            "SECRET": "hidden",
+            "TIMEOUT": 60,
+            "OPTIONS": {
+                "password": "hidden",
+                "nested": {"api_token": "hidden", "urls": ("redis://:hidden@h",)},
+                "size": 1,
+            },
+        },
+    )
+    assert repr(config) == (
+        "CacheConfig(alias='x', backend='redis', location=['redis://:***@h', 'redis://h'],"
+        " timeout=60.0, secret='***', options={'password': '***', 'nested':"
+        " {'api_token': '***', 'urls': ['redis://:***@h']}, 'size': 1})"
+    )
+    assert repr(read_cache("d", "memory://")) == "CacheConfig(alias='d', backend='memory')"
+
+
+def test_errors_of_urls_and_secrets_show_no_secret():
+    """An error is logged too: no secret is in it."""
+    assert "hidden" not in refused("memory://?secret=hidden&a=1&a=2")
+    assert "hidden" not in refused({"BACKEND": "memory", "SECRET": ["hidden"]})
+
+
+@pytest.fixture
+def short_names(monkeypatch):
+    """Let the short names be these, whatever is installed."""
+    names = {"store": f"{__name__}:Store", "memory": f"{__name__}:Closed", "bad": "no_such:X"}
+    monkeypatch.setattr(settings, "_short_names", lambda: names)
+
+
+@pytest.mark.parametrize("name", ["store", f"{__name__}.Store", f"{__name__}:Store"])
+@pytest.mark.usefixtures("short_names")
+def test_a_backend_is_found_by_its_names(name):
+    """A short name and both forms of a dotted path lead to the class."""
+    assert backend_class(CacheConfig("x", name)) is Store
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("stroe", "no backend 'stroe'; did you mean 'store'? There are: bad, memory, store"),
+        ("Memory", "did you mean 'memory'?"),
+        ("kafka", "no backend 'kafka'. There are: bad, memory, store"),
+        ("bad", "there is no module 'no_such'"),
+        (f"{__name__}.Stroe", "there is no 'Stroe' in " + __name__ + "; did you mean 'Store'?"),
+        (f"{__name__}.make_key", "is no subclass of twofold.backend.Backend"),
+        ("builtins.dict", "is no subclass of twofold.backend.Backend"),
+        ("twofold.backendz.X", "there is no module 'twofold.backendz'"),
+        (".relative", "is no dotted path"),
+        ("module:", "is no dotted path"),
+    ],
+)
+@pytest.mark.usefixtures("short_names")
+def test_a_wrong_backend_is_refused(name, message):
+    """The message names the alias and the nearest right name."""
+    with pytest.raises(SettingsError) as caught:
+        backend_class(CacheConfig("shop", name))
+    assert str(caught.value).startswith("CACHES['shop']['BACKEND']: ")
+    assert message in str(caught.value)
+
+
+def test_a_missing_driver_names_what_to_install(tmp_path, monkeypatch):
+    """A backend whose driver is not there tells the extra, or the package, to install."""
+    (tmp_path / "needs_driver.py").write_text("import no_such_driver\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SettingsError, match=r"pip install no_such_driver$") as caught:
+        backend_class(CacheConfig("x", "needs_driver.Store"))
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+    monkeypatch.setitem(sys.modules, "twofold.backends.carrier", None)
+    monkeypatch.setattr(settings, "_short_names", lambda: {"pigeon": "needs_driver:Store"})
+    with pytest.raises(SettingsError, match="'pigeon' cannot be used"):
+        backend_class(CacheConfig("x", "pigeon"))
+    error = ImportError("no redis", name="redis")
+    message = settings._missing_driver("redis", "twofold.backends.redis:RedisBackend", error)
+    assert message.endswith("pip install 'twofold[redis]'")
+
+
+def test_the_installed_backends_have_short_names():
+    """The backends of the package are registered."""
+    assert {"memory", "dummy", "sqlite"} <= settings._short_names().keys()
+
+
+def test_options_are_split_between_cache_and_backend():
+    """Common options go to the cache, others to the constructor, in any letter case."""
+    options = {"SIZE": 5, "Deadline": 2, "colour": "blue", "ON_ERROR": "miss", "clear": "flush"}
+    common, own = split_options(CacheConfig("x", "b", options=options), Store)
+    assert common == {"blocking_calls": "raise", "on_error": "miss", "clear": "flush"}
+    assert own == {"size": 5, "deadline": 2, "Colour": "blue"}
+
+
+def test_common_options_have_their_defaults():
+    """Without options, nothing is swallowed and clear() keeps to the prefix."""
+    common, own = split_options(CacheConfig("x", "b"), Store)
+    assert common == {"blocking_calls": "raise", "on_error": "raise", "clear": "prefix"}
+    assert own == {}
+
+
+@pytest.mark.parametrize(
+    ("backend", "options", "message"),
+    [
+        (Store, {"sizes": 1}, "no option 'sizes'; did you mean 'size'?"),
+        (Store, {"zzz": 1}, "There are: Colour, blocking_calls, clear, deadline, on_error, size"),
+        (Store, {"clock": 1}, "no option 'clock'"),
+        (Store, {"location": 1}, "no option 'location'"),
+        (Closed, {"deadline": 1}, "no option 'deadline'"),
+        (Store, {"size": 1, "SIZE": 2}, "'size' is given twice"),
+        (Store, {"clear": "flsh"}, "is one of prefix, flush, not 'flsh'; did you mean 'flush'?"),
+        (Store, {"on_error": True}, "is one of raise, miss, not True"),
+        (Store, {"blocking_calls": ["warn"]}, "is one of raise, warn, allow"),
+    ],
+)
+def test_a_wrong_option_is_refused(backend, options, message):
+    """The message names the alias, the nearest right name and all right ones."""
+    with pytest.raises(SettingsError) as caught:
+        split_options(CacheConfig("shop", "b", options=options), backend)
+    assert str(caught.value).startswith("CACHES['shop']['OPTIONS']: ")
+    assert message in str(caught.value)
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """Work in an empty directory, with no settings anywhere."""
+    for name in ("TWOFOLD_SETTINGS", "CACHE_URL", "DJANGO_SETTINGS_MODULE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delitem(sys.modules, "django.conf", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'app'\n")
+    return tmp_path
+
+
+def refused_discovery():
+    """Return the message with which the settings that are found are refused."""
+    with pytest.raises(SettingsError) as caught:
+        discover()
+    return str(caught.value)
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_without_settings_there_is_one_memory_cache():
+    """What nobody has configured works all the same."""
+    assert discover() == {"default": CacheConfig("default", "memory")}
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_a_removed_working_directory_does_not_matter(tmp_path, monkeypatch):
+    """Where there is no directory there is no pyproject.toml."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert discover()["default"].backend == "memory"
+
+
+def test_settings_from_the_nearest_pyproject(nowhere, monkeypatch):
+    """`[tool.twofold.caches.*]` is found upwards, as far as the first pyproject.toml."""
+    (nowhere / "pyproject.toml").write_text(
+        """
+        [tool.twofold.caches]
+        small = "memory://s"
+        [tool.twofold.caches.default]
+        backend = "sqlite"
+        location = "c.db"
+        timeout = "none"
+        [tool.twofold.caches.default.options]
+        max_entries = 7
+        """
+    )
+    inner = nowhere / "src" / "app"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    assert discover() == {
+        "small": CacheConfig("small", "memory", "s"),
+        "default": CacheConfig("default", "sqlite", "c.db", None, options={"max_entries": 7}),
+    }
+    (inner / "pyproject.toml").write_text("")
+    assert discover() == {"default": CacheConfig("default", "memory")}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[tool.twofold.cache.default]", "no table 'cache'; did you mean 'caches'?"),
+        ("[tool.twofold.caches]", "CACHES is a dict of aliases"),
+        ("[tool.twofold.caches.default]\nbakend='x'", "did you mean 'BACKEND'?"),
+        ("[tool.twofold]\ncaches = 7", "CACHES is a dict of aliases"),
+        ("[tool", "is no TOML"),
+    ],
+)
+def test_errors_in_pyproject_name_the_file(nowhere, text, message):
+    """A mistake in pyproject.toml is told with the path of the file."""
+    path = nowhere / "pyproject.toml"
+    path.write_text(text)
+    found = refused_discovery()
+    assert found.startswith(f"{path}: ")
+    assert message in found
+
+
+def test_settings_from_cache_url(nowhere, monkeypatch):
+    """CACHE_URL is the default alias, and comes before pyproject.toml."""
+    (nowhere / "pyproject.toml").write_text("[tool.twofold.caches.other]\nbackend='dummy'")
+    monkeypatch.setenv("CACHE_URL", "sqlite:///c.db?timeout=60")
+    assert discover() == {"default": CacheConfig("default", "sqlite", "c.db", 60.0)}
+    monkeypatch.setenv("CACHE_URL", "c.db")
+    assert refused_discovery().startswith("CACHE_URL: CACHES['default']: 'c.db' is no URL")
+    monkeypatch.setenv("CACHE_URL", "")
+    assert list(discover()) == ["other"]
+
+
+def test_settings_from_a_module(nowhere, monkeypatch):
+    """TWOFOLD_SETTINGS names a module with CACHES, and comes before all else."""
+    (nowhere / "app_settings_one.py").write_text("CACHES = {'default': 'dummy://'}")
+    monkeypatch.setenv("CACHE_URL", "memory://")
+    monkeypatch.setenv("TWOFOLD_SETTINGS", "app_settings_one")
+    assert discover() == {"default": CacheConfig("default", "dummy")}
+
+
+@pytest.mark.parametrize("table", ["caches", "tool.twofold.caches"])
+def test_settings_from_a_toml_file(nowhere, monkeypatch, table):
+    """TWOFOLD_SETTINGS names a TOML file with the caches at its top, or as in pyproject.toml."""
+    path = nowhere / "caches.toml"
+    path.write_text(f"[{table}.default]\nBACKEND = 'dummy'\n")
+    for value in (path, "caches.toml"):
+        monkeypatch.setenv("TWOFOLD_SETTINGS", str(value))
+        assert discover() == {"default": CacheConfig("default", "dummy")}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("no_such_module", "cannot be imported: No module named 'no_such_module'"),
+        ("caches.yaml", "a TOML file must end in .toml"),
+        (".relative", "cannot be imported"),
+        ("app_settings_two", "the module has no CACHES; did you mean 'CACHE'?"),
+        ("app_settings_three", "CACHES is a dict of aliases"),
+        ("app_settings_four", "CACHES['default']['VERSION']: "),
+        ("missing.toml", "the file cannot be read"),
+        ("broken.toml", "the file is no TOML"),
+        ("wrong.toml", "no table [caches.default]; did you mean 'cache'?"),
+        ("wrong2.toml", "no table 'cache'; did you mean 'caches'?"),
+    ],
+)
+def test_errors_of_twofold_settings_name_the_variable(nowhere, monkeypatch, value, message):
+    """What TWOFOLD_SETTINGS points to must be there and right."""
+    (nowhere / "app_settings_two.py").write_text("CACHE = {}")
+    (nowhere / "app_settings_three.py").write_text("CACHES = ['memory://']")
+    (nowhere / "app_settings_four.py").write_text(
+        "CACHES = {'default': {'BACKEND': 'memory', 'VERSION': 'x'}}"
+    )
+    (nowhere / "broken.toml").write_text("[caches")
+    (nowhere / "wrong.toml").write_text("[cache.default]\nbackend = 'memory'")
+    (nowhere / "wrong2.toml").write_text("[tool.twofold.cache.default]\nbackend = 'memory'")
+    monkeypatch.setenv("TWOFOLD_SETTINGS", value)
+    found = refused_discovery()
+    assert found.startswith(f"TWOFOLD_SETTINGS={value}: ")
+    assert message in found
+
+
+DJANGO_SETTINGS = """
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    "fast": {"BACKEND": "twofold.backends.memory.MemoryBackend", "TIMEOUT": 60,
+             "OPTIONS": {"MAX_ENTRIES": 5}},
+}
+"""
+CONFIGURE = """
+from django.conf import settings
+from site_settings import CACHES
+settings.configure(CACHES=CACHES)
+"""
+REPORT = """
+import json
+from twofold.settings import discover
+print(json.dumps({a: [c.backend, c.timeout, c.options] for a, c in discover().items()}))
+"""
+FAST = {"fast": ["twofold.backends.memory.MemoryBackend", 60.0, {"MAX_ENTRIES": 5}]}
+MEMORY = {"default": ["memory", 300.0, {}]}
+
+
+def run_python(code, folder, **environment):
+    """Run `code` in a process of its own, in `folder`."""
+    dropped = ("TWOFOLD_SETTINGS", "CACHE_URL", "DJANGO_SETTINGS_MODULE")
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    path = os.pathsep.join([str(folder), *filter(None, [kept.get("PYTHONPATH")])])
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**kept, **environment, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("prelude", "environment", "found"),
+    [
+        ("", {"DJANGO_SETTINGS_MODULE": "site_settings"}, FAST),
+        ("", {"DJANGO_SETTINGS_MODULE": "site_settings", "CACHE_URL": "dummy://"}, FAST),
+        (
+            "from django.conf import settings as s; import site_settings as m\n"
+            "s.configure(CACHES=m.CACHES)",
+            {},
+            FAST,
+        ),
+        ("import django.conf", {}, MEMORY),
+        ("", {"DJANGO_SETTINGS_MODULE": "other_settings"}, MEMORY),
+        (
+            "",
+            {"DJANGO_SETTINGS_MODULE": "other_settings", "CACHE_URL": "dummy://"},
+            {"default": ["dummy", 300.0, {}]},
+        ),
+        (
+            "import sys; sys.modules['django'] = None",
+            {"DJANGO_SETTINGS_MODULE": "site_settings"},
+            MEMORY,
+        ),
+    ],
+)
+def test_settings_from_django(tmp_path, prelude, environment, found):
+    """Django's entries that name a twofold backend are ours, if Django is in use at all."""
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "site_settings.py").write_text(DJANGO_SETTINGS)
+    (tmp_path / "other_settings.py").write_text("")
+    run = run_python(prelude + REPORT, tmp_path, **environment)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == found
+
+
+def test_twofold_settings_come_before_djangos(tmp_path):
+    """Who sets TWOFOLD_SETTINGS means it, also where Django is configured."""
+    (tmp_path / "site_settings.py").write_text(DJANGO_SETTINGS)
+    (tmp_path / "own.toml").write_text("[caches]\ndefault = 'dummy://'")
+    run = run_python(
+        REPORT, tmp_path, DJANGO_SETTINGS_MODULE="site_settings", TWOFOLD_SETTINGS="own.toml"
+    )
+    assert json.loads(run.stdout) == {"default": ["dummy", 300.0, {}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "CACHES = {'default': {'BACKEND': 'twofold.backends.memory.MemoryBackend', 'TIMOUT': 1}}",
+            "Django's settings: CACHES['default']: there is no setting 'TIMOUT'; did you mean",
+        ),
+        ("import no_such_module", "Django's settings: they cannot be read: No module named"),
+    ],
+)
+def test_errors_in_djangos_settings_say_so(tmp_path, text, message):
+    """A mistake in Django's settings is told as one."""
+    (tmp_path / "site_settings.py").write_text(text)
+    run = run_python(REPORT, tmp_path, DJANGO_SETTINGS_MODULE="site_settings")
+    assert f"twofold.errors.SettingsError: {message}" in run.stderr
+
+
+def test_django_is_not_imported_for_its_own_sake(tmp_path):
+    """Without Django in use, looking for settings does not import it."""
+    (tmp_path / "pyproject.toml").write_text("")
+    code = REPORT + "import sys; print('django' in sys.modules)"
+    assert run_python(code, tmp_path).stdout.endswith("\nFalse\n")

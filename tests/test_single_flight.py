@@ -1,0 +1,523 @@
+"""One computation per key, shared by threads and by tasks of any number of loops."""
+
+import asyncio
+import contextvars
+import gc
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+
+from twofold import AwaitableResult, Cache, MissingKey, ReentrantCall, caches, configure
+
+THREADS, LOOPS, TASKS = 16, 8, 20
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def cache(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Cache]:
+    """A cache on each embedded store."""
+    configure({"default": {"BACKEND": request.param, "LOCATION": str(tmp_path / "cache.db")}})
+    yield caches["default"]
+    caches.close_all()
+
+
+class Crowd:
+    """Threads and loops that all ask at once, and what each of them got."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Barrier(THREADS + LOOPS)
+        self.outcomes: list[Any] = []
+
+    def run(self, ask: Callable[[], Any], aask: Callable[[], Any]) -> list[Any]:
+        """Have every thread call `ask` and every task await `aask()`; return all outcomes."""
+        workers = [threading.Thread(target=self._thread, args=(ask,)) for _ in range(THREADS)]
+        workers += [threading.Thread(target=self._loop, args=(aask,)) for _ in range(LOOPS)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(60)
+        assert not any(worker.is_alive() for worker in workers)
+        return self.outcomes
+
+    def _thread(self, ask: Callable[[], Any]) -> None:
+        self.gate.wait()
+        try:
+            self.outcomes.append(ask())
+        except Exception as exc:
+            self.outcomes.append(exc)
+
+    def _loop(self, aask: Callable[[], Any]) -> None:
+        async def main() -> None:
+            self.gate.wait()
+            results = await asyncio.gather(*(aask() for _ in range(TASKS)), return_exceptions=True)
+            self.outcomes.extend(results)
+
+        asyncio.run(main())
+
+
+class Work:
+    """A function, in both kinds, that counts how often it ran and ends when it may."""
+
+    def __init__(self, result: Any = "value") -> None:
+        self.result = result
+        self.runs = 0
+        self.started = threading.Event()
+        self.may_end = threading.Event()
+
+    def __call__(self) -> Any:
+        self.runs += 1
+        self.started.set()
+        assert self.may_end.wait(30)
+        return self._end()
+
+    async def awork(self) -> Any:
+        self.runs += 1
+        self.started.set()
+        while not self.may_end.is_set():
+            await asyncio.sleep(0.001)
+        return self._end()
+
+    def _end(self) -> Any:
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+def crowd_waits(cache: Cache, everyone: int) -> bool:
+    """Tell whether `everyone` has joined the flights of `cache`."""
+    return sum(flight.waiting for flight in list(cache._flights.table.values())) >= everyone
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Poll until `condition()`; fail after `seconds`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition never came true"
+        time.sleep(0.001)
+
+
+def gathered(cache: Cache, work: Work) -> list[Any]:
+    """Have the crowd ask `cache` for one key, and let `work` end when all of it waits."""
+
+    def release() -> None:
+        wait_until(lambda: crowd_waits(cache, THREADS + LOOPS * TASKS))
+        work.may_end.set()
+
+    releaser = threading.Thread(target=release)
+    releaser.start()
+    outcomes = Crowd().run(
+        lambda: cache.get_or_set("k", work), lambda: cache.aget_or_set("k", work.awork)
+    )
+    releaser.join()
+    return outcomes
+
+
+def test_a_cold_key_is_computed_once(cache: Cache) -> None:
+    """Sixteen threads and 160 tasks of eight loops get one value from one run."""
+    work = Work({"a": [1, 2]})
+    outcomes = gathered(cache, work)
+    assert outcomes == [{"a": [1, 2]}] * (THREADS + LOOPS * TASKS)
+    assert work.runs == 1
+    assert cache.get("k") == {"a": [1, 2]}
+    assert not cache._flights.table
+
+
+def test_followers_get_copies_of_their_own(cache: Cache) -> None:
+    """No two callers of one flight hold the same mutable object."""
+    outcomes = gathered(cache, Work({"a": []}))
+    assert len({id(outcome) for outcome in outcomes}) == len(outcomes)
+
+
+def test_an_error_reaches_all_who_wait_and_is_not_kept(cache: Cache) -> None:
+    """Every waiter gets the function's exception; the next call computes anew."""
+    work = Work(KeyError("broken"))
+    outcomes = gathered(cache, work)
+    assert [type(outcome) for outcome in outcomes] == [KeyError] * (THREADS + LOOPS * TASKS)
+    assert work.runs == 1
+    assert cache.get_or_set("k", lambda: "mended") == "mended"
+
+
+@pytest.mark.parametrize("leader_too", [True, False])
+async def test_cancelled_callers_harm_nobody(cache: Cache, leader_too: bool) -> None:
+    """With a third of the callers cancelled, the others share one computation."""
+    work = Work()
+    tasks = [asyncio.create_task(cache.aget_or_set("k", work.awork)) for _ in range(30)]
+    while not (work.runs and crowd_waits(cache, 30)):
+        await asyncio.sleep(0.001)
+    victims = tasks[0 if leader_too else 1 :: 3]
+    for task in victims:
+        task.cancel()
+    await asyncio.wait(victims)
+    work.may_end.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    lost = [result for result in results if isinstance(result, asyncio.CancelledError)]
+    assert len(lost) == len(victims)
+    assert [result for result in results if result not in lost] == ["value"] * (30 - len(lost))
+    assert work.runs == 1
+
+
+async def test_nobody_left_cancels_the_computation(cache: Cache) -> None:
+    """When the last caller leaves, the function is cancelled and nothing is stored."""
+    cancelled = asyncio.Event()
+    begun = asyncio.Event()
+
+    async def slow() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    tasks = [asyncio.create_task(cache.aget_or_set("k", slow)) for _ in range(3)]
+    await begun.wait()
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    await asyncio.wait_for(cancelled.wait(), 5)
+    assert not cache._flights.table
+    assert await cache.aget("k") is None
+
+
+def test_a_dead_loop_promotes_a_waiter(cache: Cache) -> None:
+    """When the leader's loop ends, one of those who wait elsewhere computes."""
+    runs = []
+
+    async def lead() -> None:
+        async def never() -> None:
+            runs.append("leader")
+            await asyncio.sleep(60)
+
+        task = asyncio.ensure_future(cache.aget_or_set("k", never))
+        while not crowd_waits(cache, 4):
+            await asyncio.sleep(0.001)
+        del task
+
+    def follow() -> Any:
+        wait_until(lambda: bool(runs))
+        return cache.get_or_set("k", lambda: runs.append("follower") or "theirs")
+
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(follow) for _ in range(3)]
+        asyncio.run(lead())
+        assert [each.result(30) for each in waiting] == ["theirs"] * 3
+    assert runs == ["leader", "follower"]
+
+
+def test_a_loop_that_stops_without_cancelling_promotes_a_waiter(cache: Cache) -> None:
+    """A leader whose loop merely stops running is found dead by those who wait."""
+    loop = asyncio.new_event_loop()
+    runs = []
+
+    async def never() -> None:
+        runs.append("leader")
+        await asyncio.sleep(60)
+
+    task = loop.create_task(cache.aget_or_set("k", never))
+
+    async def until_begun() -> None:
+        while not runs:
+            await asyncio.sleep(0.001)
+
+    loop.run_until_complete(until_begun())
+    assert cache.get_or_set("k", lambda: "mine") == "mine"
+    task.cancel()
+    loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    assert cache.get("k") == "mine"
+
+
+@pytest.mark.parametrize("write", ["delete", "set", "clear", "delete_many", "set_many"])
+def test_a_write_detaches_what_is_being_computed(cache: Cache, write: str) -> None:
+    """What the function returns after a delete, set or clear is given, but not stored."""
+    work = Work("old")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(cache.get_or_set, "k", work)
+        assert work.started.wait(10)
+        arguments = {
+            "delete": ("k",),
+            "set": ("k", "new"),
+            "clear": (),
+            "delete_many": (["k"],),
+            "set_many": ({"k": "new"},),
+        }
+        getattr(cache, write)(*arguments[write])
+        work.may_end.set()
+        assert asked.result(10) == "old"
+    assert cache.get("k") == ("new" if "set" in write else None)
+
+
+async def test_an_async_delete_detaches_too(cache: Cache) -> None:
+    """`adelete` keeps a value that an async function is computing from being stored."""
+    work = Work("old")
+    asked = asyncio.create_task(cache.aget_or_set("k", work.awork))
+    while not work.runs:
+        await asyncio.sleep(0.001)
+    await cache.adelete("k")
+    work.may_end.set()
+    assert await asked == "old"
+    assert await cache.aget("k") is None
+
+
+def test_a_delete_between_the_look_and_the_write_wins(cache: Cache) -> None:
+    """A delete that comes while the result is being stored leaves no stale value."""
+    backend = cache.backend
+    real = backend.add
+
+    def add_late(key: str, value: Any, ttl: float | None) -> bool:
+        cache.delete("k")
+        return real(key, value, ttl)
+
+    backend.add = add_late  # type: ignore[method-assign]
+    try:
+        assert cache.get_or_set("k", lambda: "old") == "old"
+    finally:
+        backend.add = real  # type: ignore[method-assign]
+    assert cache.get("k") is None
+
+
+def test_the_leader_reads_again_after_winning(cache: Cache) -> None:
+    """A value that came between the miss and the lead is used, not computed again."""
+    real, reads = cache._soft.get, []
+
+    def get_late(key: str) -> Any:
+        reads.append(key)
+        if len(reads) == 1:
+            cache.set("k", "theirs")
+            return None
+        return real(key)
+
+    cache._soft.get = get_late  # type: ignore[method-assign]
+    try:
+        assert cache.get_or_set("k", lambda: "mine") == "theirs"
+    finally:
+        cache._soft.get = real  # type: ignore[method-assign]
+
+
+def test_a_function_that_needs_its_own_key_is_told(cache: Cache) -> None:
+    """Re-entry for the same key raises instead of waiting for itself."""
+    with pytest.raises(ReentrantCall, match="own result"):
+        cache.get_or_set("k", lambda: cache.get_or_set("k", lambda: 1))
+    assert cache.get_or_set("k", lambda: cache.get_or_set("other", lambda: 1)) == 1
+
+
+async def test_async_reentry_is_told_too(cache: Cache) -> None:
+    """An async function that awaits its own key raises as well."""
+
+    async def again() -> Any:
+        return await cache.aget_or_set("k", again)
+
+    with pytest.raises(ReentrantCall):
+        await asyncio.wait_for(cache.aget_or_set("k", again), 10)
+
+
+async def test_two_flights_never_wait_for_each_other(cache: Cache) -> None:
+    """Two functions that need each other's key end instead of waiting for ever."""
+    both = asyncio.Barrier(2)
+
+    async def a() -> str:
+        await both.wait()
+        return "a" + await cache.aget_or_set("b", lambda: "plain b")
+
+    async def b() -> str:
+        await both.wait()
+        return "b" + await cache.aget_or_set("a", lambda: "plain a")
+
+    results = await asyncio.wait_for(
+        asyncio.gather(cache.aget_or_set("a", a), cache.aget_or_set("b", b)), 10
+    )
+    assert sorted(results) in (["abplain a", "bplain a"], ["aplain b", "baplain b"])
+
+
+def test_two_threads_never_wait_for_each_other(cache: Cache) -> None:
+    """The same holds for sync functions in two threads."""
+    both = threading.Barrier(2)
+
+    def a() -> str:
+        both.wait(10)
+        return "a" + cache.get_or_set("b", lambda: "plain b")
+
+    def b() -> str:
+        both.wait(10)
+        return "b" + cache.get_or_set("a", lambda: "plain a")
+
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(cache.get_or_set, "a", a), pool.submit(cache.get_or_set, "b", b)]
+        results = [each.result(10) for each in asked]
+    assert sorted(results) in (["abplain a", "bplain a"], ["aplain b", "baplain b"])
+
+
+async def test_sync_code_in_the_leaders_loop_computes_for_itself() -> None:
+    """A sync call in the loop that computes the key does not wait for that loop."""
+    configure("memory://")
+    cache = caches["default"]
+    work = Work("theirs")
+    asked = asyncio.create_task(cache.aget_or_set("k", work.awork))
+    while not work.runs:
+        await asyncio.sleep(0)
+    assert cache.get_or_set("k", lambda: "mine") == "mine"
+    work.may_end.set()
+    assert await asked == "theirs"
+    assert cache.get("k") == "mine"
+
+
+async def test_sync_code_that_a_loop_waits_for_does_not_wait_for_a_loop(cache: Cache) -> None:
+    """A sync view does not wait for an async function that needs the view's own thread."""
+    loop, thread_taken = asyncio.get_running_loop(), asyncio.Event()
+
+    async def needs_the_thread() -> str:
+        await thread_taken.wait()
+        return await sync_to_async(lambda: "from the thread")()
+
+    def view() -> Any:
+        loop.call_soon_threadsafe(thread_taken.set)
+        return cache.get_or_set("k", lambda: "from the view")
+
+    leader = asyncio.create_task(cache.aget_or_set("k", needs_the_thread))
+    while not cache._flights.table:
+        await asyncio.sleep(0.001)
+    assert await asyncio.wait_for(sync_to_async(view)(), 20) == "from the view"
+    assert await asyncio.wait_for(leader, 10) == "from the thread"
+
+
+def test_a_coroutine_is_never_stored(cache: Cache) -> None:
+    """The sync face refuses an async function and names the twin; so it does a coroutine."""
+
+    async def fetch() -> int:
+        return 1
+
+    for given in (fetch, lambda: fetch()):
+        with pytest.raises(AwaitableResult, match="`a` prefix"):
+            cache.get_or_set("k", given)
+    with pytest.raises(AwaitableResult, match="function itself"):
+        cache.get_or_set("k", fetch())
+    assert cache.get("k") is None
+
+
+async def test_the_async_face_takes_a_value_a_function_and_an_async_function(
+    cache: Cache,
+) -> None:
+    """`aget_or_set` runs a function in a thread and an async function in the loop."""
+
+    async def fetch() -> tuple[str, str]:
+        return "async", threading.current_thread().name
+
+    assert await cache.aget_or_set("value", 5) == 5
+    assert (await cache.aget_or_set("async", fetch))[1] == threading.current_thread().name
+    thread = await cache.aget_or_set("sync", lambda: threading.current_thread().name)
+    assert thread != threading.current_thread().name
+    assert (await cache.aget_or_set("lambda", lambda: fetch()))[0] == "async"
+    with pytest.raises(AwaitableResult, match="function itself"):
+        await cache.aget_or_set("coroutine", fetch())
+
+
+async def test_stop_iteration_arrives_as_an_error(cache: Cache) -> None:
+    """A StopIteration in a function is an error in either face, never a wait for ever."""
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(cache.aget_or_set("k", lambda: next(iter(()))), 5)
+
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+
+def test_a_sync_function_sees_the_callers_context_and_leaks_nothing(cache: Cache) -> None:
+    """The function reads the caller's context variables; what it sets stays inside."""
+    variable.set("caller")
+    assert cache.get_or_set("k", lambda: (variable.get(), variable.set("inside"))[0]) == "caller"
+    assert variable.get() == "caller"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_the_async_face_carries_context_too(cache: Cache, kind: str) -> None:
+    """The same holds for both kinds of functions in the async face."""
+
+    def work() -> str:
+        seen = variable.get()
+        variable.set("inside")
+        return seen
+
+    async def awork() -> str:
+        return work()
+
+    variable.set("caller")
+    assert await cache.aget_or_set("k", work if kind == "sync" else awork) == "caller"
+    assert variable.get() == "caller"
+
+
+async def test_a_request_is_freed_after_its_request(cache: Cache) -> None:
+    """Nothing of ours keeps a caller's context alive once its call is over."""
+
+    class Request:
+        pass
+
+    request_var: contextvars.ContextVar[Request] = contextvars.ContextVar("request_var")
+
+    async def view() -> "weakref.ref[Request]":
+        request = Request()
+        request_var.set(request)
+        await cache.aget_or_set("k", lambda: id(request))
+        await cache.aset("j", 1)
+        await cache.aget("j")
+        return weakref.ref(request)
+
+    gc.disable()
+    try:
+        reference = await asyncio.create_task(view(), context=contextvars.copy_context())
+        for _ in range(100):
+            if reference() is None:
+                break
+            await asyncio.sleep(0.01)
+        assert reference() is None
+    finally:
+        gc.enable()
+
+
+def test_asgiref_bridges_around_our_calls_end(cache: Cache) -> None:
+    """`async_to_sync` and `sync_to_async` around and inside our calls neither hang nor fail."""
+
+    async def outer(number: int) -> int:
+        return await sync_to_async(inner)(number) + await cache.aget_or_set("two", lambda: 2)
+
+    def inner(number: int) -> int:
+        return int(cache.get_or_set(f"n{number}", lambda: async_to_sync(leaf)(number)))
+
+    async def leaf(number: int) -> int:
+        return int(await cache.aget_or_set(f"leaf{number}", lambda: number))
+
+    async def crowd() -> list[int]:
+        return await asyncio.gather(*(outer(number % 5) for number in range(30)))
+
+    assert async_to_sync(outer)(1) == 3
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(asyncio.run, crowd()) for _ in range(4)]
+        for run in runs:
+            assert run.result(60) == [number % 5 + 2 for number in range(30)]
+
+
+def test_two_hundred_loops_leave_nothing_behind(cache: Cache) -> None:
+    """200 × `asyncio.run` leak neither descriptors nor threads, and none fails."""
+
+    async def once(number: int) -> int:
+        await cache.aset("k", number)
+        return int(await cache.aget_or_set("k", lambda: -1))
+
+    asyncio.run(once(0))
+    before, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    for number in range(200):
+        assert asyncio.run(once(number)) == number
+    assert len(os.listdir("/proc/self/fd")) <= before + 2
+    assert threading.active_count() <= threads + 16
+    assert len(cache.backend._hop._queues) == 0
+
+
+def test_a_missing_counter_is_an_error_in_a_function_too(cache: Cache) -> None:
+    """An error of the cache inside a function reaches the caller as it is."""
+    with pytest.raises(MissingKey):
+        cache.get_or_set("k", lambda: cache.incr("absent"))
