@@ -10,7 +10,7 @@ async def profile(user_id: int) -> dict: ...
 """
 
 from twofold.core import Cache, Stats
-from twofold.decorators import AsyncCached, Cached, CachedOfClass, CacheInfo, cached
+from twofold.decorators import AsyncCached, Cached, CacheInfo, cached
 from twofold.errors import (
     AwaitableResult,
     BackendUnavailable,
@@ -44,7 +44,6 @@ __all__ = [
     "CacheError",
     "CacheInfo",
     "Cached",
-    "CachedOfClass",
     "CannotSerialize",
     "CounterOverflow",
     "DeadlineExceeded",

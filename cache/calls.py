@@ -272,7 +272,7 @@ class _Parameters:
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the value of each parameter, in their order.
 
-        The usual call is bound here, four times as fast as `Signature.bind`.
+        The usual call is bound here, twice as fast as `Signature.bind`.
         """
         if self._plain and len(args) <= self._positional:
             given = {**dict(zip(self.names, args, strict=False)), **kwargs}

@@ -16,7 +16,6 @@ from inspect import (
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
 
 from asgiref.sync import markcoroutinefunction
-
 from twofold.core import Cache
 from twofold.effects import Blocking, Effects, Native, run_sync
 from twofold.entry import MISSING
@@ -27,6 +26,7 @@ from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
 from twofold.registry import caches
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
 S = TypeVar("S")
 
@@ -214,12 +214,20 @@ class Cached(_CachedFunction[P, R]):
         return run_sync(self._fill(_BLOCKING, given, kwargs))
 
     @overload
+    def __get__(
+        self: "Cached[Concatenate[type[S], Q], R]", instance: S | None, owner: type[S]
+    ) -> "Cached[Q, R]": ...
+
+    @overload
     def __get__(self, instance: None, owner: type[Any]) -> Self: ...
 
     @overload
     def __get__(
-        self: "Cached[Concatenate[S, P], R]", instance: S, owner: type[Any] | None = None
-    ) -> "Cached[P, R]": ...
+        self: "Cached[Concatenate[S, Q], R]", instance: S, owner: type[Any] | None = None
+    ) -> "Cached[Q, R]": ...
+
+    @overload
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> Self: ...
 
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
         return self if instance is None else self._bind(instance)
@@ -254,31 +262,34 @@ class AsyncCached(_CachedFunction[P, R]):
         return await self._fill(_NATIVE, given, kwargs)
 
     @overload
+    def __get__(
+        self: "AsyncCached[Concatenate[type[S], Q], R]", instance: S | None, owner: type[S]
+    ) -> "AsyncCached[Q, R]": ...
+
+    @overload
     def __get__(self, instance: None, owner: type[Any]) -> Self: ...
 
     @overload
     def __get__(
-        self: "AsyncCached[Concatenate[S, P], R]", instance: S, owner: type[Any] | None = None
-    ) -> "AsyncCached[P, R]": ...
+        self: "AsyncCached[Concatenate[S, Q], R]", instance: S, owner: type[Any] | None = None
+    ) -> "AsyncCached[Q, R]": ...
+
+    @overload
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> Self: ...
 
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
         return self if instance is None else self._bind(instance)
 
 
-C = TypeVar("C", bound=_CachedFunction[..., Any])
+class _OfClass:
+    """A decorated class or static method, as the class and its instances see it."""
 
-
-class CachedOfClass(Generic[C]):
-    """A decorated class method or static method, as the class and its instances see it."""
-
-    def __init__(self, function: C, takes_class: bool) -> None:
+    def __init__(self, function: _CachedFunction[..., Any], takes_class: bool) -> None:
         self._function = function
         self._takes_class = takes_class
 
-    def __get__(self, instance: object, owner: type[Any] | None = None) -> C:
-        if not self._takes_class:
-            return self._function
-        return self._function._bind(type(instance) if owner is None else owner)
+    def __get__(self, instance: object, owner: type[Any]) -> _CachedFunction[..., Any]:
+        return self._function._bind(owner) if self._takes_class else self._function
 
 
 class Decorator:
@@ -309,22 +320,6 @@ class Decorator:
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
-        self, function: "classmethod[Any, P, Coroutine[Any, Any, R]]", /
-    ) -> CachedOfClass[AsyncCached[P, R]]: ...
-
-    @overload
-    def __call__(self, function: "classmethod[Any, P, R]", /) -> CachedOfClass[Cached[P, R]]: ...
-
-    @overload
-    def __call__(  # type: ignore[overload-overlap]
-        self, function: "staticmethod[P, Coroutine[Any, Any, R]]", /
-    ) -> CachedOfClass[AsyncCached[P, R]]: ...
-
-    @overload
-    def __call__(self, function: "staticmethod[P, R]", /) -> CachedOfClass[Cached[P, R]]: ...
-
-    @overload
-    def __call__(  # type: ignore[overload-overlap]
         self, function: Callable[P, Coroutine[Any, Any, R]], /
     ) -> AsyncCached[P, R]: ...
 
@@ -342,12 +337,13 @@ class Decorator:
         condition: Condition | None = None,
     ) -> "Decorator": ...
 
-    def __call__(self, function: Any = None, /, **options: Any) -> Any:
-        if function is None:
-            return Decorator(**self._options, **options)
+    def __call__(self, *functions: Any, **options: Any) -> Any:
+        if not functions:
+            return Decorator(**{**self._options, **options})
+        (function,) = functions
         if isinstance(function, classmethod | staticmethod):
             inner = self._decorate(function.__func__)
-            return CachedOfClass(inner, isinstance(function, classmethod))
+            return _OfClass(inner, isinstance(function, classmethod))
         return self._decorate(function)
 
     def _decorate(self, function: Any) -> Cached[..., Any] | AsyncCached[..., Any]:

@@ -28,7 +28,7 @@ _MAX_DEPTH = 64
 _LONG_INT = 128  # bits; Python refuses to write very long ones in decimal
 
 
-class Unencodable(Exception):  # noqa: N818 - it never leaves the package
+class Unencodable(Exception):
     """The reason why a value has no structural encoding."""
 
 

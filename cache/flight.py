@@ -88,7 +88,8 @@ class Flight(Generic[T]):
         """Return or raise what the computation brought."""
         if self._result is not None:
             return self._result[0]
-        assert self._error is not None
+        if self._error is None:
+            raise RuntimeError(f"{self!r} was asked for its outcome before it landed")
         # Each of the many who raise it would add its own frames to the one traceback.
         raise self._error.with_traceback(self._traceback)
 

@@ -582,12 +582,7 @@ def run_python(code, folder, **environment):
     [
         ("", {"DJANGO_SETTINGS_MODULE": "site_settings"}, FAST),
         ("", {"DJANGO_SETTINGS_MODULE": "site_settings", "CACHE_URL": "dummy://"}, FAST),
-        (
-            "from django.conf import settings as s; import site_settings as m\n"
-            "s.configure(CACHES=m.CACHES)",
-            {},
-            FAST,
-        ),
+        (CONFIGURE, {}, FAST),
         ("import django.conf", {}, MEMORY),
         ("", {"DJANGO_SETTINGS_MODULE": "other_settings"}, MEMORY),
         (
@@ -626,7 +621,7 @@ def test_twofold_settings_come_before_djangos(tmp_path):
     ("text", "message"),
     [
         (
-            "CACHES = {'default': {'BACKEND': 'twofold.backends.memory.MemoryBackend', 'TIMOUT': 1}}",
+            "CACHES = {'default': {'BACKEND': 'twofold.backends.dummy.X', 'TIMOUT': 1}}",
             "Django's settings: CACHES['default']: there is no setting 'TIMOUT'; did you mean",
         ),
         ("import no_such_module", "Django's settings: they cannot be read: No module named"),

@@ -89,7 +89,10 @@ class SQLiteBackend(Backend):
         self._warned_at = -_WARN_EVERY
 
     def get(self, key: str) -> bytes | None:
-        return self._do_or(None, self._entries.get, key)
+        try:
+            return self._do(self._entries.get, key)
+        except Fault:
+            return None
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         return self._do_or({}, read, self._entries.get_many, keys)
@@ -98,7 +101,8 @@ class SQLiteBackend(Backend):
         return self._do_or(False, self._entries.has, key)
 
     def ttl(self, key: str) -> float | None:
-        return self._do_or(0.0, self._entries.ttl, key)
+        missing: float | None = 0.0
+        return self._do_or(missing, self._entries.ttl, key)
 
     def set(self, key: str, value: bytes, ttl: float | None) -> bool:
         """Store `value`; one that cannot be stored leaves no older one, if that can be done."""
@@ -124,16 +128,16 @@ class SQLiteBackend(Backend):
         return self._do_or(False, write, self._entries.add, key, value, ttl)
 
     def touch(self, key: str, ttl: float | None) -> bool:
-        return self._do(write, self._entries.touch, key, ttl)
+        return self._write(self._entries.touch, key, ttl)
 
     def delete(self, key: str) -> bool:
-        return self._do(write, self._entries.delete, key)
+        return self._write(self._entries.delete, key)
 
     def delete_many(self, keys: Sequence[str]) -> int:
-        return self._do(write, self._entries.delete_many, keys)
+        return self._write(self._entries.delete_many, keys)
 
     def incr(self, key: str, delta: int) -> int:
-        return self._do(write, self._entries.incr, key, delta)
+        return self._write(self._entries.incr, key, delta)
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
         if len(value) > self._entries.largest:
@@ -141,20 +145,35 @@ class SQLiteBackend(Backend):
         return self._do_or(False, write, self._entries.compare_and_set, key, expected, value, ttl)
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
-        return self._do(write, self._entries.compare_and_delete, key, expected)
+        return self._write(self._entries.compare_and_delete, key, expected)
 
     def clear(self, prefix: str) -> None:
-        self._do(write, self._entries.clear, prefix)
+        self._write(self._entries.clear, prefix)
 
     def close(self) -> None:
         super().close()
         self._sessions.close()
 
     def run_batch(self, calls: Sequence[Call]) -> None:
-        """Run `calls` in one transaction; if that fails as a whole, one by one."""
-        if len(calls) == 1 or not self._run_together(calls):
-            for call in calls:
-                call.run()
+        """Run the gets among `calls` as one, and the others in one transaction."""
+        if len(calls) == 1:
+            return calls[0].run()
+        gets: list[Call] = []
+        others: list[Call] = []
+        for call in calls:
+            (gets if _is_get(call) else others).append(call)
+        if gets:
+            self._get_together(gets)
+        if others and not self._run_together(others):
+            _run_one_by_one(others)
+
+    def _get_together(self, gets: Sequence[Call]) -> None:
+        try:
+            found = self.get_many([call.args[0] for call in gets])
+        except CacheError:
+            return _run_one_by_one(gets)
+        for call in gets:
+            call.succeed(found.get(call.args[0]))
 
     def _run_together(self, calls: Sequence[Call]) -> bool:
         """Tell whether `calls` have their outcomes, all of them committed."""
@@ -185,10 +204,14 @@ class SQLiteBackend(Backend):
         except Fault:
             return otherwise
 
+    def _write(self, work: Callable[..., T], *args: Any) -> T:
+        result: T = self._do(write, work, *args)
+        return result
+
     def _do(self, work: Callable[..., T], *args: Any) -> T:
         """Do `work(cursor, *args)` in this thread's session."""
         started = time.monotonic()
-        session = self._sessions.mine()
+        session = self._sessions.local.session
         if session is not None and session.batching:
             return session.run_in_batch(work, *args)
         error = None
@@ -204,24 +227,25 @@ class SQLiteBackend(Backend):
         self, until: float, error: sqlite3.Error | None, work: Callable[..., T], *args: Any
     ) -> T:
         """Do `work` after having looked at the file, and at the `error` of the last time."""
-        try:
-            for _ in range(_ATTEMPTS):
-                try:
-                    if error is not None:
-                        self._make_good(error, until)
-                    return self._sessions.ready(until).run(until, self.deadline, work, *args)
-                except sqlite3.Error as exc:
-                    error = exc
-            raise Fault(f"the cache file {self._path} is damaged time and again") from error
-        except Fault as fault:
-            self._warn(fault)
-            raise
+        for _ in range(_ATTEMPTS):
+            try:
+                if error is not None:
+                    self._make_good(error, until)
+                return self._sessions.ready(until).run(until, self.deadline, work, *args)
+            except sqlite3.Error as exc:
+                error = exc
+            except Fault as fault:
+                self._warn(fault)
+                raise
+        fault = Fault(f"the cache file {self._path} fails time and again: {error}")
+        self._warn(fault)
+        raise fault from error
 
     def _make_good(self, error: sqlite3.Error, until: float) -> None:
         """Make another attempt worth while, or raise what `error` means."""
         if is_busy(error):
             raise self._sessions.file.late() from error
-        session = self._sessions.mine()
+        session = self._sessions.local.session
         if session is not None and self._is_lost(session, error, until):
             return
         if is_fault(error):
@@ -249,7 +273,7 @@ class SQLiteBackend(Backend):
         """Remove `keys` that could not be stored, and make room, as far as the disk lets."""
         with suppress(BackendUnavailable):
             self._do(Entries.checkpoint)
-            self._do(write, self._entries.give_way, keys)
+            self._write(self._entries.give_way, keys)
         return False
 
     def _warn(self, fault: Fault) -> None:
@@ -257,6 +281,16 @@ class SQLiteBackend(Backend):
         if now - self._warned_at >= _WARN_EVERY:
             self._warned_at = now
             logger.warning("%s; reads miss and nothing is stored until that has changed", fault)
+
+
+def _run_one_by_one(calls: Sequence[Call]) -> None:
+    for call in calls:
+        call.run()
+
+
+def _is_get(call: Call) -> bool:
+    """Tell whether `call` is a get of ours, not of a subclass that does it otherwise."""
+    return getattr(call.function, "__func__", None) is SQLiteBackend.get
 
 
 def _is_read(call: Call) -> bool:

@@ -31,6 +31,7 @@ _APPLICATION: Final = 0x32666F6C  # "2fol", in the header of every file of ours
 _VERSION: Final = 1  # of the schema
 _PARTS: Final = ("", "-wal", "-shm")
 _WAL_PAGES: Final = 4000  # written before they are copied into the file: 16 MB
+_CACHE_KIB: Final = 8192  # of pages at most that a connection keeps in memory
 _POLL: Final = 0.005  # seconds between two looks at a lock
 
 
@@ -106,8 +107,7 @@ class DatabaseFile:
             # Bytes, since no damaged text can then fail to be decoded.
             connection.text_factory = bytes
             self._prepare(connection, until)
-            if not self.names(identity):
-                raise BackendUnavailable(f"the cache file {self.path} was replaced in between")
+            self._require(identity)
         except BaseException:
             connection.close()
             raise
@@ -125,6 +125,10 @@ class DatabaseFile:
                 f"LOCATION {self.path!r} is {what}; give the path of a file, or of none yet"
             )
         return _identity(found)
+
+    def _require(self, identity: Identity) -> None:
+        if not self.names(identity):
+            raise BackendUnavailable(f"the cache file {self.path} was replaced in between")
 
     def _prepare(self, connection: sqlite3.Connection, until: float) -> None:
         """Set the connection up, once it is certain that the file is ours."""
@@ -147,6 +151,7 @@ class DatabaseFile:
         ask("PRAGMA synchronous = NORMAL")
         ask(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
         ask(f"PRAGMA journal_size_limit = {_WAL_PAGES * 4096}")
+        ask(f"PRAGMA cache_size = {-_CACHE_KIB}")
         ask("PRAGMA cell_size_check = ON")
         if is_new:
             for statement in _CREATION:
@@ -189,6 +194,7 @@ class DatabaseFile:
         )
 
     def late(self) -> DeadlineExceeded:
+        """Return the error of one who waited too long for a lock."""
         return DeadlineExceeded(
             f"the cache file {self.path} was locked for longer than the deadline of"
             f" {self._deadline:g} s; OPTIONS['deadline'] sets the limit"

@@ -5,10 +5,9 @@ that write are called inside a transaction that holds the write lock, so that re
 first and writing then is atomic.
 
 A row has its key, value and a CRC-32 of both, since SQLite itself does not notice flipped
-bits; `expires` and `written` by the wall clock; and `due`, the expiry rounded up to a
-whole second, whose index finds expired rows and is left alone when a row is rewritten
-within the same second. New rows are appended, so the order of rowids is the order of
-storing.
+bits; `expires` and `written` by the wall clock; and `due`, the expiry rounded up, whose
+index finds expired rows and is left alone when a row is rewritten soon. New rows are
+appended, so the order of rowids is the order of storing.
 """
 
 import math
@@ -206,7 +205,7 @@ class Entries:
     def _value(self, key: str, row: Sequence[Any]) -> bytes | None:
         """Return the value in `row`, None if it is expired; `Damaged` if it is not `key`'s."""
         value, crc, expires, written = row
-        if self._is_over(expires, written):
+        if expires is not None and self._is_over(expires, written):
             return None
         if type(value) is not bytes or _check(key, value) != crc:
             raise Damaged(f"the row of {key!r} fails its check")
@@ -281,9 +280,11 @@ def _check(key: str, value: bytes) -> int:
 
 
 def _expiry(now: float, ttl: float | None) -> tuple[float | None, int | None]:
+    """Return when it expires, and when it is due: up to a second or a 32nd of `ttl` later."""
     if ttl is None:
         return None, None
-    return now + ttl, math.ceil(now + ttl)
+    step = int(ttl) // 32 or 1
+    return now + ttl, math.ceil((now + ttl) / step) * step
 
 
 def _chunks(keys: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -80,6 +80,7 @@ class Session:
             self.batching, self._failure = False, None
 
     def close(self) -> None:
+        """Close the connection, once it is not in use."""
         with self.lock:
             self._close()
 
@@ -103,6 +104,12 @@ class Session:
             park(self.connection, self.db)
 
 
+class _Local(ThreadLocal):
+    """This thread's session, which may be closed or with a replaced file."""
+
+    session: Session | None = None
+
+
 class Sessions:
     """The sessions of this process's threads with one file."""
 
@@ -114,18 +121,13 @@ class Sessions:
         _every.add(self)
 
     def _start(self) -> None:
-        self._local = ThreadLocal()
+        self.local = _Local()
         self._all: weakref.WeakSet[Session] = weakref.WeakSet()
         self._opening = new_lock()
 
-    def mine(self) -> Session | None:
-        """Return this thread's session, which may be closed or with a replaced file."""
-        session: Session | None = getattr(self._local, "session", None)
-        return session
-
     def ready(self, until: float) -> Session:
         """Return this thread's session with the file that the path names now."""
-        session = self.mine()
+        session = self.local.session
         if session is not None and not session.closed:
             if self.file.names(session.identity):
                 session.look_at = time.monotonic() + _LOOK_EVERY
@@ -142,7 +144,7 @@ class Sessions:
             self._all.add(session)
         finally:
             self._opening.release()
-        self._local.session = session
+        self.local.session = session
         return session
 
     def close(self) -> None:
@@ -158,10 +160,11 @@ class Sessions:
         return held
 
     def release(self) -> None:
+        """Let sessions be opened again."""
         self._opening.release()
 
     def _after_fork(self) -> None:
-        park(self._local, list(self._all), self._opening)
+        park(self.local, list(self._all), self._opening)
         self._start()
 
 
@@ -201,6 +204,11 @@ def _transact(begin: str, db: sqlite3.Cursor, work: Callable[..., T], *args: Any
         db.execute("COMMIT")
         return result
     except BaseException:
-        if db.connection.in_transaction:
-            db.execute("ROLLBACK")
+        _roll_back(db)
         raise
+
+
+def _roll_back(db: sqlite3.Cursor) -> None:
+    """Undo what is open; after some errors SQLite has done so itself."""
+    if db.connection.in_transaction:
+        db.execute("ROLLBACK")

@@ -12,7 +12,7 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
 
 from twofold.effects.hop import call_in_thread
 from twofold.effects.loops import in_event_loop, serves_event_loop
@@ -109,7 +109,7 @@ class Blocking:
         return True
 
     async def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
+        time.sleep(seconds)  # noqa: ASYNC251 - this face blocks, by its nature
 
     async def settle(self, body: Coroutine[Any, Any, T]) -> T:
         return await body
@@ -187,7 +187,7 @@ class Native:
 class _Task:
     """A task that is kept alive until it ends, and can be cancelled from any thread."""
 
-    _running: "set[asyncio.Task[None]]" = set()
+    _running: ClassVar["set[asyncio.Task[None]]"] = set()
 
     def __init__(self, body: Coroutine[Any, Any, None]) -> None:
         self._loop = asyncio.get_running_loop()

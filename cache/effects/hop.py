@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
-
 from twofold.effects.forks import after_fork_in_child, park
 from twofold.effects.locks import new_lock
 from twofold.effects.loops import PerLoop
@@ -57,6 +56,10 @@ class Call:
             self._error = _stopped(self.function, exc)
         except BaseException as exc:
             self._error = exc
+
+    def succeed(self, result: Any) -> None:
+        """Answer with `result` instead of running."""
+        self._result, self._error = result, None
 
     def fail(self, error: BaseException) -> None:
         """Answer with `error` instead of what `run` brought."""
@@ -135,7 +138,7 @@ class _Queue:
         self._waiting: deque[Call] = deque()
         self._asked: dict[Call, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._starting = False
+        self._starting: asyncio.Handle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._worker: (
             tuple[ThreadPoolExecutor, Callable[[], Coroutine[Any, Any, list[Call]]]] | None
@@ -145,25 +148,23 @@ class _Queue:
         call = Call(function, args, self._loop.create_future(), self._loop.time())
         self._asked[call] = None
         self._waiting.append(call)
-        if not self._starting:
-            self._starting = True
+        if self._starting is None:
             if self._tasks:
-                self._loop.call_later(_JOIN_AFTER, self._send_worker)
+                self._starting = self._loop.call_later(_JOIN_AFTER, self._send_worker)
             else:
-                self._loop.call_soon(self._send_worker)
+                self._starting = self._loop.call_soon(self._send_worker)
         if self._watch is None:
             self._watch = self._loop.call_later(self._hop.deadline, self._expire)
         return call.future
 
     def _send_worker(self) -> None:
-        self._starting = False
+        self._starting = None
         if not self._waiting or len(self._tasks) >= self._hop.workers:
             return
         task = self._loop.create_task(self._work(), context=contextvars.Context())
         self._tasks.add(task)
         if len(self._waiting) > 1:
-            self._starting = True
-            self._loop.call_later(_JOIN_AFTER, self._send_worker)
+            self._starting = self._loop.call_later(_JOIN_AFTER, self._send_worker)
 
     async def _work(self) -> None:
         try:
@@ -174,7 +175,10 @@ class _Queue:
                 raise
         finally:
             self._tasks.discard(asyncio.current_task())
-            if self._waiting and not self._starting:
+            if self._starting is not None and not self._tasks:
+                self._starting.cancel()
+                self._starting = None
+            if self._waiting and self._starting is None:
                 self._send_worker()
 
     def _enter_worker(self) -> Coroutine[Any, Any, list[Call]]:

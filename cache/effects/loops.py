@@ -3,10 +3,10 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from asgiref.sync import SyncToAsync
-
 from twofold.effects.forks import after_fork_in_child, park
 from twofold.effects.locks import new_lock
 
@@ -109,7 +109,5 @@ class PerLoop(Generic[T]):
 
 def _start(guard: AsyncGenerator[None, None]) -> None:
     """Run `guard` to its `yield`, which makes the running loop know it."""
-    try:
-        guard.__anext__().__await__().__next__()
-    except StopIteration:
-        pass
+    with suppress(StopIteration):
+        next(guard.__anext__().__await__())

@@ -1,4 +1,4 @@
-# ruff: noqa: S101 - the cases of a test suite assert
+# ruff: noqa: S101
 """The cases for a backend under many threads, tasks, event loops, and over its life."""
 
 import asyncio
@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-
 from twofold.backend import Backend
 from twofold.testing.faces import Face, case
 from twofold.testing.suite import Suite
@@ -97,7 +96,7 @@ class LifeCases(Suite):
         assert await store.get("k") == b"w"
 
     def test_one_event_loop_after_another(self, backend: Backend) -> None:
-        """200 event loops in a row use it without an error or a file left open."""
+        """200 event loops in a row use it, and leave no file open."""
 
         async def use(n: int) -> None:
             assert await backend.aset("k", b"%d" % n, None) is True

@@ -1,0 +1,33 @@
+"""What holds after every test: nothing of twofold's is left behind."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from twofold import close_all
+from twofold.effects.faces import _Task
+
+pytest_plugins = ["pytester"]
+
+_PATIENCE = 5.0  # seconds for what was told to end
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """Check that a test leaves no worker thread and no task of twofold's alive."""
+    before = _alive()
+    yield
+    close_all()
+    ends = time.monotonic() + _PATIENCE
+    while (left := _alive() - before) and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert not left, f"left behind: {left}"
+
+
+def _alive() -> set[Any]:
+    """Return the threads of all backends, and the tasks of all flights."""
+    threads = [each for each in threading.enumerate() if each.name.startswith("twofold-")]
+    workers = {each for each in threads if not each.name.startswith("twofold-call")}
+    return workers | {task for task in list(_Task._running) if not task.get_loop().is_closed()}

@@ -1,0 +1,195 @@
+"""Every backend does the same: the conformance suite over all stores, settings and wrappers."""
+
+import threading
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from twofold import counter
+from twofold.backend import Backend
+from twofold.backends.dummy import DummyBackend
+from twofold.backends.memory import MemoryBackend
+from twofold.backends.sqlite import SQLiteBackend
+from twofold.clock import SYSTEM_CLOCK, Clock
+from twofold.codecs import resolve_serializer
+from twofold.core import Cache
+from twofold.entry import Envelope
+from twofold.errors import MissingKey, NotACounter
+from twofold.keys import KeyMaker
+from twofold.outage import FailOpen
+from twofold.testing import FACES, BackendConformance, ChaosBackend, Face, FakeClock
+from twofold.testing.cache_cases import PLAIN, CacheCases
+
+
+class DictBackend(Backend):
+    """A third party's store: the sync half alone, in a dict."""
+
+    def __init__(self, location: str = "", *, clock: Clock = SYSTEM_CLOCK) -> None:
+        super().__init__(location, clock=clock)
+        self._entries: dict[str, tuple[bytes, float | None]] = {}
+        self._lock = threading.RLock()
+
+    def get(self, key: str) -> bytes | None:
+        with self._lock:
+            value, ends = self._entries.get(key, (None, None))
+            return value if ends is None or ends > self.clock.monotonic() else None
+
+    def set(self, key: str, value: bytes, ttl: float | None) -> bool:
+        with self._lock:
+            self._entries[key] = value, None if ttl is None else self.clock.monotonic() + ttl
+            return True
+
+    def add(self, key: str, value: bytes, ttl: float | None) -> bool:
+        with self._lock:
+            return self.get(key) is None and self.set(key, value, ttl)
+
+    def touch(self, key: str, ttl: float | None) -> bool:
+        with self._lock:
+            value = self.get(key)
+            return value is not None and self.set(key, value, ttl)
+
+    def ttl(self, key: str) -> float | None:
+        with self._lock:
+            ends = self._entries[key][1] if self.get(key) is not None else 0.0
+            return ends and ends - self.clock.monotonic()
+
+    def delete(self, key: str) -> bool:
+        with self._lock:
+            there = self.get(key) is not None
+            self._entries.pop(key, None)
+            return there
+
+    def incr(self, key: str, delta: int) -> int:
+        with self._lock:
+            value = self.get(key)
+            if value is None:
+                raise MissingKey(f"no counter {key!r} to add to: set it first")
+            number = counter.read(value)
+            if number is None:
+                raise NotACounter(f"{key!r} does not hold a signed 64-bit integer to add to")
+            total = counter.add(number, delta)
+            self._entries[key] = counter.write(total), self._entries[key][1]
+            return total
+
+    def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
+        with self._lock:
+            return self.get(key) == expected and self.set(key, value, ttl)
+
+    def compare_and_delete(self, key: str, expected: bytes) -> bool:
+        with self._lock:
+            return self.get(key) == expected and self.delete(key)
+
+    def clear(self, prefix: str) -> None:
+        with self._lock:
+            for key in [key for key in self._entries if key.startswith(prefix)]:
+                del self._entries[key]
+
+
+class TestMemory(BackendConformance):
+    """The memory store."""
+
+    def make_backend(self, clock: FakeClock) -> Backend:
+        return memory(clock)
+
+
+class TestSQLite(BackendConformance):
+    """The SQLite store."""
+
+    def make_backend(self, tmp_path: Path, clock: FakeClock) -> Backend:
+        return SQLiteBackend(str(tmp_path / "cache.db"), clock=clock)
+
+
+class TestThirdParty(BackendConformance):
+    """A store with the sync half alone, in real time."""
+
+    def make_backend(self) -> Backend:
+        return DictBackend()
+
+
+class TestChaosBackendWithoutChaos(BackendConformance):
+    """The wrapper for tests, as long as it is told to do nothing."""
+
+    def make_backend(self, clock: FakeClock) -> Backend:
+        return ChaosBackend(inner=memory(clock))
+
+
+class TestFailOpen(BackendConformance):
+    """The wrapper for outages, while there is none."""
+
+    def make_backend(self, clock: FakeClock, request: pytest.FixtureRequest) -> Backend:
+        inner = DictBackend(clock=clock)
+        request.addfinalizer(inner.close)
+        return FailOpen(inner, "default")
+
+
+class TestMemoryAndPickle(CacheCases):
+    """The memory store, with copies made by pickle."""
+
+    settings: ClassVar = {"SERIALIZER": "pickle"}
+
+    def make_backend(self, clock: FakeClock) -> Backend:
+        return memory(clock)
+
+
+class TestSignedAndCompressed(CacheCases):
+    """Entries that are signed and compressed."""
+
+    settings: ClassVar = {"SECRET": "a secret", "COMPRESSOR": "zstd", "COMPRESS_MIN": 0}
+
+    def make_backend(self, clock: FakeClock) -> Backend:
+        return DictBackend(clock=clock)
+
+
+class TestSignedPickles(CacheCases):
+    """Signed and compressed pickles."""
+
+    settings: ClassVar = {"SERIALIZER": "pickle", "SECRET": b"a secret", "COMPRESSOR": "lz4"}
+
+    def make_backend(self, clock: FakeClock) -> Backend:
+        return DictBackend(clock=clock)
+
+
+class TestSQLiteAndJson(CacheCases):
+    """The SQLite store with compressed JSON."""
+
+    settings: ClassVar = {"SERIALIZER": "json", "COMPRESSOR": "zlib", "COMPRESS_MIN": 10}
+    values = PLAIN
+
+    def make_backend(self, tmp_path: Path, clock: FakeClock) -> Backend:
+        return SQLiteBackend(str(tmp_path / "cache.db"), clock=clock)
+
+
+def memory(clock: Clock) -> MemoryBackend:
+    """Return a memory backend with a store of its own."""
+    return MemoryBackend(f"test-{id(clock)}", clock=clock)
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_the_dummy_store_keeps_nothing(face: Face) -> None:
+    """Every write is accepted and every read a miss, in both faces."""
+
+    async def use(store: Any) -> None:
+        assert await store.set("k", 1) is True
+        assert await store.set_many({"k": 1}) == []
+        assert await store.add("k", 1) is True
+        assert await store.get("k", "miss") == "miss"
+        assert await store.get_many(["k"]) == {}
+        assert await store.get_or_set("k", lambda: 7) == 7
+        assert await store.has_key("k") is False
+        assert await store.touch("k") is False
+        assert await store.ttl("k") == 0.0
+        assert await store.delete("k") is False
+        assert await store.delete_many(["k"]) == 0
+        with pytest.raises(MissingKey):
+            await store.incr("k")
+        await store.clear()
+        await store.close()
+
+    codec = Envelope(resolve_serializer("msgpack"))
+    face.run(use(face.view(Cache(DummyBackend(), codec, KeyMaker()))))
+
+
+def test_a_suite_without_a_factory_says_what_is_missing() -> None:
+    """Who forgets to name a factory is told so."""
+    with pytest.raises(NotImplementedError, match="define make_backend"):
+        BackendConformance().make_backend()

@@ -1,0 +1,419 @@
+"""`@cached`: functions in, the same functions with a cache out."""
+
+import asyncio
+import inspect
+import pickle
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from asgiref.sync import iscoroutinefunction, sync_to_async
+
+from twofold import (
+    AsyncCached,
+    AwaitableResult,
+    BlockingCallInEventLoop,
+    Cache,
+    Cached,
+    CannotSerialize,
+    InvalidTimeout,
+    SettingsError,
+    UnstableArgument,
+    cached,
+    caches,
+    close_all,
+    configure,
+)
+
+
+@pytest.fixture(autouse=True)
+def settings(tmp_path: Any) -> Iterator[None]:
+    """One alias that never blocks and one that does."""
+    configure(
+        {
+            "default": {"BACKEND": "memory", "LOCATION": str(tmp_path)},
+            "disk": {"BACKEND": "sqlite", "LOCATION": str(tmp_path / "cache.db")},
+        }
+    )
+    yield
+    close_all()
+
+
+calls: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def no_calls() -> None:
+    """Start each test with no calls noted."""
+    calls.clear()
+
+
+@cached
+def double(number: int, *, note: str = "") -> int:
+    """Return twice the number."""
+    calls.append((number, note))
+    return 2 * number
+
+
+@cached(timeout="10m")
+async def adouble(number: int, *, note: str = "") -> int:
+    """Return twice the number, later."""
+    calls.append((number, note))
+    await asyncio.sleep(0)
+    return 2 * number
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A thing whose fields are its identity."""
+
+    name: str
+
+    @cached
+    def price(self, item: str) -> str:
+        calls.append(item)
+        return f"{self.name}: {item}"
+
+    @cached
+    async def stock(self, item: str) -> str:
+        calls.append(item)
+        return f"{self.name} has {item}"
+
+    @cached
+    @classmethod
+    def named(cls, name: str) -> str:
+        calls.append(name)
+        return f"{cls.__name__} {name}"
+
+    @classmethod
+    @cached
+    def called(cls, name: str) -> str:
+        calls.append(name)
+        return f"{cls.__name__} {name}"
+
+    @cached
+    @staticmethod
+    def tax(country: str) -> str:
+        calls.append(country)
+        return country
+
+
+class Branch(Shop):
+    """A subclass, whose class methods have keys of their own."""
+
+
+def test_def_stays_def() -> None:
+    """A sync function runs once per arguments, however these are passed."""
+    assert isinstance(double, Cached)
+    assert [double(2), double(number=2), double(2, note="")] == [4, 4, 4]
+    assert calls == [(2, "")]
+    assert not iscoroutinefunction(double)
+
+
+async def test_async_def_stays_async_def() -> None:
+    """An async function is awaited as before, and known as one to frameworks."""
+    assert isinstance(adouble, AsyncCached)
+    assert [await adouble(2), await adouble(number=2)] == [4, 4]
+    assert calls == [(2, "")]
+    assert iscoroutinefunction(adouble)
+    assert inspect.iscoroutinefunction(adouble.__call__)
+
+
+def test_the_function_keeps_its_face() -> None:
+    """Name, docstring, module, signature and the function itself can be read."""
+    assert double.__name__ == "double"
+    assert double.__doc__ == "Return twice the number."
+    assert double.__module__ == __name__
+    assert str(inspect.signature(double)) == "(number: int, *, note: str = '') -> int"
+    assert double.__wrapped__(3) == 6
+    assert str(inspect.signature(Shop("a").price)) == "(item: str) -> str"
+    assert "double" in repr(double)
+    assert pickle.loads(pickle.dumps(double)) is double
+
+
+def test_arguments_that_differ_never_meet() -> None:
+    """Values of different types, and texts with separators in them, have keys of their own."""
+
+    @cached
+    def kind(value: Any) -> str:
+        return repr(value)
+
+    values = [1, "1", True, 1.0, None, "", "None", ["a", "b"], ("a", "b"), "a:b", ["a:b"], b"1"]
+    assert [kind(value) for value in values] == [repr(value) for value in values]
+    assert [kind(value) for value in values] == [repr(value) for value in values]
+
+
+def test_an_argument_without_identity_is_refused_with_the_ways_out() -> None:
+    """The message names the parameter, the type and the three things to do."""
+
+    @cached
+    def takes(thing: object) -> int:
+        return 1
+
+    with pytest.raises(UnstableArgument) as caught:
+        takes(object())
+    for part in ("thing", "object", "key=", "ignore=", "__cache_key__"):
+        assert part in str(caught.value)
+
+
+def test_ignored_parameters_and_templates() -> None:
+    """`ignore` leaves a parameter out of the key; a template makes the key by itself."""
+
+    @cached(ignore=("db",), key="user:{user}")
+    def profile(user: int, db: object) -> int:
+        calls.append(user)
+        return user
+
+    assert profile.key(3, object()) == "user:3"
+    assert [profile(3, object()), profile(3, object())] == [3, 3]
+    assert calls == [3]
+    with pytest.raises(SettingsError, match="user"):
+        cached(key="user:{usr}")(lambda user: user)
+
+
+def test_no_keyword_of_the_function_is_eaten() -> None:
+    """A function may have parameters named like anything of ours."""
+
+    @cached
+    def odd(self: int, key: int, value: int, timeout: int, version: int, default: int) -> int:
+        return self + key + value + timeout + version + default
+
+    given = {"self": 1, "key": 2, "value": 3, "timeout": 4, "version": 5, "default": 6}
+    assert odd(**given) == 21
+    assert odd.get(**given) == 21
+    assert odd.set(5, **given)
+    assert odd.invalidate(**given)
+
+
+def test_none_is_cached_and_errors_are_not() -> None:
+    """A returned None is a hit next time; an exception runs the function again."""
+
+    @cached
+    def maybe(fails: bool) -> None:
+        calls.append(fails)
+        if fails:
+            raise KeyError("no")
+
+    maybe(False)
+    maybe(False)
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            maybe(True)
+    assert calls == [False, True, True]
+
+
+def test_a_condition_decides_what_is_stored() -> None:
+    """What `condition` says no to is returned, and computed again."""
+
+    @cached(condition=lambda value: value > 0)
+    def sign(number: int) -> int:
+        calls.append(number)
+        return number
+
+    assert [sign(1), sign(1), sign(-1), sign(-1)] == [1, 1, -1, -1]
+    assert calls == [1, -1, -1]
+
+
+def test_the_cache_of_a_function_by_its_arguments() -> None:
+    """`get`, `set`, `refresh` and `invalidate` take the function's own arguments."""
+    assert double.get(5) is None
+    assert double.set(11, 5)
+    assert double(5) == double.get(5) == 11
+    assert double.refresh(5) == double(5) == 10
+    assert double.invalidate(5) is True
+    assert double.invalidate(5) is False
+    assert calls == [(5, "")]
+
+
+async def test_the_same_in_the_async_face() -> None:
+    """The `a` twins do the same, on functions of either kind."""
+    for function in (double, adouble):
+        assert await function.aget(5) is None
+        assert await function.aset(11, 5)
+        assert await function.aget(5) == 11
+        assert await function.arefresh(5) == 10
+        assert await function.aget(5) == 10
+        assert await function.ainvalidate(5) is True
+    with pytest.raises(AwaitableResult, match="`a` prefix"):
+        adouble.refresh(5)
+
+
+def test_cache_info_counts() -> None:
+    """Hits, misses and runs are counted per function."""
+
+    @cached
+    def one() -> int:
+        return 1
+
+    for _ in range(3):
+        one()
+    assert one.cache_info() == (2, 1, 1)
+
+
+@pytest.mark.parametrize("alias", ["default", "disk"])
+def test_cache_clear_removes_this_function_alone(alias: str) -> None:
+    """Every entry of the function goes, long keys included; those of others stay."""
+
+    @cached(cache=alias)
+    def mine(text: str) -> int:
+        calls.append(text)
+        return len(text)
+
+    @cached(cache=alias)
+    def other(text: str) -> int:
+        calls.append("other")
+        return 0
+
+    texts = ["a", "b" * 400, "ü"]
+    other("a")
+    for text in texts:
+        mine(text)
+    mine.cache_clear()
+    assert [mine.get(text) for text in texts] == [None] * 3
+    assert other.get("a") == 0
+    free = cached(key=lambda text: text)(lambda text: text)
+    with pytest.raises(SettingsError, match="no prefix in common"):
+        free.cache_clear()
+
+
+def test_methods_bind() -> None:
+    """A method's `self` is part of its key, by its identity."""
+    one, two = Shop("one"), Shop("two")
+    assert [one.price("tea"), one.price("tea"), two.price("tea")] == [
+        "one: tea",
+        "one: tea",
+        "two: tea",
+    ]
+    assert calls == ["tea", "tea"]
+    assert one.price.get("tea") == "one: tea"
+    assert Shop.price.get(one, "tea") == "one: tea"
+    assert one.price.invalidate("tea")
+    assert two.price.get("tea") == "two: tea"
+
+
+async def test_async_methods_bind() -> None:
+    """An async method does so too."""
+    shop = Shop("one")
+    assert [await shop.stock("tea"), await shop.stock("tea")] == ["one has tea"] * 2
+    assert calls == ["tea"]
+    assert iscoroutinefunction(shop.stock)
+
+
+def test_class_and_static_methods() -> None:
+    """Class methods have a key for each class, static methods one for all."""
+    assert [Shop.named("a"), Branch.named("a"), Shop("x").named("a")] == [
+        "Shop a",
+        "Branch a",
+        "Shop a",
+    ]
+    assert [Shop.called("a"), Branch.called("a"), Shop.called("a")] == [
+        "Shop a",
+        "Branch a",
+        "Shop a",
+    ]
+    assert Branch.named.get("a") == "Branch a"
+    assert [Shop.tax("de"), Shop("x").tax("de"), Shop.tax.get("de")] == ["de"] * 3
+    assert calls == ["a", "a", "a", "a", "de"]
+
+
+def test_a_method_of_an_object_without_identity_says_what_to_do() -> None:
+    """The default `object` has no identity: `self` is refused, with the ways out."""
+
+    class Plain:
+        @cached
+        def method(self) -> int:
+            return 1
+
+    with pytest.raises(UnstableArgument, match="self"):
+        Plain().method()
+
+
+def test_a_caller_never_changes_what_another_reads() -> None:
+    """Every caller has a mutable result to itself."""
+
+    @cached
+    def items() -> list[int]:
+        return [1]
+
+    items().append(2)
+    items().append(3)
+    assert items() == [1]
+
+
+async def test_a_blocking_store_in_a_loop_is_named() -> None:
+    """A sync function cached on disk, called in a loop, says what to do instead."""
+
+    @cached(cache="disk")
+    def slow(number: int) -> int:
+        return number
+
+    with pytest.raises(BlockingCallInEventLoop, match=r"slow.*async def"):
+        slow(1)
+    assert await sync_to_async(slow)(1) == 1
+    assert await slow.aget(1) == 1
+
+
+async def test_concurrent_calls_share_one_run() -> None:
+    """A hundred tasks that miss the same arguments together run the function once."""
+    assert await asyncio.gather(*(adouble(7) for _ in range(100))) == [14] * 100
+    assert calls == [(7, "")]
+
+
+def test_concurrent_threads_share_one_run() -> None:
+    """So do threads."""
+    gate = threading.Barrier(8)
+
+    @cached(cache="disk")
+    def slow() -> int:
+        calls.append(1)
+        return 1
+
+    def call(_: int) -> int:
+        gate.wait(10)
+        return slow()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(call, range(8))) == [1] * 8
+    assert calls == [1]
+
+
+def test_a_cache_may_be_given_itself() -> None:
+    """`cache=` takes a cache as well as an alias, and an unknown alias is named."""
+    store: Cache = caches["disk"]
+
+    @cached(cache=store)
+    def one() -> int:
+        return 1
+
+    assert one() == 1
+    assert store.get(one.key()) == 1
+    with pytest.raises(SettingsError, match="did you mean 'disk'"):
+        cached(cache="dsk")(double.__wrapped__)(1)
+
+
+def test_what_cannot_work_is_refused_when_decorating() -> None:
+    """Generators, things that are no functions, and odd timeouts are errors at once."""
+
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(SettingsError, match="generator"):
+        cached(numbers)
+    with pytest.raises(SettingsError, match="functions"):
+        cached(3)  # type: ignore[call-overload]
+    with pytest.raises(InvalidTimeout):
+        cached(timeout="soon")(double.__wrapped__)
+
+
+def test_what_cannot_be_stored_is_said() -> None:
+    """A result that the serializer cannot hold is an error that names its type."""
+
+    @cached
+    def thing() -> object:
+        return Shop("one")
+
+    with pytest.raises(CannotSerialize, match="Shop"):
+        thing()

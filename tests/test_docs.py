@@ -1,0 +1,339 @@
+"""README, CHANGELOG, CONTRIBUTING and docs/: every example runs, and every link leads somewhere.
+
+The conventions of a page:
+
+- Its ```python blocks run in order, in one namespace and one empty folder, with no settings.
+  A block that awaits at its top level runs in an event loop, any other outside of one.
+- `expression  # -> value` is checked against the value's repr, `# raises Name` against the
+  exception that the statement raises.
+- A block that begins with `# docs/examples/NAME.py` is that file, and is imported from there.
+  Examples that are tests are run by pytest.
+- ```toml blocks are settings, which are read and built.
+- ```console blocks show commands that exist.
+"""
+
+import ast
+import asyncio
+import inspect
+import io
+import os
+import re
+import subprocess
+import sys
+import tokenize
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import CodeType
+from typing import Any, NamedTuple
+
+import pytest
+import twofold
+from twofold import Cache, caches
+from twofold.backend import Backend
+from twofold.config import CacheConfig
+from twofold.settings import backend_class, read_cache
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "docs" / "examples"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+LANGUAGES = {"python", "toml", "console", "text"}
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
+EXAMPLE = re.compile(r"# docs/examples/(\w+)\.py\n")
+OPTION_TABLE = re.compile(r"^### Options of `(\w+)`\n(.*?)(?=^#|\Z)", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    def __repr__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    def example(self) -> str | None:
+        """Return the name of the file in docs/examples that this is."""
+        named = EXAMPLE.match(self.text)
+        return named and named[1]
+
+
+def blocks_of(page: Path, language: str | None = None) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    found = [
+        Block(page, text.count("\n", 0, each.start()) + 1, each[1], each[2])
+        for each in BLOCK.finditer(text)
+    ]
+    return [block for block in found if language in (None, block.language)]
+
+
+def all_blocks(language: str) -> list[Block]:
+    return [block for page in PAGES for block in blocks_of(page, language)]
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+class Statement:
+    """A top-level statement of a block, and what the comment on its last line promises."""
+
+    def __init__(self, block: Block, node: ast.stmt, promise: str | None) -> None:
+        self.where = f"{name_of(block.page)}:{node.lineno}"
+        self.value, self.error = _read_promise(promise)
+        self.code = self._compile(block, node)
+        self.awaits = bool(self.code.co_flags & inspect.CO_COROUTINE)
+
+    def _compile(self, block: Block, node: ast.stmt) -> CodeType:
+        tree: ast.Module | ast.Expression
+        if self.value is None:
+            tree, mode = ast.Module([node], []), "exec"
+        else:
+            assert isinstance(node, ast.Expr), f"{self.where}: only an expression has a value"
+            tree, mode = ast.Expression(node.value), "eval"
+        return compile(tree, str(block.page), mode, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+    def run(self, names: dict[str, Any]) -> None:
+        try:
+            result = eval(self.code, names)
+        except Exception as exc:
+            self._check_error(exc)
+        else:
+            self._check_value(result)
+
+    async def arun(self, names: dict[str, Any]) -> None:
+        try:
+            result = eval(self.code, names)
+            if self.awaits:
+                result = await result
+        except Exception as exc:
+            self._check_error(exc)
+        else:
+            self._check_value(result)
+
+    def _check_error(self, exc: Exception) -> None:
+        if self.error is None:
+            raise exc
+        assert type(exc).__name__ == self.error, f"{self.where}: {exc!r}"
+
+    def _check_value(self, result: object) -> None:
+        assert self.error is None, f"{self.where}: nothing was raised"
+        assert self.value in (None, repr(result)), f"{self.where}: it is {result!r}"
+
+
+def _read_promise(promise: str | None) -> tuple[str | None, str | None]:
+    """Return the value, or the name of the exception, that a comment promises."""
+    if promise is None:
+        return None, None
+    kind, _, rest = promise.removeprefix("#").strip().partition(" ")
+    return (rest.strip(), None) if kind == "->" else (None, rest.strip())
+
+
+def statements_of(block: Block) -> list[Statement]:
+    nodes = ast.parse(block.text).body
+    for node in nodes:
+        ast.increment_lineno(node, block.line)
+    promises = {line + block.line: text for line, text in _promises(block.text)}
+    kept = [promises.pop(node.end_lineno or 0, None) for node in nodes]
+    assert not promises, f"{block!r}: promises that nothing keeps: {promises}"
+    return [Statement(block, node, promise) for node, promise in zip(nodes, kept, strict=True)]
+
+
+def _promises(text: str) -> Iterator[tuple[int, str]]:
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT and re.match(r"# *(->|raises) ", token.string):
+            yield token.start[0], token.string
+
+
+def run_block(block: Block, names: dict[str, Any]) -> None:
+    statements = statements_of(block)
+    if any(statement.awaits for statement in statements):
+        asyncio.run(_arun(statements, names))
+    else:
+        for statement in statements:
+            statement.run(names)
+
+
+async def _arun(statements: list[Statement], names: dict[str, Any]) -> None:
+    for statement in statements:
+        await statement.arun(names)
+
+
+@pytest.fixture
+def newcomer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Stand where a reader stands: in an empty folder, without settings."""
+    for name in ("TWOFOLD_SETTINGS", "CACHE_URL", "DJANGO_SETTINGS_MODULE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    twofold.configure()
+    yield
+    twofold.configure()
+    for example in EXAMPLES.glob("*.py"):
+        sys.modules.pop(example.stem, None)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_python_of_a_page_runs(page: Path, newcomer: None) -> None:
+    """What a page shows does what it says, in the order in which it is read."""
+    names: dict[str, Any] = {"__name__": "__page__"}
+    for block in blocks_of(page, "python"):
+        example = block.example()
+        if example is None:
+            run_block(block, names)
+        elif not example.startswith("test_"):
+            names.update(vars(import_module(example)))
+
+
+@pytest.mark.parametrize("block", all_blocks("python"), ids=repr)
+def test_an_example_stands_in_its_file(block: Block) -> None:
+    """A block that names a file of docs/examples is that file; tests are always such blocks."""
+    example = block.example()
+    if example is not None:
+        assert block.text == (EXAMPLES / f"{example}.py").read_text(encoding="utf-8")
+    tests = [node for node in ast.parse(block.text).body if "est" in getattr(node, "name", "")[1:4]]
+    assert not tests or (example or "").startswith("test_"), "nothing runs these tests"
+
+
+def test_every_example_is_shown() -> None:
+    """No file in docs/examples is left without a page."""
+    shown = {block.example() for block in all_blocks("python")}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} <= shown
+
+
+def test_the_tests_among_the_examples_pass() -> None:
+    """pytest runs the examples that are tests, with no settings but its own."""
+    command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    outcome = subprocess.run(
+        [*command, "-p", "no:randomly", "-c", os.devnull, "--rootdir", EXAMPLES, EXAMPLES],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+@pytest.mark.parametrize("block", all_blocks("toml"), ids=repr)
+def test_the_toml_of_a_page_is_read(
+    block: Block, newcomer: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings in TOML are found, and each alias in them is built."""
+    assert tomllib.loads(block.text)
+    (tmp_path / "settings.toml").write_text(block.text, encoding="utf-8")
+    monkeypatch.setenv("TWOFOLD_SETTINGS", "settings.toml")
+    twofold.configure()
+    for alias in caches:
+        assert caches[alias].alias == alias
+
+
+COMMANDS = (
+    r"(python -m )?twofold (\w+)( .*)?",
+    r"python -m pip install .+",
+    r"(\w+=\S+ )*sh tests/run\.sh( .+)?",
+    r"(\w+=\S+ )*python (\S+\.py)",
+    r"(python -m )?pytest( .+)?",
+)
+
+
+@pytest.mark.parametrize("block", all_blocks("console"), ids=repr)
+def test_the_commands_of_a_page_exist(block: Block, commands: set[str]) -> None:
+    """Every line after a prompt is a command of ours, or of Python's usual tools."""
+    for line in block.text.splitlines():
+        for command in line.removeprefix("$ ").split(" && ") if line.startswith("$ ") else ():
+            assert any(re.fullmatch(each, command) for each in COMMANDS), command
+            ours = re.fullmatch(COMMANDS[0], command)
+            assert ours is None or ours[2] in commands, command
+
+
+@pytest.fixture(scope="module")
+def commands() -> set[str]:
+    """Return the subcommands that `twofold --help` lists."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "twofold", "--help"], capture_output=True, text=True, check=True
+    )
+    return set(re.findall(r"^\W*(\w+) {2,}", shown.stdout, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_page_is_well_formed(page: Path) -> None:
+    """Its blocks are closed and of a language that a test looks at; its first line is a title."""
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert text.count("```") == 2 * len(blocks_of(page))
+    assert {block.language for block in blocks_of(page)} <= LANGUAGES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    """A link inside the project leads to a file that is there, and to a heading in it."""
+    for link in LINK.findall(BLOCK.sub("", page.read_text(encoding="utf-8"))):
+        if link.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors that a forge makes of the headings."""
+    headings = HEADING.findall(BLOCK.sub("", page.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+def test_the_index_lists_every_page() -> None:
+    """Each page of docs/ is to be found from docs/index.md."""
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert pages == {link for link in LINK.findall(index) if "/" not in link}
+
+
+def reference(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", twofold.__all__)
+def test_every_public_name_is_documented(name: str) -> None:
+    """A name that can be imported from twofold stands in some page."""
+    assert any(re.search(rf"\b{name}\b", reference(page.name)) for page in PAGES[3:])
+
+
+@pytest.mark.parametrize("name", [each for each in vars(Cache) if not each.startswith("_")])
+def test_every_operation_is_documented(name: str) -> None:
+    """Every method of `Cache` stands in the page of operations."""
+    assert re.search(rf"`{name}[(`]", reference("operations.md"))
+
+
+@pytest.mark.parametrize("name", [each.upper() for each in CacheConfig.__dataclass_fields__])
+def test_every_setting_is_documented(name: str) -> None:
+    """Every key of an alias stands in the page of settings."""
+    assert name == "ALIAS" or f"`{name}`" in reference("settings.md")
+
+
+@pytest.mark.parametrize("name", ["dummy", "memory", "sqlite"])
+def test_the_option_tables_agree_with_the_constructors(name: str) -> None:
+    """Each option is listed, with the default that it has."""
+    sections = dict(OPTION_TABLE.findall(reference("settings.md")))
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\| `([^`]+)` \|", sections[name], re.MULTILINE)
+    listed = {option: _number(default) for option, default in rows}
+    assert listed == _options(backend_class(read_cache("x", {"BACKEND": name})))
+
+
+def _number(text: str) -> int | float:
+    """Return the product that a table shows as `256 * 1024 * 1024`."""
+    product: int | float = 1
+    for factor in text.split("*"):
+        product *= ast.literal_eval(factor.strip())
+    return product
+
+
+def _options(backend: type[Backend]) -> dict[str, object]:
+    parameters = inspect.signature(backend).parameters.values()
+    keywords = {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+    return {option: default for option, default in keywords.items() if option != "clock"}

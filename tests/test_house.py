@@ -1,0 +1,112 @@
+"""The rules of the house: what the code promises about itself, read off the code."""
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+
+import twofold
+from twofold.backend import Backend
+from twofold.core import Cache
+from twofold.decorators import _CachedFunction
+
+ROOT = Path(__file__).parent.parent
+ROOMS = sorted((ROOT / "cache").rglob("*.py"))
+LOOPS_AND_THREADS = {"asyncio", "threading", "_thread", "selectors"}
+
+
+def name_of(path: Path) -> str:
+    """Return the path of a room inside the house."""
+    return path.relative_to(ROOT / "cache").as_posix()
+
+
+def imports(path: Path) -> set[str]:
+    """Return the modules that a room imports, at its top or anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+@pytest.mark.parametrize("face", [Cache, Backend, _CachedFunction])
+def test_every_method_has_its_twin(face: type) -> None:
+    """Each public method that does I/O has an `a` twin with the same parameters."""
+    alone = {"key", "lock", "stats", "cache_info", "run_batch"}
+    public = {
+        name: member
+        for name, member in inspect.getmembers(face, inspect.isfunction)
+        if not name.startswith("_")
+    }
+    twins = {name for name in public if name[0] == "a" and name[1:] in public}
+    assert twins, face
+    for name in sorted(set(public) - twins - alone):
+        twin = public[f"a{name}"]
+        assert inspect.iscoroutinefunction(twin), name
+        assert not inspect.iscoroutinefunction(public[name]), name
+        assert inspect.signature(twin) == inspect.signature(public[name]), name
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=name_of)
+def test_only_effects_knows_threads_and_loops(path: Path) -> None:
+    """No room but `effects` (and the testing kit and the command line) imports them."""
+    if name_of(path).split("/")[0] not in ("effects", "testing", "cli"):
+        assert not imports(path) & LOOPS_AND_THREADS
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=name_of)
+def test_no_room_names_a_backend(path: Path) -> None:
+    """Backends are found by their dotted path in the settings, never imported."""
+    if name_of(path).split("/")[0] not in ("testing", "cli"):
+        assert not any(name.startswith("twofold.backends") for name in imports(path))
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=name_of)
+def test_nothing_bridges_by_async_to_sync(path: Path) -> None:
+    """`async_to_sync`, a thread and a loop for each call, is used nowhere."""
+    assert "async_to_sync" not in path.read_text()
+
+
+@pytest.mark.parametrize("room", ["fill.py", "flight.py", "lock.py", "core.py", "decorators.py"])
+def test_bodies_await_only_effects_and_other_bodies(room: str) -> None:
+    """What takes `io` awaits nothing but methods of `io` and calls that are given `io`."""
+    for body in ast.walk(ast.parse((ROOT / "cache" / room).read_text())):
+        if not isinstance(body, ast.AsyncFunctionDef):
+            continue
+        if "io" not in {argument.arg for argument in body.args.args}:
+            continue
+        for node in ast.walk(body):
+            assert not isinstance(node, ast.AsyncFor | ast.AsyncWith | ast.Yield), body.name
+            if isinstance(node, ast.Await):
+                text = ast.unparse(node.value)
+                assert text.startswith("io.") or "io," in text or "io)" in text, text
+
+
+def test_imports_run_downwards() -> None:
+    """No two rooms import each other, at whatever distance."""
+    graph = {}
+    for path in ROOMS:
+        room = ".".join(("twofold", *path.relative_to(ROOT / "cache").with_suffix("").parts))
+        graph[room.removesuffix(".__init__")] = imports(path)
+    below: dict[str, set[str]] = {}
+
+    def reach(room: str, trail: tuple[str, ...]) -> set[str]:
+        assert room not in trail, " -> ".join((*trail[trail.index(room) :], room))
+        if room not in below:
+            direct = {name for name in graph[room] if name in graph and name != room}
+            inner = {name for name in direct if not name.startswith(f"{room}.")}
+            below[room] = direct.union(*(reach(name, (*trail, room)) for name in inner))
+        return below[room]
+
+    for room in graph:
+        reach(room, ())
+
+
+def test_the_public_names_are_there() -> None:
+    """`twofold.__all__` is sorted, complete and importable."""
+    assert list(twofold.__all__) == sorted(twofold.__all__, key=lambda n: (not n.isupper(), n))
+    for name in twofold.__all__:
+        assert hasattr(twofold, name)
