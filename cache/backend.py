@@ -7,7 +7,7 @@ half is abstract; the async half is written here, once, as one hop to a worker t
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import Call, Hop, call_in_thread
@@ -35,23 +35,23 @@ class Backend(ABC):
         clock: tells the time.
     """
 
-    kind: ClassVar[Kind] = "threaded"
+    kind: Kind = "threaded"
     """"threaded": `aget` and the like hop to a thread. "native": they use an async
     driver. "inline": they call the sync method, which never blocks."""
 
-    holds_objects: ClassVar[bool] = False
+    holds_objects: bool = False
     """Whether values are kept as Python objects in this process instead of as bytes."""
 
-    thread_sensitive: ClassVar[bool] = False
+    thread_sensitive: bool = False
     """Whether every async call must run in one and the same thread."""
 
-    workers: ClassVar[int] = 16
+    workers: int = 16
     """Threads at most for the async half."""
 
-    batch_size: ClassVar[int] = 1
+    batch_size: int = 1
     """Calls at most that a worker gives to `run_batch` at a time."""
 
-    takes_many_locations: ClassVar[bool] = False
+    takes_many_locations: bool = False
     """Whether `LOCATION` may be a list."""
 
     def __init__(

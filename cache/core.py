@@ -400,7 +400,8 @@ class Cache:
             raise InvalidTimeout(
                 f"a lock's timeout is how long it is held at most, more than 0; not {timeout!r}"
             )
-        return Lock(self.backend, self._codec, self._keys.lock(key), ttl, seconds(wait))
+        name = self._keys.lock(key)
+        return Lock(self.backend, self._codec, name, ttl, seconds(wait), self._guard)
 
     def clear(self) -> None:
         """Remove every entry of this alias's prefix, in all versions; locks stay.
@@ -514,9 +515,10 @@ class Cache:
         """Refuse, or warn of, a blocking call that would freeze a running event loop."""
         if not in_event_loop():
             return
+        twin = "async with cache.lock(...)" if method == "lock" else f"await cache.a{method}(...)"
         message = (
             f"cache {self.alias!r}: {method}() on {type(self.backend).__name__} blocks, and an"
-            f" event loop is running in this thread: `await cache.a{method}(...)` instead."
+            f" event loop is running in this thread: `{twin}` instead."
             ' OPTIONS["blocking_calls"] = "warn" or "allow" permits it.'
         )
         if not self._warns:

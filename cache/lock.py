@@ -8,6 +8,7 @@ works longer than that: `LockLost` tells it.
 import logging
 import random
 import secrets
+from collections.abc import Callable
 from types import TracebackType
 
 from twofold.backend import Backend, Stored
@@ -30,16 +31,24 @@ class Lock:
         key: the normalised key of the lock.
         ttl: seconds after which the lock is free again, whatever its holder does.
         wait: seconds to wait for it at most; None waits as long as it takes.
+        guard: refuses a sync use that would block a running event loop.
     """
 
     def __init__(
-        self, backend: Backend, codec: Codec, key: str, ttl: float, wait: float | None
+        self,
+        backend: Backend,
+        codec: Codec,
+        key: str,
+        ttl: float,
+        wait: float | None,
+        guard: Callable[[str], None] | None,
     ) -> None:
         self._backend = backend
         self._codec = codec
         self._key = key
         self._ttl = ttl
         self._wait = wait
+        self._guard = guard
         self._token: Stored | None = None
 
     def __repr__(self) -> str:
@@ -47,6 +56,8 @@ class Lock:
         return f"<Lock {self._key!r} {state} ttl={self._ttl:g}>"
 
     def __enter__(self) -> "Lock":
+        if self._guard is not None:
+            self._guard("lock")
         run_sync(self._acquire(Blocking()))
         return self
 

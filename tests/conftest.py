@@ -14,6 +14,14 @@ pytest_plugins = ["pytester"]
 _PATIENCE = 5.0  # seconds for what was told to end
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the heavy tests out unless `-m` says what to run."""
+    if not config.getoption("markexpr"):
+        heavy = [item for item in items if item.get_closest_marker("heavy")]
+        config.hook.pytest_deselected(items=heavy)
+        items[:] = [item for item in items if item not in heavy]
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     """Check that a test leaves no worker thread and no task of twofold's alive."""

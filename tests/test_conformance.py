@@ -102,6 +102,8 @@ class TestSQLite(BackendConformance):
 class TestThirdParty(BackendConformance):
     """A store with the sync half alone, in real time."""
 
+    life = 0.02
+
     def make_backend(self) -> Backend:
         return DictBackend()
 

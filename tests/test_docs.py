@@ -208,7 +208,7 @@ def test_every_example_is_shown() -> None:
 
 
 def test_the_tests_among_the_examples_pass() -> None:
-    """pytest runs the examples that are tests, with no settings but its own."""
+    """The examples that are tests pass, in a pytest of their own."""
     command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     outcome = subprocess.run(
         [*command, "-p", "no:randomly", "-c", os.devnull, "--rootdir", EXAMPLES, EXAMPLES],

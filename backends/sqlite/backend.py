@@ -15,7 +15,7 @@ from twofold.backends.sqlite.faults import Fault, is_busy, is_damage, is_fault
 from twofold.backends.sqlite.sessions import Session, Sessions, read, write
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import Call
-from twofold.errors import BackendUnavailable, CacheError, SettingsError
+from twofold.errors import BackendUnavailable, CacheError, DeadlineExceeded, SettingsError
 
 T = TypeVar("T")
 
@@ -117,7 +117,8 @@ class SQLiteBackend(Backend):
         failed = [key for key in items if key not in fitting]
         if failed:
             self.delete_many(failed)
-        if not self._do_or(False, write, self._entries.set_many, fitting, ttl):
+        rows = {key: (value, ttl) for key, value in fitting.items()}
+        if not self._do_or(False, write, self._entries.set_many, rows):
             self._drop(fitting)
             failed = list(items)
         return failed
@@ -155,41 +156,57 @@ class SQLiteBackend(Backend):
         self._sessions.close()
 
     def run_batch(self, calls: Sequence[Call]) -> None:
-        """Run the gets among `calls` as one, and the others in one transaction."""
+        """Run all gets among `calls` as one, all sets as one, the rest in one transaction."""
         if len(calls) == 1:
-            return calls[0].run()
-        gets: list[Call] = []
-        others: list[Call] = []
-        for call in calls:
-            (gets if _is_get(call) else others).append(call)
+            calls[0].run()
+            return
+        until = time.monotonic() + _BATCH_WAIT * self.deadline
+        gets, sets, others = _sorted(calls)
         if gets:
             self._get_together(gets)
-        if others and not self._run_together(others):
+        if sets:
+            self._set_together(sets, until)
+        if others and not self._run_together(others, until):
             _run_one_by_one(others)
 
     def _get_together(self, gets: Sequence[Call]) -> None:
         try:
             found = self.get_many([call.args[0] for call in gets])
         except CacheError:
-            return _run_one_by_one(gets)
-        for call in gets:
-            call.succeed(found.get(call.args[0]))
+            _run_one_by_one(gets)
+        else:
+            for call in gets:
+                call.succeed(found.get(call.args[0]))
 
-    def _run_together(self, calls: Sequence[Call]) -> bool:
+    def _set_together(self, sets: Sequence[Call], until: float) -> None:
+        rows = {key: (value, ttl) for key, value, ttl in (call.args for call in sets)}
+        if any(len(value) > self._entries.largest for value, _ in rows.values()):
+            _run_one_by_one(sets)
+            return
+        try:
+            self._do_again(until, None, write, self._entries.set_many, rows)
+        except DeadlineExceeded:
+            self._lock_out(sets)
+        except CacheError:
+            _run_one_by_one(sets)
+        else:
+            for call in sets:
+                call.succeed(True)
+
+    def _run_together(self, calls: Sequence[Call], until: float) -> bool:
         """Tell whether `calls` have their outcomes, all of them committed."""
         begin = "BEGIN" if all(map(_is_read, calls)) else "BEGIN IMMEDIATE"
-        until = time.monotonic() + _BATCH_WAIT * self.deadline
         try:
             self._sessions.ready(until).run_batch(until, self.deadline, begin, calls)
         except sqlite3.Error as exc:
             if not is_busy(exc):
                 return False
-            self._run_reads(calls)
+            self._lock_out(calls)
         except CacheError:
             return False
         return True
 
-    def _run_reads(self, calls: Sequence[Call]) -> None:
+    def _lock_out(self, calls: Sequence[Call]) -> None:
         """Run what needs no lock, in the time that waiting for the lock has left."""
         for call in calls:
             if _is_read(call):
@@ -237,9 +254,9 @@ class SQLiteBackend(Backend):
             except Fault as fault:
                 self._warn(fault)
                 raise
-        fault = Fault(f"the cache file {self._path} fails time and again: {error}")
-        self._warn(fault)
-        raise fault from error
+        given_up = Fault(f"the cache file {self._path} fails time and again: {error}")
+        self._warn(given_up)
+        raise given_up from error
 
     def _make_good(self, error: sqlite3.Error, until: float) -> None:
         """Make another attempt worth while, or raise what `error` means."""
@@ -288,9 +305,16 @@ def _run_one_by_one(calls: Sequence[Call]) -> None:
         call.run()
 
 
-def _is_get(call: Call) -> bool:
-    """Tell whether `call` is a get of ours, not of a subclass that does it otherwise."""
-    return getattr(call.function, "__func__", None) is SQLiteBackend.get
+def _sorted(calls: Sequence[Call]) -> tuple[list[Call], list[Call], list[Call]]:
+    """Return the gets, the sets and the others; a subclass's own get or set is of the others."""
+    gets: list[Call] = []
+    sets: list[Call] = []
+    others: list[Call] = []
+    kinds = {SQLiteBackend.get: gets, SQLiteBackend.set: sets}
+    for call in calls:
+        if not call.future.done():
+            kinds.get(getattr(call.function, "__func__", call.function), others).append(call)
+    return gets, sets, others
 
 
 def _is_read(call: Call) -> bool:

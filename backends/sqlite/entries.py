@@ -13,7 +13,7 @@ appended, so the order of rowids is the order of storing.
 import math
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from zlib import crc32
 
 from twofold import counter
@@ -34,6 +34,8 @@ _GET_MANY = "SELECT key, value, crc, expires, written FROM twofold WHERE key IN 
 _LIFE = "SELECT expires, written FROM twofold WHERE key = ?"
 _LIVES = "SELECT expires, written FROM twofold WHERE key IN ({})"
 _PLACE = "SELECT rowid, due, (SELECT max(rowid) FROM twofold) FROM twofold WHERE key = ?"
+_PLACES = "SELECT key, rowid, due FROM twofold WHERE key IN ({})"
+_NEWEST = "SELECT max(rowid) FROM twofold"
 _APPEND = (
     "INSERT OR REPLACE INTO twofold (value, crc, expires, written, due, key)"
     " VALUES (?, ?, ?, ?, ?, ?)"
@@ -67,7 +69,8 @@ _STEP_ROWS = 8192  # removed at a time, about 30 ms
 _LARGEST_VALUE = 999_000_000  # SQLite's own limit is 1e9 bytes a row
 _EMPTY_PAGES = 4  # of a file without entries
 
-Row = tuple[Any, Any, Any, Any]
+Row: TypeAlias = tuple[bytes, int, float | None, float, int | None, str]
+"""Value, check, expires, written, due, key."""
 
 
 class Entries:
@@ -120,26 +123,50 @@ class Entries:
         That leaves two indexes and a page of the table alone. Young is who is among the
         last quarter of `max_entries` rows.
         """
-        now = self._clock.time()
-        expires, due = _expiry(now, ttl)
-        row = (value, _check(key, value), expires, now)
-        old = db.execute(_PLACE, (key,)).fetchone()
-        if old is None or old[0] <= old[2] - self._recent:
-            db.execute(_APPEND, (*row, due, key))
-            self._after_append(db, db.lastrowid or 0, len(value))
+        row = self._row(key, value, ttl)
+        place = db.execute(_PLACE, (key,)).fetchone()
+        if place is None or place[0] <= place[2] - self._recent:
+            db.execute(_APPEND, row)
+            rowid = db.lastrowid or 0
+            self._keep_bounds(db, rowid - 1, rowid, len(value))
             return True
-        if old[1] == due:
-            db.execute(_REWRITE, (*row, key))
-        else:
-            db.execute(_REWRITE_DUE, (*row, due, key))
-        if len(value) >= self._large:
-            self._bound_bytes(db, old[0])
+        _rewrite(db, [row], place[1])
+        self._keep_bounds(db, place[2], place[2], len(value))
         return True
 
-    def set_many(self, db: sqlite3.Cursor, items: Mapping[str, bytes], ttl: float | None) -> bool:
-        for key, value in items.items():
-            self.set(db, key, value, ttl)
+    def set_many(self, db: sqlite3.Cursor, items: Mapping[str, tuple[bytes, float | None]]) -> bool:
+        """Do as `set` does, for each key with its value and ttl."""
+        young, newest = self._young(db, list(items))
+        rewritten: dict[int | None, list[Row]] = {}
+        appended: list[Row] = []
+        for key, (value, ttl) in items.items():
+            row = self._row(key, value, ttl)
+            if key in young:
+                rewritten.setdefault(young[key], []).append(row)
+            else:
+                appended.append(row)
+        for due, rows in rewritten.items():
+            _rewrite(db, rows, due)
+        db.executemany(_APPEND, appended)
+        largest = max((len(value) for value, _ in items.values()), default=0)
+        self._keep_bounds(db, newest, newest + len(appended), largest)
         return True
+
+    def _young(self, db: sqlite3.Cursor, keys: Sequence[str]) -> tuple[dict[str, int | None], int]:
+        """Return when those of `keys` that keep their places are due, and the last rowid."""
+        newest: int = db.execute(_NEWEST).fetchone()[0] or 0
+        dues = {
+            name.decode("utf-8", "replace"): due
+            for chunk in _chunks(keys)
+            for name, rowid, due in db.execute(_PLACES.format(_marks(chunk)), chunk).fetchall()
+            if rowid > newest - self._recent
+        }
+        return dues, newest
+
+    def _row(self, key: str, value: bytes, ttl: float | None) -> Row:
+        now = self._clock.time()
+        expires, due = _expiry(now, ttl)
+        return value, _check(key, value), expires, now, due, key
 
     def add(self, db: sqlite3.Cursor, key: str, value: bytes, ttl: float | None) -> bool:
         return not self.has(db, key) and self.set(db, key, value, ttl)
@@ -219,19 +246,20 @@ class Entries:
         except TypeError as exc:
             raise Damaged("a row's times are no numbers") from exc
 
-    def _after_append(self, db: sqlite3.Cursor, rowid: int, size: int) -> None:
-        """Keep the bounds every few rows.
+    def _keep_bounds(self, db: sqlite3.Cursor, before: int, after: int, size: int) -> None:
+        """Remove what is too much or too old, every few rows and after a large value.
 
-        Rowids are handed out one by one, whoever writes. So the process that gets a
-        certain multiple does the work for all, and none need count its own writes.
+        Rowids are handed out one by one, whoever writes: here those above `before`, up to
+        `after`. So the process that gets a certain multiple does the work for all, and
+        none need count its own writes.
         """
-        if rowid % _SWEEP_EVERY == 0:
-            self._sweep(db, _SWEEP_ROWS)
-        if rowid % self._interval == 0:
+        if after // _SWEEP_EVERY != before // _SWEEP_EVERY:
+            self._sweep(db, max(_SWEEP_ROWS, after - before))
+        counted = after // self._interval != before // self._interval
+        if counted:
             self._bound_entries(db)
-            self._bound_bytes(db, rowid)
-        elif size >= self._large:
-            self._bound_bytes(db, rowid)
+        if counted or size >= self._large:
+            self._bound_bytes(db, after)
 
     def _bound_entries(self, db: sqlite3.Cursor) -> None:
         if self._max_entries is None:
@@ -277,6 +305,16 @@ class Entries:
 def _check(key: str, value: bytes) -> int:
     """Return the CRC-32 of key and value together."""
     return crc32(value, crc32(key.encode()))
+
+
+def _rewrite(db: sqlite3.Cursor, rows: Sequence[Row], due: int | None) -> None:
+    """Put `rows` in the place of old ones that are `due`, sparing the index if it stays so."""
+    same = [(*row[:4], row[5]) for row in rows if row[4] == due]
+    others = [row for row in rows if row[4] != due]
+    if same:
+        db.executemany(_REWRITE, same)
+    if others:
+        db.executemany(_REWRITE_DUE, others)
 
 
 def _expiry(now: float, ttl: float | None) -> tuple[float | None, int | None]:

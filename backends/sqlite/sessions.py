@@ -105,7 +105,7 @@ class Session:
 
 
 class _Local(ThreadLocal):
-    """This thread's session, which may be closed or with a replaced file."""
+    """The session of one thread, which may be closed or with a replaced file."""
 
     session: Session | None = None
 

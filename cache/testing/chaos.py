@@ -74,8 +74,8 @@ class ChaosBackend(Backend):
     ) -> None:
         self.inner = inner if isinstance(inner, Backend) else _open(inner, location, clock)
         # Each is what the store itself says: a wrapper cannot know before it wraps.
-        self.holds_objects = self.inner.holds_objects  # type: ignore[misc]
-        self.thread_sensitive = self.inner.thread_sensitive  # type: ignore[misc]
+        self.holds_objects = self.inner.holds_objects
+        self.thread_sensitive = self.inner.thread_sensitive
         super().__init__(self.inner.location, deadline=deadline, clock=self.inner.clock)
         self.failure_rate = _share("failure_rate", failure_rate)
         self.error = error

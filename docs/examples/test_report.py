@@ -1,0 +1,17 @@
+# docs/examples/test_report.py
+import asyncio
+
+from report import count_words, main
+
+
+def test_a_hundred_questions_are_one_computation(cache):
+    asyncio.run(main())
+    assert cache.stats().computed == 1
+
+
+def test_a_count_is_kept_for_an_hour(cache, clock):
+    asyncio.run(count_words("one two"))
+    clock.advance(3599)
+    assert count_words.get("one two") == 2
+    clock.advance(1)
+    assert count_words.get("one two") is None
