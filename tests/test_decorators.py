@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from asgiref.sync import iscoroutinefunction, sync_to_async
-
 from twofold import (
     AsyncCached,
     AwaitableResult,

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-
 from twofold.effects import (
     Blocking,
     Call,

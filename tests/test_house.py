@@ -5,7 +5,6 @@ import inspect
 from pathlib import Path
 
 import pytest
-
 import twofold
 from twofold.backend import Backend
 from twofold.core import Cache

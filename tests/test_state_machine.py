@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dict_backend import DictBackend
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-
 from twofold.backend import Backend
 from twofold.backends.memory import MemoryBackend
 from twofold.backends.sqlite import SQLiteBackend
@@ -20,8 +20,6 @@ from twofold.errors import CounterOverflow, MissingKey, NotACounter
 from twofold.keys import KeyMaker
 from twofold.settings import read_cache
 from twofold.testing import FakeClock
-
-from .test_conformance import DictBackend
 
 FACES = st.sampled_from(["", "a"])
 KEYS = st.sampled_from(["k", "l", "key with blanks", "k" * 300])
@@ -168,9 +166,7 @@ class Machine(RuleBasedStateMachine):
         same(self.do(face, "get_many", keys, version), expected)
 
     @rule(face=FACES, data=st.dictionaries(KEYS, VALUES), timeout=TIMEOUTS, version=VERSIONS)
-    def set_many(
-        self, face: str, data: dict[str, Any], timeout: Any, version: int | None
-    ) -> None:
+    def set_many(self, face: str, data: dict[str, Any], timeout: Any, version: int | None) -> None:
         assert self.do(face, "set_many", data, timeout, version) == []
         for key, value in data.items():
             self.model.set((key, version or 1), value, timeout)

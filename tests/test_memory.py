@@ -1,0 +1,253 @@
+"""The store in the process: bounds, eviction, expiry, sharing."""
+
+import gc
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from twofold import Cache, SettingsError, caches, configure
+from twofold.backends.memory import ENTRY_BYTES, MemoryBackend
+from twofold.testing import FakeClock
+
+
+def store_of(name: str, **options: Any) -> tuple[MemoryBackend, FakeClock]:
+    """Return a store of its own, and its clock."""
+    clock = FakeClock()
+    return MemoryBackend(name, clock=clock, **options), clock
+
+
+def check(store: MemoryBackend) -> None:
+    """Assert what must hold of a store at any time."""
+    inner = store._store
+    assert len(inner.entries) <= inner.max_entries
+    assert inner.bytes <= inner.max_bytes
+    assert inner._weights == sum(entry.weight for entry in inner.entries.values())
+    for key, entry in inner.entries.items():
+        assert entry.bucket is None or key in entry.bucket
+    kept = sum(len(bucket) for bucket in inner._expiries._buckets.values())
+    assert kept == sum(entry.bucket is not None for entry in inner.entries.values())
+
+
+def test_entries_are_bounded() -> None:
+    """A full store makes room for each new entry by letting one go."""
+    store, _ = store_of("entries", max_entries=10)
+    for number in range(100):
+        assert store.set(f"k{number}", number, None)
+        check(store)
+    assert len(store._store.entries) == 10
+    assert store.get("k99") == 99
+
+
+def test_bytes_are_bounded() -> None:
+    """Keys, values and what an entry costs count together."""
+    store, _ = store_of("bytes", max_bytes=20 * (ENTRY_BYTES + 1200))
+    for number in range(100):
+        store.set(f"k{number}", "x" * 1000, None)
+        check(store)
+    assert 15 <= len(store._store.entries) <= 22
+
+
+def test_the_items_of_a_tuple_are_weighed() -> None:
+    """A tuple does not hide the size of what it holds."""
+    store, _ = store_of("tuples", max_bytes=100_000)
+    for number in range(100):
+        store.set(f"k{number}", ("x" * 10_000, number), None)
+        check(store)
+    assert len(store._store.entries) < 10
+
+
+def test_a_value_too_big_is_not_stored_and_the_old_one_stays() -> None:
+    """What can never fit is refused, without emptying the store for it."""
+    store, _ = store_of("big", max_bytes=10_000)
+    store.set("k", "old", None)
+    assert store.set("k", "x" * 20_000, None) is False
+    assert store.get("k") == "old"
+    check(store)
+
+
+def test_what_is_asked_for_stays() -> None:
+    """An entry that is hit between writes outlives those that are not."""
+    store, _ = store_of("clock", max_entries=50)
+    store.set("hot", "value", None)
+    for number in range(1000):
+        assert store.get("hot") == "value"
+        store.set(f"cold{number}", number, None)
+    assert store.get("hot") == "value"
+
+
+def test_an_eviction_looks_at_few_entries() -> None:
+    """With every entry hit, one write still lets one go after a bounded look."""
+    store, _ = store_of("all hot", max_entries=1000)
+    for number in range(1000):
+        store.set(f"k{number}", number, None)
+    for number in range(1000):
+        store.get(f"k{number}")
+    store.set("new", 1, None)
+    assert sum(not entry.visited for entry in store._store.entries.values()) <= 10
+    check(store)
+
+
+def test_expired_entries_go_before_live_ones() -> None:
+    """Writes clear a few expired entries each, and evict none that live meanwhile."""
+    store, clock = store_of("expired", max_entries=200)
+    for number in range(100):
+        store.set(f"short{number}", number, 10.0)
+        store.set(f"long{number}", number, 1000.0)
+    clock.advance(20)
+    for number in range(50):
+        store.set(f"new{number}", number, 1000.0)
+        check(store)
+    assert all(store.get(f"long{number}") == number for number in range(100))
+    assert not any(f"short{number}" in store._store.entries for number in range(100))
+
+
+@pytest.mark.parametrize("ttl", [1e-9, 0.001, 1.0, 299.0, 86_400.0, 3.2e9])
+def test_time_to_live_is_exact(ttl: float) -> None:
+    """An entry is there until its time is over, and not after, however short or long."""
+    store, clock = store_of(f"ttl {ttl}")
+    store.set("k", 1, ttl)
+    clock.advance(ttl * 0.999)
+    assert store.get("k") == 1
+    clock.advance(ttl * 0.002)
+    assert store.get("k") is None
+    assert store.ttl("k") == 0.0
+
+
+def test_rewriting_one_key_leaves_nothing_behind() -> None:
+    """A key set again and again is scheduled to expire once."""
+    store, clock = store_of("again")
+    for _ in range(1000):
+        store.set("k", 1, 300.0)
+        clock.advance(0.5)
+        store.touch("k", 600.0)
+    check(store)
+    assert len(store._store._expiries._buckets) < 100
+
+
+def test_random_use_keeps_the_books() -> None:
+    """After any mixture of operations the counts and weights are right."""
+    chance = random.Random(7)
+    store, clock = store_of("books", max_entries=60, max_bytes=60_000)
+    operations: list[Callable[[str], Any]] = [
+        store.get,
+        store.delete,
+        lambda key: store.set(key, "x" * chance.randrange(3000), chance.choice([None, 1.0, 50.0])),
+        lambda key: store.add(key, 5, 7.0),
+        lambda key: store.touch(key, chance.choice([None, 3.0])),
+        lambda key: store.compare_and_set(key, 5, 6, 9.0),
+        lambda key: store.compare_and_delete(key, 6),
+        lambda _: clock.advance(chance.random()),
+        lambda _: store.clear(f"k{chance.randrange(10)}"),
+    ]
+    for _ in range(5000):
+        chance.choices(operations, weights=[9, 1, 9, 3, 2, 2, 1, 3, 0.1])[0](
+            f"k{chance.randrange(200)}"
+        )
+        check(store)
+
+
+def test_aliases_with_one_location_share_a_store() -> None:
+    """The same LOCATION is the same store; other bounds for it are an error."""
+    configure({"a": "memory://shared", "b": "memory://shared", "c": "memory://other"})
+    caches["a"].set("k", 1)
+    assert caches["b"].get("k") == 1
+    assert caches["c"].get("k") is None
+    with pytest.raises(SettingsError, match="max_entries=100000"):
+        MemoryBackend("shared", max_entries=5)
+
+
+def test_a_store_lives_as_long_as_somebody_uses_it() -> None:
+    """When the last cache of a LOCATION is gone, so are its entries."""
+    MemoryBackend("gone").set("k", 1, None)
+    gc.collect()
+    assert MemoryBackend("gone").get("k") is None
+
+
+@pytest.mark.parametrize("bound", [0, -1, True, 1.5, "10"])
+@pytest.mark.parametrize("name", ["max_entries", "max_bytes"])
+def test_bounds_are_positive_numbers(name: str, bound: Any) -> None:
+    """Anything else is refused, by the name of the option."""
+    with pytest.raises(SettingsError, match=name):
+        MemoryBackend("bounds", **{name: bound})
+
+
+def test_objects_by_reference_where_asked_for() -> None:
+    """`SERIALIZER: None` gives every reader the very object; the default gives copies."""
+    configure(
+        {
+            "default": "memory://copies",
+            "raw": {"LOCATION": "memory://raw", "SERIALIZER": None},
+        }
+    )
+    value = {"a": object()}
+    caches["raw"].set("k", value)
+    assert caches["raw"].get("k") is value
+    copied = {"a": [1]}
+    caches["default"].set("k", copied)
+    copied["a"].append(2)
+    first = caches["default"].get("k")
+    first["a"].append(3)
+    assert caches["default"].get("k") == {"a": [1]}
+    text = "immutable " * 10
+    caches["default"].set("t", text)
+    assert caches["default"].get("t") is text
+
+
+def test_readers_never_see_a_torn_entry() -> None:
+    """While writers set, evict and expire, a reader has a key's own value or none."""
+    store = MemoryBackend("torn", max_entries=64)
+    stop, wrong = threading.Event(), []
+
+    def write(seed: int) -> None:
+        chance = random.Random(seed)
+        while not stop.is_set():
+            key = f"k{chance.randrange(128)}"
+            store.set(key, (key, chance.random()), chance.choice([0.001, 10.0]))
+
+    def read(seed: int) -> None:
+        chance = random.Random(seed)
+        for _ in range(20_000):
+            key = f"k{chance.randrange(128)}"
+            value = store.get(key)
+            if value is not None and value[0] != key:
+                wrong.append((key, value))
+
+    writers = [threading.Thread(target=write, args=(seed,)) for seed in range(3)]
+    readers = [threading.Thread(target=read, args=(seed,)) for seed in range(3)]
+    for thread in writers + readers:
+        thread.start()
+    for thread in readers:
+        thread.join()
+    stop.set()
+    for thread in writers:
+        thread.join()
+    assert not wrong
+    check(store)
+
+
+def test_a_fork_amid_a_write_leaves_the_child_a_working_store() -> None:
+    """A child forked while a thread holds the lock starts empty, and does not hang."""
+    store = MemoryBackend("fork")
+    store.set("k", 1, None)
+    with store._store.lock:
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(10)
+            fine = store.get("k") is None and store.set("k", 2, None) and store.get("k") == 2
+            os._exit(0 if fine else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert store.get("k") == 1
+
+
+def test_repr_tells_how_full_it_is() -> None:
+    """A cache shows its alias, its store and how much that holds."""
+    configure({"default": "memory://shown"})
+    cache: Cache = caches["default"]
+    cache.set("k", 1)
+    assert "'default'" in repr(cache)
+    assert "1 of 100000 entries" in repr(cache)
