@@ -5,7 +5,7 @@ lookup; at a miss the function runs once for all who miss the same arguments tog
 """
 
 from collections.abc import Callable, Coroutine, Sequence
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from inspect import (
     Signature,
     isasyncgenfunction,
@@ -57,15 +57,11 @@ class _Plan:
         condition: Condition | None = None,
     ) -> None:
         self.function = function
-        self.cache = cache
+        self.store = _finder(cache)
         self.timeout = timeout if timeout is DEFAULT_TIMEOUT else seconds(timeout)
         self.keys = CallKeys(function, key, ignore)
         self.condition = condition
         self.hits = self.misses = self.computed = 0
-
-    def store(self) -> Cache:
-        """Return the cache, which settings may have replaced since the last call."""
-        return caches[self.cache] if isinstance(self.cache, str) else self.cache
 
     def producer(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
         """Return the one call that a miss makes, as sync or async as the function is."""
@@ -79,6 +75,11 @@ class _Plan:
             return await self.function(*args, **kwargs)
 
         return aproduce if iscoroutinefunction(self.function) else produce
+
+
+def _finder(cache: Cache | str) -> Callable[[], Cache]:
+    """Return what looks an alias up at each call, for settings may replace its cache."""
+    return partial(caches.__getitem__, cache) if isinstance(cache, str) else lambda: cache
 
 
 class _CachedFunction(Generic[P, R]):

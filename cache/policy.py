@@ -19,7 +19,7 @@ class _Default(Enum):
 DEFAULT_TIMEOUT: Final = _Default.DEFAULT_TIMEOUT
 """In the place of a timeout: the alias's own `TIMEOUT`."""
 
-Timeout: TypeAlias = float | timedelta | str | None | _Default
+Timeout: TypeAlias = float | timedelta | str | _Default | None
 """Seconds, a `timedelta`, text like "1h30m", None for ever, or `DEFAULT_TIMEOUT`."""
 
 CLOCK_SLACK = 1.0
@@ -36,6 +36,8 @@ def seconds(timeout: Timeout, default: float | None = None) -> float | None:
     Raises:
         InvalidTimeout: it is a bool, NaN, infinite, or no duration at all.
     """
+    if (type(timeout) is int or type(timeout) is float) and 0 < timeout <= _LONGEST:
+        return float(timeout)  # the usual one, the fast way
     if timeout is None:
         return None
     if timeout is DEFAULT_TIMEOUT:

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,18 @@ def test_imports_run_downwards() -> None:
 
     for room in graph:
         reach(room, ())
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    """Pyproject lists each folder of code, so that none is forgotten."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    places = {"cache": "twofold", "backends": "twofold.backends"}
+    found = [
+        ".".join((name, *init.parent.relative_to(ROOT / top).parts))
+        for top, name in places.items()
+        for init in (ROOT / top).rglob("__init__.py")
+    ]
+    assert sorted(listed) == sorted(found)
 
 
 def test_the_public_names_are_there() -> None:

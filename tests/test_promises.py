@@ -90,7 +90,9 @@ def test_loops_come_and_go(cache: Cache, run: Callable[[Any], Any]) -> None:
     assert threading.active_count() <= threads + 16
     cache.close()
     assert descriptors() <= before
-    assert not [t for t in threading.enumerate() if t.name.startswith("twofold-") and "call" not in t.name]
+    assert not [
+        t for t in threading.enumerate() if t.name.startswith("twofold-") and "call" not in t.name
+    ]
 
 
 def test_threads_with_loops_share_a_cache(cache: Cache) -> None:
@@ -248,7 +250,15 @@ async def test_many_keys_are_one_hop_or_none(cache: Cache) -> None:
 def test_twenty_thousand_keys_round_trip(cache: Cache) -> None:
     """Keys of any text, short and long, each give back the value stored under them."""
     chance = random.Random(20_000)
-    alphabets = ["abc:", "aB1 _-%*?[]", "äöü€", "日本語", "\x00\n\r\t ", "🙂👍", "#0123456789abcdef"]
+    alphabets = [
+        "abc:",
+        "aB1 _-%*?[]",
+        "äöü€",
+        "日本語",
+        "\x00\n\r\t ",
+        "🙂👍",
+        "#0123456789abcdef",
+    ]
     keys = set()
     while len(keys) < 20_000:
         alphabet = chance.choice(alphabets)

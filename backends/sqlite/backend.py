@@ -6,18 +6,21 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from twofold.backend import Backend
 from twofold.backends.sqlite.database import DatabaseFile
 from twofold.backends.sqlite.entries import Entries
 from twofold.backends.sqlite.faults import Fault, is_busy, is_damage, is_fault
-from twofold.backends.sqlite.sessions import Session, Sessions, read, write
+from twofold.backends.sqlite.sessions import Session, Sessions
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import Call
 from twofold.errors import BackendUnavailable, CacheError, DeadlineExceeded, SettingsError
 
 T = TypeVar("T")
+
+How: TypeAlias = Callable[..., Any]
+"""A method of `Session` that does some work and returns its outcome."""
 
 logger = logging.getLogger("twofold.sqlite")
 
@@ -61,8 +64,8 @@ class SQLiteBackend(Backend):
         SettingsError: an argument is none of these, or the path is not ours to use.
     """
 
-    workers: ClassVar[int] = 4
-    batch_size: ClassVar[int] = 128
+    workers = 4
+    batch_size = 128
 
     def __init__(
         self,
@@ -90,26 +93,28 @@ class SQLiteBackend(Backend):
 
     def get(self, key: str) -> bytes | None:
         try:
-            return self._do(self._entries.get, key)
+            return self._do(Session.look, self._entries.get, key)
         except Fault:
             return None
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        return self._do_or({}, read, self._entries.get_many, keys)
+        return self._do_or({}, Session.read, self._entries.get_many, keys)
 
     def has(self, key: str) -> bool:
-        return self._do_or(False, self._entries.has, key)
+        return self._do_or(False, Session.look, self._entries.has, key)
 
     def ttl(self, key: str) -> float | None:
         missing: float | None = 0.0
-        return self._do_or(missing, self._entries.ttl, key)
+        return self._do_or(missing, Session.look, self._entries.ttl, key)
 
     def set(self, key: str, value: bytes, ttl: float | None) -> bool:
         """Store `value`; one that cannot be stored leaves no older one, if that can be done."""
         if len(value) > self._entries.largest:
             self.delete(key)
             return False
-        return self._do_or(False, write, self._entries.set, key, value, ttl) or self._drop([key])
+        return self._do_or(False, Session.write, self._entries.set, key, value, ttl) or self._drop(
+            [key]
+        )
 
     def set_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
         largest = self._entries.largest
@@ -118,7 +123,7 @@ class SQLiteBackend(Backend):
         if failed:
             self.delete_many(failed)
         rows = {key: (value, ttl) for key, value in fitting.items()}
-        if not self._do_or(False, write, self._entries.set_many, rows):
+        if not self._do_or(False, Session.write, self._entries.set_many, rows):
             self._drop(fitting)
             failed = list(items)
         return failed
@@ -126,7 +131,7 @@ class SQLiteBackend(Backend):
     def add(self, key: str, value: bytes, ttl: float | None) -> bool:
         if len(value) > self._entries.largest:
             return False
-        return self._do_or(False, write, self._entries.add, key, value, ttl)
+        return self._do_or(False, Session.write, self._entries.add, key, value, ttl)
 
     def touch(self, key: str, ttl: float | None) -> bool:
         return self._write(self._entries.touch, key, ttl)
@@ -143,7 +148,9 @@ class SQLiteBackend(Backend):
     def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
         if len(value) > self._entries.largest:
             return False
-        return self._do_or(False, write, self._entries.compare_and_set, key, expected, value, ttl)
+        return self._do_or(
+            False, Session.write, self._entries.compare_and_set, key, expected, value, ttl
+        )
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
         return self._write(self._entries.compare_and_delete, key, expected)
@@ -172,32 +179,36 @@ class SQLiteBackend(Backend):
     def _get_together(self, gets: Sequence[Call]) -> None:
         try:
             found = self.get_many([call.args[0] for call in gets])
-        except CacheError:
+        except Exception:
             _run_one_by_one(gets)
         else:
             for call in gets:
                 call.succeed(found.get(call.args[0]))
 
     def _set_together(self, sets: Sequence[Call], until: float) -> None:
-        rows = {key: (value, ttl) for key, value, ttl in (call.args for call in sets)}
-        if any(len(value) > self._entries.largest for value, _ in rows.values()):
-            _run_one_by_one(sets)
-            return
         try:
-            self._do_again(until, None, write, self._entries.set_many, rows)
+            rows = {key: (value, ttl) for key, value, ttl in (call.args for call in sets)}
+            together = all(len(value) <= self._entries.largest for value, _ in rows.values())
+            if together:
+                self._do_again(until, None, Session.write, self._entries.set_many, rows)
         except DeadlineExceeded:
             self._lock_out(sets)
-        except CacheError:
+            return
+        except Exception:
+            together = False
+        if not together:
             _run_one_by_one(sets)
-        else:
-            for call in sets:
-                call.succeed(True)
+            return
+        for call in sets:
+            call.succeed(True)
 
     def _run_together(self, calls: Sequence[Call], until: float) -> bool:
         """Tell whether `calls` have their outcomes, all of them committed."""
         begin = "BEGIN" if all(map(_is_read, calls)) else "BEGIN IMMEDIATE"
         try:
-            self._sessions.ready(until).run_batch(until, self.deadline, begin, calls)
+            session = self._sessions.ready(until)
+            with session.hurried(until, self.deadline):
+                session.batch(begin, calls)
         except sqlite3.Error as exc:
             if not is_busy(exc):
                 return False
@@ -214,41 +225,49 @@ class SQLiteBackend(Backend):
             else:
                 call.fail(self._sessions.file.late())
 
-    def _do_or(self, otherwise: T, work: Callable[..., T], *args: Any) -> T:
+    def _do_or(self, otherwise: T, how: How, work: Callable[..., T], *args: Any) -> T:
         """Do `work`, or return `otherwise` if the file can be neither used nor replaced."""
         try:
-            return self._do(work, *args)
+            return self._do(how, work, *args)
         except Fault:
             return otherwise
 
     def _write(self, work: Callable[..., T], *args: Any) -> T:
-        result: T = self._do(write, work, *args)
-        return result
+        return self._do(Session.write, work, *args)
 
-    def _do(self, work: Callable[..., T], *args: Any) -> T:
-        """Do `work(cursor, *args)` in this thread's session."""
+    def _do(self, how: How, work: Callable[..., T], *args: Any) -> T:
+        """Do `work(cursor, *args)` in this thread's session, `how` being one of its methods."""
         started = time.monotonic()
         session = self._sessions.local.session
         if session is not None and session.batching:
-            return session.run_in_batch(work, *args)
+            return session.join(work, *args)
         error = None
         if session is not None and started < session.look_at:
             try:
                 with session.lock:
-                    return work(session.db, *args)
+                    result: T = how(session, work, *args)
+                    return result
             except sqlite3.Error as exc:
                 error = exc
-        return self._do_again(started + self.deadline, error, work, *args)
+        return self._do_again(started + self.deadline, error, how, work, *args)
 
     def _do_again(
-        self, until: float, error: sqlite3.Error | None, work: Callable[..., T], *args: Any
+        self,
+        until: float,
+        error: sqlite3.Error | None,
+        how: How,
+        work: Callable[..., T],
+        *args: Any,
     ) -> T:
-        """Do `work` after having looked at the file, and at the `error` of the last time."""
+        """Do `work` after a look at the path, and at the `error` of the last time."""
         for _ in range(_ATTEMPTS):
             try:
                 if error is not None:
                     self._make_good(error, until)
-                return self._sessions.ready(until).run(until, self.deadline, work, *args)
+                session = self._sessions.ready(until)
+                with session.hurried(until, self.deadline):
+                    result: T = how(session, work, *args)
+                    return result
             except sqlite3.Error as exc:
                 error = exc
             except Fault as fault:
@@ -275,12 +294,11 @@ class SQLiteBackend(Backend):
         file = self._sessions.file
         if session.closed:
             return isinstance(error, sqlite3.ProgrammingError)
-        if not file.names(session.identity):
+        if is_damage(error) or not file.names(session.identity):
             session.close()
-            return True
-        if is_damage(error):
-            session.close()
-            file.quarantine(session.identity, error, until)
+            self._sessions.distrust()
+            if is_damage(error):
+                file.quarantine(session.identity, error, until)
             return True
         if not is_fault(error) or session.connection.in_transaction:
             session.close()
@@ -289,7 +307,7 @@ class SQLiteBackend(Backend):
     def _drop(self, keys: Iterable[str]) -> Literal[False]:
         """Remove `keys` that could not be stored, and make room, as far as the disk lets."""
         with suppress(BackendUnavailable):
-            self._do(Entries.checkpoint)
+            self._do(Session.look, Entries.checkpoint)
             self._write(self._entries.give_way, keys)
         return False
 

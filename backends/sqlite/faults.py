@@ -28,6 +28,10 @@ class Damaged(sqlite3.DatabaseError):
     sqlite_errorname = "SQLITE_CORRUPT"
 
 
+class Replaced(sqlite3.OperationalError):
+    """What was written is in a file that the path names no more."""
+
+
 class Fault(BackendUnavailable):
     """The file can be neither used nor replaced now, as on a full disk.
 

@@ -10,11 +10,12 @@ import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from twofold.backends.sqlite.database import DatabaseFile, Identity, wait_at_most
+from twofold.backends.sqlite.faults import Replaced
 from twofold.effects import Call, ThreadLocal, after_fork_in_child, new_lock, park
 
 T = TypeVar("T")
@@ -29,45 +30,48 @@ class Session:
     between. It closes itself when its thread ends.
     """
 
-    def __init__(self, connection: sqlite3.Connection, identity: Identity) -> None:
+    def __init__(
+        self, file: DatabaseFile, connection: sqlite3.Connection, identity: Identity
+    ) -> None:
         self._pid = os.getpid()
+        self._file = file
         self.connection = connection
-        self.db = connection.cursor()
         self.identity = identity
+        self.db = self.connection.cursor()
         self.lock = new_lock()
         self.look_at = time.monotonic() + _LOOK_EVERY
         self.batching = False
-        self._failure: sqlite3.Error | None = None
         self.closed = False
+        self._failure: sqlite3.Error | None = None
 
-    def run(self, until: float, deadline: float, work: Callable[..., T], *args: Any) -> T:
-        """Do `work`, waiting for locks until a monotonic time instead of for `deadline`."""
-        with self.lock:
-            wait_at_most(self.connection, until - time.monotonic())
-            try:
-                return work(self.db, *args)
-            finally:
-                wait_at_most(self.connection, deadline)
+    def look(self, work: Callable[..., T], *args: Any) -> T:
+        """Do `work`, which is one statement that reads."""
+        return work(self.db, *args)
 
-    def run_batch(self, until: float, deadline: float, begin: str, calls: Sequence[Call]) -> None:
+    def read(self, work: Callable[..., T], *args: Any) -> T:
+        """Do `work`, which reads only, on one state of the file."""
+        return _transact("BEGIN", self.db, work, *args)
+
+    def write(self, work: Callable[..., T], *args: Any) -> T:
+        """Do `work` in a transaction that holds the write lock from its beginning.
+
+        Looking at the path afterwards makes sure that nothing is removed from a file
+        that was already replaced, while it lives on in the new one.
+        """
+        result = _transact("BEGIN IMMEDIATE", self.db, work, *args)
+        if not self._file.names(self.identity):
+            raise Replaced(f"{self._file.path} was replaced")
+        return result
+
+    def batch(self, begin: str, calls: Sequence[Call]) -> None:
         """Run `calls` in one transaction, whose statements are theirs; raise if any failed.
 
         Nothing is left of it then, and no call is answered yet, so they may run again.
         """
-        with self.lock:
-            wait_at_most(self.connection, until - time.monotonic())
-            try:
-                _transact(begin, self.db, self._run_calls, calls)
-            finally:
-                wait_at_most(self.connection, deadline)
-
-    def run_in_batch(self, work: Callable[..., T], *args: Any) -> T:
-        """Do `work` for a call of the batch that runs now; note what fails the batch."""
-        try:
-            return work(self.db, *args)
-        except sqlite3.Error as exc:
-            self._failure = exc
-            raise
+        if begin == "BEGIN":
+            self.read(self._run_calls, calls)
+        else:
+            self.write(self._run_calls, calls)
 
     def _run_calls(self, _db: sqlite3.Cursor, calls: Sequence[Call]) -> None:
         self.batching, self._failure = True, None
@@ -78,6 +82,27 @@ class Session:
                     raise self._failure
         finally:
             self.batching, self._failure = False, None
+
+    def join(self, work: Callable[..., T], *args: Any) -> T:
+        """Do `work` for a call of the batch that runs now; note what fails the batch."""
+        try:
+            return work(self.db, *args)
+        except sqlite3.Error as exc:
+            self._failure = exc
+            raise
+
+    @contextmanager
+    def hurried(self, until: float, deadline: float) -> Iterator[None]:
+        """Hold the lock, and wait for the file's until a monotonic time at most.
+
+        Afterwards a statement may wait for `deadline` again.
+        """
+        with self.lock:
+            wait_at_most(self.connection, until - time.monotonic())
+            try:
+                yield
+            finally:
+                wait_at_most(self.connection, deadline)
 
     def close(self) -> None:
         """Close the connection, once it is not in use."""
@@ -101,7 +126,7 @@ class Session:
         if self._pid == os.getpid():
             self._close()
         else:
-            park(self.connection, self.db)
+            park(self.__dict__)
 
 
 class _Local(ThreadLocal):
@@ -140,12 +165,17 @@ class Sessions:
         if not self._opening.acquire(timeout=max(0.0, until - time.monotonic())):
             raise self.file.late()
         try:
-            session = Session(*self.file.connect(until))
+            session = Session(self.file, *self.file.connect(until))
             self._all.add(session)
         finally:
             self._opening.release()
         self.local.session = session
         return session
+
+    def distrust(self) -> None:
+        """Have every session look at the path before it does anything more."""
+        for session in list(self._all):
+            session.look_at = 0.0
 
     def close(self) -> None:
         """Close the sessions of all threads, each once it is not in use."""
@@ -185,19 +215,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)
 
 
-def write(db: sqlite3.Cursor, work: Callable[..., T], *args: Any) -> T:
-    """Do `work` in a transaction that holds the write lock, its own or the one around."""
-    return _transact("BEGIN IMMEDIATE", db, work, *args)
-
-
-def read(db: sqlite3.Cursor, work: Callable[..., T], *args: Any) -> T:
-    """Do `work`, which reads only, on one state of the file."""
-    return _transact("BEGIN", db, work, *args)
-
-
 def _transact(begin: str, db: sqlite3.Cursor, work: Callable[..., T], *args: Any) -> T:
-    if db.connection.in_transaction:
-        return work(db, *args)
     try:
         db.execute(begin)
         result = work(db, *args)

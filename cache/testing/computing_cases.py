@@ -11,7 +11,7 @@ from twofold.testing.faces import Face, case
 from twofold.testing.suite import Suite
 
 
-class Trouble(Exception):  # noqa: N818 - it stands for any exception
+class Trouble(Exception):
     """What a function raises here."""
 
 

@@ -1,0 +1,190 @@
+"""The commands."""
+
+import json
+import sys
+from collections.abc import Callable
+from io import TextIOWrapper
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from twofold.cli import check as checks
+from twofold.cli import corpus, demo, report
+from twofold.cli.values import read_value, show_value
+from twofold.core import Cache
+from twofold.errors import CacheError
+from twofold.policy import DEFAULT_TIMEOUT
+from twofold.registry import caches
+from twofold.settings import mask_url
+
+app = typer.Typer(
+    name="twofold",
+    help="One cache, two faces: try it, check its settings, look into it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Alias = Annotated[str, typer.Option("--alias", "-a", help="The cache, by its name in CACHES.")]
+Key = Annotated[str, typer.Argument(help="The key, without prefix and version.")]
+Version = Annotated[int | None, typer.Option(help="The key's version; else that of the settings.")]
+
+_MISSING = object()
+
+
+def run() -> None:
+    """Run the command that the arguments name; an error of the cache is one line, status 1."""
+    if not sys.flags.safe_path:
+        sys.path.append("")  # TWOFOLD_SETTINGS may stand here, as under `python -m twofold`
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except CacheError as error:
+        _complain(str(error))
+        sys.exit(1)
+
+
+@app.command("demo")
+def demo_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object only.")] = False,
+    cold: Annotated[bool, typer.Option("--cold", help="Forget what the last run stored.")] = False,
+    files: Annotated[int, typer.Option(min=demo.FEWEST, help="Modules to parse at most.")] = 600,
+) -> None:
+    """Cache an expensive function over real input: parse this machine's Python modules.
+
+    It is reached from a sync view, from an async view with many concurrent requests, and
+    by plain get/set and aget/aset, over an alias in memory and one in SQLite.
+    """
+    console = Console(quiet=as_json)
+    modules = corpus.collect(files)
+    if len(modules.modules) < demo.FEWEST:
+        _fail(
+            f"the demo needs {demo.FEWEST} modules, and of {files} picked only"
+            f" {len(modules.modules)} can be read: raise --files"
+        )
+    with demo.storage() as place:
+        report.show_start(console, modules, place)
+        outcome = _run_with_progress(modules, place, cold, as_json)
+    report.show_outcome(console, outcome)
+    if as_json:
+        typer.echo(json.dumps(report.outcome_as_dict(outcome), indent=2))
+
+
+@app.command()
+def check(
+    aliases: Annotated[list[str] | None, typer.Argument(help="Those to try; else all.")] = None,
+) -> None:
+    """Validate the settings, and make a round trip in both faces over each alias."""
+    checked = checks.check(aliases or [])
+    report.show_checks(Console(), checked)
+    for each in checked:
+        for warning in each.warnings:
+            _complain(f"warning: cache {each.alias!r}: {warning}")
+        if each.trouble is not None:
+            _complain(f"cache {each.alias!r}: {each.trouble}")
+    if any(each.trouble is not None for each in checked):
+        raise typer.Exit(1)
+
+
+@app.command()
+def get(key: Key, alias: Alias = "default", version: Version = None) -> None:
+    """Print the value of a key: as JSON, or as Python shows what JSON cannot hold."""
+    cache = caches[alias]
+    value = cache.get(key, _MISSING, version)
+    if value is _MISSING:
+        _fail_missing(cache, key)
+    typer.echo(show_value(value))
+
+
+@app.command("set", context_settings={"ignore_unknown_options": True})
+def set_command(
+    key: Key,
+    value: Annotated[str, typer.Argument(help="JSON; what is not JSON is taken as text.")],
+    alias: Alias = "default",
+    timeout: Annotated[
+        str | None,
+        typer.Option(help="How long: 90, 10m, 1h30m, none for ever; else that of the settings."),
+    ] = None,
+    version: Version = None,
+) -> None:
+    """Store a value."""
+    cache = caches[alias]
+    life: Any = DEFAULT_TIMEOUT if timeout is None else timeout
+    if timeout is not None and timeout.lower() == "none":
+        life = None
+    if not cache.set(key, read_value(value), life, version):
+        _fail(f"cache {alias!r} could not store {key!r}: it has no room for the value")
+    if cache.backend.kind == "inline":
+        _complain(f"note: {_private(cache)}")
+
+
+@app.command()
+def delete(key: Key, alias: Alias = "default", version: Version = None) -> None:
+    """Remove a key."""
+    cache = caches[alias]
+    if not cache.delete(key, version):
+        _fail_missing(cache, key)
+
+
+@app.command()
+def ttl(key: Key, alias: Alias = "default", version: Version = None) -> None:
+    """Print the seconds that a key has left, or "for ever"."""
+    cache = caches[alias]
+    left = cache.ttl(key, version)
+    if left == 0:
+        _fail_missing(cache, key)
+    typer.echo("for ever" if left is None else f"{left:.3f}")
+
+
+@app.command()
+def clear(
+    alias: Alias = "default",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove every entry of an alias, in all versions."""
+    cache = caches[alias]
+    if not yes:
+        store = mask_url(repr(cache.backend))
+        typer.confirm(f"Remove every entry of cache {alias!r}, {store}?", abort=True)
+    cache.clear()
+
+
+def _run_with_progress(
+    modules: corpus.Corpus, place: demo.Place, cold: bool, quiet: bool
+) -> demo.Outcome:
+    columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True, quiet=quiet)
+    with Progress(*columns, console=console, transient=True) as progress:
+        return demo.run(modules, place, cold, _ticker(progress, demo.calls_in_all(modules)))
+
+
+def _ticker(progress: Progress, calls_in_all: int) -> Callable[[str, int], None]:
+    task = progress.add_task("", total=calls_in_all)
+
+    def tick(way: str, calls: int) -> None:
+        progress.update(task, description=way, advance=calls)
+
+    return tick
+
+
+def _fail_missing(cache: Cache, key: str) -> NoReturn:
+    why = f"; {_private(cache)}" if cache.backend.kind == "inline" else ""
+    _fail(f"cache {cache.alias!r} has no {key!r}{why}")
+
+
+def _private(cache: Cache) -> str:
+    return (
+        f"cache {cache.alias!r} lives in this process alone and ends with it: name a durable"
+        " store, for example CACHE_URL=sqlite:///cache.db"
+    )
+
+
+def _fail(message: str) -> NoReturn:
+    _complain(message)
+    raise typer.Exit(1)
+
+
+def _complain(message: str) -> None:
+    typer.echo(f"twofold: {' '.join(message.split())}", err=True)

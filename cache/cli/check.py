@@ -1,0 +1,109 @@
+"""What `twofold check` finds out: whether every alias works, in both faces."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from secrets import token_hex
+from time import perf_counter
+
+from twofold.config import CacheConfig, unknown
+from twofold.core import Cache
+from twofold.errors import BackendUnavailable, SettingsError
+from twofold.registry import build
+from twofold.settings import discover, mask_url
+
+ROUNDS = 5
+"""Round trips in each face, of which the fastest counts: the first one connects."""
+
+_PROBE_LIFE = 60  # seconds, should deleting the probe fail
+_KEEPS_NOTHING = "twofold.backends.dummy"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How one alias did; a round trip is set, get and delete, in seconds."""
+
+    alias: str
+    store: str
+    sync_seconds: float | None = None
+    async_seconds: float | None = None
+    warnings: tuple[str, ...] = ()
+    trouble: str | None = None
+
+
+def check(aliases: Sequence[str]) -> list[Checked]:
+    """Try `aliases`, or all there are, as the settings describe them.
+
+    Raises:
+        SettingsError: the settings are wrong, or have none of that name.
+    """
+    configs = discover()
+    for alias in aliases:
+        if alias not in configs:
+            raise SettingsError(unknown("cache", alias, configs))
+    return [check_alias(configs[alias]) for alias in dict.fromkeys(aliases or configs)]
+
+
+def check_alias(config: CacheConfig) -> Checked:
+    """Try one alias; whatever goes wrong is told in `trouble`."""
+    try:
+        cache = build(replace(config, options={**config.options, "on_error": "raise"}))
+    except SettingsError as error:
+        return Checked(config.alias, config.backend, trouble=str(error))
+    store, warnings = mask_url(repr(cache.backend)), _warnings(config, cache)
+    if type(cache.backend).__module__ == _KEEPS_NOTHING:
+        return Checked(config.alias, store, warnings=(*warnings, "the dummy store keeps nothing"))
+    try:
+        in_sync = min(_round_trip(cache) for _ in range(ROUNDS))
+        in_async = asyncio.run(_fastest_async(cache))
+    except Exception as error:  # a backend of somebody else's may raise anything
+        trouble = f"{type(error).__name__}: {error}"
+        return Checked(config.alias, store, warnings=warnings, trouble=trouble)
+    finally:
+        cache.close()
+    return Checked(config.alias, store, in_sync, in_async, warnings)
+
+
+def _warnings(config: CacheConfig, cache: Cache) -> tuple[str, ...]:
+    pickles = config.serializer is not None and "pickle" in config.serializer.lower()
+    if pickles and not config.secret and not cache.backend.holds_objects:
+        return (
+            "SERIALIZER 'pickle' without a SECRET: whoever can write to the store can run code"
+            " here. Set SECRET, which signs every entry, or use 'msgpack'",
+        )
+    return ()
+
+
+def _round_trip(cache: Cache) -> float:
+    key, value = _probe()
+    started = perf_counter()
+    stored = cache.set(key, value, _PROBE_LIFE)
+    found = cache.get(key)
+    deleted = cache.delete(key)
+    seconds = perf_counter() - started
+    _require(stored and found == value and deleted and not cache.has_key(key))
+    return seconds
+
+
+async def _round_trip_async(cache: Cache) -> float:
+    key, value = _probe()
+    started = perf_counter()
+    stored = await cache.aset(key, value, _PROBE_LIFE)
+    found = await cache.aget(key)
+    deleted = await cache.adelete(key)
+    seconds = perf_counter() - started
+    _require(stored and found == value and deleted and not await cache.ahas_key(key))
+    return seconds
+
+
+async def _fastest_async(cache: Cache) -> float:
+    return min([await _round_trip_async(cache) for _ in range(ROUNDS)])
+
+
+def _probe() -> tuple[str, str]:
+    return f"twofold-check:{token_hex(8)}", token_hex(8)
+
+
+def _require(kept: bool) -> None:
+    if not kept:
+        raise BackendUnavailable("what was set could not be read back and deleted")
