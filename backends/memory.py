@@ -22,8 +22,8 @@ from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import after_fork_in_child, new_lock
 from twofold.errors import MissingKey, NotACounter, SettingsError
 
-ENTRY_BYTES = 240
-"""What an entry costs beside its key and value: dict slots, links, deadline (CPython)."""
+ENTRY_BYTES = 290
+"""What an entry costs beside the text of its key and its value, in CPython."""
 
 _SECOND_CHANCES = 8  # visited entries that one eviction passes over at most
 _EXPIRED_PER_WRITE = 4
@@ -156,11 +156,11 @@ class _Entry:
 
     __slots__ = ("bucket", "deadline", "value", "visited", "weight")
 
-    def __init__(self, value: Stored, weight: int) -> None:
+    def __init__(self, value: Stored, weight: int, deadline: float) -> None:
         self.value = value
         self.weight = weight
+        self.deadline = deadline
         self.visited = False
-        self.deadline = math.inf
         self.bucket: set[str] | None = None
 
 
@@ -171,15 +171,10 @@ class _Store:
         self.max_entries = max_entries
         self.max_bytes = max_bytes
         self.entries: OrderedDict[str, _Entry] = OrderedDict()
+        self.bytes = 0
         self.lock = new_lock()
-        self._weights = 0
         self._expiries = _Expiries()
         after_fork_in_child(self)
-
-    @property
-    def bytes(self) -> int:
-        """What the entries take, about."""
-        return self._weights + ENTRY_BYTES * len(self.entries)
 
     def live(self, key: str, now: float) -> _Entry | None:
         """Return the entry of `key` unless its time is over."""
@@ -188,29 +183,32 @@ class _Store:
 
     def put(self, key: str, value: Stored, ttl: float | None, now: float) -> bool:
         """Store `value` in its own entry, and make room; False if it is too big for that."""
-        entry = _Entry(value, sys.getsizeof(key) + _weigh(value))
-        if entry.weight + ENTRY_BYTES > self.max_bytes:
+        weight = ENTRY_BYTES + len(key) + _weigh(value)
+        if weight > self.max_bytes:
             return False
+        entry = _Entry(value, weight, _deadline(ttl, now))
         old = self.entries.get(key)
         if old is not None:
             self._release(key, old)
             entry.visited = True
         self.entries[key] = entry
-        self._weights += entry.weight
-        self.schedule(key, entry, ttl, now)
-        self._make_room(now)
+        self.bytes += weight
+        if ttl is not None:
+            self._expiries.add(key, entry, ttl)
+        if self._expiries.soonest <= now:
+            self._expire(now)
+        while self.bytes > self.max_bytes or len(self.entries) > self.max_entries:
+            self._evict()
         return True
 
     def schedule(self, key: str, entry: _Entry, ttl: float | None, now: float) -> None:
-        """Let `entry` live for `ttl` from now."""
+        """Let an `entry` that is there live for `ttl` from now."""
         if entry.bucket is not None:
             entry.bucket.discard(key)
-        if ttl is None:
-            entry.deadline, entry.bucket = math.inf, None
-        else:
-            entry.deadline = now + ttl
-            entry.bucket = self._expiries.bucket(entry.deadline, ttl)
-            entry.bucket.add(key)
+            entry.bucket = None
+        entry.deadline = _deadline(ttl, now)
+        if ttl is not None:
+            self._expiries.add(key, entry, ttl)
 
     def remove(self, key: str, entry: _Entry) -> None:
         """Take an entry out."""
@@ -225,21 +223,20 @@ class _Store:
         else:
             self.entries.clear()
             self._expiries = _Expiries()
-            self._weights = 0
+            self.bytes = 0
 
     def _release(self, key: str, entry: _Entry) -> None:
-        self._weights -= entry.weight
+        self.bytes -= entry.weight
         if entry.bucket is not None:
             entry.bucket.discard(key)
 
-    def _make_room(self, now: float) -> None:
+    def _expire(self, now: float) -> None:
+        """Take out some of the entries whose time is over."""
         for _ in range(_EXPIRED_PER_WRITE):
             key = self._expiries.due(now)
             if key is None:
                 break
             self.remove(key, self.entries[key])
-        while len(self.entries) > self.max_entries or self.bytes > self.max_bytes:
-            self._evict()
 
     def _evict(self) -> None:
         """Take out the oldest entry that was not asked for since it was looked at last."""
@@ -267,27 +264,36 @@ class _Expiries:
     """
 
     def __init__(self) -> None:
+        self.soonest = math.inf
+        """When the first of the buckets ends."""
         self._buckets: dict[float, set[str]] = {}
         self._ends: list[float] = []
 
-    def bucket(self, deadline: float, ttl: float) -> set[str]:
-        """Return the bucket for a key that ends at `deadline`."""
+    def add(self, key: str, entry: _Entry, ttl: float) -> None:
+        """Take in the key of an entry that lived, or lives, for `ttl`."""
         width = math.ldexp(1.0, math.frexp(ttl)[1] - 6)
-        end = (deadline // width + 1.0) * width
+        end = (entry.deadline // width + 1.0) * width
         bucket = self._buckets.get(end)
         if bucket is None:
-            bucket = self._buckets[end] = set()
-            heappush(self._ends, end)
-        return bucket
+            bucket = self._open(end)
+        bucket.add(key)
+        entry.bucket = bucket
 
     def due(self, now: float) -> str | None:
         """Take out a key that has ended, or return None."""
-        while self._ends and self._ends[0] <= now:
-            bucket = self._buckets[self._ends[0]]
+        while self.soonest <= now:
+            bucket = self._buckets[self.soonest]
             if bucket:
                 return bucket.pop()
             del self._buckets[heappop(self._ends)]
+            self.soonest = self._ends[0] if self._ends else math.inf
         return None
+
+    def _open(self, end: float) -> set[str]:
+        bucket = self._buckets[end] = set()
+        heappush(self._ends, end)
+        self.soonest = self._ends[0]
+        return bucket
 
 
 _stores: "WeakValueDictionary[str, _Store]" = WeakValueDictionary()
@@ -313,6 +319,10 @@ def _bound(name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
         raise SettingsError(f"OPTIONS[{name!r}] is a whole number of 1 or more, not {value!r}")
     return value
+
+
+def _deadline(ttl: float | None, now: float) -> float:
+    return math.inf if ttl is None else now + ttl
 
 
 def _weigh(value: Stored) -> int:

@@ -7,11 +7,13 @@ half is abstract; the async half is written here, once, as one hop to a worker t
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import Call, Hop, call_in_thread
 from twofold.errors import SettingsError
+from twofold.urls import mask_url
 
 Kind: TypeAlias = Literal["native", "threaded", "inline"]
 
@@ -69,16 +71,9 @@ class Backend(ABC):
         self.location = location
         self.deadline = float(deadline)
         self.clock = clock
-        self._hop = Hop(
-            self.run_batch,
-            workers=1 if self.thread_sensitive else self.workers,
-            batch=self.batch_size,
-            deadline=self.deadline,
-            name=f"twofold-{type(self).__name__}",
-        )
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.location!r} {self.kind}>"
+        return f"<{type(self).__name__} {_masked(self.location)!r} {self.kind}>"
 
     @abstractmethod
     def get(self, key: str) -> Stored | None:
@@ -193,10 +188,21 @@ class Backend(ABC):
         A subclass that overrides this calls `super().close()` first, which waits for
         the calls that its workers are still at.
         """
-        self._hop.close()
+        if "_hop" in vars(self):
+            self._hop.close()
 
     async def aclose(self) -> None:
         await call_in_thread(self.close)
+
+    @cached_property
+    def _hop(self) -> Hop:
+        return Hop(
+            self.run_batch,
+            workers=1 if self.thread_sensitive else self.workers,
+            batch=self.batch_size,
+            deadline=self.deadline,
+            name=f"twofold-{type(self).__name__}",
+        )
 
     def run_batch(self, calls: Sequence[Call]) -> None:
         """Run in a worker calls of the async half that were made together.
@@ -205,6 +211,10 @@ class Backend(ABC):
         """
         for call in calls:
             call.run()
+
+
+def _masked(location: str | list[str]) -> str | list[str]:
+    return mask_url(location) if isinstance(location, str) else [*map(mask_url, location)]
 
 
 class InlineBackend(Backend):

@@ -103,11 +103,10 @@ class CallKeys:
                 shape = (type(args[0]), type(args[1]))
             else:
                 shape = tuple(map(type, args))
-        known = memo.get(shape)
-        if known is not None:
-            key = known.get(values)
-            if key is not None:
-                return key
+        try:
+            return memo[shape][values]
+        except KeyError:
+            pass
         key = self._build(args, kwargs)
         if _is_memorable(values):
             self._remember(memo, shape, values, key)

@@ -163,6 +163,11 @@ def _none(value: object) -> bool:
     return value is None or (isinstance(value, str) and value.lower() == "none")
 
 
+def _options(value: object) -> dict[str, Any]:
+    """Return options, with None for the text "none", since TOML has no null."""
+    return {name: None if _none(each) else each for name, each in _mapping(value).items()}
+
+
 def _backend(value: object) -> str:
     name: str = _is(value, str, "a short name or a dotted path")
     if not name:
@@ -225,7 +230,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "COMPRESSOR": _name_or_none,
     "COMPRESS_MIN": _size,
     "SECRET": _secret,
-    "OPTIONS": _mapping,
+    "OPTIONS": _options,
 }
 _IN_URL = _READERS.keys() - {"BACKEND", "LOCATION", "OPTIONS"}
 _TEXTS = frozenset({"KEY_PREFIX", "KEY_FUNCTION", "SERIALIZER", "COMPRESSOR", "SECRET"})

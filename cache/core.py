@@ -88,7 +88,6 @@ class Cache:
         self._guard = self._check_loop if guarded else None
         self._filler = Filler(self._soft, codec)
         self._flights = self._filler.flights
-        self._damaged = 0
 
     def __repr__(self) -> str:
         return f"<Cache {self.alias!r} {self._keys!r} timeout={self.timeout} {self.backend!r}>"
@@ -102,7 +101,7 @@ class Cache:
         if stored is None:
             return default
         value = self._load(full, stored)
-        return self._unreadable(default) if value is MISSING else value
+        return default if value is MISSING else value
 
     async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Do what `get` does."""
@@ -111,7 +110,7 @@ class Cache:
         if stored is None:
             return default
         value = self._load(full, stored)
-        return self._unreadable(default) if value is MISSING else value
+        return default if value is MISSING else value
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Return the values of those of `keys` that are there, in one round trip."""
@@ -435,7 +434,7 @@ class Cache:
         return Stats(
             computed=self._filler.computed,
             joined=self._filler.joined,
-            damaged=self._damaged,
+            damaged=self._codec.damaged,
             unavailable=self._fail_open.failures if self._fail_open is not None else 0,
         )
 
@@ -487,9 +486,7 @@ class Cache:
 
     def _load_all(self, names: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, Any]:
         values = {names[full]: self._load(full, stored) for full, stored in found.items()}
-        readable = {key: value for key, value in values.items() if value is not MISSING}
-        self._damaged += len(values) - len(readable)
-        return readable
+        return {key: value for key, value in values.items() if value is not MISSING}
 
     def _dump_all(self, names: Mapping[str, str], data: Mapping[str, Any]) -> dict[str, Any]:
         items = {full: self._dump(full, data[key]) for full, key in names.items()}
@@ -506,10 +503,6 @@ class Cache:
         for full in detached:
             self._detach(full)
         return detached
-
-    def _unreadable(self, default: Any) -> Any:
-        self._damaged += 1
-        return default
 
     def _check_loop(self, method: str) -> None:
         """Refuse, or warn of, a blocking call that would freeze a running event loop."""

@@ -24,6 +24,7 @@ from twofold.fill import Condition
 from twofold.keys import CallKeys
 from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
 from twofold.registry import caches
+from twofold.spelling import did_you_mean
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -74,7 +75,9 @@ class _Plan:
             self.computed += 1
             return await self.function(*args, **kwargs)
 
-        return aproduce if iscoroutinefunction(self.function) else produce
+        producer = aproduce if iscoroutinefunction(self.function) else produce
+        producer.__qualname__ = self.function.__qualname__  # errors are to name the user's own
+        return producer
 
 
 def _finder(cache: Cache | str) -> Callable[[], Cache]:
@@ -132,6 +135,9 @@ class _CachedFunction(Generic[P, R]):
         Raises:
             AwaitableResult: the function is async; `arefresh` runs it.
         """
+        guard = self._plan.store()._guard
+        if guard is not None:
+            guard("refresh")
         return run_sync(self._fill(_BLOCKING, self._bound + args, kwargs, refresh=True))
 
     async def arefresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -248,12 +254,19 @@ class AsyncCached(_CachedFunction[P, R]):
     def __init__(self, plan: _Plan) -> None:
         super().__init__(plan)
         markcoroutinefunction(self)
+        # Before Python 3.12 `inspect` knows async functions by their code alone.
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):
+            setattr(self, name, getattr(plan.function, name, None))
 
     async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         plan = self._plan
         given = self._bound + args
+        store, key = plan.store(), plan.keys.of(given, kwargs)
         try:
-            hit: Any = await plan.store().aget(plan.keys.of(given, kwargs), MISSING)
+            if store.backend.kind == "inline":  # `aget` would only cost two coroutines more
+                hit: Any = store.get(key, MISSING)
+            else:
+                hit = await store.aget(key, MISSING)
         except BackendUnavailable:
             hit = MISSING
         if hit is not MISSING:
@@ -339,6 +352,8 @@ class Decorator:
     ) -> "Decorator": ...
 
     def __call__(self, *functions: Any, **options: Any) -> Any:
+        for name in options.keys() - _OPTIONS:
+            raise TypeError(f"cached() has no option {name!r}{did_you_mean(name, _OPTIONS)}")
         if not functions:
             return Decorator(**{**self._options, **options})
         (function,) = functions
@@ -358,6 +373,8 @@ class Decorator:
         plan = _Plan(function, **self._options)
         return AsyncCached(plan) if iscoroutinefunction(function) else Cached(plan)
 
+
+_OPTIONS = frozenset({"cache", "timeout", "key", "ignore", "condition"})
 
 cached = Decorator()
 

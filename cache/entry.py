@@ -69,6 +69,9 @@ _COMPRESSORS = {0: None, 1: "zlib", 2: "zstd", 3: "lz4"}
 class Codec(Protocol):
     """What turns values into what a store keeps, and back."""
 
+    damaged: int
+    """How many entries could not be read."""
+
     def dump(self, key: str, value: Any) -> Any:
         """Return what to store under `key`, never None; raise `CannotSerialize`."""
 
@@ -108,6 +111,7 @@ class Envelope:
         compress_min: int = 256,
         secret: str | bytes | None = None,
     ) -> None:
+        self.damaged = 0
         self._serializer = serializer
         self._compressor = compressor
         self._compress_min = compress_min
@@ -139,20 +143,26 @@ class Envelope:
     def load(self, key: str, stored: bytes) -> Any | Missing:
         """Return the value stored under `key`; MISSING, whatever is wrong with it."""
         try:
-            known = self._known.get(stored[:_HEADER_SIZE])
-            if known is None:
-                number = counter.read(stored)
-                return MISSING if number is None else number
-            beginning, code = known
-            body = stored[self._body_at :]
-            check = stored[_HEADER_SIZE : self._body_at]
-            if not compare_digest(check, self._check.over(beginning, key, body)):
-                return MISSING
-            return self._serializer.loads(_decompressor(code)(body, MAX_PAYLOAD) if code else body)
+            value = self._read(key, stored)
         except MemoryError:
             raise
         except Exception:
+            value = MISSING
+        if value is MISSING:
+            self.damaged += 1
+        return value
+
+    def _read(self, key: str, stored: bytes) -> Any | Missing:
+        known = self._known.get(stored[:_HEADER_SIZE])
+        if known is None:
+            number = counter.read(stored)
+            return MISSING if number is None else number
+        beginning, code = known
+        body = stored[self._body_at :]
+        check = stored[_HEADER_SIZE : self._body_at]
+        if not compare_digest(check, self._check.over(beginning, key, body)):
             return MISSING
+        return self._serializer.loads(_decompressor(code)(body, MAX_PAYLOAD) if code else body)
 
     def _header(self, compressor: int) -> bytes:
         serializer = _SERIALIZER_CODES.get(self._serializer.name, _FOREIGN)
@@ -255,6 +265,7 @@ class Objects:
     """
 
     def __init__(self, serializer: Serializer | None) -> None:
+        self.damaged = 0
         self._serializer = serializer
 
     def __repr__(self) -> str:
@@ -283,4 +294,5 @@ class Objects:
         except MemoryError:
             raise
         except Exception:
+            self.damaged += 1
             return MISSING

@@ -14,7 +14,7 @@ from types import TracebackType
 from twofold.backend import Backend, Stored
 from twofold.effects import Blocking, Effects, Native, run_sync
 from twofold.entry import Codec
-from twofold.errors import LockLost, LockNotAcquired
+from twofold.errors import BlockingCallInEventLoop, LockLost, LockNotAcquired
 
 _FIRST_PAUSE = 0.005  # seconds between two tries, doubled each time
 _LONGEST_PAUSE = 0.25
@@ -92,6 +92,11 @@ class Lock:
                 raise LockNotAcquired(
                     f"the lock {self._key!r} was held by another for the whole wait of"
                     f" {self._wait:g} s; its life is bounded, so it will be free again"
+                )
+            if not io.may_wait(for_loop=False):
+                raise BlockingCallInEventLoop(
+                    f"the lock {self._key!r} is held by another, and waiting for it here would"
+                    " block the event loop that runs in this thread: use `async with`"
                 )
             rest = pause * random.uniform(0.5, 1.0)  # noqa: S311 - it only spreads the tries
             if self._wait is not None:

@@ -23,6 +23,11 @@ from twofold.spelling import did_you_mean
 Raw: TypeAlias = Mapping[str, Mapping[str, Any] | str] | str
 
 
+def check(config: CacheConfig) -> None:
+    """Raise `SettingsError` if `config` names a backend or option that is not there."""
+    split_options(config, backend_class(config))
+
+
 def build(config: CacheConfig, clock: Clock = SYSTEM_CLOCK) -> Cache:
     """Return a cache as `config` says; nothing is connected or opened yet."""
     store = backend_class(config)
@@ -33,7 +38,10 @@ def build(config: CacheConfig, clock: Clock = SYSTEM_CLOCK) -> Cache:
         )
     if clock is not SYSTEM_CLOCK:
         options = {**options, "clock": clock}
-    backend = store(config.location, **options)
+    try:
+        backend = store(config.location, **options)
+    except SettingsError as exc:
+        raise SettingsError(f"CACHES[{config.alias!r}]: {exc}") from exc
     return Cache(
         backend,
         codec_for(config, backend.holds_objects),
@@ -44,7 +52,7 @@ def build(config: CacheConfig, clock: Clock = SYSTEM_CLOCK) -> Cache:
     )
 
 
-class Caches(Mapping[str, Cache]):
+class Caches:
     """The caches by alias, each built once, whatever thread asks first.
 
     The settings are read at the first use; `configure` replaces them.
@@ -63,6 +71,10 @@ class Caches(Mapping[str, Cache]):
     def __getitem__(self, alias: str) -> Cache:
         cache = self.built.get(alias)
         return self._build(alias) if cache is None else cache
+
+    def __contains__(self, alias: str) -> bool:
+        with self._lock:
+            return alias in self._read()
 
     def __iter__(self) -> Iterator[str]:
         with self._lock:
@@ -83,6 +95,8 @@ class Caches(Mapping[str, Cache]):
         """
         raw = {"default": caches} if isinstance(caches, str) else caches
         configs = None if raw is None else read_caches(raw)
+        for config in (configs or {}).values():
+            check(config)
         with self._lock:
             built = list(self.built.values())
             self._configs, self._clock = configs, clock

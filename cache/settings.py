@@ -33,8 +33,10 @@ __all__ = [
     "CacheConfig",
     "CommonOptions",
     "Raw",
+    "Source",
     "backend_class",
     "discover",
+    "find",
     "mask_url",
     "read_cache",
     "read_caches",
@@ -153,15 +155,15 @@ def _choice(name: str, value: object) -> str:
     return str(value)
 
 
-class _Source(NamedTuple):
+class Source(NamedTuple):
     """Settings that were found, and where."""
 
     name: str
     caches: Mapping[str, Raw]
 
 
-def discover() -> dict[str, CacheConfig]:
-    """Return the settings from the first place that has some.
+def find() -> Source:
+    """Return the settings from the first place that has some, unread.
 
     In this order: the environment's `TWOFOLD_SETTINGS` (a module with `CACHES`, or a TOML
     file); those of Django's `CACHES` that name a backend of twofold; the environment's
@@ -174,26 +176,32 @@ def discover() -> dict[str, CacheConfig]:
     for look in (_in_variable, _in_django, _in_cache_url, _in_pyproject):
         found = look()
         if found is not None:
-            with placed(found.name):
-                return read_caches(found.caches)
-    return read_caches({"default": "memory://"})
+            return found
+    return Source("no settings found", {"default": "memory://"})
 
 
-def _in_variable() -> _Source | None:
+def discover() -> dict[str, CacheConfig]:
+    """Return the settings that `find` finds, read and checked."""
+    source = find()
+    with placed(source.name):
+        return read_caches(source.caches)
+
+
+def _in_variable() -> Source | None:
     value = os.environ.get("TWOFOLD_SETTINGS")
     if not value:
         return None
     name = f"TWOFOLD_SETTINGS={value}"
     with placed(name):
         if not value.endswith(".toml"):
-            return _Source(name, _of_module(value))
+            return Source(name, _of_module(value))
         data = _read_toml(Path(value))
         caches = data.get("caches", _tool_caches(data))
         if caches is None:
             raise SettingsError(
                 f"the file has no table [caches.default]{did_you_mean('caches', data)}"
             )
-        return _Source(name, caches)
+        return Source(name, caches)
 
 
 def _of_module(name: str) -> Mapping[str, Raw]:
@@ -228,7 +236,7 @@ def _tool_caches(data: Mapping[str, Any]) -> Any:
     return table.get("caches")
 
 
-def _in_django() -> _Source | None:
+def _in_django() -> Source | None:
     """Return the entries of Django's `CACHES` that name a backend of twofold.
 
     Django is imported only where it is in use already, or its settings are pointed to.
@@ -246,25 +254,25 @@ def _in_django() -> _Source | None:
         except Exception as error:
             raise SettingsError(f"they cannot be read: {error}") from error
     ours = {alias: entry for alias, entry in entries.items() if _names_twofold(entry)}
-    return _Source("Django's settings", ours) if ours else None
+    return Source("Django's settings", ours) if ours else None
 
 
 def _names_twofold(entry: Mapping[str, Any]) -> bool:
     return str(entry.get("BACKEND", "")).startswith("twofold.")
 
 
-def _in_cache_url() -> _Source | None:
+def _in_cache_url() -> Source | None:
     url = os.environ.get("CACHE_URL")
-    return _Source("CACHE_URL", {"default": url}) if url else None
+    return Source("CACHE_URL", {"default": url}) if url else None
 
 
-def _in_pyproject() -> _Source | None:
+def _in_pyproject() -> Source | None:
     path = _nearest_pyproject()
     if path is None:
         return None
     with placed(str(path)):
         caches = _tool_caches(_read_toml(path))
-    return _Source(str(path), caches) if caches is not None else None
+    return Source(str(path), caches) if caches is not None else None
 
 
 def _nearest_pyproject() -> Path | None:

@@ -18,7 +18,7 @@ _SECRET_PARAMETER = re.compile(
 
 _INT = re.compile(r"[+-]?[0-9]+\Z")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\Z")
-_BOOLS = {"true": True, "false": False}
+_WORDS = {"true": True, "false": False, "none": None}
 
 
 class Url(NamedTuple):
@@ -81,10 +81,10 @@ def _local_name(backend: str, address: str) -> str:
     return name[1:]
 
 
-def literal(text: str) -> bool | int | float | str:
-    """Return the bool or number that `text` looks like, or else `text`."""
-    if text.lower() in _BOOLS:
-        return _BOOLS[text.lower()]
+def literal(text: str) -> bool | int | float | str | None:
+    """Return the bool, None or number that `text` looks like, or else `text`."""
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
     if _INT.match(text):
         return int(text)
     return float(text) if _FLOAT.match(text) else text

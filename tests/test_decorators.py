@@ -416,3 +416,34 @@ def test_what_cannot_be_stored_is_said() -> None:
 
     with pytest.raises(CannotSerialize, match="Shop"):
         thing()
+
+
+async def test_refresh_does_not_block_unseen() -> None:
+    """`refresh` of a function cached on disk is refused in a loop, like a call."""
+
+    @cached(cache="disk")
+    def slow() -> int:
+        return 1
+
+    with pytest.raises(BlockingCallInEventLoop, match="arefresh"):
+        slow.refresh()
+    assert await slow.arefresh() == 1
+
+
+def test_an_option_that_is_none_is_named() -> None:
+    """A mistyped option of the decorator is an error with the nearest right name."""
+    with pytest.raises(TypeError, match="did you mean 'timeout'"):
+        cached(tiemout=3)  # type: ignore[call-overload]
+
+
+def test_every_framework_knows_async_functions() -> None:
+    """`inspect` alone tells that an async function is one, on every Python."""
+    assert inspect.iscoroutinefunction(adouble)
+    assert not inspect.iscoroutinefunction(double)
+    assert str(inspect.signature(adouble)) == "(number: int, *, note: str = '') -> int"
+
+
+def test_errors_name_the_users_function() -> None:
+    """A refusal speaks of the decorated function, not of ours."""
+    with pytest.raises(AwaitableResult, match="adouble"):
+        adouble.refresh(1)

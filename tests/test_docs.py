@@ -98,7 +98,9 @@ class Statement:
         else:
             assert isinstance(node, ast.Expr), f"{self.where}: only an expression has a value"
             tree, mode = ast.Expression(node.value), "eval"
-        return compile(tree, str(block.page), mode, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        code: CodeType = compile(tree, str(block.page), mode, flags)
+        return code
 
     def run(self, names: dict[str, Any]) -> None:
         try:

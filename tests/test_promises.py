@@ -23,6 +23,7 @@ from twofold import (
     Cache,
     DeadlineExceeded,
     MissingKey,
+    SettingsError,
     cached,
     caches,
     close_all,
@@ -427,3 +428,65 @@ async def test_a_slow_store_costs_its_deadline_and_no_more() -> None:
     watcher.cancel()
     store.delay = 0
     await cache.aclose()
+
+
+async def test_waiting_for_a_lock_does_not_block_a_loop_unseen() -> None:
+    """A free lock may be taken in a loop on memory; one that is held is not waited for."""
+    configure("memory://locks")
+    cache = caches["default"]
+    async with cache.lock("k"):
+        with pytest.raises(BlockingCallInEventLoop, match="async with"), cache.lock("k"):
+            pass
+    with cache.lock("k"):
+        pass
+
+
+def test_locks_on_a_dummy_are_free() -> None:
+    """Switching an alias off by its settings leaves code with locks running."""
+    configure("dummy://")
+    with caches["default"].lock("k"):
+        pass
+
+
+def test_configure_checks_names_at_once() -> None:
+    """An unknown backend or option is an error when it is given, and changes nothing."""
+    configure("memory://kept")
+    caches["default"].set("k", 1)
+    for wrong in ("memroy://", "memory://?max_entires=3"):
+        with pytest.raises(SettingsError, match="did you mean"):
+            configure(wrong)
+    assert caches["default"].get("k") == 1
+
+
+def test_new_settings_begin_with_new_memory() -> None:
+    """After `configure` a memory store of the same name is empty, with its new bounds."""
+    configure("memory://again")
+    caches["default"].set("k", 1)
+    configure("memory://again?max_bytes=2000")
+    assert caches["default"].get("k") is None
+
+
+def test_caches_by_alias() -> None:
+    """`caches` tells which aliases there are; one that is not is named with the nearest."""
+    configure({"default": "memory://one", "sessions": "memory://two"})
+    assert list(caches) == ["default", "sessions"]
+    assert len(caches) == 2
+    assert "sessions" in caches
+    assert "session" not in caches
+    with pytest.raises(SettingsError, match="did you mean 'sessions'"):
+        caches["session"]
+    assert "sessions" in repr(caches)
+
+
+def test_damage_is_counted_wherever_it_is_met(tmp_path: Path) -> None:
+    """A damaged entry is a miss and one more in `stats()`, for `get` and `get_or_set` alike."""
+    configure(f"sqlite:///{tmp_path}/cache.db")
+    cache = caches["default"]
+    full = cache._key("k", None)
+    cache.backend.set(full, b"\xb2garbage", None)
+    assert cache.get("k") is None
+    assert cache.stats().damaged == 1
+    assert cache.get_or_set("k", lambda: "mended") == "mended"
+    assert cache.stats().damaged > 1
+    assert cache.get("k") == "mended"
+    close_all()

@@ -50,7 +50,7 @@ def run() -> None:
 def demo_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object only.")] = False,
     cold: Annotated[bool, typer.Option("--cold", help="Forget what the last run stored.")] = False,
-    files: Annotated[int, typer.Option(min=demo.FEWEST, help="Modules to parse at most.")] = 600,
+    files: Annotated[int, typer.Option(min=demo.FEWEST, help="Modules to parse at most.")] = 500,
 ) -> None:
     """Cache an expensive function over real input: parse this machine's Python modules.
 

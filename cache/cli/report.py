@@ -31,7 +31,8 @@ def show_start(console: Console, corpus: Corpus, place: Place) -> None:
         " --files sets how many to take.",
         style="dim",
     )
-    console.print(f"Caches: memory, in this process; sqlite, in {escape(str(place.path))}")
+    aliases = f"Caches: memory, in this process; sqlite, in {escape(str(place.path))}"
+    console.print(aliases, soft_wrap=True)
     if not place.kept:
         console.print(
             "The user's cache directory cannot be written, so that file is temporary: the next"

@@ -198,8 +198,12 @@ def _in_turn(function: Function, requests: Sequence[Request], tick: Tick) -> Pas
 def _in_threads(function: Function, requests: Sequence[Request], tick: Tick) -> Pass:
     started = perf_counter()
     with ThreadPoolExecutor(THREADS) as threads:
-        for answered in [threads.submit(_answer, function, each, tick) for each in requests]:
-            answered.result()
+        answers = [threads.submit(_answer, function, each, tick) for each in requests]
+        try:
+            for answered in answers:
+                answered.result()
+        finally:
+            threads.shutdown(cancel_futures=True)  # at an interrupt
     return Pass(perf_counter() - started, None)
 
 

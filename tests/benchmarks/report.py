@@ -15,6 +15,7 @@ matplotlib.use("svg")
 
 from matplotlib import pyplot
 
+TIMES = "\N{MULTIPLICATION SIGN}"
 HEAD = ("area", "call", "client", "cost", "by ours", "min..max", "target", "met")
 
 _COLOURS = {True: "#2a7f62", False: "#c0392b", None: "#8a94a6"}
@@ -34,7 +35,9 @@ def as_text(rows: Sequence[Row]) -> str:
     """Return a table with aligned columns."""
     lines = [HEAD, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    padded = [
+        [cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines
+    ]
     padded.insert(1, ["-" * width for width in widths])
     return "\n".join("  ".join(line).rstrip() for line in padded)
 
@@ -72,7 +75,7 @@ def _draw_bar(axes: "pyplot.Axes", place: int, row: Row) -> None:
     if row.target is not None:
         axes.plot(row.target, place, marker="D", color="black", markersize=5)
     axes.annotate(
-        f"{middle:.3g}×",
+        f"{middle:.3g}{TIMES}",
         (max(high, middle, row.target or 0, 1), place),
         xytext=(6, 0),
         textcoords="offset points",
@@ -88,7 +91,7 @@ def _label(row: Row) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     ratio = spread = ""
     if row.ratios is not None:
-        ratio = f"{row.ratios[0]:.3g}×"
+        ratio = f"{row.ratios[0]:.3g}{TIMES}"
         spread = f"{row.ratios[1]:.3g}..{row.ratios[2]:.3g}"
     met = {True: "yes", False: "NO", None: ""}[row.met]
     cost = f"{row.cost:,.0f}" if row.cost >= 1000 else f"{row.cost:.3g}"
@@ -107,7 +110,9 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _target(target: float | None) -> str:
     if target is None:
         return ""
-    return f"≥ {target:.3g}×" if target >= 1 else f"≥ {target:.2f}× (1/{1 / target:.2g})"
+    return (
+        f"≥ {target:.3g}{TIMES}" if target >= 1 else f"≥ {target:.2f}{TIMES} (1/{1 / target:.2g})"
+    )
 
 
 def _legend(rows: Sequence[Row]) -> str:

@@ -1,0 +1,409 @@
+"""The command line, as its users run it; what needs no process of its own runs in this one."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from twofold.__main__ import main
+from twofold.cli.corpus import LARGEST, _module
+from twofold.cli.counting import count
+from twofold.cli.values import read_value, show_value
+from twofold.cli.ways import key
+from twofold.registry import configure
+
+OURS = ("TWOFOLD_SETTINGS", "CACHE_URL", "DJANGO_SETTINGS_MODULE", "XDG_CACHE_HOME", "COLUMNS")
+BAD_LOCATION = "/dev/null/no/c.db"
+
+
+class Ended(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+class Shell:
+    """Runs commands in a home, and a working directory, of the test's own.
+
+    Called, it runs `python -m twofold` in a process; `here` runs the same in this one.
+    """
+
+    def __init__(
+        self, home: Path, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]
+    ) -> None:
+        self.home = home
+        self.env = {"HOME": str(home), "PYTHONWARNINGS": "error"}
+        self._patch = patch
+        self._capture = capture
+
+    def __call__(self, *args: str, **env: str) -> Ended:
+        return self.python("-m", "twofold", *args, **env)
+
+    def python(self, *args: str, **env: str) -> Ended:
+        done = subprocess.run(
+            [sys.executable, *args],
+            check=False,
+            capture_output=True,
+            encoding="utf-8",
+            env=self.environment(**env),
+            cwd=self.home,
+            timeout=60,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def here(self, *args: str, typed: str = "", **env: str) -> Ended:
+        configure()
+        with self._patch.context() as patch:
+            patch.setattr(os, "environ", self.environment(**env))
+            patch.setattr(sys, "argv", ["twofold", *args])
+            patch.setattr(sys, "path", list(sys.path))
+            patch.setattr(sys, "stdin", StringIO(typed))
+            patch.chdir(self.home)
+            with pytest.raises(SystemExit) as ended:
+                main()
+            configure()
+        return Ended(int(ended.value.code or 0), *self._capture.readouterr())
+
+    def environment(self, **env: str) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if name not in OURS}
+        return {**inherited, **self.env, **env}
+
+
+@pytest.fixture
+def shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    return Shell(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def durable(shell: Shell) -> Shell:
+    shell.env["CACHE_URL"] = "sqlite:///cache.db"
+    return shell
+
+
+def one_line(ended: Ended) -> str:
+    """Return the complaint, which is one line, of a command that ended with status 1."""
+    assert ended.status == 1
+    assert ended.err.startswith("twofold: ")
+    assert ended.err.count("\n") == 1
+    return ended.err
+
+
+def demo(shell: Shell, *args: str, **env: str) -> dict[str, Any]:
+    """Run the demo on few modules, and return the one JSON object that it prints."""
+    ended = shell("demo", "--json", "--files", "40", *args, **env)
+    assert ended.status == 0, ended.err
+    assert ended.err == ""
+    outcome: dict[str, Any] = json.loads(ended.out)
+    return outcome
+
+
+def assert_consistent(outcome: dict[str, Any]) -> None:
+    rows, read = outcome["rows"], outcome["modules"]["read"]
+    assert [(row["alias"], row["face"], row["way"]) for row in rows] == [
+        (alias, face, way)
+        for alias in ("memory", "sqlite")
+        for face, way in (
+            ("sync", "view"),
+            ("async", "view"),
+            ("sync", "get/set"),
+            ("async", "aget/aset"),
+        )
+    ]
+    assert sum(row["modules"] for row in rows) == read
+    for row in rows:
+        assert row["calls"] == row["modules"] * outcome["calls_per_module"]
+        assert row["hits"] + row["shared"] + row["computed"] == row["calls"]
+        assert row["computed"] in (0, row["modules"])
+        assert row["seconds"] > 0
+        assert row["seconds_without"] == pytest.approx(
+            row["uncached_pass_seconds"] * outcome["calls_per_module"]
+        )
+        assert row["speed_up"] == pytest.approx(row["seconds_without"] / row["seconds"])
+        assert (row["longest_pause"] is None) == (row["face"] == "sync")
+
+
+def computed(outcome: dict[str, Any], alias: str) -> int:
+    return sum(row["computed"] for row in outcome["rows"] if row["alias"] == alias)
+
+
+def test_the_demo_computes_once_and_starts_warm_the_next_time(durable: Shell) -> None:
+    """The demo parses each module once, SQLite keeps it all, the user's caches are not touched."""
+    durable.here("set", "mine", "1")
+    cold = demo(durable, TWOFOLD_SETTINGS="no.such.module")
+    assert_consistent(cold)
+    kept = cold["from_last_run"]["of"]
+    assert cold["from_last_run"]["results"] == 0
+    assert computed(cold, "memory") + kept == cold["modules"]["read"]
+    assert computed(cold, "sqlite") == kept
+    assert cold["totals"]["lines"] > 100
+    assert len(cold["longest_modules"]) == 5
+    assert (durable.home / ".cache/twofold/demo.db").exists()
+
+    warm = demo(durable)
+    assert_consistent(warm)
+    assert warm["from_last_run"] == {"results": kept, "of": kept}
+    assert computed(warm, "sqlite") == 0
+    assert computed(warm, "memory") == computed(cold, "memory")
+    assert warm["totals"] == cold["totals"]
+
+    again = demo(durable, "--cold")
+    assert again["from_last_run"]["results"] == 0
+    assert computed(again, "sqlite") == kept
+    assert durable.here("get", "mine").out == "1\n"
+
+
+def test_the_demo_reports_to_people(shell: Shell) -> None:
+    """The demo shows its bounds, a row for each face and alias, what it found, and a warm start."""
+    first = shell("demo", "--files", "16")
+    second = shell("demo", "--files", "16")
+    assert (first.status, second.status) == (0, 0)
+    assert "Parsing 16 of " in first.out
+    assert "Left out: directories of tests" in first.out
+    assert "Cold start: nothing in sqlite came from an earlier run." in first.out
+    assert "Warm start: 8 of 8 results in sqlite came from the last run." in second.out
+    for title in ("alias", "face", "calls", "hits", "computed", "with", "without", "speed-up"):
+        assert title in first.out
+    assert "…" not in first.out.split("Found in")[0]
+
+
+def test_the_demo_runs_where_nothing_can_be_kept(shell: Shell) -> None:
+    """Without a writable cache directory the demo works in a temporary one, and says so."""
+    ended = shell("demo", "--files", "16", XDG_CACHE_HOME="/dev/null/cache")
+    assert ended.status == 0
+    assert "cannot be written, so that file is temporary" in " ".join(ended.out.split())
+    (path,) = (line.split("sqlite, in ")[1] for line in ended.out.splitlines() if "in /" in line)
+    assert not Path(path).parent.exists()
+
+
+def test_the_demo_stops_at_an_interrupt(shell: Shell) -> None:
+    """An interrupt ends the demo soon, without a traceback."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "twofold", "demo", "--files", "4000"],
+        env=shell.environment(),
+        cwd=shell.home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert running.stdout is not None
+    assert any(b"Caches:" in line for line in running.stdout)
+    database = shell.home / ".cache/twofold/demo.db"
+    until = time.monotonic() + 30
+    while not database.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert b"Traceback" not in err
+
+
+def test_a_module_that_cannot_be_parsed_is_counted(tmp_path: Path) -> None:
+    """A broken module costs a count of `unparsable`, never an error."""
+    sources = {"bad syntax": b"def f(:", "a null": b"\0", "no encoding": b"# coding: none\n\xff"}
+    for name, source in sources.items():
+        path = tmp_path / f"{name}.py"
+        path.write_bytes(source)
+        assert count(str(path), 0, 0) == {"unparsable": 1}
+    assert count(str(tmp_path / "gone.py"), 0, 0) == {"unparsable": 1}
+
+
+def test_what_a_module_defines_is_counted(tmp_path: Path) -> None:
+    """The counts are those of the source: methods are functions, nested ones count too."""
+    path = tmp_path / "some.py"
+    path.write_text("class A:\n  def f(self):\n    async def g():\n      await h()\n")
+    assert count(str(path), 0, 0) == {
+        "lines": 5,
+        "functions": 1,
+        "async_functions": 1,
+        "classes": 1,
+        "awaits": 1,
+        "unparsable": 0,
+    }
+
+
+def test_a_changed_module_has_another_key(tmp_path: Path) -> None:
+    """A file that was written again is another entry, so that no result is ever stale."""
+    path = tmp_path / "some.py"
+    path.write_text("a = 1")
+    before = _module(str(tmp_path), str(path))
+    os.utime(path, ns=(1, 1))
+    after = _module(str(tmp_path), str(path))
+    assert before is not None
+    assert after is not None
+    assert before.name == after.name == "some"
+    assert key(*before[1:]) != key(*after[1:])
+
+
+def test_a_large_module_is_left_out(tmp_path: Path) -> None:
+    """A module whose parsing would hold the interpreter's lock for long is not read."""
+    path = tmp_path / "large.py"
+    path.write_bytes(b"#" * (LARGEST + 1))
+    assert _module(str(tmp_path), str(path)) is None
+
+
+def test_check_tries_every_alias_in_both_faces(shell: Shell) -> None:
+    """`check` shows each alias with two latencies, warns of unsigned pickles, and ends with 0."""
+    (shell.home / "s.toml").write_text(
+        '[caches]\ndefault = "memory://"\noff = "dummy://"\n'
+        '[caches.disk]\nLOCATION = "sqlite:///c.db"\nSERIALIZER = "pickle"\n'
+        '[caches.signed]\nLOCATION = "sqlite:///d.db"\nSERIALIZER = "pickle"\nSECRET = "s3cr3t"\n'
+    )
+    ended = shell.here("check", TWOFOLD_SETTINGS="s.toml", COLUMNS="200")
+    assert ended.status == 0
+    for alias, latencies in {"default": 2, "disk": 2, "signed": 2, "off": 0}.items():
+        (row,) = (line for line in ended.out.splitlines() if line.split()[:1] == [alias])
+        assert row.count(" ms") == latencies
+    warnings = ended.err.splitlines()
+    assert len(warnings) == 2
+    assert "cache 'off': the dummy store keeps nothing" in warnings[0]
+    assert "cache 'disk': SERIALIZER 'pickle' without a SECRET" in warnings[1]
+    assert "s3cr3t" not in ended.out + ended.err
+    assert "disk" not in shell.here("check", "default", TWOFOLD_SETTINGS="s.toml").out
+
+
+def test_check_leaves_nothing_behind(durable: Shell) -> None:
+    """`check` removes its probes, and touches nothing else."""
+    durable.here("set", "mine", "1")
+    assert durable.here("check").status == 0
+    assert durable.here("get", "mine").out == "1\n"
+    with closing(sqlite3.connect(durable.home / "cache.db")) as database:
+        stored = "".join(database.iterdump())
+    assert "mine" in stored
+    assert "twofold-check" not in stored
+
+
+def test_check_says_in_one_line_what_is_wrong(shell: Shell) -> None:
+    """Wrong settings, an unknown alias, an unreachable store: one clear line and status 1."""
+    (shell.home / "bad.toml").write_text('[caches.default]\nBACKEND = "memory"\nTIMOUT = 3\n')
+    assert "did you mean 'TIMEOUT'?" in one_line(shell.here("check", TWOFOLD_SETTINGS="bad.toml"))
+    assert "did you mean 'default'?" in one_line(shell.here("check", "defalt"))
+    lost = shell.here("check", CACHE_URL=f"sqlite:///{BAD_LOCATION}?on_error=miss")
+    assert "cache 'default': " in one_line(lost)
+    assert BAD_LOCATION in lost.err
+
+
+def test_check_reports_the_good_beside_the_bad(shell: Shell) -> None:
+    """One alias in trouble keeps no other from being tried."""
+    (shell.home / "s.toml").write_text(
+        f'[caches]\ngood = "memory://"\nbad = "sqlite:///{BAD_LOCATION}"\n'
+        '[caches.default]\nBACKEND = "memry"\n'
+    )
+    ended = shell.here("check", TWOFOLD_SETTINGS="s.toml", COLUMNS="200")
+    assert ended.status == 1
+    assert "cache 'bad': " in ended.err
+    assert "did you mean 'memory'?" in ended.err
+    (row,) = (line for line in ended.out.splitlines() if line.split()[:1] == ["good"])
+    assert row.count(" ms") == 2
+
+
+def test_values_go_in_and_come_out(durable: Shell) -> None:
+    """`set`, `get`, `ttl`, `delete` and `clear` work on entries that outlive the command."""
+    assert durable("set", "k", '{"a": [1, null]}', "--timeout", "10m") == (0, "", "")
+    assert durable("get", "k") == (0, '{"a": [1, null]}\n', "")
+    assert 500 < float(durable.here("ttl", "k").out) <= 600
+    assert durable.here("set", "n", "-5", "--timeout", "none", "--version", "2").status == 0
+    assert durable.here("get", "n", "--version", "2").out == "-5\n"
+    assert durable.here("ttl", "n", "--version", "2").out == "for ever\n"
+    assert durable.here("delete", "k") == (0, "", "")
+    assert "has no 'k'" in one_line(durable.here("delete", "k"))
+    assert "has no 'k'" in one_line(durable.here("get", "k"))
+    assert "has no 'k'" in one_line(durable.here("ttl", "k"))
+
+
+def test_clear_asks_first(durable: Shell) -> None:
+    """`clear` removes nothing before the answer is yes, or `--yes` was given."""
+    durable.here("set", "k", "grüße")
+    assert durable.here("clear", typed="n\n").status == 1
+    assert durable.here("get", "k").out == '"grüße"\n'
+    assert durable.here("clear", typed="y\n").status == 0
+    assert durable.here("get", "k").status == 1
+    durable.here("set", "k", "1")
+    assert durable.here("clear", "--yes") == (0, "", "")
+    assert durable.here("get", "k").status == 1
+
+
+def test_every_error_of_the_cache_is_one_line(durable: Shell) -> None:
+    """What the cache refuses ends a command with one clear line and status 1."""
+    assert "'soon' is no duration" in one_line(durable.here("set", "k", "1", "--timeout", "soon"))
+    assert "did you mean 'default'?" in one_line(durable.here("get", "k", "--alias", "defalt"))
+    one_line(durable.here("set", "", "1"))
+    one_line(durable.here("get", "k", CACHE_URL="sqlit:///c.db"))
+    one_line(durable.here("delete", "k", CACHE_URL=f"sqlite:///{BAD_LOCATION}"))
+
+
+def test_a_cache_in_memory_is_said_to_end_with_the_command(shell: Shell) -> None:
+    """Whoever sets a value in a cache that ends with the command is told of it."""
+    ended = shell.here("set", "k", "1")
+    assert (ended.status, ended.out) == (0, "")
+    assert "lives in this process alone" in ended.err
+    assert "lives in this process alone" in one_line(shell.here("get", "other"))
+
+
+def test_the_installed_command_finds_settings_beside_it(shell: Shell) -> None:
+    """A settings module in the working directory is found by the installed command too."""
+    (shell.home / "my_settings.py").write_text("CACHES = {'here': 'memory://'}\n")
+    script = (
+        "import sys; sys.path = [each for each in sys.path if each];"
+        "sys.argv = ['twofold', 'check']; from twofold.__main__ import main; main()"
+    )
+    ended = shell.python("-c", script, TWOFOLD_SETTINGS="my_settings")
+    assert ended.status == 0
+    assert "here" in ended.out
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_the_missing_extra_is_named(shell: Shell, missing: str) -> None:
+    """Without the extra the command line says in one line what to install."""
+    script = (
+        f"import sys; sys.modules['{missing}'] = None; from twofold.__main__ import main; main()"
+    )
+    assert "pip install 'twofold[cli]'" in one_line(shell.python("-c", script))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", 1),
+        ("1.5", 1.5),
+        ("true", True),
+        ("null", None),
+        ('"1"', "1"),
+        ('{"a": [1]}', {"a": [1]}),
+        ("plain", "plain"),
+        ("", ""),
+        ("NaN", "NaN"),
+        ("{'a': 1}", "{'a': 1}"),
+    ],
+)
+def test_a_value_is_json_or_else_text(text: str, value: object) -> None:
+    """What is JSON is read as JSON; all else is the text itself."""
+    read = read_value(text)
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({"a": [1, None, True]}, '{"a": [1, null, true]}'),
+        ("é", '"é"'),
+        ((1, 2), "(1, 2)"),
+        ({1: "a"}, "{1: 'a'}"),
+        (float("inf"), "inf"),
+        ({1}, "{1}"),
+        (b"a", "b'a'"),
+    ],
+)
+def test_a_value_is_shown_as_json_only_where_that_is_all_of_it(value: object, shown: str) -> None:
+    """JSON that would come back as something else is not shown; `repr` is."""
+    assert show_value(value) == shown

@@ -1,0 +1,600 @@
+"""What `twofold.testing` offers: the clock, chaos, the two faces, the suite, the plugin."""
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import twofold
+from dict_backend import DictBackend
+from twofold import (
+    BackendUnavailable,
+    BlockingCallInEventLoop,
+    Cache,
+    DeadlineExceeded,
+    SettingsError,
+    cached,
+    caches,
+    configure,
+)
+from twofold.backends.memory import MemoryBackend
+from twofold.backends.sqlite import SQLiteBackend
+from twofold.testing import FACES, AsyncView, ChaosBackend, Face, FakeClock, SyncView, case
+from twofold.testing.chaos import OPERATIONS
+
+CALLS: dict[str, tuple[Any, ...]] = {
+    "add": ("k", b"v", None),
+    "clear": ("",),
+    "compare_and_delete": ("k", b"v"),
+    "compare_and_set": ("k", b"v", b"w", None),
+    "delete": ("k",),
+    "delete_many": (["k"],),
+    "get": ("k",),
+    "get_many": (["k"],),
+    "has": ("k",),
+    "incr": ("n", 1),
+    "set": ("k", b"v", None),
+    "set_many": ({"k": b"v"}, None),
+    "touch": ("k", None),
+    "ttl": ("k",),
+}
+
+
+class Trouble(Exception):
+    """An error that is none of twofold's."""
+
+
+class TestFakeClock:
+    """The clock."""
+
+    def test_it_stands_still(self) -> None:
+        """Time passes only when it is told to."""
+        clock = FakeClock()
+        assert (clock.time(), clock.monotonic()) == (clock.time(), clock.monotonic())
+
+    def test_advance_moves_both_clocks(self) -> None:
+        """Passing time shows on both clocks."""
+        clock = FakeClock(time=1000.0)
+        before = clock.monotonic()
+        clock.advance(2.5)
+        assert clock.time() == 1002.5
+        assert clock.monotonic() == before + 2.5
+
+    def test_shift_moves_the_wall_clock_alone(self) -> None:
+        """Setting the clock makes no time pass."""
+        clock = FakeClock(time=1000.0)
+        before = clock.monotonic()
+        clock.shift(3600)
+        assert clock.time() == 4600.0
+        clock.shift(-7200)
+        assert clock.time() == -2600.0
+        assert clock.monotonic() == before
+
+    def test_time_does_not_pass_backwards(self) -> None:
+        """A negative advance is refused, and the message names `shift`."""
+        with pytest.raises(ValueError, match="shift"):
+            FakeClock().advance(-1)
+
+    def test_its_repr_shows_the_time(self) -> None:
+        """Both clocks are in the repr."""
+        assert repr(FakeClock(time=5.0)) == "<FakeClock time=5.0 monotonic=1000.0>"
+
+
+@pytest.fixture
+def chaos(clock: FakeClock, request: pytest.FixtureRequest) -> ChaosBackend:
+    """Return a memory store of its own, with chaos to come."""
+    made = ChaosBackend(inner=MemoryBackend(f"chaos-{id(clock)}", clock=clock), seed=1)
+    request.addfinalizer(made.close)
+    return made
+
+
+@pytest.mark.parametrize("face", FACES)
+class TestChaosBackend:
+    """The backend that fails or is slow when told to."""
+
+    def test_every_operation_is_counted(self, face: Face, chaos: ChaosBackend) -> None:
+        """One call of an operation is one call, whatever it is made of."""
+
+        async def use(store: Any) -> None:
+            await store.set("n", 1, None)
+            for name in sorted(OPERATIONS):
+                await getattr(store, name)(*CALLS[name])
+
+        chaos.operations = frozenset()
+        with pytest.raises(twofold.MissingKey):  # `clear` comes before `incr`
+            face.run(use(face.view(chaos)))
+        face.run(use(face.view(_without_clear(chaos))))
+        assert chaos.calls == {name: 1 + (name != "clear") for name in OPERATIONS} | {"set": 3}
+
+    def test_every_operation_can_fail(self, face: Face, chaos: ChaosBackend) -> None:
+        """With a rate of 1 each raises, and is counted all the same."""
+
+        async def use(store: Any) -> None:
+            for name, args in CALLS.items():
+                with pytest.raises(BackendUnavailable, match=name):
+                    await getattr(store, name)(*args)
+
+        chaos.failure_rate = 1.0
+        face.run(use(face.view(chaos)))
+        assert chaos.calls == dict.fromkeys(OPERATIONS, 1)
+
+    @pytest.mark.parametrize("error", [Trouble, Trouble("mine")])
+    def test_the_error_is_chosen(self, face: Face, chaos: ChaosBackend, error: Any) -> None:
+        """A class of exceptions or one exception is raised."""
+
+        async def use(store: Any) -> None:
+            for _ in range(2):
+                with pytest.raises(Trouble, match=r"mine|get failed"):
+                    await store.get("k")
+
+        chaos.failure_rate, chaos.error = 1.0, error
+        face.run(use(face.view(chaos)))
+
+    def test_only_the_named_operations_fail(self, face: Face, chaos: ChaosBackend) -> None:
+        """The others work."""
+
+        async def use(store: Any) -> None:
+            await store.set("k", b"v", None)
+            with pytest.raises(BackendUnavailable):
+                await store.get_many(["k"])
+            assert await store.get("k") == b"v"
+
+        chaos.failure_rate, chaos.operations = 1.0, {"get_many"}
+        face.run(use(face.view(chaos)))
+
+    def test_some_operations_fail(self, face: Face, chaos: ChaosBackend) -> None:
+        """A rate between 0 and 1 is about the share that fails."""
+
+        async def failures(store: Any) -> int:
+            failed = 0
+            for _ in range(400):
+                try:
+                    await store.get("k")
+                except BackendUnavailable:
+                    failed += 1
+            return failed
+
+        chaos.failure_rate = 0.25
+        assert 60 < face.run(failures(face.view(chaos))) < 140
+
+    def test_an_outage_ends(self, face: Face, chaos: ChaosBackend) -> None:
+        """What was changed while it ran holds at once."""
+
+        async def use(store: Any) -> None:
+            await store.set("k", b"v", None)
+            chaos.failure_rate = 1.0
+            with pytest.raises(BackendUnavailable):
+                await store.get("k")
+            chaos.failure_rate = 0.0
+            assert await store.get("k") == b"v"
+
+        face.run(use(face.view(chaos)))
+
+    def test_get_or_set_falls_through(self, face: Face, cache: Cache) -> None:
+        """In an outage the function is called; afterwards the cache works again."""
+
+        async def use(view: Any, chaos: ChaosBackend) -> None:
+            chaos.failure_rate = 1.0
+            assert [await view.get_or_set("k", lambda: n) for n in (1, 2)] == [1, 2]
+            with pytest.raises(BackendUnavailable):
+                await view.get("k")
+            chaos.failure_rate = 0.0
+            assert [await view.get_or_set("k", lambda: n) for n in (3, 4)] == [3, 3]
+
+        configure({"default": {"BACKEND": "twofold.testing.ChaosBackend"}})
+        backend = caches["default"].backend
+        assert isinstance(backend, ChaosBackend)
+        face.run(use(face.view(caches["default"]), backend))
+        assert caches["default"].stats().unavailable > 0
+
+    def test_on_error_miss(self, face: Face, cache: Cache) -> None:
+        """With `on_error` an outage is misses and no-ops, not errors."""
+
+        async def use(view: Any) -> None:
+            assert await view.set("k", 1) is False
+            assert await view.get("k", "miss") == "miss"
+            assert await view.set_many({"k": 1}) == ["k"]
+
+        options = {"failure_rate": 1.0, "on_error": "miss"}
+        configure({"default": {"BACKEND": "twofold.testing.ChaosBackend", "OPTIONS": options}})
+        face.run(use(face.view(caches["default"])))
+
+
+def _without_clear(chaos: ChaosBackend) -> Any:
+    """Return `chaos` with a `clear` that does nothing."""
+
+    class Kept:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(chaos, name)
+
+        def clear(self, prefix: str) -> None:
+            """Keep everything."""
+
+        async def aclear(self, prefix: str) -> None:
+            """Keep everything."""
+
+    return Kept()
+
+
+class TestChaosInTime:
+    """Where delays are spent."""
+
+    def test_async_calls_run_in_worker_threads(self) -> None:
+        """Whatever the inner backend is, the async half hops."""
+        threads: list[str] = []
+
+        class Spy(DictBackend):
+            def get(self, key: str) -> bytes | None:
+                threads.append(threading.current_thread().name)
+                return super().get(key)
+
+        chaos = ChaosBackend(inner=Spy())
+        asyncio.run(chaos.aget("k"))
+        chaos.get("k")
+        chaos.close()
+        assert threads[0].startswith("twofold-ChaosBackend")
+        assert threads[1] == threading.current_thread().name
+
+    async def test_a_delay_leaves_the_loop_free(self, chaos: ChaosBackend) -> None:
+        """Other tasks run while a slow operation is on its way."""
+        chaos.delay = 0.05
+        slow = asyncio.ensure_future(chaos.aget("k"))
+        ticks = 0
+        while not slow.done():
+            await asyncio.sleep(0.001)
+            ticks += 1
+        assert ticks > 5
+        await chaos.aclose()
+
+    async def test_slow_operations_run_side_by_side(self, chaos: ChaosBackend) -> None:
+        """Ten calls of 0.1 s take much less than a second."""
+        chaos.delay = 0.1
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await asyncio.gather(*[chaos.aget("k") for _ in range(10)])
+        assert loop.time() - began < 0.7
+        await chaos.aclose()
+
+    async def test_a_delay_beyond_the_deadline(self) -> None:
+        """An async call that takes too long raises in time."""
+        chaos = ChaosBackend(inner=DictBackend(), delay=0.3, deadline=0.05)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with pytest.raises(DeadlineExceeded, match="deadline"):
+            await chaos.aget("k")
+        assert loop.time() - began < 0.2
+        await chaos.aclose()
+
+    def test_some_operations_are_slow(self, chaos: ChaosBackend) -> None:
+        """A `delay_rate` of 0 delays none."""
+        chaos.delay, chaos.delay_rate = 60.0, 0.0
+        assert chaos.get("k") is None
+
+    def test_a_seed_repeats_the_choice(self) -> None:
+        """Two backends of one seed fail at the same calls."""
+
+        def failed(chaos: ChaosBackend) -> list[bool]:
+            outcomes = []
+            for _ in range(50):
+                try:
+                    outcomes.append(chaos.get("k") is not None)
+                except BackendUnavailable:
+                    outcomes.append(True)
+            return outcomes
+
+        runs = [failed(ChaosBackend(inner=DictBackend(), failure_rate=0.5, seed=7)) for _ in "ab"]
+        assert runs[0] == runs[1]
+        assert len(set(runs[0])) == 2
+
+    async def test_a_sync_call_in_a_loop_is_refused(self, cache: Cache) -> None:
+        """It blocks, so `Cache` guards against it."""
+        configure({"default": {"BACKEND": "twofold.testing.ChaosBackend"}})
+        with pytest.raises(BlockingCallInEventLoop, match="aget"):
+            caches["default"].get("k")
+
+
+class TestChaosSettings:
+    """How settings say what is inside, and what is wrong with them."""
+
+    def test_it_is_named_in_settings(self, cache: Cache, clock: FakeClock) -> None:
+        """A short name inside, the clock, and options of both."""
+        options = {"inner": "memory", "operations": ["get"], "failure_rate": 1.0, "deadline": 2}
+        settings = {"BACKEND": "twofold.testing.ChaosBackend", "LOCATION": "x", "OPTIONS": options}
+        configure({"default": settings}, clock=clock)
+        backend = caches["default"].backend
+        assert isinstance(backend, ChaosBackend)
+        assert isinstance(backend.inner, MemoryBackend)
+        assert backend.inner.location == "x"
+        assert backend.inner.clock is backend.clock is clock
+        assert backend.holds_objects
+        assert backend.deadline == 2.0
+        caches["default"].set("n", 1)
+        assert caches["default"].incr("n") == 2
+
+    @pytest.mark.parametrize("inner", ["sqlite", "twofold.backends.sqlite.SQLiteBackend", "URL"])
+    def test_what_is_inside_is_named_in_any_way(self, inner: str, tmp_path: Path) -> None:
+        """A short name, a dotted path, or a URL."""
+        path = str(tmp_path / "c.db")
+        if inner == "URL":
+            chaos = ChaosBackend(inner=f"sqlite://{path}")
+        else:
+            chaos = ChaosBackend(path, inner=inner)
+        assert isinstance(chaos.inner, SQLiteBackend)
+        assert chaos.location == path
+        assert not chaos.holds_objects
+        chaos.close()
+
+    @pytest.mark.parametrize("name", ["failure_rate", "delay_rate"])
+    @pytest.mark.parametrize("value", [-0.1, 1.1, True, "half"])
+    def test_a_share_is_from_0_to_1(self, name: str, value: Any) -> None:
+        """Any other rate is refused by its name."""
+        with pytest.raises(SettingsError, match=name):
+            ChaosBackend(inner=DictBackend(), **{name: value})
+
+    def test_an_unknown_operation(self) -> None:
+        """A mistyped operation is refused, with the right one."""
+        with pytest.raises(SettingsError, match="did you mean 'get_many'"):
+            ChaosBackend(inner=DictBackend(), operations=["getmany"])
+
+    def test_its_repr_shows_what_it_does(self) -> None:
+        """The rate, the delay and what is inside are in the repr."""
+        shown = repr(ChaosBackend(inner=DictBackend("x"), failure_rate=0.5, delay=2.0))
+        assert shown.startswith("<ChaosBackend failure_rate=0.5 delay=2.0 over <DictBackend 'x'")
+
+
+class TestFaces:
+    """The views, and test bodies written once."""
+
+    def test_a_view_calls_its_face(self) -> None:
+        """The sync view calls `get`, the async view `aget`."""
+
+        class Target:
+            def get(self) -> str:
+                return "get"
+
+            async def aget(self) -> str:
+                return "aget"
+
+        for face, expected in zip(FACES, ["get", "aget"], strict=True):
+            assert face.run(face.view(Target()).get()) == expected
+
+    def test_the_sync_face_has_no_event_loop(self) -> None:
+        """Its bodies run to their end without one."""
+
+        async def body() -> bool:
+            return twofold.core.in_event_loop()
+
+        assert [face.run(body()) for face in FACES] == [False, True]
+
+    def test_together_is_in_threads_or_in_tasks(self) -> None:
+        """Calls wait for each other, so they do run at the same time."""
+
+        async def meet(face: Face) -> list[int]:
+            barrier = threading.Barrier(4)
+            event, there = asyncio.Event(), []
+
+            async def call(n: int) -> int:
+                if not face.is_async:
+                    barrier.wait(10)
+                else:
+                    there.append(n)
+                    if len(there) == 4:
+                        event.set()
+                    await event.wait()
+                return n
+
+            return await face.together([lambda n=n: call(n) for n in range(4)])
+
+        for face in FACES:
+            assert face.run(meet(face)) == [0, 1, 2, 3]
+
+    def test_a_lock_is_entered_in_its_face(self, cache: Cache) -> None:
+        """`async with view.lock(...)` is `with` in the sync face."""
+
+        async def body(view: Any) -> None:
+            async with view.lock("l"):
+                with pytest.raises(twofold.LockNotAcquired):
+                    async with view.lock("l", wait=0):
+                        pass
+
+        for face in FACES:
+            face.run(body(face.view(cache)))
+
+    def test_a_case_asks_for_its_fixtures(self) -> None:
+        """A case is a plain function whose parameters are the body's, and `face`."""
+        seen: list[Any] = []
+
+        class Suite:
+            @case
+            async def test_plain(self, store: str) -> None:
+                """Say so."""
+                seen.append(store)
+
+            @case
+            async def test_with_face(self, store: str, face: Face) -> None:
+                seen.append((store, face))
+
+        Suite().test_plain(face=FACES[0], store="a")
+        Suite().test_with_face(face=FACES[1], store="b")
+        assert seen == ["a", ("b", FACES[1])]
+        assert Suite.test_plain.__doc__ == "Say so."
+
+    def test_reprs(self) -> None:
+        """Faces and views tell what they are."""
+        assert repr(FACES) == "(<SyncFace>, <AsyncFace>)"
+        assert repr(SyncView(1)) == "<SyncView of 1>"
+        assert repr(AsyncView(1)) == "<AsyncView of 1>"
+
+    def test_unknown_names(self) -> None:
+        """The room has no other names."""
+        with pytest.raises(AttributeError, match="no attribute 'FakeCloak'"):
+            twofold.testing.FakeCloak  # noqa: B018
+
+
+class TestPlugin:
+    """The fixtures `cache` and `clock`."""
+
+    def test_the_cache_is_the_default_one(self, cache: Cache) -> None:
+        """`twofold.cache`, `caches` and `@cached` use it."""
+
+        @cached
+        def double(x: int) -> int:
+            return 2 * x
+
+        assert caches["default"] is cache
+        assert list(caches) == ["default"]
+        assert twofold.cache.set("k", 1)
+        assert cache.get("k") == 1
+        assert (double(2), double(2)) == (4, 4)
+        assert cache.get(double.key(2)) == 4
+
+    def test_the_clock_is_that_of_the_cache(self, cache: Cache, clock: FakeClock) -> None:
+        """Entries end as the clock is advanced."""
+        cache.set("k", 1, timeout=60)
+        clock.advance(59.5)
+        assert cache.ttl("k") == 0.5
+        clock.advance(0.5)
+        assert cache.get("k") is None
+
+    async def test_it_works_in_async_tests(self, cache: Cache) -> None:
+        """Both faces are there, for a memory cache never blocks."""
+        cache.set("k", 1)
+        assert await cache.aget("k") == 1
+
+    def test_each_test_starts_empty_and_leaves_all_as_it_was(
+        self, pytester: pytest.Pytester
+    ) -> None:
+        """What a user's tests set elsewhere is untouched by tests with the fixture."""
+        pytester.makeconftest(
+            """
+            import twofold
+            twofold.configure({"default": "memory://", "other": "memory://other"})
+            twofold.cache.set("k", "the user's own")
+            """
+        )
+        pytester.makepyfile(
+            """
+            import pytest, twofold
+
+            def get():
+                return twofold.cache.get("k")
+
+            def test_before():
+                assert get() == "the user's own"
+
+            @pytest.mark.parametrize("n", [1, 2])
+            def test_isolated(cache, n):
+                assert get() is None
+                twofold.cache.set("k", n)
+                assert cache.get("k") == n
+                assert list(twofold.caches) == ["default"]
+
+            def test_configured_inside(cache):
+                twofold.configure({"default": "memory://inside"})
+                twofold.cache.set("k", "inside")
+
+            def test_afterwards():
+                assert get() == "the user's own"
+                assert list(twofold.caches) == ["default", "other"]
+            """
+        )
+        run(pytester).assert_outcomes(passed=5)
+
+    def test_it_does_not_disturb(self, pytester: pytest.Pytester) -> None:
+        """Fixtures of those names in a project win; what is not used is not imported."""
+        pytester.makepyfile(
+            test_own="""
+            import pytest
+
+            @pytest.fixture
+            def cache(clock):
+                return f"own cache, {clock}"
+
+            @pytest.fixture
+            def clock():
+                return "own clock"
+
+            def test_own(cache, request):
+                assert cache == "own cache, own clock"
+                assert type(request.config.cache).__module__ == "_pytest.cacheprovider"
+            """,
+            test_own_clock="""
+            import pytest
+
+            @pytest.fixture
+            def clock():
+                return "own clock"
+
+            def test_own_clock(cache, clock):
+                cache.set("k", clock)
+                assert cache.get("k") == "own clock"
+            """,
+            test_imports="""
+            import sys
+
+            def test_imports():
+                ours = ["testing.clock", "testing.faces", "testing.chaos", "backends.memory"]
+                assert [name for name in ours if f"twofold.{name}" in sys.modules] == []
+            """,
+        )
+        run(pytester, "test_imports.py", "test_own.py", "test_own_clock.py").assert_outcomes(
+            passed=3
+        )
+
+
+class TestSuite:
+    """The conformance suite, in the hands of a backend's author."""
+
+    def test_it_finds_what_is_wrong(self, pytester: pytest.Pytester) -> None:
+        """Each fault of a backend fails its cases, in both faces, with pytest alone."""
+        pytester.syspathinsert(Path(__file__).parent)
+        pytester.makepyfile(
+            """
+            from dict_backend import DictBackend
+            from twofold.testing import BackendConformance
+
+            class Faulty(DictBackend):
+                def incr(self, key, delta):
+                    total = super().incr(key, delta)
+                    self.set(key, b"%d" % total, None)
+                    return total
+
+                def delete_many(self, keys):
+                    super().delete_many(keys)
+                    return len(keys)
+
+                def clear(self, prefix):
+                    super().clear(prefix.partition("_")[0])
+
+                def compare_and_delete(self, key, expected):
+                    return self.delete(key)
+
+            class TestFaulty(BackendConformance):
+                def make_backend(self, clock):
+                    return Faulty(clock=clock)
+            """
+        )
+        result = run(
+            pytester,
+            "-p",
+            "no:asyncio",
+            "-k",
+            "incr_keeps or many_keys or takes_what_begins or compare_and_delete or add_stores",
+        )
+        lines = "\n".join(result.outlines)
+        for name in (
+            "test_incr_keeps_the_life",
+            "test_many_keys_at_a_time",
+            "test_clear_takes_what_begins_with_the_prefix",
+            "test_compare_and_delete",
+        ):
+            assert f"FAILED test_it_finds_what_is_wrong.py::TestFaulty::{name}[sync]" in lines
+            assert f"FAILED test_it_finds_what_is_wrong.py::TestFaulty::{name}[async]" in lines
+        result.assert_outcomes(passed=4, failed=8, deselected=149)
+
+
+def run(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
+    """Run pytest in a process of its own, with the plugin as it is installed."""
+    options = ("-q", "-rf", "-W", "error", "-p", "no:randomly")
+    return pytester.runpytest_subprocess(*options, *args, timeout=60)
