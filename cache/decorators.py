@@ -16,6 +16,7 @@ from inspect import (
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
 
 from asgiref.sync import markcoroutinefunction
+
 from twofold.core import Cache
 from twofold.effects import Blocking, Effects, Native, run_sync
 from twofold.entry import MISSING
@@ -85,18 +86,25 @@ def _finder(cache: Cache | str) -> Callable[[], Cache]:
     return partial(caches.__getitem__, cache) if isinstance(cache, str) else lambda: cache
 
 
+class _SignatureOfFunction:
+    """The `__signature__` of a decorated function, which the class itself has not."""
+
+    def __get__(self, decorated: Any, owner: type[Any]) -> Signature:
+        if decorated is None:
+            raise AttributeError("__signature__")
+        full = signature(decorated._plan.function)
+        return full.replace(parameters=list(full.parameters.values())[len(decorated._bound) :])
+
+
 class _CachedFunction(Generic[P, R]):
     """What decorated functions of both kinds offer, beside being called."""
+
+    __signature__ = _SignatureOfFunction()
 
     def __init__(self, plan: _Plan) -> None:
         self._plan = plan
         self._bound: tuple[Any, ...] = ()
         update_wrapper(cast(Any, self), plan.function)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "__signature__":
-            return _without_first(signature(self._plan.function), len(self._bound))
-        raise AttributeError(f"{self!r} has no attribute {name!r}")
 
     def __repr__(self) -> str:
         bound = f" of {self._bound[0]!r}" if self._bound else ""
@@ -377,8 +385,3 @@ class Decorator:
 _OPTIONS = frozenset({"cache", "timeout", "key", "ignore", "condition"})
 
 cached = Decorator()
-
-
-def _without_first(full: Signature, count: int) -> Signature:
-    """Return the signature of a function whose first `count` parameters are bound."""
-    return full.replace(parameters=list(full.parameters.values())[count:])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from twofold import close_all
 from twofold.effects.faces import _Task
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
 from twofold.__main__ import main
 from twofold.cli.corpus import LARGEST, _module
 from twofold.cli.counting import count

@@ -20,6 +20,7 @@ import ormsgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from twofold.codecs import resolve_compressor, resolve_serializer
 from twofold.errors import CannotSerialize, SettingsError
 

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import pytest
 from dict_backend import DictBackend
+
 from twofold.backend import Backend
 from twofold.backends.dummy import DummyBackend
 from twofold.backends.memory import MemoryBackend

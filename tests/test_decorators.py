@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import iscoroutinefunction, sync_to_async
+
 from twofold import (
     AsyncCached,
     AwaitableResult,

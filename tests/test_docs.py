@@ -30,6 +30,7 @@ from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 import pytest
+
 import twofold
 from twofold import Cache, caches
 from twofold.backend import Backend

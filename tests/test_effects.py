@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+
 from twofold.effects import (
     Blocking,
     Call,

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from twofold import entry
 from twofold.codecs import resolve_compressor, resolve_serializer
 from twofold.entry import MISSING, Envelope, Objects, Packed, codec_for

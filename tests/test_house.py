@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 import twofold
 from twofold.backend import Backend
 from twofold.core import Cache

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from twofold import calls, keys
 from twofold.errors import InvalidKey, SettingsError, UnstableArgument
 from twofold.keys import CallKeys, KeyMaker, normalise

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from twofold import Cache, SettingsError, caches, configure
 from twofold.backends.memory import ENTRY_BYTES, MemoryBackend
 from twofold.testing import FakeClock

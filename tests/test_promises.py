@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import uvloop
 from asgiref.sync import async_to_sync, sync_to_async
+
 from twofold import (
     BackendUnavailable,
     BlockingCallInEventLoop,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from twofold import settings
 from twofold.backend import Backend, InlineBackend
 from twofold.errors import SettingsError

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+
 from twofold import AwaitableResult, Cache, MissingKey, ReentrantCall, caches, configure
 
 THREADS, LOOPS, TASKS = 16, 8, 20

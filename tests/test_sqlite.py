@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from twofold.backends.sqlite import SQLiteBackend
 from twofold.backends.sqlite import sessions as sessions_room
 from twofold.errors import (

@@ -11,6 +11,7 @@ from dict_backend import DictBackend
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
 from twofold.backend import Backend
 from twofold.backends.memory import MemoryBackend
 from twofold.backends.sqlite import SQLiteBackend

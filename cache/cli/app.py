@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
 from twofold.cli import check as checks
 from twofold.cli import corpus, demo, report
 from twofold.cli.values import read_value, show_value
@@ -16,7 +17,7 @@ from twofold.core import Cache
 from twofold.errors import CacheError
 from twofold.policy import DEFAULT_TIMEOUT
 from twofold.registry import caches
-from twofold.settings import mask_url
+from twofold.settings import find, mask_url
 
 app = typer.Typer(
     name="twofold",
@@ -77,6 +78,7 @@ def check(
     aliases: Annotated[list[str] | None, typer.Argument(help="Those to try; else all.")] = None,
 ) -> None:
     """Validate the settings, and make a round trip in both faces over each alias."""
+    typer.echo(f"settings: {find().name}")
     checked = checks.check(aliases or [])
     report.show_checks(Console(), checked)
     for each in checked:

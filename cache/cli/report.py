@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
 from twofold.cli.check import Checked
 from twofold.cli.corpus import LARGEST, Corpus, Module
 from twofold.cli.counting import Counts

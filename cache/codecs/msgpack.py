@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 
 import ormsgpack
 from ormsgpack import Ext, packb, unpackb
+
 from twofold.codecs.immutables import ZONES, is_immutable
 from twofold.codecs.refusal import refuse
 from twofold.errors import CannotSerialize

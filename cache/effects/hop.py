@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
+
 from twofold.effects.forks import after_fork_in_child, park
 from twofold.effects.locks import new_lock
 from twofold.effects.loops import PerLoop

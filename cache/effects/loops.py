@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 from asgiref.sync import SyncToAsync
+
 from twofold.effects.forks import after_fork_in_child, park
 from twofold.effects.locks import new_lock
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
+
 from twofold.backend import Backend
 from twofold.errors import (
     CannotSerialize,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from twofold.backend import Backend
 from twofold.errors import AwaitableResult, LockLost, LockNotAcquired
 from twofold.testing.faces import Face, case

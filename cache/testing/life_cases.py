@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+
 from twofold.backend import Backend
 from twofold.testing.faces import Face, case
 from twofold.testing.suite import Suite

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import pytest
+
 from twofold import counter
 from twofold.backend import Backend
 from twofold.core import Cache

@@ -1,5 +1,6 @@
 # docs/examples/test_locked_dict.py
 from locked_dict import LockedDict
+
 from twofold.testing import BackendConformance
 
 

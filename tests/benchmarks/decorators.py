@@ -9,9 +9,9 @@ import aiocache
 import cachetools
 import cashews
 from async_lru import alru_cache
-from twofold import cached, configure
 
 from tests.benchmarks.harness import CAPACITY, KEYS, TIMEOUT, VALUE, Bench, Client, expect
+from twofold import cached, configure
 
 AREA = "decorators"
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import cachetools
 import psutil
-from twofold import cache, configure
 
 from tests.benchmarks.harness import TIMEOUT, Bench, expect
+from twofold import cache, configure
 
 AREA = "footprint"
 ENTRIES = 1_000_000

@@ -3,9 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from asgiref.sync import sync_to_async
-from twofold.backend import Backend, Stored
 
 from tests.benchmarks.harness import KEYS, VALUE, Bench, Client, aeach, expect, together
+from twofold.backend import Backend, Stored
 
 AREA = "hop"
 

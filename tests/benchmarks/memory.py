@@ -10,7 +10,6 @@ import django
 from aiocache import SimpleMemoryCache
 from django.conf import settings
 from django.core.cache import caches as django_caches
-from twofold import cache, caches, configure
 
 from tests.benchmarks.harness import (
     CAPACITY,
@@ -23,6 +22,7 @@ from tests.benchmarks.harness import (
     each,
     expect,
 )
+from twofold import cache, caches, configure
 
 AREA = "memory"
 MANY_KEYS = [f"item:{number:05d}" for number in range(50_000)]

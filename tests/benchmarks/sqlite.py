@@ -9,7 +9,6 @@ from typing import Any
 
 import aiosqlite
 import diskcache
-from twofold import caches, close_all, configure
 
 from tests.benchmarks.harness import (
     CAPACITY,
@@ -22,6 +21,7 @@ from tests.benchmarks.harness import (
     expect,
     together,
 )
+from twofold import caches, close_all, configure
 
 AREA = "sqlite"
 
