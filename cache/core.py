@@ -14,6 +14,7 @@ from twofold.backend import Backend
 from twofold.effects import Blocking, Effects, Native, in_event_loop, run_sync
 from twofold.entry import MISSING, Codec
 from twofold.errors import (
+    BackendUnavailable,
     BlockingCallInEventLoop,
     BlockingCallWarning,
     InvalidTimeout,
@@ -228,14 +229,20 @@ class Cache:
         if self._guard is not None:
             self._guard("touch")
         full, ttl = self._key(key, version), self._ttl(timeout)
-        return self._backend.delete(full) if ttl == 0 else self._backend.touch(full, ttl)
+        if ttl == 0:
+            self._detach(full)
+            return self._backend.delete(full)
+        return self._backend.touch(full, ttl)
 
     async def atouch(
         self, key: str, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
         """Do what `touch` does."""
         full, ttl = self._key(key, version), self._ttl(timeout)
-        return await (self._backend.adelete(full) if ttl == 0 else self._backend.atouch(full, ttl))
+        if ttl == 0:
+            self._detach(full)
+            return await self._backend.adelete(full)
+        return await self._backend.atouch(full, ttl)
 
     def ttl(self, key: str, version: int | None = None) -> float | None:
         """Return the seconds that `key` has left: None for ever, 0.0 if it is missing."""
@@ -318,6 +325,7 @@ class Cache:
 
         Raises:
             MissingKey: `key` is not there.
+            BackendUnavailable: the store did not take it under the new version.
         """
         if self._guard is not None:
             self._guard("incr_version")
@@ -473,7 +481,10 @@ class Cache:
             raise MissingKey(f"no value of {key!r} to move to version {there}: set it first")
         self._detach(old)
         self._detach(new)
-        await io.op(store.set, store.aset, new, self._dump(new, value), ttl)
+        if not await io.op(store.set, store.aset, new, self._dump(new, value), ttl):
+            raise BackendUnavailable(
+                f"the value of {key!r} was not stored under version {there}: it is where it was"
+            )
         await io.op(store.delete, store.adelete, old)
         return there
 

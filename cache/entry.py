@@ -249,6 +249,9 @@ class Packed:
     def __hash__(self) -> int:
         return hash(self.data)
 
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + self.data.__sizeof__()
+
 
 _NONE = Packed(b"")
 

@@ -2,6 +2,7 @@
 
 import atexit
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MethodType
 from typing import Any, TypeAlias, cast
 
@@ -104,6 +105,21 @@ class Caches:
             vars(cache).clear()
         for old in built:
             old.close()
+
+    @contextmanager
+    def override(self, caches: Raw, *, clock: Clock = SYSTEM_CLOCK) -> Iterator[None]:
+        """Use `caches` within a `with` block, for a test; settings and caches before come back."""
+        with self._lock:
+            before = self._configs, self._clock, self.built
+            self.built = {}
+        try:
+            self.configure(caches, clock=clock)
+            yield
+        finally:
+            self.close_all()
+            with self._lock:
+                self._configs, self._clock, self.built = before
+                vars(cache).clear()
 
     def close_all(self) -> None:
         """Close every cache that was built; see `Cache.close`."""

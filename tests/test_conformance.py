@@ -18,7 +18,8 @@ from twofold.errors import MissingKey
 from twofold.keys import KeyMaker
 from twofold.outage import FailOpen
 from twofold.testing import FACES, BackendConformance, ChaosBackend, Face, FakeClock
-from twofold.testing.cache_cases import PLAIN, CacheCases
+from twofold.testing.cache_cases import CacheCases
+from twofold.testing.samples import PLAIN
 
 
 class TestMemory(BackendConformance):

@@ -61,6 +61,16 @@ def test_the_items_of_a_tuple_are_weighed() -> None:
     assert len(store._store.entries) < 10
 
 
+def test_private_copies_are_weighed() -> None:
+    """A mutable value, which is kept as bytes, weighs as much as those."""
+    options = {"max_bytes": 100_000}
+    configure({"default": {"LOCATION": "memory://copies weighed", "OPTIONS": options}})
+    for number in range(100):
+        caches["default"].set(f"k{number}", ["x" * 10_000])
+    there = [f"k{number}" in caches["default"] for number in range(100)]
+    assert 5 <= sum(there) < 10
+
+
 def test_a_value_too_big_is_not_stored_and_the_old_one_stays() -> None:
     """What can never fit is refused, without emptying the store for it."""
     store, _ = store_of("big", max_bytes=10_000)

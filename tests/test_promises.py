@@ -491,3 +491,25 @@ def test_damage_is_counted_wherever_it_is_met(tmp_path: Path) -> None:
     assert cache.stats().damaged > 1
     assert cache.get("k") == "mended"
     close_all()
+
+
+def test_moving_a_version_never_loses_the_value() -> None:
+    """If the new version cannot be stored, the old one stays, and that is said."""
+    cache, store = chaotic(on_error="miss")
+    cache.set("k", 1)
+    store.failure_rate, store.operations = 1.0, {"set"}
+    with pytest.raises(BackendUnavailable, match="where it was"):
+        cache.incr_version("k")
+    store.failure_rate = 0.0
+    assert cache.get("k") == 1
+
+
+def test_settings_for_a_while(tmp_path: Path) -> None:
+    """`caches.override` brings back the settings and the very caches from before."""
+    configure("memory://before")
+    before = caches["default"]
+    before.set("k", 1)
+    with caches.override("memory://meanwhile"):
+        assert caches["default"].get("k") is None
+    assert caches["default"] is before
+    assert before.get("k") == 1

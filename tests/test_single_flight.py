@@ -234,7 +234,7 @@ def test_a_loop_that_stops_without_cancelling_promotes_a_waiter(cache: Cache) ->
     assert cache.get("k") == "mine"
 
 
-@pytest.mark.parametrize("write", ["delete", "set", "clear", "delete_many", "set_many"])
+@pytest.mark.parametrize("write", ["delete", "set", "clear", "delete_many", "set_many", "touch"])
 def test_a_write_detaches_what_is_being_computed(cache: Cache, write: str) -> None:
     """What the function returns after a delete, set or clear is given, but not stored."""
     work = Work("old")
@@ -247,6 +247,7 @@ def test_a_write_detaches_what_is_being_computed(cache: Cache, write: str) -> No
             "clear": (),
             "delete_many": (["k"],),
             "set_many": ({"k": "new"},),
+            "touch": ("k", 0),
         }
         getattr(cache, write)(*arguments[write])
         work.may_end.set()

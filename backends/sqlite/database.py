@@ -45,9 +45,10 @@ class DatabaseFile:
     def names(self, identity: Identity) -> bool:
         """Tell whether the path still names the file with this identity."""
         try:
-            return _identity(os.lstat(self.path)) == identity
+            found = os.lstat(self.path)
         except OSError:
             return False
+        return (found.st_dev, found.st_ino) == identity
 
     def connect(self, until: float) -> tuple[sqlite3.Connection, Identity]:
         """Open the file by `until`, a monotonic time; make it if there is none.
@@ -124,7 +125,7 @@ class DatabaseFile:
             raise SettingsError(
                 f"LOCATION {self.path!r} is {what}; give the path of a file, or of none yet"
             )
-        return _identity(found)
+        return found.st_dev, found.st_ino
 
     def _require(self, identity: Identity) -> None:
         if not self.names(identity):
@@ -216,7 +217,3 @@ _CREATION = (
 def wait_at_most(connection: sqlite3.Connection, seconds: float) -> None:
     """Set how long a statement waits for another connection's lock."""
     connection.execute(f"PRAGMA busy_timeout = {max(0, round(seconds * 1000))}")
-
-
-def _identity(found: os.stat_result) -> Identity:
-    return found.st_dev, found.st_ino

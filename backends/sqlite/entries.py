@@ -44,6 +44,10 @@ _REWRITE = "UPDATE twofold SET value = ?, crc = ?, expires = ?, written = ? WHER
 _REWRITE_DUE = (
     "UPDATE twofold SET value = ?, crc = ?, expires = ?, written = ?, due = ? WHERE key = ?"
 )
+_REWRITE_YOUNG = (
+    "UPDATE twofold SET value = ?, crc = ?, expires = ?, written = ?"
+    " WHERE key = ? AND due IS ? AND rowid > ?"
+)
 _COUNT_ON = "UPDATE twofold SET value = ?, crc = ? WHERE key = ?"
 _TOUCH = "UPDATE twofold SET expires = ?, written = ?, due = ? WHERE key = ?"
 _DELETE = "DELETE FROM twofold WHERE key = ?"
@@ -67,6 +71,7 @@ _SWEEP_ROWS = 64
 _LONGEST_INTERVAL = 4096  # new rows from one count to the next
 _STEP_ROWS = 8192  # removed at a time, about 30 ms
 _LARGEST_VALUE = 999_000_000  # SQLite's own limit is 1e9 bytes a row
+_NEWEST_FOR = 1.0  # seconds for which a look for the last rowid serves
 _EMPTY_PAGES = 4  # of a file without entries
 
 Row: TypeAlias = tuple[bytes, int, float | None, float, int | None, str]
@@ -90,6 +95,9 @@ class Entries:
         self._interval = max(1, min(_LONGEST_INTERVAL, rows // 32))
         self._recent = rows // 4
         self._large = max_bytes // (10 * self._interval)
+        self._newest = 0
+        self._newest_at = 0.0
+        self._rewriting = False
         self.largest = min(max_bytes, _LARGEST_VALUE)
 
     def get(self, db: sqlite3.Cursor, key: str) -> bytes | None:
@@ -117,6 +125,22 @@ class Entries:
         life = db.execute(_LIFE, (key,)).fetchone()
         return life is not None and not self._is_over(*life)
 
+    def rewrite(self, db: sqlite3.Cursor, key: str, value: bytes, ttl: float | None) -> bool:
+        """Store `value` by one statement, or return False: then `set` is to do it.
+
+        It can if the key is there, is young and will be due as before. It tries if that
+        was so for the last key, and somebody has looked for the last rowid lately.
+        """
+        now = self._clock.time()
+        if not self._rewriting or not 0 <= now - self._newest_at < _NEWEST_FOR:
+            return False
+        if len(value) >= self._large:
+            return False
+        expires, due = _expiry(now, ttl)
+        row = (value, _check(key, value), expires, now, key, due, self._newest - self._recent)
+        self._rewriting = db.execute(_REWRITE_YOUNG, row).rowcount == 1
+        return self._rewriting
+
     def set(self, db: sqlite3.Cursor, key: str, value: bytes, ttl: float | None) -> bool:
         """Store `value`; one that is rewritten while it is young keeps its place.
 
@@ -126,12 +150,15 @@ class Entries:
         row = self._row(key, value, ttl)
         place = db.execute(_PLACE, (key,)).fetchone()
         if place is None or place[0] <= place[2] - self._recent:
+            self._rewriting = False
             db.execute(_APPEND, row)
             rowid = db.lastrowid or 0
             self._keep_bounds(db, rowid - 1, rowid, len(value))
             return True
-        _rewrite(db, [row], place[1])
-        self._keep_bounds(db, place[2], place[2], len(value))
+        _, due, newest = place
+        self._newest, self._newest_at, self._rewriting = newest, row[3], due == row[4]
+        _rewrite(db, [row], due)
+        self._keep_bounds(db, newest, newest, len(value))
         return True
 
     def set_many(self, db: sqlite3.Cursor, items: Mapping[str, tuple[bytes, float | None]]) -> bool:

@@ -12,7 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from twofold.backends.sqlite.database import DatabaseFile, Identity, wait_at_most
 from twofold.backends.sqlite.faults import Replaced
@@ -52,13 +52,16 @@ class Session:
         """Do `work`, which reads only, on one state of the file."""
         return _transact("BEGIN", self.db, work, *args)
 
-    def write(self, work: Callable[..., T], *args: Any) -> T:
+    def write(self, work: Callable[..., T], *args: Any, quick: Callable[..., T] | None = None) -> T:
         """Do `work` in a transaction that holds the write lock from its beginning.
 
+        Unless `quick`, which is one statement, does the same and returns something true.
         Looking at the path afterwards makes sure that nothing is removed from a file
         that was already replaced, while it lives on in the new one.
         """
-        result = _transact("BEGIN IMMEDIATE", self.db, work, *args)
+        result = quick and quick(self.db, *args)
+        if not result:
+            result = _transact("BEGIN IMMEDIATE", self.db, work, *args)
         if not self._file.names(self.identity):
             raise Replaced(f"{self._file.path} was replaced")
         return result
@@ -129,6 +132,25 @@ class Session:
             park(self.__dict__)
 
 
+class _Living(Generic[T]):
+    """Things that are forgotten when nobody else keeps them.
+
+    A `WeakSet` raises if another thread adds to it while it is listed.
+    """
+
+    def __init__(self) -> None:
+        self._refs: set[weakref.ref[T]] = set()
+
+    def add(self, thing: T) -> None:
+        """Know `thing` while it lives."""
+        self._refs.add(weakref.ref(thing, self._refs.discard))
+
+    def now(self) -> list[T]:
+        """Return those that live."""
+        # Listing a set is one step that no other thread can come between.
+        return [thing for ref in list(self._refs) if (thing := ref()) is not None]
+
+
 class _Local(ThreadLocal):
     """The session of one thread, which may be closed or with a replaced file."""
 
@@ -147,7 +169,7 @@ class Sessions:
 
     def _start(self) -> None:
         self.local = _Local()
-        self._all: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._all: _Living[Session] = _Living()
         self._opening = new_lock()
 
     def ready(self, until: float) -> Session:
@@ -174,18 +196,18 @@ class Sessions:
 
     def distrust(self) -> None:
         """Have every session look at the path before it does anything more."""
-        for session in list(self._all):
+        for session in self._all.now():
             session.look_at = 0.0
 
     def close(self) -> None:
         """Close the sessions of all threads, each once it is not in use."""
-        for session in list(self._all):
+        for session in self._all.now():
             session.close()
 
     def hold(self) -> bool:
         """Close all sessions and let none be opened; tell whether `release` is needed."""
         held = self._opening.acquire(timeout=self._deadline)
-        for session in list(self._all):
+        for session in self._all.now():
             session.close_soon(self._deadline)
         return held
 
@@ -194,16 +216,16 @@ class Sessions:
         self._opening.release()
 
     def _after_fork(self) -> None:
-        park(self.local, list(self._all), self._opening)
+        park(self.local, self._all.now(), self._opening)
         self._start()
 
 
-_every: weakref.WeakSet[Sessions] = weakref.WeakSet()
+_every: _Living[Sessions] = _Living()
 _forking = ThreadLocal()
 
 
 def _before_fork() -> None:
-    _forking.held = [sessions for sessions in list(_every) if sessions.hold()]
+    _forking.held = [sessions for sessions in _every.now() if sessions.hold()]
 
 
 def _after_fork_in_parent() -> None:

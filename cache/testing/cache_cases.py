@@ -3,10 +3,9 @@
 
 import math
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta, timezone
-from decimal import Decimal
+from datetime import timedelta
+from functools import partial
 from typing import Any, ClassVar
-from uuid import UUID
 
 import pytest
 
@@ -20,73 +19,8 @@ from twofold.errors import (
 )
 from twofold.policy import DEFAULT_TIMEOUT
 from twofold.testing.faces import Face, case
-from twofold.testing.suite import Suite
-
-PLAIN = (
-    None,
-    True,
-    False,
-    0,
-    1,
-    -1,
-    2**63 - 1,
-    -(2**63),
-    2**200,
-    0.5,
-    1e300,
-    "",
-    "1",
-    "text, ünïcode \N{SNOWMAN}\0",
-    [],
-    [1, "2", [None, {"three": 3.0}]],
-    {},
-    {"a": {"b": [True, None]}},
-    "long " * 1000,
-)
-"""Values that every serializer brings back."""
-
-EXACT = (
-    *PLAIN,
-    b"",
-    bytes(range(256)),
-    -math.inf,
-    (),
-    (1, (2, [3])),
-    {1, 2},
-    frozenset({"a", (1, 2)}),
-    {1: "int", "1": "text", (1, 2): "pair", None: 0},
-    datetime(2024, 2, 29, 23, 59, 59, 999999),
-    datetime(2024, 2, 29, tzinfo=UTC),
-    datetime(2024, 2, 29, tzinfo=timezone(timedelta(hours=-3, minutes=-30))),
-    date(1, 1, 1),
-    time(12, 30, 0, 1),
-    timedelta(days=-1, microseconds=1),
-    Decimal("1.10"),
-    UUID(int=2**128 - 1),
-)
-"""Values that serializers other than JSON bring back as well."""
-
-ODD_KEYS = (
-    "with blanks",
-    "line\r\nbreak",
-    "tab\t",
-    "nul\0",
-    "\x7f",
-    "umlaut ä",
-    "\N{SNOWMAN}" * 200,
-    "k" * 1000,
-    "k" * 1001,
-    "K" * 1000,
-    "a:b",
-    "a::b",
-    ":",
-    "%",
-    "*",
-    "'",
-    '"',
-    "\\",
-    "\ud800",
-)
+from twofold.testing.samples import EXACT, ODD_KEYS, assert_same
+from twofold.testing.suite import Suite, lasts
 
 
 class CacheCases(Suite):
@@ -118,12 +52,12 @@ class CacheCases(Suite):
         """Values come back equal and of the same types, one by one and many at a time."""
         for value in self.values:
             await cache.set("k", value)
-            _assert_same(await cache.get("k", "miss"), value)
+            assert_same(await cache.get("k", "miss"), value)
         named = {f"k{n}": value for n, value in enumerate(self.values)}
         assert await cache.set_many(named) == []
         found = await cache.get_many(named)
         for name, value in named.items():
-            _assert_same(found[name], value)
+            assert_same(found[name], value)
 
     @case
     async def test_what_is_read_is_a_private_copy(self, cache: Any) -> None:
@@ -187,7 +121,7 @@ class CacheCases(Suite):
             await cache.set("n", 1, 50)
             await cache.touch("n", timeout)
             for name in "klmn":
-                _assert_ttl(await cache.ttl(name), most)
+                assert lasts(await cache.ttl(name), most)
                 await cache.delete(name)
 
     @case
@@ -200,7 +134,7 @@ class CacheCases(Suite):
         await cache.set("o", 1, None)
         await cache.touch("o")
         for name in "klmno":
-            _assert_ttl(await cache.ttl(name), 300)
+            assert lasts(await cache.ttl(name), 300)
 
     @case
     async def test_a_timeout_of_zero_or_less(self, cache: Any) -> None:
@@ -276,7 +210,7 @@ class CacheCases(Suite):
         """Many concurrent `get_many` each find their own."""
         await cache.set_many({f"k{n}": n for n in range(200)})
         found = await face.together(
-            [lambda n=n: cache.get_many([f"k{n}", f"k{n + 1}"]) for n in range(100)]
+            [partial(cache.get_many, [f"k{n}", f"k{n + 1}"]) for n in range(100)]
         )
         assert found == [{f"k{n}": n, f"k{n + 1}": n + 1} for n in range(100)]
 
@@ -289,8 +223,8 @@ class CacheCases(Suite):
         assert await cache.decr("n") == 15
         assert await cache.decr("n", 20) == -5
         assert await cache.incr("n", delta=-1) == -6
-        _assert_same(await cache.get("n"), -6)
-        _assert_ttl(await cache.ttl("n"), 1000)
+        assert_same(await cache.get("n"), -6)
+        assert lasts(await cache.ttl("n"), 1000)
 
     @case
     async def test_a_missing_counter_is_a_value_error(self, cache: Any) -> None:
@@ -307,7 +241,7 @@ class CacheCases(Suite):
             await cache.set("n", value)
             with pytest.raises(NotACounter):
                 await cache.incr("n")
-            _assert_same(await cache.get("n"), value)
+            assert_same(await cache.get("n"), value)
         await cache.set("n", 5)
         for delta in ("1", 1.5, True, 2**63):
             with pytest.raises(NotACounter):
@@ -318,9 +252,9 @@ class CacheCases(Suite):
     async def test_no_addition_is_lost(self, face: Face, cache: Any) -> None:
         """100 concurrent additions count to 100."""
         await cache.set("n", 0, 1000)
-        await face.together([lambda: cache.incr("n")] * 100)
+        await face.together([partial(cache.incr, "n")] * 100)
         assert await cache.get("n") == 100
-        _assert_ttl(await cache.ttl("n"), 1000)
+        assert lasts(await cache.ttl("n"), 1000)
 
     @case
     async def test_versions_do_not_meet(self, cache: Any) -> None:
@@ -337,7 +271,7 @@ class CacheCases(Suite):
         assert await cache.incr("k", version=4) == 5
         assert await cache.decr("k", version=4) == 4
         assert await cache.touch("k", 50, version=4) is True
-        _assert_ttl(await cache.ttl("k", version=4), 50)
+        assert lasts(await cache.ttl("k", version=4), 50)
         assert await cache.delete("k", version=2) is True
         assert await cache.delete_many(["k"], version=4) == 1
         assert await cache.get_or_set("k", "five", version=5) == "five"
@@ -352,11 +286,11 @@ class CacheCases(Suite):
             await cache.set("k", value, timeout)
             assert await cache.incr_version("k") == 2
             assert await cache.has_key("k") is False
-            _assert_same(await cache.get("k", "miss", version=2), value)
-            _assert_ttl(await cache.ttl("k", version=2), most)
+            assert_same(await cache.get("k", "miss", version=2), value)
+            assert lasts(await cache.ttl("k", version=2), most)
             assert await cache.incr_version("k", delta=3, version=2) == 5
             assert await cache.decr_version("k", delta=4, version=5) == 1
-            _assert_same(await cache.get("k", "miss"), value)
+            assert_same(await cache.get("k", "miss"), value)
 
     @case
     async def test_a_missing_value_does_not_move(self, cache: Any) -> None:
@@ -454,24 +388,3 @@ class CacheCases(Suite):
         cache.set("k", None)
         assert "k" in cache
         assert "l" not in cache
-
-
-def _assert_same(found: Any, value: Any) -> None:
-    """Check that `found` is equal to `value`, and of the same types all the way down."""
-    assert type(found) is type(value)
-    assert found == value
-    if isinstance(value, list | tuple):
-        for each, expected in zip(found, value, strict=True):
-            _assert_same(each, expected)
-    elif isinstance(value, dict):
-        for name, expected in value.items():
-            _assert_same(found[name], expected)
-            assert sorted(map(repr, found)) == sorted(map(repr, value))
-
-
-def _assert_ttl(left: float | None, most: float | None) -> None:
-    """Check that nearly all of `most` seconds is left; None is for ever."""
-    if most is None or left is None:
-        assert left is most
-    else:
-        assert min(most, 1e9) - 20 < left <= most

@@ -72,16 +72,16 @@ class ChaosBackend(Backend):
         deadline: float = 1.0,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self.inner = inner if isinstance(inner, Backend) else _open(inner, location, clock)
+        self.inner: Backend = inner if isinstance(inner, Backend) else _open(inner, location, clock)
         # Each is what the store itself says: a wrapper cannot know before it wraps.
-        self.holds_objects = self.inner.holds_objects
-        self.thread_sensitive = self.inner.thread_sensitive
+        self.holds_objects: bool = self.inner.holds_objects
+        self.thread_sensitive: bool = self.inner.thread_sensitive
         super().__init__(self.inner.location, deadline=deadline, clock=self.inner.clock)
-        self.failure_rate = _share("failure_rate", failure_rate)
+        self.failure_rate: float = _share("failure_rate", failure_rate)
         self.error = error
-        self.delay_rate = _share("delay_rate", delay_rate)
+        self.delay_rate: float = _share("delay_rate", delay_rate)
         self.delay = delay
-        self.operations = None if operations is None else _known(operations)
+        self.operations: Collection[str] | None = None if operations is None else _known(operations)
         self.calls: Counter[str] = Counter()
         self._random = Random(seed)  # noqa: S311 - it chooses what fails in a test
         self._lock = new_lock()

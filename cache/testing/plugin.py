@@ -5,16 +5,13 @@ one of its fixtures is used.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from secrets import token_hex
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from twofold.core import Cache
-    from twofold.registry import Caches
     from twofold.testing.clock import FakeClock
 
 
@@ -26,12 +23,11 @@ def cache(_twofold_clock: "FakeClock") -> "Iterator[Cache]":
     Its time is that of the fixture `clock`. pytest's own fixture of that name is to be
     had as `request.config.cache`.
     """
-    from twofold import registry
+    from twofold.registry import caches
 
-    with _set_aside(registry):
-        settings = {"BACKEND": _MEMORY, "LOCATION": f"test-{token_hex(8)}"}
-        registry.configure({"default": settings}, clock=_twofold_clock)
-        yield registry.caches["default"]
+    settings = {"BACKEND": _MEMORY, "LOCATION": f"test-{token_hex(8)}"}
+    with caches.override({"default": settings}, clock=_twofold_clock):
+        yield caches["default"]
 
 
 @pytest.fixture
@@ -49,17 +45,3 @@ def _twofold_clock() -> "FakeClock":
 
 
 _MEMORY = "twofold.backends.memory.MemoryBackend"
-
-
-@contextmanager
-def _set_aside(registry: ModuleType) -> Iterator[None]:
-    """Start with no settings and no caches; bring back, as they were, those before."""
-    caches: Caches = registry.caches
-    before = caches._configs, caches._clock, caches.built
-    caches.built = {}
-    try:
-        yield
-    finally:
-        caches.close_all()
-        caches._configs, caches._clock, caches.built = before
-        vars(registry.cache).clear()

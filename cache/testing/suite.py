@@ -104,3 +104,10 @@ class Suite:
     def _factory_parameters(self) -> list[str]:
         parameters = inspect.signature(self.make_backend).parameters.values()
         return [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+
+
+def lasts(left: float | None, most: float | None) -> bool:
+    """Tell whether nearly all of `most` seconds are left; None is for ever."""
+    if left is None or most is None:
+        return left is most
+    return min(most, 1e9) - 20 < left <= most

@@ -20,7 +20,7 @@ def main() -> None:
     default = Path(__file__).parent / "results"
     parser.add_argument("--output", type=Path, default=default, help="folder for the results")
     options = parser.parse_args()
-    bench = Bench(rounds=3, seconds=0.05) if options.quick else Bench(rounds=9, seconds=0.15)
+    bench = Bench(rounds=3, seconds=0.05) if options.quick else Bench(rounds=21, seconds=0.08)
     try:
         for area in options.only or AREAS:
             print(f"measuring {area} ...", flush=True)
