@@ -69,7 +69,7 @@ class Backend(ABC):
                 f" more than 0; not {deadline!r}"
             )
         self.location = location
-        self.deadline = float(deadline)
+        self.deadline: float = float(deadline)
         self.clock = clock
 
     def __repr__(self) -> str:

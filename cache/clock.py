@@ -1,6 +1,7 @@
 """The two clocks: monotonic for what lives in the process, wall for what outlives it."""
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -17,8 +18,8 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clocks."""
 
-    monotonic = staticmethod(time.monotonic)
-    time = staticmethod(time.time)
+    monotonic: Callable[[], float] = staticmethod(time.monotonic)
+    time: Callable[[], float] = staticmethod(time.time)
 
 
 SYSTEM_CLOCK: Clock = SystemClock()

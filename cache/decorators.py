@@ -59,9 +59,9 @@ class _Plan:
         condition: Condition | None = None,
     ) -> None:
         self.function = function
-        self.store = _finder(cache)
+        self.store: Callable[[], Cache] = _finder(cache)
         self.timeout = timeout if timeout is DEFAULT_TIMEOUT else seconds(timeout)
-        self.keys = CallKeys(function, key, ignore)
+        self.keys: CallKeys = CallKeys(function, key, ignore)
         self.condition = condition
         self.hits = self.misses = self.computed = 0
 
@@ -99,7 +99,7 @@ class _SignatureOfFunction:
 class _CachedFunction(Generic[P, R]):
     """What decorated functions of both kinds offer, beside being called."""
 
-    __signature__ = _SignatureOfFunction()
+    __signature__: _SignatureOfFunction = _SignatureOfFunction()
 
     def __init__(self, plan: _Plan) -> None:
         self._plan = plan
@@ -384,4 +384,4 @@ class Decorator:
 
 _OPTIONS = frozenset({"cache", "timeout", "key", "ignore", "condition"})
 
-cached = Decorator()
+cached: Decorator = Decorator()

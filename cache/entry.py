@@ -111,7 +111,7 @@ class Envelope:
         compress_min: int = 256,
         secret: str | bytes | None = None,
     ) -> None:
-        self.damaged = 0
+        self.damaged: int = 0
         self._serializer = serializer
         self._compressor = compressor
         self._compress_min = compress_min
@@ -238,7 +238,7 @@ class Packed:
     __slots__ = ("data",)
 
     def __init__(self, data: bytes) -> None:
-        self.data = data
+        self.data: bytes = data
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {len(self.data)} bytes>"
@@ -268,7 +268,7 @@ class Objects:
     """
 
     def __init__(self, serializer: Serializer | None) -> None:
-        self.damaged = 0
+        self.damaged: int = 0
         self._serializer = serializer
 
     def __repr__(self) -> str:

@@ -58,9 +58,9 @@ class Filler:
     """
 
     def __init__(self, backend: Backend, codec: Codec) -> None:
-        self.flights = Flights()
-        self.computed = 0
-        self.joined = 0
+        self.flights: Flights = Flights()
+        self.computed: int = 0
+        self.joined: int = 0
         self._backend = backend
         self._codec = codec
 

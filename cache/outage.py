@@ -20,7 +20,7 @@ class FailOpen(Backend):
 
     def __init__(self, inner: Backend, alias: str) -> None:
         super().__init__(inner.location, deadline=inner.deadline, clock=inner.clock)
-        self.failures = 0
+        self.failures: int = 0
         self._inner = inner
         self._alias = alias
         self._failing = False

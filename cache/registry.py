@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from types import MethodType
 from typing import Any, TypeAlias, cast
 
+from twofold.backend import Backend
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.core import Cache
 from twofold.effects import after_fork_in_child, new_lock
@@ -31,7 +32,7 @@ def check(config: CacheConfig) -> None:
 
 def build(config: CacheConfig, clock: Clock = SYSTEM_CLOCK) -> Cache:
     """Return a cache as `config` says; nothing is connected or opened yet."""
-    store = backend_class(config)
+    store: type[Backend] = backend_class(config)
     common, options = split_options(config, store)
     if isinstance(config.location, list) and not store.takes_many_locations:
         raise SettingsError(
@@ -172,11 +173,23 @@ class _Default:
         return repr(caches["default"])
 
 
-cache = cast(Cache, _Default())
-caches = Caches()
+cache: Cache = cast(Cache, _Default())
+caches: Caches = Caches()
 
-configure = caches.configure
-close_all = caches.close_all
-aclose_all = caches.aclose_all
+
+def configure(caches_by_alias: Raw | None = None, /, *, clock: Clock = SYSTEM_CLOCK) -> None:
+    """Use these settings from now on; see `Caches.configure`."""
+    caches.configure(caches_by_alias, clock=clock)
+
+
+def close_all() -> None:
+    """Close every cache that was built; see `Cache.close`."""
+    caches.close_all()
+
+
+async def aclose_all() -> None:
+    """Do what `close_all` does."""
+    await caches.aclose_all()
+
 
 atexit.register(close_all)

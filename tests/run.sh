@@ -12,12 +12,14 @@ python=${PYTHON:-python3}
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 venv=.venv-test-$version
 export PIP_DISABLE_PIP_VERSION_CHECK=1
+unset PYTHONPATH VIRTUAL_ENV MYPYPATH || true
 
 step() { printf '\n== %s\n' "$*"; }
 
 step "environment: Python $version"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 bin=$PWD/$venv/bin
+PATH=$bin:$PATH
 "$bin/python" -m pip install --quiet --upgrade pip build
 
 step "wheel"
@@ -43,6 +45,7 @@ step "pyright"
 "$bin/pyright" --pythonpath "$bin/python" --verifytypes twofold --ignoreexternal
 
 step "pytest"
-exec_coverage="--cov=twofold --cov-report=term-missing:skip-covered"
-case " $* " in *" -k "* | *" -m "* | *"::"*) exec_coverage="" ;; esac
-"$bin/python" -m pytest $exec_coverage "$@"
+if [ $# -eq 0 ]; then
+    set -- --cov --cov-report=term:skip-covered
+fi
+"$bin/python" -m pytest "$@"

@@ -34,8 +34,7 @@ import pytest
 import twofold
 from twofold import Cache, caches
 from twofold.backend import Backend
-from twofold.config import CacheConfig
-from twofold.settings import backend_class, read_cache
+from twofold.settings import CacheConfig, backend_class, read_cache
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "docs" / "examples"

@@ -522,3 +522,34 @@ def test_a_missing_counter_is_an_error_in_a_function_too(cache: Cache) -> None:
     """An error of the cache inside a function reaches the caller as it is."""
     with pytest.raises(MissingKey):
         cache.get_or_set("k", lambda: cache.incr("absent"))
+
+
+async def test_sync_code_in_a_loop_does_not_wait_for_a_thread_either() -> None:
+    """A sync call in a running loop computes for itself while a thread computes the key."""
+    configure("memory://thread leads")
+    cache = caches["default"]
+    work = Work("theirs")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(cache.get_or_set, "k", work)
+        while not work.runs:
+            await asyncio.sleep(0.001)
+        assert cache.get_or_set("k", lambda: "mine") == "mine"
+        work.may_end.set()
+        assert asked.result(10) == "theirs"
+    assert cache.get("k") == "theirs"
+
+
+def test_a_detached_result_is_not_even_written(cache: Cache) -> None:
+    """After a delete meanwhile, nobody sees the old value for a moment either."""
+    real, writes = cache.backend.add, []
+
+    def add(key: str, value: Any, ttl: float | None) -> bool:
+        writes.append(key)
+        return real(key, value, ttl)
+
+    cache.backend.add = add  # type: ignore[method-assign]
+    try:
+        assert cache.get_or_set("k", lambda: cache.delete("k") or "old") == "old"
+    finally:
+        cache.backend.add = real  # type: ignore[method-assign]
+    assert writes == []

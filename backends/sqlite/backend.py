@@ -23,7 +23,7 @@ T = TypeVar("T")
 How: TypeAlias = Callable[..., Any]
 """A method of `Session` that does some work and returns its outcome."""
 
-logger = logging.getLogger("twofold.sqlite")
+logger: logging.Logger = logging.getLogger("twofold.sqlite")
 
 _READS = frozenset({"get", "get_many", "has", "ttl"})
 _ATTEMPTS = 3

@@ -22,7 +22,7 @@ from twofold.backends.sqlite.entries import SCHEMA, TABLE
 from twofold.backends.sqlite.faults import Damaged, Fault, is_damage, is_fault
 from twofold.errors import BackendUnavailable, DeadlineExceeded, SettingsError
 
-logger = logging.getLogger("twofold.sqlite")
+logger: logging.Logger = logging.getLogger("twofold.sqlite")
 
 Identity: TypeAlias = tuple[int, int]
 """Device and inode of a file: what a path names now, though it may name another later."""

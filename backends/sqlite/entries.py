@@ -98,7 +98,7 @@ class Entries:
         self._newest = 0
         self._newest_at = 0.0
         self._rewriting = False
-        self.largest = min(max_bytes, _LARGEST_VALUE)
+        self.largest: int = min(max_bytes, _LARGEST_VALUE)
 
     def get(self, db: sqlite3.Cursor, key: str) -> bytes | None:
         row = db.execute(_GET, (key,)).fetchone()

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from twofold.backends.sqlite.database import DatabaseFile, Identity, wait_at_most
 from twofold.backends.sqlite.faults import Replaced
-from twofold.effects import Call, ThreadLocal, after_fork_in_child, new_lock, park
+from twofold.effects import Call, Lock, ThreadLocal, after_fork_in_child, new_lock, park
 
 T = TypeVar("T")
 
@@ -37,11 +37,11 @@ class Session:
         self._file = file
         self.connection = connection
         self.identity = identity
-        self.db = self.connection.cursor()
-        self.lock = new_lock()
-        self.look_at = time.monotonic() + _LOOK_EVERY
-        self.batching = False
-        self.closed = False
+        self.db: sqlite3.Cursor = self.connection.cursor()
+        self.lock: Lock = new_lock()
+        self.look_at: float = time.monotonic() + _LOOK_EVERY
+        self.batching: bool = False
+        self.closed: bool = False
         self._failure: sqlite3.Error | None = None
 
     def look(self, work: Callable[..., T], *args: Any) -> T:
@@ -168,7 +168,7 @@ class Sessions:
         _every.add(self)
 
     def _start(self) -> None:
-        self.local = _Local()
+        self.local: _Local = _Local()
         self._all: _Living[Session] = _Living()
         self._opening = new_lock()
 

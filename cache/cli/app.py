@@ -17,9 +17,10 @@ from twofold.core import Cache
 from twofold.errors import CacheError
 from twofold.policy import DEFAULT_TIMEOUT
 from twofold.registry import caches
-from twofold.settings import find, mask_url
+from twofold.settings import find
+from twofold.urls import mask_url
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="twofold",
     help="One cache, two faces: try it, check its settings, look into it.",
     no_args_is_help=True,

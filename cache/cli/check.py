@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from secrets import token_hex
 from time import perf_counter
 
-from twofold.config import CacheConfig, unknown
 from twofold.core import Cache
 from twofold.errors import BackendUnavailable, SettingsError
 from twofold.registry import build
-from twofold.settings import discover, mask_url
+from twofold.settings import CacheConfig, discover, unknown
+from twofold.urls import mask_url
 
 ROUNDS = 5
 """Round trips in each face, of which the fastest counts: the first one connects."""

@@ -125,7 +125,8 @@ class GetSet(Way):
 
     def __init__(self, store: Cache) -> None:
         super().__init__(store)
-        self.hits = self.computed = 0
+        self.hits: int = 0
+        self.computed: int = 0
 
     def read(self, path: str, mtime_ns: int, size: int) -> Counts:
         """Return the stored counts, or compute and store them."""
@@ -157,7 +158,8 @@ class AgetAset(Way):
 
     def __init__(self, store: Cache) -> None:
         super().__init__(store)
-        self.hits = self.computed = 0
+        self.hits: int = 0
+        self.computed: int = 0
 
     async def read(self, path: str, mtime_ns: int, size: int) -> Counts:
         """Return the stored counts, or compute and store them."""

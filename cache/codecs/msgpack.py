@@ -73,7 +73,7 @@ class Msgpack:
     """
 
     name: Final = "msgpack"
-    keeps = staticmethod(is_immutable)
+    keeps: Callable[[Any], bool] = staticmethod(is_immutable)
 
     def dumps(self, value: Any) -> bytes:
         try:

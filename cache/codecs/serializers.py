@@ -63,7 +63,7 @@ class Pickle:
     """Pickle: nearly everything, and only for stores that nobody else can write to."""
 
     name: Final = "pickle"
-    keeps = staticmethod(is_immutable)
+    keeps: Callable[[Any], bool] = staticmethod(is_immutable)
 
     def dumps(self, value: Any) -> bytes:
         if not is_immutable(value):
@@ -83,7 +83,7 @@ class Foreign:
     """A third party's serializer, an object with `dumps` and `loads`."""
 
     def __init__(self, theirs: Any) -> None:
-        self.name = _foreign_name(theirs)
+        self.name: str = _foreign_name(theirs)
         self.loads: Callable[[bytes], Any] = theirs.loads
         self.keeps: Callable[[Any], bool] = getattr(theirs, "keeps", lambda _: False)
         self._dumps = theirs.dumps

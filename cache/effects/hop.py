@@ -38,10 +38,10 @@ class Call:
         future: "asyncio.Future[Any]",
         born: float,
     ) -> None:
-        self.function = function
-        self.args = args
-        self.future = future
-        self.born = born
+        self.function: Callable[..., Any] = function
+        self.args: tuple[Any, ...] = args
+        self.future: asyncio.Future[Any] = future
+        self.born: float = born
         self._context = contextvars.copy_context()
         self._error: BaseException | None = None
         self._result: Any = None

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, ExitStack
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import aiosqlite
 import diskcache
@@ -38,8 +38,8 @@ def run(bench: Bench) -> None:
         _race_sync(bench, theirs)
         tables = Table(), OneHopTable()
         for number, table in enumerate(tables):
-            bench.run(table.open(os.path.join(folder, f"aiosqlite{number}.db")))
             stack.callback(lambda table=table: bench.run(table.close()))
+            bench.run(table.open(os.path.join(folder, f"aiosqlite{number}.db")))
         _race_async(bench, *tables)
 
 
@@ -72,12 +72,14 @@ def _race_sync(bench: Bench, theirs: diskcache.Cache) -> None:
 class Table:
     """A cache as the documentation of aiosqlite leads one to write it: one table."""
 
+    isolation_level: Literal["DEFERRED"] | None = "DEFERRED"
+
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
 
     async def open(self, path: str) -> None:
         """Connect, and make the table."""
-        connect = aiosqlite.connect(path)
+        connect = aiosqlite.connect(path, isolation_level=self.isolation_level)
         self.connection = await self._stack.enter_async_context(connect)
         for statement in (
             "PRAGMA journal_mode = WAL",
@@ -105,9 +107,7 @@ class Table:
 class OneHopTable(Table):
     """The same by somebody who counts: each call is one hop, and commits by itself."""
 
-    async def open(self, path: str) -> None:
-        await super().open(path)
-        self.connection.isolation_level = None
+    isolation_level = None
 
     async def get(self, key: str) -> bytes | None:
         rows = await self.connection.execute_fetchall(_SELECT, (key, time.time()))

@@ -16,32 +16,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict, cast
 
 from twofold.backend import Backend
-from twofold.config import (
+from twofold.errors import SettingsError
+from twofold.settings.config import (
     CacheConfig,
     Raw,
     import_object,
     placed,
-    read_cache,
     read_caches,
     unknown,
 )
-from twofold.errors import SettingsError
 from twofold.spelling import did_you_mean
-from twofold.urls import mask_url
-
-__all__ = [
-    "CacheConfig",
-    "CommonOptions",
-    "Raw",
-    "Source",
-    "backend_class",
-    "discover",
-    "find",
-    "mask_url",
-    "read_cache",
-    "read_caches",
-    "split_options",
-]
 
 ENTRY_POINTS = "twofold.backends"
 """The group of entry points that gives backends their short names."""

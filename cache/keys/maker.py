@@ -1,14 +1,11 @@
-"""Keys: the one normaliser, the keys of an alias, and the keys of calls."""
+"""The one normaliser, and the keys of an alias."""
 
 import re
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import TypeAlias
 
-from twofold.calls import CallKeys
 from twofold.errors import InvalidKey, SettingsError
-
-__all__ = ["CallKeys", "KeyFunction", "KeyMaker", "check_prefix", "check_version", "normalise"]
 
 KeyFunction: TypeAlias = Callable[[str, str, int], str]
 """Makes the full key of (key, key_prefix, version), as Django's `KEY_FUNCTION` does."""
@@ -101,9 +98,9 @@ class KeyMaker:
     def __init__(
         self, prefix: str = "", version: int = 1, function: KeyFunction | None = None
     ) -> None:
-        self.key_prefix = check_prefix(prefix)
+        self.key_prefix: str = check_prefix(prefix)
         try:
-            self.version = check_version(version)
+            self.version: int = check_version(version)
         except InvalidKey as error:
             raise SettingsError(f"VERSION: {error}") from None
         self._function = function

@@ -8,8 +8,8 @@ from hashlib import blake2b
 from inspect import Parameter, signature
 from typing import Any, NamedTuple
 
-from twofold.encoding import Unencodable, class_name, encode, is_immutable, module_name
 from twofold.errors import InvalidKey, SettingsError, UnstableArgument
+from twofold.keys.encoding import Unencodable, class_name, encode, is_immutable, module_name
 from twofold.spelling import did_you_mean
 
 _MEMO_KEYS = 4096
@@ -54,7 +54,7 @@ class CallKeys:
         key: str | Callable[..., str] | None = None,
         ignore: Sequence[str] = (),
     ) -> None:
-        self.name = _name_of(function)
+        self.name: str = _name_of(function)
         self._parameters = _Parameters(function, self.name)
         ignored = self._check_ignored(ignore)
         self._memo_size = 0

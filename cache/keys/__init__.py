@@ -1,0 +1,6 @@
+"""Keys: the one normaliser, the keys of an alias, and the keys of calls."""
+
+from twofold.keys.calls import CallKeys
+from twofold.keys.maker import KeyFunction, KeyMaker, check_prefix, check_version, normalise
+
+__all__ = ["CallKeys", "KeyFunction", "KeyMaker", "check_prefix", "check_version", "normalise"]
