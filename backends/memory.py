@@ -183,8 +183,8 @@ class _Store:
 
     def put(self, key: str, value: Stored, ttl: float | None, now: float) -> bool:
         """Store `value` in its own entry, and make room; False if it is too big for that."""
-        weight = ENTRY_BYTES + len(key) + _weigh(value)
-        if weight > self.max_bytes:
+        weight = len(key) + _weigh(value)
+        if weight + ENTRY_BYTES > self.max_bytes:
             return False
         entry = _Entry(value, weight, _deadline(ttl, now))
         old = self.entries.get(key)
@@ -192,7 +192,7 @@ class _Store:
             self._release(key, old)
             entry.visited = True
         self.entries[key] = entry
-        self.bytes += weight
+        self.bytes += weight + ENTRY_BYTES
         if ttl is not None:
             self._expiries.add(key, entry, ttl)
         if self._expiries.soonest <= now:
@@ -226,7 +226,7 @@ class _Store:
             self.bytes = 0
 
     def _release(self, key: str, entry: _Entry) -> None:
-        self.bytes -= entry.weight
+        self.bytes -= entry.weight + ENTRY_BYTES
         if entry.bucket is not None:
             entry.bucket.discard(key)
 

@@ -220,7 +220,7 @@ def _masked(location: str | list[str]) -> str | list[str]:
 class InlineBackend(Backend):
     """A store that never blocks, so that its async half calls the sync half directly."""
 
-    kind = "inline"
+    kind: Kind = "inline"
 
     async def aget(self, key: str) -> Stored | None:
         return self.get(key)

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextvars
+import gc
 import os
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -231,6 +233,37 @@ async def test_each_call_runs_in_its_callers_context() -> None:
     names = [str(number) for number in range(10)]
     assert await asyncio.gather(*(ask(name) for name in names)) == names
     assert variable.get() == "unset"
+    hop.close()
+
+
+async def test_a_call_keeps_its_callers_context_no_longer_than_itself() -> None:
+    """A worker that goes on with others' calls does not hold the context of the first."""
+
+    class Request:
+        pass
+
+    request_var: contextvars.ContextVar[Request] = contextvars.ContextVar("request_var")
+    hop, _ = hop_of(workers=1)
+    free = threading.Event()
+
+    async def view() -> "weakref.ref[Request]":
+        request = Request()
+        request_var.set(request)
+        await hop(int, "1")
+        return weakref.ref(request)
+
+    async def slow() -> None:
+        await hop(free.wait, 10)
+
+    viewing, slowing = asyncio.create_task(view()), asyncio.create_task(slow())
+    reference = await viewing
+    del viewing
+    await asyncio.sleep(0)  # the step of the loop that woke this task holds the other one
+    gc.collect()
+    assert not slowing.done()
+    assert reference() is None
+    free.set()
+    await slowing
     hop.close()
 
 

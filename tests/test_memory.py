@@ -26,7 +26,7 @@ def check(store: MemoryBackend) -> None:
     inner = store._store
     assert len(inner.entries) <= inner.max_entries
     assert inner.bytes <= inner.max_bytes
-    assert inner.bytes == sum(entry.weight for entry in inner.entries.values())
+    assert inner.bytes == sum(entry.weight + ENTRY_BYTES for entry in inner.entries.values())
     for key, entry in inner.entries.items():
         assert entry.bucket is None or key in entry.bucket
     kept = sum(len(bucket) for bucket in inner._expiries._buckets.values())

@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple, TypeAlias
 from twofold.cli.corpus import Module
 from twofold.cli.counting import Counts, count
 from twofold.core import Cache
-from twofold.decorators import CacheInfo, cached
+from twofold.decorators import AsyncCached, Cached, CacheInfo, cached
 
 Request: TypeAlias = Sequence[Module]
 Function: TypeAlias = Callable[[str, int, int], Counts]
@@ -85,7 +85,7 @@ class SyncView(Way):
 
     def __init__(self, store: Cache) -> None:
         super().__init__(store)
-        self.function = cached(cache=store, key=key)(count)
+        self.function: Cached[[str, int, int], Counts] = cached(cache=store, key=key)(count)
 
     def serve(self, requests: Sequence[Request], tick: Tick) -> Pass:
         return _in_threads(self.function, requests, tick)
@@ -105,7 +105,7 @@ class AsyncView(Way):
 
     def __init__(self, store: Cache) -> None:
         super().__init__(store)
-        self.function = cached(cache=store, key=key)(acount)
+        self.function: AsyncCached[[str, int, int], Counts] = cached(cache=store, key=key)(acount)
 
     def serve(self, requests: Sequence[Request], tick: Tick) -> Pass:
         return asyncio.run(_at_once(self.function, requests, tick))

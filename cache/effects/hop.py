@@ -139,6 +139,8 @@ class _Queue:
         self._waiting: deque[Call] = deque()
         self._asked: dict[Call, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        # Empty, since a caller's context would outlive the call in timers and tasks.
+        self._context = contextvars.Context()
         self._starting: asyncio.Handle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._worker: (
@@ -151,21 +153,24 @@ class _Queue:
         self._waiting.append(call)
         if self._starting is None:
             if self._tasks:
-                self._starting = self._loop.call_later(_JOIN_AFTER, self._send_worker)
+                self._starting = self._later(_JOIN_AFTER, self._send_worker)
             else:
-                self._starting = self._loop.call_soon(self._send_worker)
+                self._starting = self._loop.call_soon(self._send_worker, context=self._context)
         if self._watch is None:
-            self._watch = self._loop.call_later(self._hop.deadline, self._expire)
+            self._watch = self._later(self._hop.deadline, self._expire)
         return call.future
+
+    def _later(self, seconds: float, step: Callable[[], None]) -> asyncio.TimerHandle:
+        return self._loop.call_later(seconds, step, context=self._context)
 
     def _send_worker(self) -> None:
         self._starting = None
         if not self._waiting or len(self._tasks) >= self._hop.workers:
             return
-        task = self._loop.create_task(self._work(), context=contextvars.Context())
+        task = self._loop.create_task(self._work(), context=self._context)
         self._tasks.add(task)
         if len(self._waiting) > 1:
-            self._starting = self._loop.call_later(_JOIN_AFTER, self._send_worker)
+            self._starting = self._later(_JOIN_AFTER, self._send_worker)
 
     async def _work(self) -> None:
         try:
@@ -240,7 +245,7 @@ class _Queue:
         due = self._loop.time() - self._hop.deadline
         for call in list(self._asked):
             if call.born > due and not call.future.done():
-                self._watch = self._loop.call_at(call.born + self._hop.deadline, self._expire)
+                self._watch = self._later(call.born - due, self._expire)
                 return
             del self._asked[call]
             call.fail(
