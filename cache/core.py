@@ -80,6 +80,7 @@ class Cache:
         self._backend = self._soft if on_error == "miss" else backend
         self._codec = codec
         self._load = codec.load
+        self._plain = codec.plain
         self._dump = codec.dump
         self._keys = keys
         self._key = keys.__call__  # bound once: looking it up costs a tenth of a hit
@@ -101,6 +102,8 @@ class Cache:
         stored = self._backend.get(full)
         if stored is None:
             return default
+        if type(stored) in self._plain:
+            return stored
         value = self._load(full, stored)
         return default if value is MISSING else value
 
@@ -110,6 +113,8 @@ class Cache:
         stored = await self._backend.aget(full)
         if stored is None:
             return default
+        if type(stored) in self._plain:
+            return stored
         value = self._load(full, stored)
         return default if value is MISSING else value
 

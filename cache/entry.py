@@ -69,6 +69,10 @@ _COMPRESSORS = {0: None, 1: "zlib", 2: "zstd", 3: "lz4"}
 class Codec(Protocol):
     """What turns values into what a store keeps, and back."""
 
+    @property
+    def plain(self) -> frozenset[type]:
+        """The types of what is kept that is the value itself: `load` need not be called."""
+
     damaged: int
     """How many entries could not be read."""
 
@@ -103,6 +107,8 @@ class Envelope:
         compress_min: bytes of payload from which compression is tried.
         secret: signs every entry; entries without this very signature are misses.
     """
+
+    plain: Final[frozenset[type]] = frozenset()
 
     def __init__(
         self,
@@ -266,6 +272,8 @@ class Objects:
         serializer: makes private copies; with None every value is kept as it is, and
             shared by all who read it.
     """
+
+    plain: Final[frozenset[type]] = ATOMS
 
     def __init__(self, serializer: Serializer | None) -> None:
         self.damaged: int = 0

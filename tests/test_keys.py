@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twofold import calls, keys
 from twofold.errors import InvalidKey, SettingsError, UnstableArgument
-from twofold.keys import CallKeys, KeyMaker, normalise
+from twofold.keys import CallKeys, KeyMaker, calls, normalise
+from twofold.keys import maker as keys
 
 HEX = "0123456789abcdef" * 2 + "01234567"
 ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=300)

@@ -7,18 +7,18 @@ import sys
 
 import pytest
 
-from twofold import settings
 from twofold.backend import Backend, InlineBackend
 from twofold.errors import SettingsError
 from twofold.settings import (
     CacheConfig,
     backend_class,
     discover,
-    mask_url,
     read_cache,
     read_caches,
     split_options,
 )
+from twofold.settings import sources as settings
+from twofold.urls import mask_url
 
 
 class Store(InlineBackend):

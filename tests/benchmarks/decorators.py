@@ -25,7 +25,7 @@ def run(bench: Bench) -> None:
 
 
 def _race_sync(bench: Bench) -> None:
-    decorators = {
+    decorators: dict[str, Callable[..., Any]] = {
         "twofold": cached,
         "cachetools TTLCache + lock": _cachetools,
         "functools.lru_cache": lru_cache(CAPACITY),

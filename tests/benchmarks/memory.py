@@ -1,6 +1,6 @@
 """Get and set in the process: cachetools with a lock, and Django's LocMemCache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
 from typing import Any
 
@@ -48,38 +48,27 @@ def run(bench: Bench) -> None:
     """Compare hits and writes."""
     options = {"max_entries": CAPACITY}
     configure({"default": {"BACKEND": "memory", "TIMEOUT": TIMEOUT, "OPTIONS": options}})
-    named, theirs, locmem = caches["default"], LockedTTLCache(), _locmem()
-    for store in (cache, theirs, locmem):
-        for key in MANY_KEYS:
-            store.set(key, VALUE)
-        expect([store.get(key) for key in MANY_KEYS], [VALUE] * len(MANY_KEYS))
+    theirs, locmem = LockedTTLCache(), _locmem()
+    stores = {
+        "twofold": cache,
+        "cachetools TTLCache + lock": theirs,
+        "Django LocMemCache": locmem,
+    }
+    targets = {"cachetools TTLCache + lock": 3.0, "Django LocMemCache": 8.0}
+    _fill(stores.values(), KEYS)
+    readers = [
+        Client(name, each(store.get), len(KEYS), targets.get(name))
+        for name, store in stores.items()
+    ]
     bench.race(
         AREA,
         "get, 1,000 keys",
-        [
-            Client("twofold", each(cache.get)),
-            Client('twofold caches["x"]', each(named.get)),
-            Client("cachetools TTLCache + lock", each(theirs.get), target=3),
-            Client("Django LocMemCache", each(locmem.get), target=8),
-        ],
-    )
-    bench.race(
-        AREA,
-        "get, 50,000 keys",
-        [
-            Client("twofold", each(cache.get, MANY_KEYS), len(MANY_KEYS)),
-            Client("cachetools TTLCache + lock", each(theirs.get, MANY_KEYS), len(MANY_KEYS)),
-            Client("Django LocMemCache", each(locmem.get, MANY_KEYS), len(MANY_KEYS)),
-        ],
+        [*readers, Client('twofold caches["x"]', each(caches["default"].get))],
     )
     bench.race(
         AREA,
         "set, 1,000 keys",
-        [
-            Client("twofold", _writing(cache.set)),
-            Client("cachetools TTLCache + lock", _writing(theirs.set)),
-            Client("Django LocMemCache", _writing(locmem.set)),
-        ],
+        [Client(name, _writing(store.set)) for name, store in stores.items()],
     )
     bench.run(_fill_async_peers())
     bench.race(
@@ -92,6 +81,22 @@ def run(bench: Bench) -> None:
             Client("cashews", aeach(_cashews.get)),
         ],
     )
+    _fill(stores.values(), MANY_KEYS)
+    bench.race(
+        AREA,
+        "get, 50,000 keys",
+        [
+            Client(name, each(store.get, MANY_KEYS), len(MANY_KEYS))
+            for name, store in stores.items()
+        ],
+    )
+
+
+def _fill(stores: Iterable[Any], keys: Sequence[str]) -> None:
+    for store in stores:
+        for key in keys:
+            store.set(key, VALUE)
+        expect([store.get(key) for key in keys], [VALUE] * len(keys))
 
 
 def _writing(function: Callable[[str, bytes], Any]) -> Callable[[], None]:

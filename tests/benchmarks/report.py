@@ -14,6 +14,7 @@ from tests.benchmarks.harness import Row
 matplotlib.use("svg")
 
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 HEAD = ("area", "call", "client", "cost", "by ours", "min..max", "target", "met")
@@ -66,7 +67,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _draw_bar(axes: "pyplot.Axes", place: int, row: Row) -> None:
+def _draw_bar(axes: Axes, place: int, row: Row) -> None:
     assert row.ratios is not None
     middle, low, high = row.ratios
     # Bars begin at 1, to the left where the peer is the faster one.

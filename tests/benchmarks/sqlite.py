@@ -38,9 +38,13 @@ def run(bench: Bench) -> None:
         _race_sync(bench, theirs)
         tables = Table(), OneHopTable()
         for number, table in enumerate(tables):
-            stack.callback(lambda table=table: bench.run(table.close()))
+            stack.callback(_close, bench, table)
             bench.run(table.open(os.path.join(folder, f"aiosqlite{number}.db")))
         _race_async(bench, *tables)
+
+
+def _close(bench: Bench, table: "Table") -> None:
+    bench.run(table.close())
 
 
 def _race_sync(bench: Bench, theirs: diskcache.Cache) -> None:
@@ -96,7 +100,7 @@ class Table:
         """Return what is there and has not expired."""
         async with self.connection.execute(_SELECT, (key, time.time())) as cursor:
             row = await cursor.fetchone()
-        return row and row[0]
+        return None if row is None else row[0]
 
     async def set(self, key: str) -> None:
         """Store the value."""
