@@ -70,7 +70,7 @@ def _bytes_per_entry(fill: Callable[[], Callable[[str], Any]]) -> float:
     gc.collect()
     grown = process.memory_info().rss - before
     expect([get("item:0"), get(f"item:{ENTRIES - 1}")], [b"0", b"%d" % (ENTRIES - 1)])
-    return grown / ENTRIES
+    return float(grown / ENTRIES)
 
 
 if __name__ == "__main__":

@@ -48,28 +48,29 @@ def run(bench: Bench) -> None:
     """Compare hits and writes."""
     options = {"max_entries": CAPACITY}
     configure({"default": {"BACKEND": "memory", "TIMEOUT": TIMEOUT, "OPTIONS": options}})
-    theirs, locmem = LockedTTLCache(), _locmem()
     stores = {
         "twofold": cache,
-        "cachetools TTLCache + lock": theirs,
-        "Django LocMemCache": locmem,
+        "cachetools TTLCache + lock": LockedTTLCache(),
+        "Django LocMemCache": _locmem(),
     }
+    _race_few(bench, stores)
+    _race_async(bench, stores["Django LocMemCache"])
+    _race_many(bench, stores)
+
+
+def _race_few(bench: Bench, stores: dict[str, Any]) -> None:
     targets = {"cachetools TTLCache + lock": 3.0, "Django LocMemCache": 8.0}
     _fill(stores.values(), KEYS)
     readers = [
-        Client(name, each(store.get), len(KEYS), targets.get(name))
-        for name, store in stores.items()
+        Client(name, each(store.get), target=targets.get(name)) for name, store in stores.items()
     ]
-    bench.race(
-        AREA,
-        "get, 1,000 keys",
-        [*readers, Client('twofold caches["x"]', each(caches["default"].get))],
-    )
-    bench.race(
-        AREA,
-        "set, 1,000 keys",
-        [Client(name, _writing(store.set)) for name, store in stores.items()],
-    )
+    named = Client('twofold caches["x"]', each(caches["default"].get))
+    bench.race(AREA, "get, 1,000 keys", [*readers, named])
+    writers = [Client(name, _writing(store.set)) for name, store in stores.items()]
+    bench.race(AREA, "set, 1,000 keys", writers)
+
+
+def _race_async(bench: Bench, locmem: Any) -> None:
     bench.run(_fill_async_peers())
     bench.race(
         AREA,
@@ -81,15 +82,14 @@ def run(bench: Bench) -> None:
             Client("cashews", aeach(_cashews.get)),
         ],
     )
+
+
+def _race_many(bench: Bench, stores: dict[str, Any]) -> None:
     _fill(stores.values(), MANY_KEYS)
-    bench.race(
-        AREA,
-        "get, 50,000 keys",
-        [
-            Client(name, each(store.get, MANY_KEYS), len(MANY_KEYS))
-            for name, store in stores.items()
-        ],
-    )
+    readers = [
+        Client(name, each(store.get, MANY_KEYS), len(MANY_KEYS)) for name, store in stores.items()
+    ]
+    bench.race(AREA, "get, 50,000 keys", readers)
 
 
 def _fill(stores: Iterable[Any], keys: Sequence[str]) -> None:
