@@ -2,16 +2,19 @@
 
 A hit takes no lock: one dict lookup, one look at the clock, one flag. Writers take one.
 
-Eviction is second chance (CLOCK): entries stand in the order they came, a hit sets an
-entry's `visited` flag, and the oldest entry goes unless its flag is set, in which case
-the flag is cleared and the entry moves to the back (F. J. Corbató, 1968). A write looks
-at a bounded number of entries. Expired entries are found through buckets of keys by the
-time they end; each write removes a few of them.
+Eviction is second chance (CLOCK): entries stand in a ring in the order they came, a hit
+sets an entry's `visited` flag, and the entry at the hand goes unless its flag is set, in
+which case the flag is cleared and the entry is passed over (F. J. Corbató, 1968). Entries
+that were taken out leave the ring when the hand comes by; removals move it on while there
+are many. A write looks at a bounded number of entries.
+
+Expired entries are found through buckets of keys by the time they end; each write removes
+a few of them.
 """
 
 import math
 import sys
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from weakref import WeakValueDictionary
@@ -22,11 +25,13 @@ from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import after_fork_in_child, new_lock
 from twofold.errors import MissingKey, NotACounter, SettingsError
 
-ENTRY_BYTES = 290
+ENTRY_BYTES = 250
 """What an entry costs beside the text of its key and its value, in CPython."""
 
 _SECOND_CHANCES = 8  # visited entries that one eviction passes over at most
 _EXPIRED_PER_WRITE = 4
+_PASSED_PER_REMOVAL = 8  # entries of the ring, when it needs tidying
+_RING_AT_MOST = 1.25  # times as long as there are entries, before it does
 
 
 class MemoryBackend(InlineBackend):
@@ -97,7 +102,7 @@ class MemoryBackend(InlineBackend):
             entry = store.live(key, now)
             if entry is None:
                 return False
-            store.schedule(key, entry, ttl, now)
+            store.schedule(entry, ttl, now)
             return True
 
     def ttl(self, key: str) -> float | None:
@@ -111,7 +116,7 @@ class MemoryBackend(InlineBackend):
         with store.lock:
             entry = store.live(key, now)
             if entry is not None:
-                store.remove(key, entry)
+                store.remove(entry)
             return entry is not None
 
     def incr(self, key: str, delta: int) -> int:
@@ -142,7 +147,7 @@ class MemoryBackend(InlineBackend):
             entry = store.live(key, now)
             if entry is None or not _same(entry.value, expected):
                 return False
-            store.remove(key, entry)
+            store.remove(entry)
             return True
 
     def clear(self, prefix: str) -> None:
@@ -154,9 +159,10 @@ class MemoryBackend(InlineBackend):
 class _Entry:
     """A value, until when it lives, and what the store needs to let it go."""
 
-    __slots__ = ("bucket", "deadline", "value", "visited", "weight")
+    __slots__ = ("bucket", "deadline", "key", "value", "visited", "weight")
 
-    def __init__(self, value: Stored, weight: int, deadline: float) -> None:
+    def __init__(self, key: str, value: Stored, weight: int, deadline: float) -> None:
+        self.key = key
         self.value = value
         self.weight = weight
         self.deadline = deadline
@@ -170,9 +176,10 @@ class _Store:
     def __init__(self, max_entries: int, max_bytes: int) -> None:
         self.max_entries = max_entries
         self.max_bytes = max_bytes
-        self.entries: OrderedDict[str, _Entry] = OrderedDict()
+        self.entries: dict[str, _Entry] = {}
         self.bytes = 0
         self.lock = new_lock()
+        self._ring: deque[_Entry] = deque()
         self._expiries = _Expiries()
         after_fork_in_child(self)
 
@@ -186,49 +193,59 @@ class _Store:
         weight = len(key) + _weigh(value)
         if weight + ENTRY_BYTES > self.max_bytes:
             return False
-        entry = _Entry(value, weight, _deadline(ttl, now))
-        old = self.entries.get(key)
-        if old is not None:
-            self._release(key, old)
+        entry = self.entries.get(key)
+        if entry is None:
+            entry = self.entries[key] = _Entry(key, value, weight, _deadline(ttl, now))
+            self._ring.append(entry)
+        else:
+            self._release(entry)
+            # A reader looks at the deadline first: an old value never gets a new one.
+            entry.value = value
+            entry.weight = weight
+            entry.deadline = _deadline(ttl, now)
             entry.visited = True
-        self.entries[key] = entry
         self.bytes += weight + ENTRY_BYTES
         if ttl is not None:
-            self._expiries.add(key, entry, ttl)
+            self._expiries.add(entry, ttl)
         if self._expiries.soonest <= now:
             self._expire(now)
         while self.bytes > self.max_bytes or len(self.entries) > self.max_entries:
             self._evict()
         return True
 
-    def schedule(self, key: str, entry: _Entry, ttl: float | None, now: float) -> None:
+    def schedule(self, entry: _Entry, ttl: float | None, now: float) -> None:
         """Let an `entry` that is there live for `ttl` from now."""
         if entry.bucket is not None:
-            entry.bucket.discard(key)
+            entry.bucket.discard(entry.key)
             entry.bucket = None
         entry.deadline = _deadline(ttl, now)
         if ttl is not None:
-            self._expiries.add(key, entry, ttl)
+            self._expiries.add(entry, ttl)
 
-    def remove(self, key: str, entry: _Entry) -> None:
+    def remove(self, entry: _Entry) -> None:
         """Take an entry out."""
-        del self.entries[key]
-        self._release(key, entry)
+        del self.entries[entry.key]
+        self._release(entry)
+        entry.value = None  # the ring still holds the entry
+        if len(self._ring) > _RING_AT_MOST * len(self.entries) + _PASSED_PER_REMOVAL:
+            self._tidy()
 
     def clear(self, prefix: str) -> None:
         """Take out every entry whose key begins with `prefix`."""
         if prefix:
-            for key in [key for key in self.entries if key.startswith(prefix)]:
-                self.remove(key, self.entries[key])
+            for entry in [e for key, e in self.entries.items() if key.startswith(prefix)]:
+                self.remove(entry)
         else:
             self.entries.clear()
+            self._ring.clear()
             self._expiries = _Expiries()
             self.bytes = 0
 
-    def _release(self, key: str, entry: _Entry) -> None:
+    def _release(self, entry: _Entry) -> None:
         self.bytes -= entry.weight + ENTRY_BYTES
         if entry.bucket is not None:
-            entry.bucket.discard(key)
+            entry.bucket.discard(entry.key)
+            entry.bucket = None
 
     def _expire(self, now: float) -> None:
         """Take out some of the entries whose time is over."""
@@ -236,18 +253,28 @@ class _Store:
             key = self._expiries.due(now)
             if key is None:
                 break
-            self.remove(key, self.entries[key])
+            self.remove(self.entries[key])
 
     def _evict(self) -> None:
         """Take out the oldest entry that was not asked for since it was looked at last."""
-        for _ in range(_SECOND_CHANCES):
-            key, entry = next(iter(self.entries.items()))
-            if not entry.visited:
+        chances = _SECOND_CHANCES
+        while True:
+            entry = self._ring.popleft()
+            if self.entries.get(entry.key) is not entry:
+                continue
+            if not (entry.visited and chances):
                 break
             entry.visited = False
-            self.entries.move_to_end(key)
-        key, entry = self.entries.popitem(last=False)
-        self._release(key, entry)
+            chances -= 1
+            self._ring.append(entry)
+        self.remove(entry)
+
+    def _tidy(self) -> None:
+        """Pass a few entries by the hand, and let those go that were taken out."""
+        for _ in range(_PASSED_PER_REMOVAL):
+            entry = self._ring.popleft()
+            if self.entries.get(entry.key) is entry:
+                self._ring.append(entry)
 
     def _after_fork(self) -> None:
         """Start with a free lock; what a writer left half done in the parent is dropped."""
@@ -269,14 +296,14 @@ class _Expiries:
         self._buckets: dict[float, set[str]] = {}
         self._ends: list[float] = []
 
-    def add(self, key: str, entry: _Entry, ttl: float) -> None:
-        """Take in the key of an entry that lived, or lives, for `ttl`."""
+    def add(self, entry: _Entry, ttl: float) -> None:
+        """Take in the key of an entry that lives for `ttl`."""
         width = math.ldexp(1.0, math.frexp(ttl)[1] - 6)
         end = (entry.deadline // width + 1.0) * width
         bucket = self._buckets.get(end)
         if bucket is None:
             bucket = self._open(end)
-        bucket.add(key)
+        bucket.add(entry.key)
         entry.bucket = bucket
 
     def due(self, now: float) -> str | None:

@@ -161,9 +161,12 @@ class _Default:
     """
 
     def __getattr__(self, name: str) -> Any:
+        built = caches.built
         value = getattr(caches["default"], name)
         if type(value) is MethodType:
             vars(self)[name] = value
+            if caches.built is not built:  # `configure` came in between
+                vars(self).pop(name, None)
         return value
 
     def __contains__(self, key: str) -> bool:

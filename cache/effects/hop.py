@@ -131,7 +131,7 @@ class Hop:
 
 
 class _Queue:
-    """The calls of one event loop; touched in that loop alone, but for `_waiting`."""
+    """The calls of one event loop; workers touch `_waiting`, `_done` and `_waking` alone."""
 
     def __init__(self, hop: Hop) -> None:
         self._hop = hop
@@ -141,6 +141,8 @@ class _Queue:
         self._tasks: set[asyncio.Task[None]] = set()
         # Empty, since a caller's context would outlive the call in timers and tasks.
         self._context = contextvars.Context()
+        self._done: deque[Call] = deque()
+        self._waking = False
         self._starting: asyncio.Handle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._worker: (
@@ -216,10 +218,19 @@ class _Queue:
         return taken
 
     def _deliver(self, batch: list[Call]) -> None:
+        """Have the loop answer `batch`; waking it is dear, so it is done once at a time."""
+        self._done.extend(batch)
+        if self._waking:
+            return
+        self._waking = True
         try:
-            self._loop.call_soon_threadsafe(self._answer, batch)
+            self._loop.call_soon_threadsafe(self._answer_done)
         except RuntimeError:  # the loop has closed: nobody waits for an answer
             self._waiting.clear()
+
+    def _answer_done(self) -> None:
+        self._waking = False
+        self._answer([self._done.popleft() for _ in range(len(self._done))])
 
     def _answer(self, batch: list[Call]) -> None:
         for call in batch:
