@@ -9,6 +9,7 @@ await cache.aget("greeting")                    # in async code, the same entry
 async def profile(user_id: int) -> dict: ...
 """
 
+from twofold.backend import Backend
 from twofold.core import Cache, Stats
 from twofold.decorators import AsyncCached, Cached, CacheInfo, cached
 from twofold.errors import (
@@ -37,6 +38,7 @@ __all__ = [
     "DEFAULT_TIMEOUT",
     "AsyncCached",
     "AwaitableResult",
+    "Backend",
     "BackendUnavailable",
     "BlockingCallInEventLoop",
     "BlockingCallWarning",

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from twofold.errors import CounterOverflow, NotACounter
+from twofold.errors import CounterOverflow, MissingKey, NotACounter
 
 LOWEST: Final = -(2**63)
 HIGHEST: Final = 2**63 - 1
@@ -42,3 +42,19 @@ def add(number: int, change: int) -> int:
     if not LOWEST <= total <= HIGHEST:
         raise CounterOverflow(f"{number} + {change} leaves the range of a signed 64-bit counter")
     return total
+
+
+def total(key: str, stored: bytes | None, change: int) -> int:
+    """Return the sum of the counter `stored` under `key`, None if there is none, and `change`.
+
+    Raises:
+        MissingKey: there is none.
+        NotACounter: what is stored is no counter.
+        CounterOverflow: the sum leaves signed 64 bits.
+    """
+    if stored is None:
+        raise MissingKey(f"no counter {key!r} to add to: set it first")
+    number = read(stored)
+    if number is None:
+        raise NotACounter(f"{key!r} does not hold a signed 64-bit integer to add to")
+    return add(number, change)

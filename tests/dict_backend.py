@@ -5,7 +5,6 @@ import threading
 from twofold import counter
 from twofold.backend import Backend
 from twofold.clock import SYSTEM_CLOCK, Clock
-from twofold.errors import MissingKey, NotACounter
 
 
 class DictBackend(Backend):
@@ -48,13 +47,7 @@ class DictBackend(Backend):
 
     def incr(self, key: str, delta: int) -> int:
         with self._lock:
-            value = self.get(key)
-            if value is None:
-                raise MissingKey(f"no counter {key!r} to add to: set it first")
-            number = counter.read(value)
-            if number is None:
-                raise NotACounter(f"{key!r} does not hold a signed 64-bit integer to add to")
-            total = counter.add(number, delta)
+            total = counter.total(key, self.get(key), delta)
             self._entries[key] = counter.write(total), self._entries[key][1]
             return total
 

@@ -19,7 +19,6 @@ from zlib import crc32
 from twofold import counter
 from twofold.backends.sqlite.faults import Damaged
 from twofold.clock import Clock
-from twofold.errors import MissingKey, NotACounter
 from twofold.policy import wall_expired
 
 SCHEMA: Final = (
@@ -221,13 +220,7 @@ class Entries:
         return there
 
     def incr(self, db: sqlite3.Cursor, key: str, delta: int) -> int:
-        stored = self.get(db, key)
-        if stored is None:
-            raise MissingKey(f"{key!r} is not there to count on; set it first")
-        number = counter.read(stored)
-        if number is None:
-            raise NotACounter(f"{key!r} does not hold a signed 64-bit integer")
-        total = counter.add(number, delta)
+        total = counter.total(key, self.get(db, key), delta)
         value = counter.write(total)
         db.execute(_COUNT_ON, (value, _check(key, value), key))
         return total

@@ -1,7 +1,7 @@
 # docs/examples/locked_dict.py
 from threading import RLock
 
-from twofold import MissingKey, NotACounter, counter
+from twofold import counter
 from twofold.backend import Backend
 
 
@@ -40,13 +40,7 @@ class LockedDict(Backend):
 
     def incr(self, key, delta):
         with self._lock:
-            value = self.get(key)
-            if value is None:
-                raise MissingKey(f"no counter {key!r} to add to: set it first")
-            number = counter.read(value)
-            if number is None:
-                raise NotACounter(f"{key!r} does not hold a signed 64-bit integer")
-            total = counter.add(number, delta)
+            total = counter.total(key, self.get(key), delta)
             self._rows[key] = counter.write(total), self._rows[key][1]
             return total
 
