@@ -1,12 +1,16 @@
 """The store inside the process: a dict of entries with bounds, shared by `LOCATION`.
 
-A hit takes no lock: one dict lookup, one look at the clock, one flag. Writers take one.
+A hit takes no lock: one dict lookup, one look at the clock, one flag. Writers take one,
+and the thread that holds it may come in again: the interpreter can run a finaliser or a
+signal handler amid a write, and that may call the cache. Its write is done after the one
+it came into.
 
 Eviction is second chance (CLOCK): entries stand in a ring in the order they came, a hit
 sets an entry's `visited` flag, and the entry at the hand goes unless its flag is set, in
 which case the flag is cleared and the entry is passed over (F. J. Corbató, 1968). Entries
 that were taken out leave the ring when the hand comes by; removals move it on while there
-are many. A write looks at a bounded number of entries.
+are many. A write looks at a bounded number of entries. Locks do not stand in the ring: they
+stay until they end.
 
 Expired entries are found through buckets of keys by the time they end; each write removes
 a few of them.
@@ -15,15 +19,18 @@ a few of them.
 import math
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from twofold import counter
 from twofold.backend import InlineBackend, Stored
 from twofold.clock import SYSTEM_CLOCK, Clock
-from twofold.effects import after_fork_in_child, new_lock
-from twofold.errors import MissingKey, NotACounter, SettingsError
+from twofold.effects import after_fork_in_child, new_rlock
+from twofold.errors import BackendUnavailable, MissingKey, NotACounter, SettingsError
+
+T = TypeVar("T")
 
 ENTRY_BYTES = 250
 """What an entry costs beside the text of its key and its value, in CPython."""
@@ -32,6 +39,7 @@ _SECOND_CHANCES = 8  # visited entries that one eviction passes over at most
 _EXPIRED_PER_WRITE = 4
 _PASSED_PER_REMOVAL = 8  # entries of the ring, when it needs tidying
 _RING_AT_MOST = 1.25  # times as long as there are entries, before it does
+_SHORTEST_LIFE = 2.0**-15  # seconds, that has buckets of its own width
 
 
 class MemoryBackend(InlineBackend):
@@ -57,7 +65,7 @@ class MemoryBackend(InlineBackend):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__(location, deadline=deadline, clock=clock)
-        self._store = _open(
+        self._store = _stores.open(
             location, _bound("max_entries", max_entries), _bound("max_bytes", max_bytes)
         )
         self._find = self._store.entries.get
@@ -88,22 +96,14 @@ class MemoryBackend(InlineBackend):
 
     def set(self, key: str, value: Stored, ttl: float | None) -> bool:
         store = self._store
-        with store.lock:
-            return store.put(key, value, ttl, self._now())
+        return store.do(store.put, key, value, _weigh(value), ttl, self._now())
 
     def add(self, key: str, value: Stored, ttl: float | None) -> bool:
-        store, now = self._store, self._now()
-        with store.lock:
-            return store.live(key, now) is None and store.put(key, value, ttl, now)
+        store = self._store
+        return store.do_at_once(store.add, key, value, _weigh(value), ttl, self._now())
 
     def touch(self, key: str, ttl: float | None) -> bool:
-        store, now = self._store, self._now()
-        with store.lock:
-            entry = store.live(key, now)
-            if entry is None:
-                return False
-            store.schedule(entry, ttl, now)
-            return True
+        return self._store.do(self._store.touch, key, ttl, self._now())
 
     def ttl(self, key: str) -> float | None:
         entry, now = self._find(key), self._now()
@@ -112,48 +112,23 @@ class MemoryBackend(InlineBackend):
         return None if entry.deadline == math.inf else entry.deadline - now
 
     def delete(self, key: str) -> bool:
-        store, now = self._store, self._now()
-        with store.lock:
-            entry = store.live(key, now)
-            if entry is not None:
-                store.remove(entry)
-            return entry is not None
+        return self._store.do(self._store.delete, key, self._now())
 
     def incr(self, key: str, delta: int) -> int:
-        store, now = self._store, self._now()
-        with store.lock:
-            entry = store.live(key, now)
-            if entry is None:
-                raise MissingKey(f"no counter {key!r} to add to: set it first")
-            if not counter.is_counter(entry.value):
-                raise NotACounter(f"{key!r} does not hold a signed 64-bit integer to add to")
-            entry.value = counter.add(entry.value, delta)
-            entry.visited = True
-            return int(entry.value)
+        return self._store.do_at_once(self._store.incr, key, delta, self._now())
 
     def compare_and_set(self, key: str, expected: Stored, value: Stored, ttl: float | None) -> bool:
-        store, now = self._store, self._now()
-        with store.lock:
-            entry = store.live(key, now)
-            return (
-                entry is not None
-                and _same(entry.value, expected)
-                and store.put(key, value, ttl, now)
-            )
+        store, weight = self._store, _weigh(value)
+        return store.do_at_once(
+            store.compare_and_set, key, expected, value, weight, ttl, self._now()
+        )
 
     def compare_and_delete(self, key: str, expected: Stored) -> bool:
-        store, now = self._store, self._now()
-        with store.lock:
-            entry = store.live(key, now)
-            if entry is None or not _same(entry.value, expected):
-                return False
-            store.remove(entry)
-            return True
+        store = self._store
+        return store.do_at_once(store.compare_and_delete, key, expected, self._now())
 
     def clear(self, prefix: str) -> None:
-        store = self._store
-        with store.lock:
-            store.clear(prefix)
+        self._store.do(self._store.clear, prefix)
 
 
 class _Entry:
@@ -171,58 +146,155 @@ class _Entry:
 
 
 class _Store:
-    """The entries of one `LOCATION`; everything but reading `entries` asks for `lock`."""
+    """The entries of one `LOCATION`; reading them is free, all else goes through `do`."""
 
     def __init__(self, max_entries: int, max_bytes: int) -> None:
         self.max_entries = max_entries
         self.max_bytes = max_bytes
         self.entries: dict[str, _Entry] = {}
         self.bytes = 0
-        self.lock = new_lock()
+        self.busy = False
+        self._lock = new_rlock()
+        self._later: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._ring: deque[_Entry] = deque()
         self._expiries = _Expiries()
         after_fork_in_child(self)
 
-    def live(self, key: str, now: float) -> _Entry | None:
-        """Return the entry of `key` unless its time is over."""
-        entry = self.entries.get(key)
-        return entry if entry is not None and entry.deadline > now else None
+    def do(self, step: Callable[..., T], *args: Any) -> T | bool:
+        """Take one step, now or, if this thread is amid another one, right after that."""
+        with self._lock:
+            if self.busy:
+                self._later.append((step, args))
+                return True
+            self.busy = True
+            try:
+                return step(*args)
+            finally:
+                if self._later:
+                    self._catch_up()
+                self.busy = False
 
-    def put(self, key: str, value: Stored, ttl: float | None, now: float) -> bool:
+    def do_at_once(self, step: Callable[..., T], *args: Any) -> T | bool:
+        """Take a step whose outcome decides what the caller does, so that it cannot wait."""
+        with self._lock:
+            if self.busy:
+                raise BackendUnavailable(
+                    f"a finaliser or signal handler called {step.__name__} of a memory cache amid"
+                    " another operation of it in the same thread: there, only get, set, touch,"
+                    " delete and clear are possible"
+                )
+            return self.do(step, *args)
+
+    def _catch_up(self) -> None:
+        """Take the steps that came in amid another one, whatever becomes of them."""
+        try:
+            while self._later:
+                step, args = self._later.popleft()
+                step(*args)
+        finally:
+            self.busy = False
+
+    def put(self, key: str, value: Stored, weight: int, ttl: float | None, now: float) -> bool:
         """Store `value` in its own entry, and make room; False if it is too big for that."""
-        weight = len(key) + _weigh(value)
-        if weight + ENTRY_BYTES > self.max_bytes:
+        weight += len(key) + ENTRY_BYTES
+        if weight > self.max_bytes:
             return False
+        deadline = math.inf if ttl is None else now + ttl
         entry = self.entries.get(key)
         if entry is None:
-            entry = self.entries[key] = _Entry(key, value, weight, _deadline(ttl, now))
-            self._ring.append(entry)
+            entry = self.entries[key] = _Entry(key, value, weight, deadline)
+            if not _is_lock(key):
+                self._ring.append(entry)
         else:
             self._release(entry)
             # A reader looks at the deadline first: an old value never gets a new one.
             entry.value = value
             entry.weight = weight
-            entry.deadline = _deadline(ttl, now)
+            entry.deadline = deadline
             entry.visited = True
-        self.bytes += weight + ENTRY_BYTES
+        self.bytes += weight
         if ttl is not None:
             self._expiries.add(entry, ttl)
         if self._expiries.soonest <= now:
             self._expire(now)
         while self.bytes > self.max_bytes or len(self.entries) > self.max_entries:
-            self._evict()
+            if not self._evict(entry):
+                break
         return True
 
-    def schedule(self, entry: _Entry, ttl: float | None, now: float) -> None:
-        """Let an `entry` that is there live for `ttl` from now."""
+    def add(self, key: str, value: Stored, weight: int, ttl: float | None, now: float) -> bool:
+        return self._live(key, now) is None and self.put(key, value, weight, ttl, now)
+
+    def touch(self, key: str, ttl: float | None, now: float) -> bool:
+        entry = self._live(key, now)
+        if entry is None:
+            return False
         if entry.bucket is not None:
-            entry.bucket.discard(entry.key)
+            entry.bucket.discard(key)
             entry.bucket = None
-        entry.deadline = _deadline(ttl, now)
+        entry.deadline = math.inf if ttl is None else now + ttl
         if ttl is not None:
             self._expiries.add(entry, ttl)
+        return True
 
-    def remove(self, entry: _Entry) -> None:
+    def delete(self, key: str, now: float) -> bool:
+        entry = self._live(key, now)
+        if entry is None:
+            return False
+        self._remove(entry)
+        return True
+
+    def incr(self, key: str, delta: int, now: float) -> int:
+        entry = self._live(key, now)
+        if entry is None:
+            raise MissingKey(f"no counter {key!r} to add to: set it first")
+        if not counter.is_counter(entry.value):
+            raise NotACounter(f"{key!r} does not hold a signed 64-bit integer to add to")
+        entry.value = counter.add(entry.value, delta)
+        entry.visited = True
+        return int(entry.value)
+
+    def compare_and_set(
+        self,
+        key: str,
+        expected: Stored,
+        value: Stored,
+        weight: int,
+        ttl: float | None,
+        now: float,
+    ) -> bool:
+        entry = self._live(key, now)
+        return (
+            entry is not None
+            and _same(entry.value, expected)
+            and self.put(key, value, weight, ttl, now)
+        )
+
+    def compare_and_delete(self, key: str, expected: Stored, now: float) -> bool:
+        entry = self._live(key, now)
+        if entry is None or not _same(entry.value, expected):
+            return False
+        self._remove(entry)
+        return True
+
+    def clear(self, prefix: str) -> bool:
+        """Take out every entry whose key begins with `prefix`."""
+        if prefix:
+            for entry in [e for key, e in self.entries.items() if key.startswith(prefix)]:
+                self._remove(entry)
+        else:
+            self.entries.clear()
+            self._ring.clear()
+            self._expiries = _Expiries()
+            self.bytes = 0
+        return True
+
+    def _live(self, key: str, now: float) -> _Entry | None:
+        """Return the entry of `key` unless its time is over."""
+        entry = self.entries.get(key)
+        return entry if entry is not None and entry.deadline > now else None
+
+    def _remove(self, entry: _Entry) -> None:
         """Take an entry out."""
         del self.entries[entry.key]
         self._release(entry)
@@ -230,19 +302,8 @@ class _Store:
         if len(self._ring) > _RING_AT_MOST * len(self.entries) + _PASSED_PER_REMOVAL:
             self._tidy()
 
-    def clear(self, prefix: str) -> None:
-        """Take out every entry whose key begins with `prefix`."""
-        if prefix:
-            for entry in [e for key, e in self.entries.items() if key.startswith(prefix)]:
-                self.remove(entry)
-        else:
-            self.entries.clear()
-            self._ring.clear()
-            self._expiries = _Expiries()
-            self.bytes = 0
-
     def _release(self, entry: _Entry) -> None:
-        self.bytes -= entry.weight + ENTRY_BYTES
+        self.bytes -= entry.weight
         if entry.bucket is not None:
             entry.bucket.discard(entry.key)
             entry.bucket = None
@@ -253,21 +314,30 @@ class _Store:
             key = self._expiries.due(now)
             if key is None:
                 break
-            self.remove(self.entries[key])
+            self._remove(self.entries[key])
 
-    def _evict(self) -> None:
-        """Take out the oldest entry that was not asked for since it was looked at last."""
+    def _evict(self, newcomer: _Entry) -> bool:
+        """Take out the oldest entry that was not asked for since it was looked at last.
+
+        The newcomer, whose write this is, stays; False if there is nothing else but locks.
+        """
         chances = _SECOND_CHANCES
-        while True:
+        while self._ring:
             entry = self._ring.popleft()
             if self.entries.get(entry.key) is not entry:
                 continue
+            if entry is newcomer:
+                self._ring.append(entry)
+                if len(self._ring) == 1:
+                    return False
+                continue
             if not (entry.visited and chances):
-                break
+                self._remove(entry)
+                return True
             entry.visited = False
             chances -= 1
             self._ring.append(entry)
-        self.remove(entry)
+        return False
 
     def _tidy(self) -> None:
         """Pass a few entries by the hand, and let those go that were taken out."""
@@ -278,9 +348,11 @@ class _Store:
 
     def _after_fork(self) -> None:
         """Start with a free lock; what a writer left half done in the parent is dropped."""
-        if self.lock.locked():
-            self.clear("")
-        self.lock = new_lock()
+        half_done, self.busy = self.busy, False
+        self._lock = new_rlock()
+        self._later.clear()
+        if half_done:
+            self.do(self.clear, "")
 
 
 class _Expiries:
@@ -298,6 +370,8 @@ class _Expiries:
 
     def add(self, entry: _Entry, ttl: float) -> None:
         """Take in the key of an entry that lives for `ttl`."""
+        if ttl < _SHORTEST_LIFE:
+            ttl = _SHORTEST_LIFE
         width = math.ldexp(1.0, math.frexp(ttl)[1] - 6)
         end = (entry.deadline // width + 1.0) * width
         bucket = self._buckets.get(end)
@@ -323,23 +397,32 @@ class _Expiries:
         return bucket
 
 
-_stores: "WeakValueDictionary[str, _Store]" = WeakValueDictionary()
-_opening = new_lock()
+class _Stores:
+    """The stores by `LOCATION`, each of which lives as long as a backend uses it."""
+
+    def __init__(self) -> None:
+        self._open: WeakValueDictionary[str, _Store] = WeakValueDictionary()
+        self._lock = new_rlock()
+        after_fork_in_child(self)
+
+    def open(self, location: str, max_entries: int, max_bytes: int) -> _Store:
+        with self._lock:
+            store = self._open.get(location)
+            if store is None:
+                store = self._open.setdefault(location, _Store(max_entries, max_bytes))
+        if (store.max_entries, store.max_bytes) != (max_entries, max_bytes):
+            raise SettingsError(
+                f"the memory store {location!r} is in use with max_entries={store.max_entries} and"
+                f" max_bytes={store.max_bytes}: give both aliases the same OPTIONS, or this one"
+                " a LOCATION of its own"
+            )
+        return store
+
+    def _after_fork(self) -> None:
+        self._lock = new_rlock()
 
 
-def _open(location: str, max_entries: int, max_bytes: int) -> _Store:
-    """Return the store of `location`, which lives as long as a backend uses it."""
-    with _opening:
-        store = _stores.get(location)
-        if store is None:
-            store = _stores[location] = _Store(max_entries, max_bytes)
-    if (store.max_entries, store.max_bytes) != (max_entries, max_bytes):
-        raise SettingsError(
-            f"the memory store {location!r} is in use with max_entries={store.max_entries} and"
-            f" max_bytes={store.max_bytes}: give both aliases the same OPTIONS, or this one"
-            " a LOCATION of its own"
-        )
-    return store
+_stores = _Stores()
 
 
 def _bound(name: str, value: int) -> int:
@@ -348,8 +431,10 @@ def _bound(name: str, value: int) -> int:
     return value
 
 
-def _deadline(ttl: float | None, now: float) -> float:
-    return math.inf if ttl is None else now + ttl
+def _is_lock(key: str) -> bool:
+    """Return whether "!" ends the prefix in `key`, as `Backend` says of locks."""
+    mark = key.find("!")
+    return mark >= 0 and ":" not in key[:mark]
 
 
 def _weigh(value: Stored) -> int:

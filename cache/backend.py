@@ -29,7 +29,8 @@ class Backend(ABC):
 
     Values are bytes. A value made of bare ASCII digits with an optional minus sign is a
     counter, which `incr` adds to. `ttl` is in seconds, positive, None for ever. Errors
-    of the driver are raised as `BackendUnavailable` from the original.
+    of the driver are raised as `BackendUnavailable` from the original. A key with "!" and
+    no ":" before that is a lock's, which is not evicted before its time is over.
 
     Args:
         location: where the store is: a path, a URL, a name; the backend's own to read.

@@ -88,7 +88,7 @@ class Cache:
         self._warns = blocking_calls == "warn"
         guarded = backend.kind != "inline" and blocking_calls != "allow"
         self._guard = self._check_loop if guarded else None
-        self._filler = Filler(self._soft, codec)
+        self._filler = Filler(self._soft, codec, keys.lease)
         self._flights = self._filler.flights
 
     def __repr__(self) -> str:
@@ -148,10 +148,10 @@ class Cache:
         if self._guard is not None:
             self._guard("set")
         full, ttl = self._key(key, version), self._ttl(timeout)
-        self._detach(full)
         if ttl == 0:
-            self._backend.delete(full)
+            self._backend.delete_many(self._doomed([full]))
             return True
+        self._detach(full)
         return self._backend.set(full, self._dump(full, value), ttl)
 
     async def aset(
@@ -163,10 +163,10 @@ class Cache:
     ) -> bool:
         """Do what `set` does."""
         full, ttl = self._key(key, version), self._ttl(timeout)
-        self._detach(full)
         if ttl == 0:
-            await self._backend.adelete(full)
+            await self._backend.adelete_many(self._doomed([full]))
             return True
+        self._detach(full)
         return await self._backend.aset(full, self._dump(full, value), ttl)
 
     def set_many(
@@ -184,7 +184,7 @@ class Cache:
             self._guard("set_many")
         names, ttl = self._names(data, version), self._ttl(timeout)
         if ttl == 0:
-            self._backend.delete_many(self._detached(names))
+            self._backend.delete_many(self._doomed(names))
             return []
         items = self._dump_all(names, data)
         return [names[full] for full in self._backend.set_many(items, ttl)]
@@ -198,7 +198,7 @@ class Cache:
         """Do what `set_many` does."""
         names, ttl = self._names(data, version), self._ttl(timeout)
         if ttl == 0:
-            await self._backend.adelete_many(self._detached(names))
+            await self._backend.adelete_many(self._doomed(names))
             return []
         items = self._dump_all(names, data)
         return [names[full] for full in await self._backend.aset_many(items, ttl)]
@@ -235,8 +235,7 @@ class Cache:
             self._guard("touch")
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
-            self._detach(full)
-            return self._backend.delete(full)
+            return self._backend.delete_many(self._doomed([full])) > 0
         return self._backend.touch(full, ttl)
 
     async def atouch(
@@ -245,8 +244,7 @@ class Cache:
         """Do what `touch` does."""
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
-            self._detach(full)
-            return await self._backend.adelete(full)
+            return await self._backend.adelete_many(self._doomed([full])) > 0
         return await self._backend.atouch(full, ttl)
 
     def ttl(self, key: str, version: int | None = None) -> float | None:
@@ -260,28 +258,29 @@ class Cache:
         return await self._backend.attl(self._key(key, version))
 
     def delete(self, key: str, version: int | None = None) -> bool:
-        """Remove `key`, and return whether it was there."""
+        """Remove `key`, and return whether it was there, or was being computed.
+
+        What is being computed for it now, in this process or another, is not kept.
+        """
         if self._guard is not None:
             self._guard("delete")
-        full = self._key(key, version)
-        self._detach(full)
-        return self._backend.delete(full)
+        return self._backend.delete_many(self._doomed([self._key(key, version)])) > 0
 
     async def adelete(self, key: str, version: int | None = None) -> bool:
         """Do what `delete` does."""
-        full = self._key(key, version)
-        self._detach(full)
-        return await self._backend.adelete(full)
+        return await self._backend.adelete_many(self._doomed([self._key(key, version)])) > 0
 
     def delete_many(self, keys: Iterable[str], version: int | None = None) -> int:
-        """Remove `keys` in one round trip, and return how many were there."""
+        """Remove `keys` in one round trip, and return how many were there; see `delete`."""
         if self._guard is not None:
             self._guard("delete_many")
-        return self._backend.delete_many(self._detached(self._names(keys, version)))
+        names = self._names(keys, version)
+        return min(len(names), self._backend.delete_many(self._doomed(names)))
 
     async def adelete_many(self, keys: Iterable[str], version: int | None = None) -> int:
         """Do what `delete_many` does."""
-        return await self._backend.adelete_many(self._detached(self._names(keys, version)))
+        names = self._names(keys, version)
+        return min(len(names), await self._backend.adelete_many(self._doomed(names)))
 
     def has_key(self, key: str, version: int | None = None) -> bool:
         """Return whether `key` is there."""
@@ -436,6 +435,8 @@ class Cache:
 
     def close(self) -> None:
         """Let go of connections, files and threads; the next operation takes them anew."""
+        if self._guard is not None:
+            self._guard("close")
         self.backend.close()
 
     async def aclose(self) -> None:
@@ -468,10 +469,12 @@ class Cache:
         if self._guard is not None:
             self._guard(method)
         self._flights.detach_all(scope)
+        self._backend.clear(self._keys.leases(scope))
         self._backend.clear(scope)
 
     async def _aclear(self, scope: str) -> None:
         self._flights.detach_all(scope)
+        await self._backend.aclear(self._keys.leases(scope))
         await self._backend.aclear(scope)
 
     async def _move(self, io: Effects, key: str, delta: int, version: int | None) -> int:
@@ -484,6 +487,8 @@ class Cache:
         ttl = await io.op(store.ttl, store.attl, old)
         if value is MISSING or ttl == 0:
             raise MissingKey(f"no value of {key!r} to move to version {there}: set it first")
+        if old == new:
+            return there
         self._detach(old)
         self._detach(new)
         if not await io.op(store.set, store.aset, new, self._dump(new, value), ttl):
@@ -506,19 +511,21 @@ class Cache:
 
     def _dump_all(self, names: Mapping[str, str], data: Mapping[str, Any]) -> dict[str, Any]:
         items = {full: self._dump(full, data[key]) for full, key in names.items()}
-        self._detached(items)
+        for full in items:
+            self._detach(full)
         return items
 
     def _detach(self, full: str) -> None:
         if self._flights.table:
             self._flights.detach(full)
 
-    def _detached(self, keys: Iterable[str]) -> list[str]:
-        """Return normalised `keys`, whose flights will not be stored."""
-        detached = list(keys)
-        for full in detached:
+    def _doomed(self, keys: Iterable[str]) -> list[str]:
+        """Return normalised `keys` and their leases, to be deleted; detach their flights."""
+        doomed: list[str] = []
+        for full in keys:
             self._detach(full)
-        return detached
+            doomed += (full, self._keys.lease(full))
+        return doomed
 
     def _check_loop(self, method: str) -> None:
         """Refuse, or warn of, a blocking call that would freeze a running event loop."""

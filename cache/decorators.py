@@ -4,7 +4,8 @@
 lookup; at a miss the function runs once for all who miss the same arguments together.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial, update_wrapper
 from inspect import (
     Signature,
@@ -59,6 +60,8 @@ class _Plan:
         condition: Condition | None = None,
     ) -> None:
         self.function = function
+        self.name: str = _name_of(function)
+        self.is_async: bool = _is_async(function)
         self.store: Callable[[], Cache] = _finder(cache)
         self.timeout = timeout if timeout is DEFAULT_TIMEOUT else seconds(timeout)
         self.keys: CallKeys = CallKeys(function, key, ignore)
@@ -76,14 +79,30 @@ class _Plan:
             self.computed += 1
             return await self.function(*args, **kwargs)
 
-        producer = aproduce if iscoroutinefunction(self.function) else produce
-        producer.__qualname__ = self.function.__qualname__  # errors are to name the user's own
+        producer = aproduce if self.is_async else produce
+        producer.__qualname__ = self.name  # errors are to name the user's own
         return producer
 
 
 def _finder(cache: Cache | str) -> Callable[[], Cache]:
     """Return what looks an alias up at each call, for settings may replace its cache."""
     return partial(caches.__getitem__, cache) if isinstance(cache, str) else lambda: cache
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """Return the name of what is called; objects and partial functions go by their class."""
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return iscoroutinefunction(function) or iscoroutinefunction(_body_of(function))
+
+
+def _body_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that a call runs: of a partial one, or of an object's class."""
+    while isinstance(function, partial):
+        function = function.func
+    return function if hasattr(function, "__code__") else type(function).__call__
 
 
 class _SignatureOfFunction:
@@ -102,24 +121,38 @@ class _CachedFunction(Generic[P, R]):
     __signature__: _SignatureOfFunction = _SignatureOfFunction()
 
     def __init__(self, plan: _Plan) -> None:
+        self._resemble(plan)
         self._plan = plan
         self._bound: tuple[Any, ...] = ()
-        update_wrapper(cast(Any, self), plan.function)
 
     def __repr__(self) -> str:
         bound = f" of {self._bound[0]!r}" if self._bound else ""
-        return f"<cached {self._plan.function.__qualname__}{bound} {self.cache_info()}>"
+        return f"<cached {self._plan.name}{bound} {self.cache_info()}>"
 
-    def __reduce__(self) -> str:
-        return str(self._plan.function.__qualname__)
+    def __reduce__(self) -> Any:
+        if self._bound:
+            return getattr, (self._bound[0], self._plan.name.rpartition(".")[2])
+        return self._plan.name
+
+    def _resemble(self, plan: _Plan) -> None:
+        """Take over the name, the text and the attributes of the function, but none of ours."""
+        theirs, reserved = getattr(plan.function, "__dict__", {}), {*dir(self), "_plan", "_bound"}
+        vars(self).update({name: theirs[name] for name in theirs.keys() - reserved})
+        vars(self).update(__name__=plan.name.rpartition(".")[2], __qualname__=plan.name)
+        update_wrapper(cast(Any, self), plan.function, updated=())
 
     def key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return the key of a call with these arguments."""
         return self._plan.keys.of(self._bound + args, kwargs)
 
     def get(self, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
-        """Return what is stored for these arguments, or None; never run the function."""
-        hit: R | None = self._plan.store().get(self.key(*args, **kwargs))
+        """Return what is stored for these arguments; never run the function.
+
+        None means that nothing is stored, or that the function returned None.
+        """
+        key = self.key(*args, **kwargs)
+        with self._advising("get"):
+            hit: R | None = self._plan.store().get(key)
         return hit
 
     async def aget(self, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
@@ -129,8 +162,9 @@ class _CachedFunction(Generic[P, R]):
 
     def set(self, value: R, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Store `value` as the result for these arguments; see `Cache.set`."""
-        plan = self._plan
-        return plan.store().set(self.key(*args, **kwargs), value, plan.timeout)
+        key = self.key(*args, **kwargs)
+        with self._advising("set"):
+            return self._plan.store().set(key, value, self._plan.timeout)
 
     async def aset(self, value: R, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Do what `set` does."""
@@ -145,7 +179,8 @@ class _CachedFunction(Generic[P, R]):
         """
         guard = self._plan.store()._guard
         if guard is not None:
-            guard("refresh")
+            with self._advising("refresh"):
+                guard("refresh")
         return run_sync(self._fill(_BLOCKING, self._bound + args, kwargs, refresh=True))
 
     async def arefresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -157,7 +192,9 @@ class _CachedFunction(Generic[P, R]):
 
         What the function is computing for them now is not stored.
         """
-        return self._plan.store().delete(self.key(*args, **kwargs))
+        key = self.key(*args, **kwargs)
+        with self._advising("invalidate"):
+            return self._plan.store().delete(key)
 
     async def ainvalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Do what `invalidate` does."""
@@ -174,7 +211,9 @@ class _CachedFunction(Generic[P, R]):
             SettingsError: `key=` is a function, or a template that begins with a field:
                 then the keys have no prefix in common.
         """
-        self._plan.store().clear_prefix(self._key_prefix())
+        prefix = self._key_prefix()
+        with self._advising("cache_clear", "()"):
+            self._plan.store().clear_prefix(prefix)
 
     async def acache_clear(self) -> None:
         """Do what `cache_clear` does."""
@@ -184,10 +223,23 @@ class _CachedFunction(Generic[P, R]):
         prefix = self._plan.keys.prefix
         if not prefix:
             raise SettingsError(
-                f"the keys of {self._plan.function.__qualname__}() have no prefix in common:"
+                f"the keys of {self._plan.name}() have no prefix in common:"
                 " begin the key= template with a text of its own, or invalidate(...) each call"
             )
         return prefix
+
+    @contextmanager
+    def _advising(self, method: str, arguments: str = "(...)") -> Iterator[None]:
+        """Name the function's own twin of `method` where the store refuses to block."""
+        try:
+            yield
+        except BlockingCallInEventLoop:
+            name = self._plan.name
+            raise BlockingCallInEventLoop(
+                f"{name}.{method}() uses the cache {self._plan.store().alias!r}, which blocks, and"
+                f" an event loop is running in this thread: `await {name}.a{method}{arguments}`"
+                " instead"
+            ) from None
 
     async def _fill(
         self, io: Effects, args: tuple[Any, ...], kwargs: dict[str, Any], refresh: bool = False
@@ -248,7 +300,7 @@ class Cached(_CachedFunction[P, R]):
         return self if instance is None else self._bind(instance)
 
     def _advice(self) -> str:
-        name = self._plan.function.__qualname__
+        name = self._plan.name
         return (
             f"{name}() is cached in {self._plan.store().alias!r}, which blocks, and an event loop"
             f" is running in this thread: make {name} an `async def`, `await"
@@ -263,8 +315,9 @@ class AsyncCached(_CachedFunction[P, R]):
         super().__init__(plan)
         markcoroutinefunction(self)
         # Before Python 3.12 `inspect` knows async functions by their code alone.
+        body = _body_of(plan.function)
         for name in ("__code__", "__defaults__", "__kwdefaults__"):
-            setattr(self, name, getattr(plan.function, name, None))
+            setattr(self, name, getattr(body, name, None))
 
     async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         plan = self._plan
@@ -373,13 +426,14 @@ class Decorator:
     def _decorate(self, function: Any) -> Cached[..., Any] | AsyncCached[..., Any]:
         if not callable(function):
             raise SettingsError(f"@cached decorates functions, and {function!r} is none")
-        if isgeneratorfunction(function) or isasyncgenfunction(function):
+        body = _body_of(function)
+        if isgeneratorfunction(body) or isasyncgenfunction(body):
             raise SettingsError(
-                f"{function.__qualname__}() is a generator, which can be read once only:"
+                f"{_name_of(function)}() is a generator, which can be read once only:"
                 " let it return a list"
             )
         plan = _Plan(function, **self._options)
-        return AsyncCached(plan) if iscoroutinefunction(function) else Cached(plan)
+        return AsyncCached(plan) if plan.is_async else Cached(plan)
 
 
 _OPTIONS = frozenset({"cache", "timeout", "key", "ignore", "condition"})

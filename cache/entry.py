@@ -26,7 +26,7 @@ from enum import Enum
 from functools import cache
 from hashlib import blake2b
 from hmac import compare_digest
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 from zlib import crc32
 
 from twofold import counter
@@ -35,9 +35,7 @@ from twofold.codecs.immutables import ATOMS
 from twofold.codecs.refusal import refuse_awaitable
 from twofold.codecs.serializers import Serializer, resolve_serializer
 from twofold.errors import SettingsError
-
-if TYPE_CHECKING:
-    from twofold.settings import CacheConfig
+from twofold.settings.config import CacheConfig, placed
 
 
 class _Sentinel(Enum):
@@ -83,19 +81,23 @@ class Codec(Protocol):
         """Return the value stored under `key`; MISSING, whatever is wrong with it."""
 
 
-def codec_for(config: "CacheConfig", holds_objects: bool) -> Codec:
-    """Return the codec that `config` asks for, for a store of objects or of bytes."""
-    serializer = None if config.serializer is None else resolve_serializer(config.serializer)
-    if holds_objects:
-        return Objects(serializer)
-    if serializer is None:
-        raise SettingsError(
-            f"SERIALIZER None, of the cache {config.alias!r}, keeps objects as they are, but its"
-            " store keeps bytes: name a serializer, or leave SERIALIZER out"
-        )
-    return Envelope(
-        serializer, resolve_compressor(config.compressor), config.compress_min, config.secret
-    )
+def codec_for(config: CacheConfig, holds_objects: bool) -> Codec:
+    """Return the codec that `config` asks for, for a store of objects or of bytes.
+
+    Raises:
+        SettingsError: `SERIALIZER`, `COMPRESSOR` or `SECRET` asks for what cannot be.
+    """
+    with placed(f"CACHES[{config.alias!r}]"):
+        serializer = None if config.serializer is None else resolve_serializer(config.serializer)
+        compressor = resolve_compressor(config.compressor)
+        if holds_objects:
+            return Objects(serializer)
+        if serializer is None:
+            raise SettingsError(
+                "SERIALIZER None keeps objects as they are, but the store keeps bytes:"
+                " name a serializer, or leave SERIALIZER out"
+            )
+        return Envelope(serializer, compressor, config.compress_min, config.secret)
 
 
 class Envelope:
@@ -265,8 +267,8 @@ _NONE = Packed(b"")
 class Objects:
     """Values to objects and back, for stores in this process.
 
-    Immutable values are kept as they are, others as `Packed`. Nothing is kept as None,
-    which means a missing key to a store.
+    Immutable values, and counters for the store to add to, are kept as they are, others
+    as `Packed`. Nothing is kept as None, which means a missing key to a store.
 
     Args:
         serializer: makes private copies; with None every value is kept as it is, and
@@ -289,7 +291,7 @@ class Objects:
             if type(value) not in ATOMS:
                 refuse_awaitable(value)
             return _NONE if value is None else value
-        if value is not None and serializer.keeps(value):
+        if value is not None and (serializer.keeps(value) or counter.is_counter(value)):
             return value
         return Packed(serializer.dumps(value))
 

@@ -7,14 +7,15 @@ from typing import Any, TypeAlias
 from twofold.backend import Backend, Stored
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec
-from twofold.errors import AwaitableResult
+from twofold.errors import AwaitableResult, CannotSerialize
 from twofold.flight import Flight, Flights
+from twofold.lease import Lease, pauses
 
 Condition: TypeAlias = Callable[[Any], bool]
 """Tells of a computed value whether to store it."""
 
 _Computed: TypeAlias = tuple[Any, Stored | None]
-"""A value, and as what it can be copied for each further caller; None if not stored."""
+"""A value, and what its copies for further callers are made of, if it has such."""
 
 
 def producer(default: Any) -> Callable[[], Any]:
@@ -55,14 +56,16 @@ class Filler:
     Args:
         backend: the store; an outage of it must look like a miss.
         codec: makes stored entries of values, and values of them.
+        lease_key: makes the key of the lease of a normalised key.
     """
 
-    def __init__(self, backend: Backend, codec: Codec) -> None:
+    def __init__(self, backend: Backend, codec: Codec, lease_key: Callable[[str], str]) -> None:
         self.flights: Flights = Flights()
         self.computed: int = 0
         self.joined: int = 0
         self._backend = backend
         self._codec = codec
+        self._lease_key = lease_key
 
     async def fill(
         self,
@@ -87,26 +90,68 @@ class Filler:
             self.flights.detach(key)
 
         async def compute(io: Effects, flight: Flight[_Computed]) -> _Computed:
-            present = None
-            if not refresh:
-                present = await io.op(self._backend.get, self._backend.aget, key)
-                value = MISSING if present is None else self._codec.load(key, present)
-                if value is not MISSING:
-                    return value, present
-            self.computed += 1
-            value = await io.call(function)
-            if condition is not None and not condition(value):
-                return value, None
-            stored = self._codec.dump(key, value)
-            if ttl is None or ttl > 0:
-                await self._store(io, flight, present, stored, ttl, refresh)
+            if flight.detached():
+                return await self._call(io, function), None
+            lease = Lease(self._backend, self._codec, self._lease_key(key))
+            present, value = await self._claim(io, key, lease, refresh)
+            if value is not MISSING:
+                return value, present
+            try:
+                value = await self._call(io, function)
+                keep = condition is None or condition(value)
+                stored = self._codec.dump(key, value) if keep else self._copy_of(key, value)
+                if keep and (ttl is None or ttl > 0):
+                    await self._store(io, flight, present, stored, ttl, refresh)
+            except GeneratorExit:  # the loop is gone, and nothing can be awaited
+                raise
+            except BaseException:
+                await io.settle(lease.release(io))
+                raise
+            if await lease.release(io) and keep:
+                await self._take_back(io, key, stored)
             return value, stored
 
         (value, stored), led = await self.flights.share(io, key, compute)
         if led:
             return value
         self.joined += 1
-        return value if stored is None else self._codec.load(key, stored)
+        copy = MISSING if stored is None else self._codec.load(key, stored)
+        return value if copy is MISSING else copy
+
+    async def _claim(
+        self, io: Effects, key: str, lease: Lease, refresh: bool
+    ) -> tuple[Stored | None, Any]:
+        """Take the lease, and read again; return the value if another brought it meanwhile.
+
+        Sync code that a loop waits for does not wait here either, and nobody waits for
+        longer than a lease lives: they compute without one.
+        """
+        if refresh:
+            await lease.steal(io)
+            return None, MISSING
+        present: Stored | None = None
+        for pause in pauses():
+            taken = await lease.take(io)
+            present = await io.op(self._backend.get, self._backend.aget, key)
+            value = MISSING if present is None else self._codec.load(key, present)
+            if value is not MISSING:
+                await lease.release(io)
+                return present, value
+            if taken or not io.may_wait(for_loop=True):
+                break
+            await io.sleep(pause)
+        return present, MISSING
+
+    def _copy_of(self, key: str, value: Any) -> Stored | None:
+        """Return what copies of a value that is not stored are made of, if it has that."""
+        try:
+            return self._codec.dump(key, value)
+        except CannotSerialize:
+            return None
+
+    async def _call(self, io: Effects, function: Callable[[], Any]) -> Any:
+        self.computed += 1
+        return await io.call(function)
 
     async def _store(
         self,
@@ -133,4 +178,8 @@ class Filler:
         else:
             await io.op(store.compare_and_set, store.acompare_and_set, key, present, stored, ttl)
         if flight.detached():
-            await io.op(store.compare_and_delete, store.acompare_and_delete, key, stored)
+            await self._take_back(io, key, stored)
+
+    async def _take_back(self, io: Effects, key: str, stored: Stored) -> None:
+        store = self._backend
+        await io.op(store.compare_and_delete, store.acompare_and_delete, key, stored)

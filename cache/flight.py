@@ -74,6 +74,10 @@ class Flight(Generic[T]):
         self._error, self._traceback = error, error.__traceback__
         self._end()
 
+    def forget(self) -> None:
+        """Let go of the outcome: the traceback of an error leads back to this flight."""
+        self._result = self._error = self._traceback = None
+
     def _end(self) -> None:
         self.leader = None  # its task holds the context that holds this flight
         self.done.set_result(None)
@@ -116,19 +120,15 @@ class Flights:
         """
         while True:
             flight, leads = self._join(io, key)
-            if flight is None:
-                alone: Flight[T] = Flight(self, key)
-                alone.detach()
-                return await body(io, alone), True
             try:
                 if leads:
                     flight.leader = io.spawn(self._lead(io, flight, body))
                 while not await io.wait(flight.done, _LOOK_EVERY) and not flight.lost():
                     pass
+                if flight.done.done() and (leads or not flight.lost()):
+                    return flight.outcome(), leads
             finally:
                 self._leave(flight)
-            if flight.done.done() and (leads or not flight.lost()):
-                return flight.outcome(), leads
             self._take_off(flight)
 
     def detach(self, key: str) -> None:
@@ -144,8 +144,8 @@ class Flights:
             if key.startswith(prefix):
                 self.detach(key)
 
-    def _join(self, io: Effects, key: str) -> tuple[Flight[Any] | None, bool]:
-        """Return the flight to share, and whether to lead it; None is to go alone."""
+    def _join(self, io: Effects, key: str) -> tuple[Flight[Any], bool]:
+        """Return the flight to share, and whether to lead it: one of its own goes alone."""
         mine = tuple(flight for flight in _leading.get() if not flight.done.done())
         if any(flight.flights is self and flight.key == key for flight in mine):
             raise ReentrantCall(
@@ -163,7 +163,10 @@ class Flights:
                 flight.waiting = 1
                 return flight, True
             if not io.may_wait(for_loop=False) or _leads_to(flight, mine):
-                return None, False
+                alone: Flight[Any] = Flight(self, key, io.by_loop)
+                alone.detach()
+                alone.waiting = 1
+                return alone, True
             flight.waiting += 1
             for own in mine:
                 own.wants.append(flight)
@@ -190,8 +193,10 @@ class Flights:
                 if flight in own.wants:
                     own.wants.remove(flight)
             flight.waiting -= 1
-            abandoned = not flight.waiting and not flight.done.done()
-        if abandoned:
+            deserted, done = not flight.waiting, flight.done.done()
+        if deserted and done:
+            flight.forget()
+        elif deserted:
             self._take_off(flight)
             if flight.leader is not None:
                 flight.leader.cancel()

@@ -120,8 +120,9 @@ class Lock:
         if await self._remove(io, token):
             return
         message = (
-            f"the lock {self._key!r} ended its life of {self._ttl:g} s while it was held:"
-            " another may have held it too. Give lock() a longer timeout."
+            f"the lock {self._key!r} expired after {self._ttl:g} s, or was removed, while it was"
+            " held: another may have held it too. Give lock() a longer timeout, and neither"
+            " delete its key nor clear the cache meanwhile."
         )
         if error is None:
             raise LockLost(message)

@@ -75,16 +75,13 @@ class Caches:
         return self._build(alias) if cache is None else cache
 
     def __contains__(self, alias: str) -> bool:
-        with self._lock:
-            return alias in self._read()
+        return alias in self._read()
 
     def __iter__(self) -> Iterator[str]:
-        with self._lock:
-            return iter(list(self._read()))
+        return iter(list(self._read()))
 
     def __len__(self) -> int:
-        with self._lock:
-            return len(self._read())
+        return len(self._read())
 
     def configure(self, caches: Raw | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
         """Use `caches` from now on: a dict like Django's `CACHES`, or one URL for "default".
@@ -105,7 +102,7 @@ class Caches:
             self.built = {}
             vars(cache).clear()
         for old in built:
-            old.close()
+            old.backend.close()
 
     @contextmanager
     def override(self, caches: Raw, *, clock: Clock = SYSTEM_CLOCK) -> Iterator[None]:
@@ -117,7 +114,8 @@ class Caches:
             self.configure(caches, clock=clock)
             yield
         finally:
-            self.close_all()
+            for each in self.built.values():
+                each.backend.close()
             with self._lock:
                 self._configs, self._clock, self.built = before
                 vars(cache).clear()
@@ -133,22 +131,30 @@ class Caches:
             await each.aclose()
 
     def _build(self, alias: str) -> Cache:
+        """Return the cache of `alias`, which another thread may have built meanwhile."""
+        configs, clock, built = self._read(), self._clock, self.built
+        if alias not in configs:
+            raise SettingsError(
+                f"no cache {alias!r} in CACHES, which has {', '.join(map(repr, configs))}"
+                f"{did_you_mean(alias, configs)}"
+            )
+        made = build(configs[alias], clock)
         with self._lock:
-            config = self._read().get(alias)
-            if config is None:
-                known = list(self._read())
-                raise SettingsError(
-                    f"no cache {alias!r} in CACHES, which has {', '.join(map(repr, known))}"
-                    f"{did_you_mean(alias, known)}"
-                )
-            if alias not in self.built:
-                self.built[alias] = build(config, self._clock)
-            return self.built[alias]
+            kept = built.setdefault(alias, made)
+        if kept is not made:
+            made.close()
+        return kept
 
     def _read(self) -> dict[str, CacheConfig]:
-        if self._configs is None:
-            self._configs = discover()
-        return self._configs
+        """Return the settings; reading them imports modules, so no lock is held over it."""
+        configs = self._configs
+        if configs is None:
+            found = discover()
+            with self._lock:
+                if self._configs is None:
+                    self._configs = found
+                configs = self._configs
+        return configs
 
     def _after_fork(self) -> None:
         self._lock = new_lock()

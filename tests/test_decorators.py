@@ -1,6 +1,7 @@
 """`@cached`: functions in, the same functions with a cache out."""
 
 import asyncio
+import functools
 import inspect
 import pickle
 import threading
@@ -36,6 +37,7 @@ def settings(tmp_path: Any) -> Iterator[None]:
         {
             "default": {"BACKEND": "memory", "LOCATION": str(tmp_path)},
             "disk": {"BACKEND": "sqlite", "LOCATION": str(tmp_path / "cache.db")},
+            "outer": {"BACKEND": "memory", "LOCATION": f"{tmp_path}/outer"},
         }
     )
     yield
@@ -448,3 +450,130 @@ def test_errors_name_the_users_function() -> None:
     """A refusal speaks of the decorated function, not of ours."""
     with pytest.raises(AwaitableResult, match="adouble"):
         adouble.refresh(1)
+
+
+def test_two_layers_of_cache() -> None:
+    """A function cached twice asks the outer cache, then the inner one, then runs."""
+
+    @cached(cache="outer")
+    @cached(cache="disk")
+    def two(number: int) -> int:
+        calls.append(number)
+        return number
+
+    assert [two(1), two(1)] == [1, 1]
+    assert calls == [1]
+    assert two.cache_info() == (1, 1, 1)
+    assert caches["outer"].get(two.key(1)) == caches["disk"].get(two.key(1)) == 1
+    caches["outer"].clear()
+    assert two(1) == 1
+    assert calls == [1]
+    assert two.__wrapped__.cache_info() == (1, 1, 1)  # type: ignore[attr-defined]
+
+
+async def test_two_layers_of_cache_for_an_async_function() -> None:
+    """So does an async one."""
+
+    @cached(cache="outer")
+    @cached(cache="disk")
+    async def two(number: int) -> int:
+        calls.append(number)
+        return number
+
+    assert isinstance(two, AsyncCached)
+    assert [await two(1), await two(1)] == [1, 1]
+    assert two.cache_info() == (1, 1, 1)
+    await caches["outer"].aclear()
+    assert await two(1) == 1
+    assert calls == [1]
+    assert two.__wrapped__.cache_info() == (1, 1, 1)  # type: ignore[attr-defined]
+
+
+def test_attributes_of_the_function_hide_no_method() -> None:
+    """What the function carries is carried on, but for what would hide the cache."""
+
+    def plain() -> int:
+        return 1
+
+    vars(plain).update(short_description="one", key="none", _plan="none")
+    decorated = cached(plain)
+    assert decorated() == 1
+    assert decorated.short_description == "one"  # type: ignore[attr-defined]
+    assert decorated.key().endswith("plain()")
+
+
+class Power:
+    """A callable object that is no function."""
+
+    def __call__(self, number: int) -> int:
+        return number**2
+
+
+class AsyncPower:
+    """A callable object whose calls are awaited."""
+
+    async def __call__(self, number: int) -> int:
+        return number**2
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), [(functools.partial(pow, 3), "partial"), (Power(), "Power")]
+)
+def test_what_has_no_name_goes_by_its_class(function: Any, name: str) -> None:
+    """Partial functions and callable objects are cached under a key of their own."""
+    decorated = cached(key="power:{number}" if name == "Power" else "power:{exp}")(function)
+    assert [decorated(2), decorated(2)] == [9 if name == "partial" else 4] * 2
+    assert repr(decorated).startswith(f"<cached {name} CacheInfo(hits=1,")
+    assert decorated.__name__ == name
+    with pytest.raises(pickle.PicklingError):
+        pickle.dumps(decorated)
+
+
+@pytest.mark.parametrize("function", [AsyncPower(), functools.partial(AsyncPower())])
+async def test_an_object_with_an_async_call_is_async(function: Any) -> None:
+    """A callable object whose `__call__` is async makes an async function."""
+    decorated: Any = cached(key="power:{number}")(function)
+    assert isinstance(decorated, AsyncCached)
+    assert inspect.iscoroutinefunction(decorated)
+    assert iscoroutinefunction(decorated)
+    assert [await decorated(3), await decorated(3)] == [9, 9]
+    assert decorated.cache_info() == (1, 1, 1)
+
+
+def test_bound_methods_can_be_pickled() -> None:
+    """A bound method is pickled as its object and its name."""
+    for method in (Shop("one").price, Shop.named, Branch("two").called, Shop("one").stock):
+        again = pickle.loads(pickle.dumps(method))
+        assert type(again) is type(method)
+        assert again.key("x") == method.key("x")
+    assert pickle.loads(pickle.dumps(Shop("one").price))("x") == "one: x"
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [("get", (1,)), ("set", (1, 1)), ("invalidate", (1,)), ("refresh", (1,)), ("cache_clear", ())],
+)
+async def test_a_refused_method_names_its_own_twin(method: str, arguments: Any) -> None:
+    """A method that would block the loop says which one of the function to await."""
+
+    @cached(cache="disk")
+    def slow(number: int) -> int:
+        return number
+
+    with pytest.raises(BlockingCallInEventLoop) as caught:
+        getattr(slow, method)(*arguments)
+    assert f"slow.a{method}(" in str(caught.value)
+    await getattr(slow, f"a{method}")(*arguments)
+
+
+async def test_get_returns_none_for_a_miss_and_for_a_stored_none() -> None:
+    """`get` does not tell a function that returned None from one that was not called."""
+
+    @cached
+    def nothing() -> None:
+        calls.append(1)
+
+    assert nothing.get() is await nothing.aget() is None
+    nothing()
+    assert nothing.get() is await nothing.aget() is None
+    assert calls == [1]

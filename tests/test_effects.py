@@ -404,3 +404,53 @@ def test_a_forked_child_starts_with_nothing_inherited() -> None:
         assert in_child(lambda: asyncio.run(ask()) == os.getpid()) == 0
     assert asyncio.run(ask()) == os.getpid()
     hop.close()
+
+
+def test_a_busy_loop_does_not_starve_another() -> None:
+    """With one worker, a loop that always has calls leaves the other its turn."""
+    hop, _ = hop_of(workers=1, deadline=2.0)
+    stop = threading.Event()
+
+    async def busy() -> None:
+        async def ask() -> None:
+            while not stop.is_set():
+                await hop(time.sleep, 0.002)
+
+        await asyncio.gather(*(ask() for _ in range(3)))
+
+    async def now_and_then() -> None:
+        for _ in range(5):
+            await hop(int, "1")
+
+    thread = threading.Thread(target=asyncio.run, args=(busy(),))
+    thread.start()
+    try:
+        asyncio.run(now_and_then())
+    finally:
+        stop.set()
+        thread.join(10)
+    hop.close()
+
+
+async def test_a_stalled_loop_does_not_make_done_calls_late() -> None:
+    """A call that the worker has finished is answered, however late the loop looks."""
+    hop, _ = hop_of(deadline=0.1)
+    done = threading.Event()
+    call = hop(done.set)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert done.wait(5)
+    time.sleep(0.2)
+    assert await call is None
+    hop.close()
+
+
+async def test_a_waiter_that_leaves_is_forgotten() -> None:
+    """A future that many gave up waiting for keeps none of their waiters alive."""
+    future: Future[int] = Future()
+    before = len([each for each in gc.get_objects() if isinstance(each, asyncio.Future)])
+    for _ in range(100):
+        await Native().wait(future, 0)
+    gc.collect()
+    after = len([each for each in gc.get_objects() if isinstance(each, asyncio.Future)])
+    assert after <= before + 5

@@ -446,5 +446,32 @@ def test_codec_by_store() -> None:
 
 def test_bytes_need_a_serializer() -> None:
     """SERIALIZER None on a store of bytes is refused."""
-    with pytest.raises(SettingsError, match=r"SERIALIZER None.*'default'"):
+    with pytest.raises(SettingsError, match=r"CACHES\['default'\]: SERIALIZER None"):
         codec_for(config(serializer=None), holds_objects=False)
+
+
+@pytest.mark.parametrize("holds_objects", [True, False])
+@pytest.mark.parametrize(
+    ("name", "value"), [("SERIALIZER", "jsn"), ("SERIALIZER", "no.such"), ("COMPRESSOR", "zlb")]
+)
+def test_a_wrong_codec_is_refused_for_every_store(
+    name: str, value: str, holds_objects: bool
+) -> None:
+    """A mistyped serializer or compressor is an error that names the alias, in any store."""
+    with pytest.raises(SettingsError, match=rf"CACHES\['shop'\].*{name} '{value}'"):
+        codec_for(config(alias="shop", **{name.lower(): value}), holds_objects)
+
+
+def test_a_wrong_secret_names_its_alias() -> None:
+    """An unusable SECRET is an error that names the alias."""
+    with pytest.raises(SettingsError, match=r"CACHES\['shop'\]: SECRET"):
+        codec_for(config(alias="shop", secret=""), holds_objects=False)
+
+
+def test_counters_are_held_as_numbers() -> None:
+    """Whatever the serializer, a store in the process can add to a counter."""
+    foreign = Objects(resolve_serializer(SimpleNamespace(dumps=repr, loads=int)))
+    assert foreign.dump(KEY, 1) == 1
+    assert foreign.load(KEY, foreign.dump(KEY, -(2**63))) == -(2**63)
+    with pytest.raises(CannotSerialize):
+        foreign.dump(KEY, 2**63)

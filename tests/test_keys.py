@@ -174,7 +174,7 @@ def test_a_key_function_leaves_no_prefix_to_clear_by():
         maker.scope()
     with pytest.raises(SettingsError, match="KEY_FUNCTION"):
         maker.prefix("k")
-    assert maker.lock("k") == "p!k"
+    assert maker.lock("k") == "p!lock:k"
 
 
 class Color(enum.Enum):
@@ -517,6 +517,15 @@ def test_extra_arguments_are_in_the_key():
     )
 
 
+@pytest.mark.parametrize("name", ["a=1,b", "a,b", "", "'a'", "a b", "1", "a='x',b"])
+def test_extra_keywords_of_any_name_never_meet(name):
+    """A name that is no identifier is quoted, so that it cannot look like two."""
+    made = CallKeys(prices)
+    keys = [made.of((1,), more) for more in ({name: 2}, {"a": 1, "b": 2}, {"a": "x", "b": 2})]
+    assert len(set(keys)) == 3
+    assert made.of((1,), {name: 2}).endswith(f",{ascii(name).replace(' ', chr(92) + 'x20')}=2)")
+
+
 def test_a_keyword_may_have_the_name_of_a_positional_parameter():
     """A positional-only parameter and an extra keyword of its name do not mix."""
 
@@ -645,11 +654,12 @@ def profile(user, lang="en", *rest, **more):
     [
         ("user:{user.id}", "user:7"),
         ("user:{user.id}:{lang}", "user:7:'en'"),
-        ("{user.tags[0]}-{user.tags[1]}", "'a'-2"),
+        ("{user.tags[0]}/{user.tags[1]}", "'a'/2"),
         ("x{{{lang}}}y", "x{'en'}y"),
         ("{user.id!r:>3}!", r"'\x20\x207'!"),
         ("{user.id:03d}", "'007'"),
-        ("{more[k]}{rest}", "1()"),
+        ("{more[k]},{rest}", "1,()"),
+        ("{more[k]}{{{rest}}}", "1{()}"),
         ("front", "front"),
     ],
 )
@@ -678,6 +688,9 @@ def test_fields_of_a_template_never_run_into_each_other():
         ("{user..id}", "Empty attribute"),
         ("{user!x}", "onversion"),
         ("{user:{lang}}", "another one"),
+        ("{user}{lang}", "'' between the fields {user} and {lang}.*separator such as ':'"),
+        ("{user.id}.{lang}", "'.' between"),
+        ("a:{user}:{lang}-0e+1_{more}", "between the fields {lang} and {more}"),
         ("", "empty"),
         (7, "a template or a callable"),
     ],

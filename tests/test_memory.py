@@ -1,17 +1,26 @@
 """The store in the process: bounds, eviction, expiry, sharing."""
 
+import faulthandler
 import gc
 import os
 import random
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
-from twofold import Cache, SettingsError, caches, configure
-from twofold.backends.memory import ENTRY_BYTES, MemoryBackend
+from twofold import (
+    BackendUnavailable,
+    Cache,
+    LockNotAcquired,
+    SettingsError,
+    caches,
+    configure,
+)
+from twofold.backends.memory import ENTRY_BYTES, MemoryBackend, _stores
 from twofold.testing import FakeClock
 
 
@@ -24,9 +33,10 @@ def store_of(name: str, **options: Any) -> tuple[MemoryBackend, FakeClock]:
 def check(store: MemoryBackend) -> None:
     """Assert what must hold of a store at any time."""
     inner = store._store
+    assert not inner.busy
     assert len(inner.entries) <= inner.max_entries
     assert inner.bytes <= inner.max_bytes
-    assert inner.bytes == sum(entry.weight + ENTRY_BYTES for entry in inner.entries.values())
+    assert inner.bytes == sum(entry.weight for entry in inner.entries.values())
     for key, entry in inner.entries.items():
         assert entry.key == key
         assert entry.bucket is None or key in entry.bucket
@@ -130,6 +140,13 @@ def test_time_to_live_is_exact(ttl: float) -> None:
     clock.advance(ttl * 0.002)
     assert store.get("k") is None
     assert store.ttl("k") == 0.0
+
+
+def test_the_shortest_time_to_live_is_over_at_once() -> None:
+    """A life too short for the clock to tell is an entry that has expired."""
+    store, _ = store_of("shortest")
+    assert store.set("k", 1, 5e-324)
+    assert store.get("k") is None
 
 
 def test_rewriting_one_key_leaves_nothing_behind() -> None:
@@ -245,15 +262,30 @@ def test_readers_never_see_a_torn_entry() -> None:
 
 
 def test_a_fork_amid_a_write_leaves_the_child_a_working_store() -> None:
-    """A child forked while a thread holds the lock starts empty, and does not hang."""
+    """A child forked while a thread writes or opens a store starts empty, and does not hang."""
     store = MemoryBackend("fork")
     store.set("k", 1, None)
-    with store._store.lock:
-        pid = os.fork()
-        if pid == 0:
-            signal.alarm(10)
-            fine = store.get("k") is None and store.set("k", 2, None) and store.get("k") == 2
-            os._exit(0 if fine else 1)
+    amid, forked = threading.Event(), threading.Event()
+
+    def write() -> bool:
+        amid.set()
+        return forked.wait(10)
+
+    def open_and_write() -> None:
+        with _stores._lock:
+            store._store.do(write)
+
+    writer = threading.Thread(target=open_and_write)
+    writer.start()
+    assert amid.wait(10)
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)
+        fine = store.get("k") is None and store.set("k", 2, None) and store.get("k") == 2
+        fine = fine and MemoryBackend("opened in the child").set("k", 1, None)
+        os._exit(0 if fine else 1)
+    forked.set()
+    writer.join()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert store.get("k") == 1
 
@@ -265,3 +297,153 @@ def test_repr_tells_how_full_it_is() -> None:
     cache.set("k", 1)
     assert "'default'" in repr(cache)
     assert "1 of 100000 entries" in repr(cache)
+
+
+class Farewell:
+    """A value, part of a reference cycle if wished, that calls back when it is freed."""
+
+    def __init__(self, call: Callable[[], Any], *, cycle: bool = False) -> None:
+        self.call = call
+        self.me = self if cycle else None
+
+    def __del__(self) -> None:
+        self.call()
+
+
+@pytest.fixture
+def alarm() -> Iterator[None]:
+    """End the test run loudly, instead of never, if the test hangs."""
+    faulthandler.dump_traceback_later(20, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.mark.usefixtures("alarm")
+@pytest.mark.parametrize("cycle", [False, True])
+def test_a_finaliser_may_write_while_the_thread_is_amid_a_write(cycle: bool) -> None:
+    """What a value that is let go of sets, deletes or touches is done after the write."""
+    store, _ = store_of(f"finaliser {cycle}", max_entries=20)
+
+    def write() -> None:
+        assert store.set("last", 1, None)
+        store.delete("session")
+        store.touch("hot", 5.0)
+
+    for number in range(1000):
+        store.set("session", number, None)
+        store.set("hot", number, None)
+        store.set("value", Farewell(write, cycle=cycle), None)
+    store.delete("value")
+    gc.collect()
+    assert store.get("last") == 1
+    assert store.get("session") is None
+    assert store.ttl("hot") == 5.0
+    check(store)
+
+
+@pytest.mark.usefixtures("alarm")
+def test_a_finaliser_may_clear_and_many_may_write() -> None:
+    """However many writes come in amid one, all of them are done, in their order."""
+    store, _ = store_of("many finalisers")
+    done: list[int] = []
+
+    def write(number: int) -> None:
+        store.set("count", number, None)
+        done.append(number)
+
+    for number in range(5000):
+        store.set(f"k{number}", Farewell(partial(write, number)), None)
+    store.set("last", Farewell(partial(store.clear, "k")), None)
+    store.delete("last")
+    assert len(done) == 5000
+    assert store.get("count") == done[-1]
+    assert len(store._store.entries) == 1
+    check(store)
+
+
+@pytest.mark.usefixtures("alarm")
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda store: store.add("k", 1, None),
+        lambda store: store.incr("k", 1),
+        lambda store: store.compare_and_set("k", 1, 2, None),
+        lambda store: store.compare_and_delete("k", 1),
+    ],
+)
+def test_what_needs_an_answer_at_once_is_refused_amid_a_write(
+    operation: Callable[[MemoryBackend], Any],
+) -> None:
+    """An atomic operation from a finaliser amid a write raises, and the store goes on."""
+    store, _ = store_of("amid")
+    raised: list[str] = []
+
+    def call() -> None:
+        with pytest.raises(BackendUnavailable) as caught:
+            operation(store)
+        raised.append(str(caught.value))
+
+    store.set("k", 1, None)
+    store.set("value", Farewell(call), None)
+    assert store.set("value", 2, None)
+    assert len(raised) == 1
+    assert "finaliser or signal handler" in raised[0]
+    assert store.incr("k", 1) == 2
+
+
+@pytest.mark.usefixtures("alarm")
+def test_a_failed_write_does_what_came_in_meanwhile() -> None:
+    """An operation that raises leaves neither the store busy nor a write undone."""
+    store, _ = store_of("failed")
+
+    class Odd:
+        def __eq__(self, other: object) -> bool:
+            store.set("seen", 1, None)
+            raise ValueError("odd")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    store.set("k", Odd(), None)
+    with pytest.raises(ValueError, match="odd"):
+        store.compare_and_delete("k", Odd())
+    assert store.get("seen") == 1
+    assert store.incr("seen", 1) == 2
+
+
+@pytest.mark.parametrize("bound", [{"max_entries": 2}, {"max_bytes": 2 * ENTRY_BYTES + 1000}])
+@pytest.mark.parametrize("write", ["set", "add"])
+def test_a_new_entry_is_not_evicted_by_its_own_write(write: str, bound: dict[str, int]) -> None:
+    """With every other entry hit, what was just stored is there."""
+    store, _ = store_of(f"newcomer {write} {bound}", **bound)
+    for number in range(20):
+        key = f"k{number}"
+        assert getattr(store, write)(key, "x" * 400, None)
+        assert store.get(key) is not None
+        check(store)
+
+
+def test_a_held_lock_is_not_evicted() -> None:
+    """A full store makes room without letting a second holder into a lock."""
+    configure({"default": {"LOCATION": "memory://held", "OPTIONS": {"max_entries": 10}}})
+    cache: Cache = caches["default"]
+    with cache.lock("job"):
+        for number in range(50):
+            cache.set(f"k{number}", number)
+        with pytest.raises(LockNotAcquired), cache.lock("job", wait=0):
+            pass
+    assert cache.get("k49") == 49
+
+
+def test_more_locks_than_entries_fit_leave_room_for_one() -> None:
+    """Locks alone go over the bounds until they end; the last value is there meanwhile."""
+    store, clock = store_of("locks", max_entries=3)
+    locks = [f"app!job{number}:x" for number in range(50)]
+    assert all(store.add(key, number, 10.0) for number, key in enumerate(locks))
+    for number in range(5):
+        assert store.set(f"app:1:k!{number}", number, None)
+    assert len(store.get_many(locks)) == 50
+    assert [store.get(f"app:1:k!{number}") for number in range(5)] == [None] * 4 + [4]
+    clock.advance(20)
+    for number in range(20):
+        store.set(f"app:1:{number}", number, None)
+    check(store)

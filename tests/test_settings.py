@@ -163,7 +163,7 @@ def test_a_wrong_value_is_refused_by_its_place(name, value, message):
         ({"BACKEND": "memory", 7: 1}, "no setting '7'"),
         ({"BACKEND": "memory", "backend": "x"}, "'BACKEND' is given twice"),
         ({"BACKEND": "memory", "MAX_ENTRIES": 1}, "put it into OPTIONS"),
-        ({"BACKEND": "memory", "cull_frequency": 3}, "put it into OPTIONS"),
+        ({"BACKEND": "memory", "cull_frequency": 3}, "no counterpart: each write evicts"),
         ({}, "no BACKEND is named"),
         ({"LOCATION": "a.db"}, "no BACKEND is named"),
         ("memory", "'memory' is no URL"),
@@ -307,6 +307,29 @@ def test_errors_of_urls_and_secrets_show_no_secret():
     assert "hidden" not in refused({"BACKEND": "memory", "SECRET": ["hidden"]})
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        [{"BACKEND": "memory", "SECRET": "hidden"}],
+        ("redis://:hidden@h",),
+        "redis:/:hidden@h",
+        "u:hidden@h",
+        {"LOCATION": {"url": "redis://:hidden@h"}, "BACKEND": "redis"},
+        {"LOCATION": [{"url": "redis://:hidden@h"}], "BACKEND": "redis"},
+        {"BACKEND": ["redis://:hidden@h"]},
+        {"BACKEND": "memory", "OPTIONS": "redis://:hidden@h?token=hidden"},
+        {"BACKEND": "memory", "OPTIONS": [("password", "hidden")]},
+        {"BACKEND": "memory", "OPTIONS": {1: "hidden"}},
+    ],
+)
+def test_an_entry_of_the_wrong_shape_is_not_shown_whole(entry):
+    """What stands where something else belongs may hold a password, and is not printed."""
+    assert "hidden" not in refused(entry)
+    with pytest.raises(SettingsError) as caught:
+        read_caches([entry])
+    assert "hidden" not in str(caught.value)
+
+
 @pytest.fixture
 def short_names(monkeypatch):
     """Let the short names be these, whatever is installed."""
@@ -372,6 +395,13 @@ def test_options_are_split_between_cache_and_backend():
     common, own = split_options(CacheConfig("x", "b", options=options), Store)
     assert common == {"blocking_calls": "raise", "on_error": "miss", "clear": "flush"}
     assert own == {"size": 5, "deadline": 2, "Colour": "blue"}
+
+
+def test_an_option_of_django_without_counterpart_is_named():
+    """`CULL_FREQUENCY` is to be left out, wherever it stands."""
+    config = read_cache("x", {"BACKEND": "memory", "OPTIONS": {"CULL_FREQUENCY": 3}})
+    with pytest.raises(SettingsError, match=r"no counterpart.*leave it out"):
+        split_options(config, Closed)
 
 
 def test_common_options_have_their_defaults():

@@ -1,20 +1,36 @@
 """One computation per key, shared by threads and by tasks of any number of loops."""
 
 import asyncio
+import contextlib
 import contextvars
+import functools
 import gc
 import os
+import subprocess
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
-from twofold import AwaitableResult, Cache, MissingKey, ReentrantCall, caches, configure
+from twofold import (
+    AwaitableResult,
+    Cache,
+    MissingKey,
+    ReentrantCall,
+    cached,
+    caches,
+    close_all,
+    configure,
+    lease,
+)
+from twofold.effects import Blocking, run_sync
 
 THREADS, LOOPS, TASKS = 16, 8, 20
 
@@ -545,12 +561,227 @@ def test_a_detached_result_is_not_even_written(cache: Cache) -> None:
     real, writes = cache.backend.add, []
 
     def add(key: str, value: Any, ttl: float | None) -> bool:
-        writes.append(key)
+        if "!" not in key:
+            writes.append(key)
         return real(key, value, ttl)
 
     cache.backend.add = add  # type: ignore[method-assign]
     try:
-        assert cache.get_or_set("k", lambda: cache.delete("k") or "old") == "old"
+        assert cache.get_or_set("k", lambda: (cache.delete("k"), "old")[1]) == "old"
     finally:
         cache.backend.add = real  # type: ignore[method-assign]
     assert writes == []
+
+
+ASK = """
+import sys, time
+import twofold
+twofold.configure("sqlite:///" + sys.argv[1])
+def work():
+    print("computing", flush=True)
+    sys.stdin.readline()
+    return sys.argv[2]
+print(twofold.cache.get_or_set("k", work), flush=True)
+"""
+
+
+class Process:
+    """Another process that asks for the key, and computes until it is told to end."""
+
+    def __init__(self, path: str, value: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", ASK, path, value],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def line(self) -> str:
+        """Return the next thing it says."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def end(self) -> None:
+        """Let its function return."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def close(self) -> None:
+        """Wait for its end."""
+        self.process.communicate(timeout=30)
+
+
+def test_processes_compute_a_key_once(tmp_path: Path) -> None:
+    """While another process computes a key, this one waits for its value."""
+    configure(f"sqlite:////{tmp_path}/c.db")
+    cache = caches["default"]
+    other = Process(f"/{tmp_path}/c.db", "theirs")
+    assert other.line() == "computing"
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(cache.get_or_set, "k", lambda: "mine")
+        wait_until(lambda: bool(cache._flights.table))
+        other.end()
+        assert asked.result(20) == "theirs"
+    assert other.line() == "theirs"
+    other.close()
+    close_all()
+
+
+@pytest.mark.parametrize("write", ["delete", "clear", "touch", "set"])
+def test_a_write_in_another_process_detaches_too(tmp_path: Path, write: str) -> None:
+    """What a process computes from before another one's delete, clear or set is not kept."""
+    configure(f"sqlite:////{tmp_path}/c.db")
+    cache = caches["default"]
+    other = Process(f"/{tmp_path}/c.db", "stale")
+    assert other.line() == "computing"
+    arguments = {"delete": ("k",), "clear": (), "touch": ("k", 0), "set": ("k", "new")}
+    getattr(cache, write)(*arguments[write])
+    other.end()
+    assert other.line() == "stale"
+    other.close()
+    assert cache.get("k") == ("new" if write == "set" else None)
+    close_all()
+
+
+def test_another_alias_of_the_store_detaches_too() -> None:
+    """Two aliases of one store keep each other's stale values out."""
+    configure({"a": "memory://two aliases", "b": "memory://two aliases"})
+    a, b = caches["a"], caches["b"]
+    assert a.get_or_set("k", lambda: (b.delete("k"), "stale")[1]) == "stale"
+    assert a.get("k") is None
+
+
+def test_a_process_that_dies_over_a_key_blocks_nobody_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the lease of a dead process has ended, another computes."""
+    monkeypatch.setattr(lease, "LIFE", 0.3)
+    configure(f"sqlite:////{tmp_path}/c.db")
+    cache = caches["default"]
+    holder = lease.Lease(cache.backend, cache._codec, cache._keys.lease(cache._key("k", None)))
+    holder._token = cache._codec.dump(holder._key, "another process:1")
+    assert run_sync(holder.take(Blocking()))
+    started = time.monotonic()
+    assert cache.get_or_set("k", lambda: "mine") == "mine"
+    assert time.monotonic() - started < 5
+    assert cache.get("k") == "mine"
+    assert cache.backend.get(holder._key) is None
+    close_all()
+
+
+def test_leases_leave_nothing_behind(cache: Cache) -> None:
+    """After a computation, a failure or a refresh no lease is in the store."""
+    full = cache._keys.lease(cache._key("k", None))
+    cache.get_or_set("k", lambda: 1)
+    assert cache.backend.get(full) is None
+    cache.delete("k")
+    with pytest.raises(ZeroDivisionError):
+        cache.get_or_set("k", lambda: 1 / 0)
+    assert cache.backend.get(full) is None
+    assert cache.delete("k") is False
+
+
+async def test_refresh_keeps_no_stale_value_either(cache: Cache) -> None:
+    """A delete during a refresh leaves the key gone."""
+
+    @cached(cache=cache)
+    async def slow() -> str:
+        await cache.adelete(slow.key())
+        return "stale"
+
+    assert await slow.arefresh() == "stale"
+    assert await slow.aget() is None
+
+
+async def test_a_request_is_freed_after_an_error_too() -> None:
+    """An error that a function raised holds nothing of ours that leads back to itself."""
+    configure("memory://errors")
+
+    class Request:
+        pass
+
+    async def view() -> "weakref.ref[Request]":
+        request = Request()
+
+        async def fails() -> None:
+            raise KeyError(id(request))
+
+        with contextlib.suppress(KeyError):
+            await caches["default"].aget_or_set("k", fails)
+        return weakref.ref(request)
+
+    gc.collect()
+    gc.disable()
+    try:
+        reference = await asyncio.create_task(view())
+        await asyncio.sleep(0.01)
+        assert reference() is None
+    finally:
+        gc.enable()
+
+
+async def test_who_computes_alone_leaks_no_context(cache: Cache) -> None:
+    """What a function sets stays inside, also when its caller could not wait."""
+    configure("memory://alone")
+    store = caches["default"]
+    work = Work("theirs")
+    variable.set("caller")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(store.get_or_set, "k", work)
+        while not work.runs:
+            await asyncio.sleep(0.001)
+        assert store.get_or_set("k", lambda: variable.set("inside") and 1) == 1
+        assert variable.get() == "caller"
+        with pytest.raises(ReentrantCall):
+            store.get_or_set("k", lambda: store.get_or_set("k", lambda: 1))
+        work.may_end.set()
+        asked.result(10)
+
+
+async def test_what_is_not_stored_is_not_shared_either(cache: Cache) -> None:
+    """Callers who shared a result that `condition` refused have copies of their own."""
+
+    @cached(cache=cache, condition=bool)
+    async def empty() -> list[int]:
+        await asyncio.sleep(0.01)
+        return []
+
+    one, two = await asyncio.gather(empty(), empty())
+    assert one == two == []
+    assert one is not two
+
+
+class Unreadable:
+    """Can be pickled, and not read back."""
+
+    def __setstate__(self, state: object) -> None:
+        raise ValueError("no")
+
+    def __getstate__(self) -> dict[str, int]:
+        return {"a": 1}
+
+
+async def test_nobody_is_given_a_sentinel() -> None:
+    """A value that cannot be read back is shared as it is, rather than as nothing."""
+    configure({"default": {"LOCATION": "memory://unreadable", "SERIALIZER": "pickle"}})
+
+    async def make() -> Unreadable:
+        await asyncio.sleep(0.01)
+        return Unreadable()
+
+    both = [caches["default"].aget_or_set("k", make) for _ in range(2)]
+    assert [type(value) for value in await asyncio.gather(*both)] == [Unreadable] * 2
+
+
+async def test_bridges_inside_functions_never_starve() -> None:
+    """More functions that bridge back into the loop than there are threads all end."""
+    configure("memory://bridges")
+    cache = caches["default"]
+
+    def outer(number: int) -> int:
+        inner = async_to_sync(cache.aget_or_set)(f"inner{number}", lambda: number)
+        return int(inner)
+
+    asked = [cache.aget_or_set(f"outer{n}", functools.partial(outer, n)) for n in range(40)]
+    assert await asyncio.wait_for(asyncio.gather(*asked), 30) == list(range(40))

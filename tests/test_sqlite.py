@@ -370,6 +370,22 @@ def test_expired_entries_go_before_living_ones(opened: Open, clock: Hands) -> No
     assert "".join(sorted(store.get_many("abcdefghijkl"))) == "abcdijkl"  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("bound", [{"max_entries": 8}, {"max_bytes": 100_000}])
+def test_a_held_lock_is_not_evicted(opened: Open, clock: Hands, bound: dict[str, int]) -> None:
+    """Locks outlive every value in a full store, until they end; then they go."""
+    store = opened(**bound)
+    store.set("app!lock:a:b", b"token", 60)
+    store.set("!lock:c", b"token", 60)
+    store.set("!d", b"token", 60)
+    store.set("app:1:e!", b"value", 60)
+    for number in range(200):
+        store.set(f"app:1:{number}", b"x" * 1000, None)
+    keys = ["app!lock:a:b", "!lock:c", "!d", "app:1:e!", "app:1:199"]
+    assert sorted(store.get_many(keys)) == ["!d", "!lock:c", "app!lock:a:b", "app:1:199"]
+    clock.now += 100
+    assert store.get_many(keys[:3]) == {}
+
+
 def test_the_count_is_bounded_whoever_writes(opened: Open, path: Path) -> None:
     """Writers that each write less than the interval are no way around the bound."""
     writers = [opened(max_entries=320) for _ in range(40)]

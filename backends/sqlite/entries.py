@@ -60,9 +60,10 @@ _SWEEP = (
 )
 _OLDEST = (
     "SELECT rowid, length(value) + 2 * length(key) + 48 FROM twofold"
-    " WHERE rowid < ? ORDER BY rowid LIMIT ?"
+    " WHERE rowid < ? AND instr(key || ':', ':') < instr(key || ':!', '!')"
+    " ORDER BY rowid LIMIT ?"
 )
-_EVICT = "DELETE FROM twofold WHERE rowid <= ?"
+_EVICT = "DELETE FROM twofold WHERE rowid <= ? AND instr(key || ':', ':') < instr(key || ':!', '!')"
 
 _CHUNK = 500  # keys in one statement; SQLite before 3.32 takes 999 variables
 _SWEEP_EVERY = 16  # new rows
@@ -315,7 +316,7 @@ class Entries:
         return db.execute(_SWEEP, (math.floor(self._clock.time()), rows)).rowcount
 
     def _evict(self, db: sqlite3.Cursor, rows: int) -> None:
-        """Remove the `rows` entries that were stored longest ago."""
+        """Remove the `rows` entries that were stored longest ago; locks stay until they end."""
         if rows > 0:
             oldest = db.execute(_OLDEST, (2**63 - 1, rows)).fetchall()
             if oldest:

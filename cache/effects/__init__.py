@@ -8,7 +8,7 @@ child process must forget.
 from twofold.effects.faces import Blocking, Effects, Native, Spawned, run_sync
 from twofold.effects.forks import after_fork_in_child, park
 from twofold.effects.hop import Call, Hop, call_in_thread
-from twofold.effects.locks import Lock, ThreadLocal, new_lock
+from twofold.effects.locks import Lock, ThreadLocal, new_lock, new_rlock
 from twofold.effects.loops import PerLoop, in_event_loop, serves_event_loop
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "call_in_thread",
     "in_event_loop",
     "new_lock",
+    "new_rlock",
     "park",
     "run_sync",
     "serves_event_loop",

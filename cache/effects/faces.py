@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
+from weakref import ref
 
 from twofold.effects.hop import call_in_thread
 from twofold.effects.loops import in_event_loop, serves_event_loop
@@ -152,8 +153,12 @@ class Native:
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
 
+        there = ref(waiter)
+
         def wake(_: Future[Any]) -> None:
-            _schedule(loop, _release, waiter)
+            waits = there()  # weak, since the callback stays when the waiter leaves
+            if waits is not None:
+                _schedule(waits.get_loop(), _release, waits)
 
         timer = loop.call_later(seconds, _release, waiter)
         future.add_done_callback(wake)

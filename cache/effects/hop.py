@@ -9,6 +9,7 @@ joins every few milliseconds, so that slow calls run side by side.
 import asyncio
 import contextvars
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from twofold.errors import BackendUnavailable, DeadlineExceeded
 T = TypeVar("T")
 
 _JOIN_AFTER = 0.002  # seconds a backlog may stand before one more worker joins
+_TURN = 0.02  # seconds after which a worker looks whether another loop waits for it
 
 
 class Call:
@@ -145,9 +147,9 @@ class _Queue:
         self._waking = False
         self._starting: asyncio.Handle | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self._worker: (
-            tuple[ThreadPoolExecutor, Callable[[], Coroutine[Any, Any, list[Call]]]] | None
-        ) = None
+        self._worker: tuple[ThreadPoolExecutor, Callable[[], Coroutine[Any, Any, None]]] | None = (
+            None
+        )
 
     def put(self, function: Callable[..., T], args: tuple[Any, ...]) -> "asyncio.Future[T]":
         call = Call(function, args, self._loop.create_future(), self._loop.time())
@@ -176,7 +178,8 @@ class _Queue:
 
     async def _work(self) -> None:
         try:
-            self._answer(await self._enter_worker())
+            await self._enter_worker()
+            self._answer_done()
         except BaseException as exc:
             self._lose(exc)
             if not isinstance(exc, Exception):
@@ -189,24 +192,24 @@ class _Queue:
             if self._waiting and self._starting is None:
                 self._send_worker()
 
-    def _enter_worker(self) -> Coroutine[Any, Any, list[Call]]:
+    def _enter_worker(self) -> Coroutine[Any, Any, None]:
         executor = self._hop.executor()
         if self._worker is None or self._worker[0] is not executor:
             enter = sync_to_async(self._drain, thread_sensitive=False, executor=executor)
             self._worker = executor, enter
         return self._worker[1]()
 
-    def _drain(self) -> list[Call]:
-        """Run calls until none waits; return the last batch, for the loop to answer."""
+    def _drain(self) -> None:
+        """Run calls until none waits or the turn is over; the last batch wakes by returning."""
+        leave = time.monotonic() + _TURN
         batch = self._take()
         while batch:
             self._hop.run(batch)
-            following = self._take()
-            if not following:
-                break
-            self._deliver(batch)
+            following = self._take() if time.monotonic() < leave else []
+            self._done.extend(batch)
+            if following:
+                self._wake()
             batch = following
-        return batch
 
     def _take(self) -> list[Call]:
         taken: list[Call] = []
@@ -217,9 +220,8 @@ class _Queue:
             pass
         return taken
 
-    def _deliver(self, batch: list[Call]) -> None:
-        """Have the loop answer `batch`; waking it is dear, so it is done once at a time."""
-        self._done.extend(batch)
+    def _wake(self) -> None:
+        """Have the loop answer what is done; waking it is dear, so it is done once at a time."""
         if self._waking:
             return
         self._waking = True
@@ -253,6 +255,7 @@ class _Queue:
     def _expire(self) -> None:
         """Fail the calls whose deadline has passed, and look again when the next one's does."""
         self._watch = None
+        self._answer_done()  # the timer may be late itself, after a stall of the loop
         due = self._loop.time() - self._hop.deadline
         for call in list(self._asked):
             if call.born > due and not call.future.done():
@@ -306,15 +309,29 @@ class _Threads:
 
 
 _threads = _Threads()
+_in_thread: contextvars.ContextVar[bool] = contextvars.ContextVar("twofold_call", default=False)
 
 
 async def call_in_thread(function: Callable[[], T]) -> T:
-    """Call a user's `function` in a thread of ours, in the caller's context."""
+    """Call a user's `function` in a thread of ours, in the caller's context.
+
+    A function that such a call waits for, over bridges of asgiref's, gets a thread of its
+    own: in the pool, whose threads may all be waiting like that, it might never run.
+    """
 
     def call() -> T:
+        outside = _in_thread.set(True)
         try:
             return function()
         except StopIteration as exc:
             raise _stopped(function, exc) from exc
+        finally:
+            _in_thread.reset(outside)
 
-    return await sync_to_async(call, thread_sensitive=False, executor=_threads.get())()
+    nested = _in_thread.get()
+    executor = ThreadPoolExecutor(1, "twofold-call") if nested else _threads.get()
+    try:
+        return await sync_to_async(call, thread_sensitive=False, executor=executor)()
+    finally:
+        if nested:
+            executor.shutdown(wait=False)

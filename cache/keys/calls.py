@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from inspect import Parameter, signature
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from twofold.errors import InvalidKey, SettingsError, UnstableArgument
@@ -21,6 +22,7 @@ _BAD = re.compile(r"[^!-~]")
 _PLAIN = frozenset({str, int, bool, type(None), bytes})  # equal and of one type: one encoding
 _PLAIN_KINDS = frozenset({Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY})
 _FIELD_NAME = re.compile(r"[^.\[]*")
+_NUMERIC = re.compile(r"[0-9.+\-e_]*")
 _FORMATTER = string.Formatter()
 
 
@@ -42,8 +44,9 @@ class CallKeys:
             the head of a template); None if there is no such text.
 
     Raises:
-        SettingsError: `key` or `ignore` names no parameter, or the function has no name
-            of its own and no `key` is given.
+        SettingsError: `key` or `ignore` names no parameter, two fields of `key` have no
+            separator between them, or the function has no name of its own and no `key`
+            is given.
     """
 
     __slots__ = ("_build", "_memo", "_memo_size", "_parameters", "name", "prefix")
@@ -66,6 +69,7 @@ class CallKeys:
             self._build = partial(self._spell, ignored)
         elif isinstance(key, str):
             template = [self._field(*part) for part in self._parse(key)]
+            self._check_apart(template)
             self.prefix = _literal_head(template) or None
             self._build = partial(self._fill, template)
         elif callable(key):
@@ -126,7 +130,7 @@ class CallKeys:
     ) -> str:
         """Return the default key."""
         parts = [
-            f"{name}={self._encode(name, value)}"
+            f"{_spell_name(name)}={self._encode(name, value)}"
             for name, value in self._parameters.flat(args, kwargs)
             if name not in ignored
         ]
@@ -211,6 +215,18 @@ class CallKeys:
             raise SettingsError(f"{self.name}: {where}: {error}") from None
         return _Field(text, field, spec or "", conversion)
 
+    def _check_apart(self, template: "list[_Field]") -> None:
+        """Refuse two fields whose values could run into each other."""
+        fields = [index for index, piece in enumerate(template) if piece.field is not None]
+        for one, other in pairwise(fields):
+            between = "".join(piece.text for piece in template[one + 1 : other + 1])
+            if _NUMERIC.fullmatch(between):
+                raise SettingsError(
+                    f"{self.name}: its key template has {between!r} between the fields"
+                    f" {{{template[one].field}}} and {{{template[other].field}}}, which does not"
+                    " tell their values apart: put a separator such as ':' between them"
+                )
+
     def _no_parameter(self, where: str, name: object) -> str:
         names = self._parameters.names
         return (
@@ -226,6 +242,11 @@ class _Field(NamedTuple):
     field: str | None
     spec: str
     conversion: str | None
+
+
+def _spell_name(name: str) -> str:
+    """Return the name of an argument as text; `**` also takes what is no identifier."""
+    return name if str.isidentifier(name) else encode(str.__str__(name))
 
 
 def _literal_head(template: list[_Field]) -> str:

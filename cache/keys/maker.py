@@ -151,7 +151,15 @@ class KeyMaker:
     def lock(self, key: str) -> str:
         """Return the normalised key of the lock `key`, which no value's key can be."""
         name = _checked(key) if self._function is None else self._full(key, self.version)
-        return normalise(f"{self.key_prefix}!{name}")
+        return normalise(f"{self.key_prefix}!lock:{name}")
+
+    def lease(self, full_key: str) -> str:
+        """Return the key of the lease of a normalised key, which no other key can be."""
+        return normalise(f"{self.key_prefix}!lease:{full_key}")
+
+    def leases(self, scope: str) -> str:
+        """Return what the leases of all normalised keys that begin with `scope` begin with."""
+        return _head(f"{self.key_prefix}!lease:{scope}")
 
     def scope(self) -> str:
         """Return what every value's key of this alias begins with, in all versions.

@@ -17,6 +17,7 @@ from twofold.urls import backend_of, literal, mask_url, scheme, split
 Raw: TypeAlias = Mapping[str, Any] | str
 """One entry of `CACHES`: a dict of settings, or a URL."""
 
+_HARMLESS = re.compile(r"[\w./-]*")
 _SECRET_NAME = re.compile(r"passw|secret|token", re.IGNORECASE)
 
 
@@ -60,6 +61,15 @@ def _mask(name: str, value: Any) -> Any:
     return value
 
 
+def _shown(value: object) -> str:
+    """Return `value` as a message may show it, or only its type where it may hold a secret."""
+    if value is None or isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str) and (scheme(value) or _HARMLESS.fullmatch(value)):
+        return repr(mask_url(value))
+    return f"a {type(value).__name__}"
+
+
 def read_caches(raw: Mapping[str, Raw]) -> dict[str, CacheConfig]:
     """Return the configuration of every alias in a dict like Django's `CACHES`.
 
@@ -67,7 +77,7 @@ def read_caches(raw: Mapping[str, Raw]) -> dict[str, CacheConfig]:
         SettingsError: something in it is unknown or cannot be.
     """
     if not isinstance(raw, Mapping) or not raw:
-        raise SettingsError(f"CACHES is a dict of aliases, at least 'default'; not {raw!r}")
+        raise SettingsError(f"CACHES is a dict of aliases, at least 'default'; not {_shown(raw)}")
     return {alias: read_cache(alias, entry) for alias, entry in raw.items()}
 
 
@@ -81,16 +91,16 @@ def read_cache(alias: str, raw: Raw) -> CacheConfig:
         SettingsError: something in it is unknown or cannot be.
     """
     if not isinstance(alias, str) or not alias:
-        raise SettingsError(f"an alias in CACHES is text, not {alias!r}")
+        raise SettingsError(f"an alias in CACHES is non-empty text, not {_shown(alias)}")
     where = f"CACHES[{alias!r}]"
     if isinstance(raw, str):
         if scheme(raw) is None:
             raise SettingsError(
-                f"{where}: {raw!r} is no URL such as 'memory://' or 'sqlite:///c.db'"
+                f"{where}: {_shown(raw)} is no URL such as 'memory://' or 'sqlite:///c.db'"
             )
         raw = {"LOCATION": raw}
     if not isinstance(raw, Mapping):
-        raise SettingsError(f"{where} is a dict of settings or a URL, not {raw!r}")
+        raise SettingsError(f"{where} is a dict of settings or a URL, not {_shown(raw)}")
     with placed(where):
         settings = _expand_url(_upper(raw))
     values: dict[str, Any] = {}
@@ -114,7 +124,7 @@ def _upper(raw: Mapping[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for key, value in raw.items():
         name = str(key).upper()
-        if name in ("MAX_ENTRIES", "CULL_FREQUENCY"):
+        if name == "MAX_ENTRIES":
             raise SettingsError(f"{key!r} is an option: put it into OPTIONS")
         if name not in _READERS:
             raise SettingsError(unknown("setting", str(key), _READERS))
@@ -126,6 +136,8 @@ def _upper(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def unknown(kind: str, name: str, right: Collection[str]) -> str:
     """Return the message for a name that is none of the `right` ones."""
+    if name.upper() == "CULL_FREQUENCY":
+        return f"{name!r} has no counterpart: each write evicts what is too much; leave it out"
     near = did_you_mean(name, right)
     return f"there is no {kind} {name!r}{near or '.'} There are: {', '.join(sorted(right))}"
 
@@ -155,7 +167,7 @@ def _expand_url(settings: dict[str, Any]) -> dict[str, Any]:
 def _is(value: object, kind: type | tuple[type, ...], what: str) -> Any:
     """Return `value` if it is of that kind; a bool is no int."""
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise SettingsError(f"must be {what}, not {value!r}")
+        raise SettingsError(f"must be {what}, not {_shown(value)}")
     return value
 
 
@@ -215,7 +227,7 @@ def _secret(value: object) -> str | bytes | None:
 
 def _mapping(value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise SettingsError(f"must be a dict with names as its keys, not {value!r}")
+        raise SettingsError(f"must be a dict with names as its keys, not {_shown(value)}")
     return dict(value)
 
 
