@@ -690,7 +690,7 @@ def test_fields_of_a_template_never_run_into_each_other():
         ("{user:{lang}}", "another one"),
         ("{user}{lang}", "'' between the fields {user} and {lang}.*separator such as ':'"),
         ("{user.id}.{lang}", "'.' between"),
-        ("a:{user}:{lang}-0e+1_{more}", "between the fields {lang} and {more}"),
+        ("a:{user}:{lang}0.1{more}", "between the fields {lang} and {more}"),
         ("", "empty"),
         (7, "a template or a callable"),
     ],

@@ -387,9 +387,10 @@ async def test_sync_code_in_the_leaders_loop_computes_for_itself() -> None:
 
 async def test_sync_code_that_a_loop_waits_for_does_not_wait_for_a_loop(cache: Cache) -> None:
     """A sync view does not wait for an async function that needs the view's own thread."""
-    loop, thread_taken = asyncio.get_running_loop(), asyncio.Event()
+    loop, begun, thread_taken = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
 
     async def needs_the_thread() -> str:
+        begun.set()
         await thread_taken.wait()
         return await sync_to_async(lambda: "from the thread")()
 
@@ -398,8 +399,7 @@ async def test_sync_code_that_a_loop_waits_for_does_not_wait_for_a_loop(cache: C
         return cache.get_or_set("k", lambda: "from the view")
 
     leader = asyncio.create_task(cache.aget_or_set("k", needs_the_thread))
-    while not cache._flights.table:
-        await asyncio.sleep(0.001)
+    await begun.wait()
     assert await asyncio.wait_for(sync_to_async(view)(), 20) == "from the view"
     assert await asyncio.wait_for(leader, 10) == "from the thread"
 

@@ -22,7 +22,7 @@ _BAD = re.compile(r"[^!-~]")
 _PLAIN = frozenset({str, int, bool, type(None), bytes})  # equal and of one type: one encoding
 _PLAIN_KINDS = frozenset({Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY})
 _FIELD_NAME = re.compile(r"[^.\[]*")
-_NUMERIC = re.compile(r"[0-9.+\-e_]*")
+_NUMERIC = re.compile(r"[0-9.]*")
 _FORMATTER = string.Formatter()
 
 
