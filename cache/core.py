@@ -88,7 +88,7 @@ class Cache:
         self._warns = blocking_calls == "warn"
         guarded = backend.kind != "inline" and blocking_calls != "allow"
         self._guard = self._check_loop if guarded else None
-        self._filler = Filler(self._soft, codec, keys.lease)
+        self._filler = Filler(backend, self._soft, codec, keys.lease)
         self._flights = self._filler.flights
 
     def __repr__(self) -> str:

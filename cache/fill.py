@@ -54,16 +54,20 @@ class Filler:
     """Fills one cache with what functions return.
 
     Args:
-        backend: the store; an outage of it must look like a miss.
+        backend: the store.
+        soft: the same, with outages that look like misses.
         codec: makes stored entries of values, and values of them.
         lease_key: makes the key of the lease of a normalised key.
     """
 
-    def __init__(self, backend: Backend, codec: Codec, lease_key: Callable[[str], str]) -> None:
+    def __init__(
+        self, backend: Backend, soft: Backend, codec: Codec, lease_key: Callable[[str], str]
+    ) -> None:
         self.flights: Flights = Flights()
         self.computed: int = 0
         self.joined: int = 0
-        self._backend = backend
+        self._backend = soft
+        self._leases = backend
         self._codec = codec
         self._lease_key = lease_key
 
@@ -92,7 +96,7 @@ class Filler:
         async def compute(io: Effects, flight: Flight[_Computed]) -> _Computed:
             if flight.detached():
                 return await self._call(io, function), None
-            lease = Lease(self._backend, self._codec, self._lease_key(key))
+            lease = Lease(self._leases, self._codec, self._lease_key(key))
             present, value = await self._claim(io, key, lease, refresh)
             if value is not MISSING:
                 return value, present
@@ -100,7 +104,7 @@ class Filler:
                 value = await self._call(io, function)
                 keep = condition is None or condition(value)
                 stored = self._codec.dump(key, value) if keep else self._copy_of(key, value)
-                if keep and (ttl is None or ttl > 0):
+                if keep and not lease.unavailable and (ttl is None or ttl > 0):
                     await self._store(io, flight, present, stored, ttl, refresh)
             except GeneratorExit:  # the loop is gone, and nothing can be awaited
                 raise
@@ -132,6 +136,8 @@ class Filler:
         present: Stored | None = None
         for pause in pauses():
             taken = await lease.take(io)
+            if lease.unavailable:
+                break
             present = await io.op(self._backend.get, self._backend.aget, key)
             value = MISSING if present is None else self._codec.load(key, present)
             if value is not MISSING:

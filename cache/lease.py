@@ -40,6 +40,8 @@ class Lease:
         self._codec = codec
         self._key = key
         self._token: Stored = codec.dump(key, f"{_process()}:{secrets.token_hex(8)}")
+        self.unavailable = False
+        """Whether the store failed, and is better left alone for this once."""
         self._until = 0.0  # while it is not held
         self._absent = 0
 
@@ -53,6 +55,7 @@ class Lease:
         try:
             return await self._try(io)
         except BackendUnavailable:
+            self.unavailable = True
             return True
 
     async def _try(self, io: Effects) -> bool:
@@ -81,7 +84,7 @@ class Lease:
             if await io.op(store.set, store.aset, self._key, self._token, LIFE):
                 self._until = until
         except BackendUnavailable:
-            pass
+            self.unavailable = True
 
     async def release(self, io: Effects) -> bool:
         """Let go of it, and tell whether the key was deleted while it was held."""

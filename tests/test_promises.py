@@ -399,6 +399,18 @@ async def test_functions_outlive_an_outage() -> None:
     await cache.aclose()
 
 
+async def test_a_hung_store_is_asked_twice_and_left_alone() -> None:
+    """A function on a store that hangs costs two deadlines at most, not one an operation."""
+    cache, store = chaotic(deadline=0.1)
+    store.delay = 1.0
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    assert await cache.aget_or_set("k", lambda: 1) == 1
+    assert loop.time() - started < 0.35
+    store.delay = 0
+    await cache.aclose()
+
+
 async def test_a_lock_is_never_won_by_an_outage() -> None:
     """A lock on a store that is unavailable raises, whatever `on_error` says."""
     cache, store = chaotic(on_error="miss")
