@@ -40,7 +40,7 @@ class Lease:
         self._codec = codec
         self._key = key
         self._token: Stored = codec.dump(key, f"{_process()}:{secrets.token_hex(8)}")
-        self.unavailable = False
+        self.unavailable: bool = False
         """Whether the store failed, and is better left alone for this once."""
         self._until = 0.0  # while it is not held
         self._absent = 0
