@@ -97,10 +97,10 @@ class Filler:
             if flight.detached():
                 return await self._call(io, function), None
             lease = Lease(self._leases, self._codec, self._lease_key(key))
-            present, value = await self._claim(io, key, lease, refresh)
-            if value is not MISSING:
-                return value, present
             try:
+                present, value = await self._claim(io, key, lease, refresh)
+                if value is not MISSING:
+                    return value, present
                 value = await self._call(io, function)
                 keep = condition is None or condition(value)
                 stored = self._codec.dump(key, value) if keep else self._copy_of(key, value)

@@ -785,3 +785,24 @@ async def test_bridges_inside_functions_never_starve() -> None:
 
     asked = [cache.aget_or_set(f"outer{n}", functools.partial(outer, n)) for n in range(40)]
     assert await asyncio.wait_for(asyncio.gather(*asked), 30) == list(range(40))
+
+
+async def test_a_cancelled_computation_leaves_no_lease(cache: Cache) -> None:
+    """When the last caller leaves, other processes need not wait for what nobody computes."""
+    begun = asyncio.Event()
+
+    async def slow() -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    asked = asyncio.create_task(cache.aget_or_set("k", slow))
+    await begun.wait()
+    full = cache._keys.lease(cache._key("k", None))
+    assert await cache.backend.aget(full) is not None
+    asked.cancel()
+    await asyncio.wait([asked])
+    for _ in range(500):
+        if await cache.backend.aget(full) is None:
+            break
+        await asyncio.sleep(0.01)
+    assert await cache.backend.aget(full) is None
