@@ -119,12 +119,12 @@ class Hop:
                 self._executor = ThreadPoolExecutor(self.workers, self.name)
             return self._executor
 
-    def close(self, wait: bool = True) -> None:
+    def close(self) -> None:
         """End the threads once they are idle; the next call makes new ones."""
         with self._lock:
             executor, self._executor = self._executor, None
         if executor is not None:
-            executor.shutdown(wait=wait)
+            executor.shutdown()
 
     def _after_fork(self) -> None:
         park(self._executor, self._lock)

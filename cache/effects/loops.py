@@ -66,10 +66,6 @@ class PerLoop(Generic[T]):
             _start(held[1])
         return held[0]
 
-    def things(self) -> list[T]:
-        """Return what all loops hold now."""
-        return [thing for thing, _ in list(self._held.values())]
-
     def sweep(self) -> None:
         """Abandon what belongs to loops that have closed."""
         for loop in [loop for loop in list(self._held) if loop.is_closed()]:
