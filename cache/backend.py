@@ -7,6 +7,7 @@ half is abstract; the async half is written here, once, as one hop to a worker t
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
@@ -19,6 +20,36 @@ Kind: TypeAlias = Literal["native", "threaded", "inline"]
 
 Stored: TypeAlias = Any
 """What a backend keeps: `bytes`, unless `holds_objects`. Never None."""
+
+
+BreakerState: TypeAlias = Literal["closed", "open", "half-open"]
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """How one server of a store does, as far as this process knows."""
+
+    name: str
+    breaker: BreakerState
+    """What its circuit breaker does with calls: "open", it refuses them for a moment;
+    "half-open", it lets one through as a probe."""
+    failures: int
+    """Failures since the last reply."""
+    error: str
+    """The last failure; empty after a reply."""
+    connections: int
+    """How many are open and idle, or shared."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What one server of a store says of itself."""
+
+    name: str
+    version: str
+    round_trip: float
+    """Seconds."""
+    warnings: tuple[str, ...] = ()
 
 
 class Backend(ABC):
@@ -183,6 +214,17 @@ class Backend(ABC):
     async def aclear(self, prefix: str) -> None:
         await self._hop(self.clear, prefix)
 
+    def servers(self) -> list[ServerState]:
+        """Return the state of each server, without asking any; empty for a store without."""
+        return []
+
+    def examine(self) -> list[Examined]:
+        """Ask each server what it is, and how it is set up; empty for a store without."""
+        return []
+
+    async def aexamine(self) -> list[Examined]:
+        return await self._hop(self.examine)
+
     def close(self) -> None:
         """Let go of connections, files and threads; the next operation takes them anew.
 
@@ -266,6 +308,9 @@ class InlineBackend(Backend):
 
     async def aclear(self, prefix: str) -> None:
         self.clear(prefix)
+
+    async def aexamine(self) -> list[Examined]:
+        return self.examine()
 
     async def aclose(self) -> None:
         self.close()

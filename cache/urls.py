@@ -10,6 +10,7 @@ from twofold.errors import SettingsError
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+._-]*)://")
 _BACKENDS = {"rediss": "redis", "unix": "redis"}  # by scheme, where the names differ
 _LOCAL = frozenset({"dummy", "memory", "sqlite"})
+_OURS = _LOCAL | {"redis"}
 
 _USER_PASSWORD = re.compile(r"(://[^:/?#@\s]*:)\S*@")
 _SECRET_PARAMETER = re.compile(
@@ -45,9 +46,9 @@ def backend_of(url: str) -> str:
 def split(url: str, settings: Iterable[str]) -> Url:
     """Take `url` apart.
 
-    The parameters of a store of this package, in the process or on its disk, are all
-    taken out, and its location is the bare name or path. Of other URLs, which a driver
-    reads for itself, only the parameters in `settings` are taken out.
+    The parameters of a store of this package are all taken out; of other URLs, which a
+    driver reads for itself, only those in `settings`. The location of a store in the
+    process or on its disk is the bare name or path.
 
     Raises:
         SettingsError: a parameter is given twice, or the path of `sqlite:` is no path.
@@ -58,7 +59,7 @@ def split(url: str, settings: Iterable[str]) -> Url:
     left = []
     for part in query.split("&") if query else []:
         name, _, text = part.partition("=")
-        if backend in _LOCAL or name.upper() in settings:
+        if backend in _OURS or name.upper() in settings:
             if name.upper() in map(str.upper, taken):
                 raise SettingsError(f"{mask_url(url)!r} gives {name!r} twice: leave one out")
             taken[unquote_plus(name)] = unquote_plus(text)

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -53,6 +53,9 @@ class PerLoop(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter([thing for thing, _ in list(self._held.values())])
 
     def get(self) -> T:
         """Return the running loop's `T`, made at the first call."""

@@ -1,0 +1,269 @@
+"""The backend: the operations of a cache as commands of Redis."""
+
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from typing import Literal
+
+from twofold import counter
+from twofold.backend import Backend, Examined, Kind, ServerState
+from twofold.backends.redis import commands, deployment, results
+from twofold.backends.redis.commands import COMPARE_AND_DELETE, COMPARE_AND_SET, INCR, Command
+from twofold.backends.redis.exchange import Exchange
+from twofold.backends.redis.replies import Reply
+from twofold.backends.redis.servers import Server
+from twofold.clock import SYSTEM_CLOCK, Clock
+from twofold.effects import Blocking, Effects, Native, run_sync
+from twofold.errors import SettingsError
+
+_BLOCKING = Blocking()
+_NATIVE = Native()
+_PINGS = 5  # round trips of which the fastest counts
+_EVICTS_NOTHING = "noeviction"
+
+
+class RedisBackend(Backend):
+    """A store in Redis (6.2 or later) or Valkey, for any number of machines.
+
+    The async face shares a connection, or two, among all tasks of an event loop; the sync
+    face has one for each thread. They are made when first needed, belong to their
+    process, and end with their loop or thread.
+
+    Operations are one round trip and atomic, but: `clear` is many; those on many keys are
+    atomic for each key. Only what changes nothing is sent twice if a connection is lost.
+    What the server has no memory for is not stored. A value of another type than a
+    string, which some other program stored, is a miss.
+
+    Args:
+        location: `redis://[user:password@]host[:port][/db]`, `rediss://…` for TLS, or
+            `unix:///path[?db=1]`. Of several, the first takes the writes and the others
+            the reads, unless `cluster` or `sentinel` say what they are.
+        username: of an ACL user, where the URL names none.
+        password: where the URL has none.
+        db: the number of the database, where the URL has none.
+        cluster: whether these are servers of a cluster; it finds the others.
+        sentinel: the name of a service; then `location` is where its sentinels are.
+        sentinel_username: of an ACL user of the sentinels.
+        sentinel_password: the sentinels' password.
+        ssl_ca_certs: path of the certificates to trust; the system's otherwise.
+        ssl_certfile: path of this client's certificate.
+        ssl_keyfile: path of its key.
+        ssl_cert_reqs: whether the server's certificate is "required", or "none" is.
+        ssl_check_hostname: whether it must be for the host in the URL.
+        deadline: seconds that one operation may take, to connect and retry included.
+        clock: tells the time.
+
+    Raises:
+        SettingsError: an argument is none of these, or they contradict each other.
+    """
+
+    kind: Kind = "native"
+    takes_many_locations = True
+
+    def __init__(
+        self,
+        location: str | list[str] = "",
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        db: int | None = None,
+        cluster: bool = False,
+        sentinel: str | None = None,
+        sentinel_username: str | None = None,
+        sentinel_password: str | None = None,
+        ssl_ca_certs: str | None = None,
+        ssl_certfile: str | None = None,
+        ssl_keyfile: str | None = None,
+        ssl_cert_reqs: Literal["required", "none"] = "required",
+        ssl_check_hostname: bool = True,
+        deadline: float = 1.0,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        super().__init__(location, deadline=deadline, clock=clock)
+        login = deployment.read_login(
+            username,
+            password,
+            db,
+            ssl_ca_certs=ssl_ca_certs,
+            ssl_certfile=ssl_certfile,
+            ssl_keyfile=ssl_keyfile,
+            ssl_cert_reqs=ssl_cert_reqs,
+            ssl_check_hostname=ssl_check_hostname,
+        )
+        if cluster and sentinel:
+            raise SettingsError("OPTIONS: 'cluster' and 'sentinel' do not go together")
+        if cluster:
+            topology = deployment.cluster(location, login)
+        elif sentinel:
+            of_sentinels = deployment.read_login(sentinel_username, sentinel_password)
+            topology = deployment.behind_sentinels(location, sentinel, login, of_sentinels)
+        else:
+            topology = deployment.single(location, login)
+        self._topology = topology
+        self._exchange = Exchange(topology, self.deadline)
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{each.name} breaker {each.breaker}" for each in self.servers())
+        return f"{super().__repr__()[:-1]}, {states}>"
+
+    def get(self, key: str) -> bytes | None:
+        return results.value(self._exchange.ask(commands.get(key.encode())))
+
+    async def aget(self, key: str) -> bytes | None:
+        return results.value(await self._exchange.aask(commands.get(key.encode())))
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        return self._got(keys, self._exchange.ask_all(self._gets(keys)))
+
+    async def aget_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        return self._got(keys, await self._exchange.aask_all(self._gets(keys)))
+
+    def set(self, key: str, value: bytes, ttl: float | None) -> bool:
+        return results.is_stored(self._exchange.ask(commands.set(key.encode(), value, ttl)))
+
+    async def aset(self, key: str, value: bytes, ttl: float | None) -> bool:
+        return results.is_stored(await self._exchange.aask(commands.set(key.encode(), value, ttl)))
+
+    def set_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
+        sets = [commands.set(key.encode(), value, ttl) for key, value in items.items()]
+        return results.failed(items, self._exchange.ask_all(sets))
+
+    async def aset_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
+        sets = [commands.set(key.encode(), value, ttl) for key, value in items.items()]
+        return results.failed(items, await self._exchange.aask_all(sets))
+
+    def add(self, key: str, value: bytes, ttl: float | None) -> bool:
+        return results.is_added(self._exchange.ask(commands.add(key.encode(), value, ttl)))
+
+    async def aadd(self, key: str, value: bytes, ttl: float | None) -> bool:
+        return results.is_added(await self._exchange.aask(commands.add(key.encode(), value, ttl)))
+
+    def touch(self, key: str, ttl: float | None) -> bool:
+        return results.any_there(self._exchange.ask_all(commands.touch(key.encode(), ttl)))
+
+    async def atouch(self, key: str, ttl: float | None) -> bool:
+        return results.any_there(await self._exchange.aask_all(commands.touch(key.encode(), ttl)))
+
+    def ttl(self, key: str) -> float | None:
+        return results.seconds(self._exchange.ask(commands.pttl(key.encode())))
+
+    async def attl(self, key: str) -> float | None:
+        return results.seconds(await self._exchange.aask(commands.pttl(key.encode())))
+
+    def delete(self, key: str) -> bool:
+        return bool(results.sure(self._exchange.ask(commands.unlink([key.encode()]))))
+
+    async def adelete(self, key: str) -> bool:
+        return bool(results.sure(await self._exchange.aask(commands.unlink([key.encode()]))))
+
+    def delete_many(self, keys: Sequence[str]) -> int:
+        return results.total(self._exchange.ask_all(self._unlinks(keys)))
+
+    async def adelete_many(self, keys: Sequence[str]) -> int:
+        return results.total(await self._exchange.aask_all(self._unlinks(keys)))
+
+    def has(self, key: str) -> bool:
+        return bool(results.sure(self._exchange.ask(commands.exists(key.encode()))))
+
+    async def ahas(self, key: str) -> bool:
+        return bool(results.sure(await self._exchange.aask(commands.exists(key.encode()))))
+
+    def incr(self, key: str, delta: int) -> int:
+        return results.counted(
+            key, delta, self._exchange.ask(INCR.call(key.encode(), counter.write(delta)))
+        )
+
+    async def aincr(self, key: str, delta: int) -> int:
+        call = INCR.call(key.encode(), counter.write(delta))
+        return results.counted(key, delta, await self._exchange.aask(call))
+
+    def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
+        call = COMPARE_AND_SET.call(key.encode(), expected, value, commands.life(ttl))
+        return bool(results.sure(self._exchange.ask(call)))
+
+    async def acompare_and_set(
+        self, key: str, expected: bytes, value: bytes, ttl: float | None
+    ) -> bool:
+        call = COMPARE_AND_SET.call(key.encode(), expected, value, commands.life(ttl))
+        return bool(results.sure(await self._exchange.aask(call)))
+
+    def compare_and_delete(self, key: str, expected: bytes) -> bool:
+        call = COMPARE_AND_DELETE.call(key.encode(), expected)
+        return bool(results.sure(self._exchange.ask(call)))
+
+    async def acompare_and_delete(self, key: str, expected: bytes) -> bool:
+        call = COMPARE_AND_DELETE.call(key.encode(), expected)
+        return bool(results.sure(await self._exchange.aask(call)))
+
+    def clear(self, prefix: str) -> None:
+        run_sync(self._clear(_BLOCKING, prefix))
+
+    async def aclear(self, prefix: str) -> None:
+        await self._clear(_NATIVE, prefix)
+
+    def servers(self) -> list[ServerState]:
+        return [self._state(server) for server in self._topology.servers()]
+
+    def examine(self) -> list[Examined]:
+        return run_sync(self._examine(_BLOCKING))
+
+    async def aexamine(self) -> list[Examined]:
+        return await self._examine(_NATIVE)
+
+    def close(self) -> None:
+        super().close()
+        self._exchange.close()
+
+    async def aclose(self) -> None:
+        await self._exchange.aclose()
+
+    def _gets(self, keys: Sequence[str]) -> list[Command]:
+        names = [key.encode() for key in keys]
+        if self._topology.splits:
+            return [commands.get(name) for name in names]
+        return [commands.mget(names)] if names else []
+
+    def _got(self, keys: Sequence[str], replies: Sequence[Reply]) -> dict[str, bytes]:
+        whole = self._topology.splits or not keys
+        return results.values(keys, replies if whole else results.sure(replies[0]))
+
+    def _unlinks(self, keys: Sequence[str]) -> list[Command]:
+        names = [key.encode() for key in keys]
+        if self._topology.splits:
+            return [commands.unlink([name]) for name in names]
+        return [commands.unlink(names)] if names else []
+
+    async def _clear(self, io: Effects, prefix: str) -> None:
+        for server in await self._exchange.primaries(io):
+            if prefix:
+                await self._clear_server(io, server, prefix)
+            else:
+                await self._exchange.tell(io, server, commands.FLUSH)
+
+    async def _clear_server(self, io: Effects, server: Server, prefix: str) -> None:
+        cursor, doomed = b"0", list[Command]()
+        while True:
+            step = [commands.scan(cursor, prefix), *[each.packed for each in doomed]]
+            [(cursor, keys), *_] = await self._exchange.tell(io, server, *step)
+            doomed = self._unlinks([key.decode() for key in keys])
+            if cursor == b"0":
+                break
+        if doomed:
+            await self._exchange.tell(io, server, *[each.packed for each in doomed])
+
+    def _state(self, server: Server) -> ServerState:
+        breaker = server.breaker
+        connections = self._exchange.connections(server)
+        return ServerState(server.name, breaker.state, breaker.failures, breaker.error, connections)
+
+    async def _examine(self, io: Effects) -> list[Examined]:
+        await self._exchange.primaries(io)
+        return [await self._examine_server(io, each) for each in self._topology.servers()]
+
+    async def _examine_server(self, io: Effects, server: Server) -> Examined:
+        [text] = await self._exchange.tell(io, server, commands.INFO)
+        times = []
+        for _ in range(_PINGS):
+            started = monotonic()
+            await self._exchange.tell(io, server, commands.PING)
+            times.append(monotonic() - started)
+        return results.examined(server.name, text.decode(errors="replace"), min(times))

@@ -1,0 +1,353 @@
+"""The connections of the async face: one, multiplexed, for all tasks of an event loop.
+
+A caller's command joins those that wait. It leaves at once if no reply is awaited, else
+with all others of the same tick of the loop. Replies come in the order of the commands,
+and each ends one wait, whether anybody still waits or not: so a cancelled caller harms
+no other. A connection that fails fails everybody who waits for it.
+
+Nobody but this module does I/O on the loop; `redis-py` opens the connections.
+"""
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import chain
+from time import monotonic
+
+from twofold.backends.network import ConnectionLost, DialFailed, late
+from twofold.backends.redis.dial import Opened
+from twofold.backends.redis.replies import INCOMPLETE, ProtocolError, Reply, new_reader
+from twofold.backends.redis.requests import Answers, Request
+from twofold.backends.redis.servers import Server
+from twofold.errors import BackendUnavailable
+
+_MOST_SENT = 1024  # requests that may be on their way
+_MOST_BYTES = 262_144  # bytes to hand to the transport at a time, and to be buffered there
+_LOOK_EVERY = 0.05  # seconds from one look at the deadlines to the next
+_CLOSED = -1  # a generation that no server has
+_GONE_WITHIN = 1.0  # seconds that a transport may take to close
+
+
+class Slot:
+    """A request's place in the line, and who waits for the replies."""
+
+    __slots__ = ("due", "future", "packed", "replies", "wanted")
+
+    def __init__(self, future: "asyncio.Future[Reply]", packed: bytes, wanted: int, due: float):
+        self.future = future
+        self.packed = packed
+        self.wanted = wanted
+        self.due = due
+        self.replies: list[Reply] = []
+
+    def take(self, reply: Reply) -> bool:
+        """Take the next reply, and tell whether it was the last one."""
+        if self.wanted == 1:
+            if not self.future.done():
+                self.future.set_result(reply)
+            return True
+        self.replies.append(reply)
+        if len(self.replies) < self.wanted:
+            return False
+        if not self.future.done():
+            self.future.set_result(self.replies)
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        """End the wait by an error."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Channel(asyncio.Protocol):
+    """One connection to a server, from the first request on it until it is lost.
+
+    Args:
+        server: where to.
+        deadline: seconds; a server that is silent for as long is given up.
+    """
+
+    def __init__(self, server: Server, deadline: float) -> None:
+        self.generation: int = server.generation
+        """The server's when this was made; another one when this is closed."""
+        self._server = server
+        self._deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.Context()  # a request's would be kept alive by timers
+        self._reader = new_reader()
+        self._waiting: deque[Slot] = deque()
+        self._sent: deque[Slot] = deque()
+        self._opened: Opened | None = None
+        self._flushing = False
+        self._paused = False
+        self._retired = False
+        self._heard_at = 0.0
+        self._look_at = 0.0
+        self._look_every = min(_LOOK_EVERY, deadline / 4)
+        self._watch: asyncio.TimerHandle | None = None
+        self._lost = self._loop.create_future()
+        self._dialing = self._loop.create_task(self._dial(), context=self._context)
+
+    def __repr__(self) -> str:
+        return f"<Channel {self._server.name} waiting={len(self._waiting)} sent={len(self._sent)}>"
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for a reply on it."""
+        return not self._sent and not self._waiting
+
+    def ask(self, packed: bytes, wanted: int, due: float) -> "asyncio.Future[Reply]":
+        """Return a future of the reply to `packed`; of a list of them if not 1 is `wanted`.
+
+        It fails with `DeadlineExceeded` at the monotonic time `due`, and with
+        `ConnectionLost` if the connection ends before, or cannot be made.
+        """
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        self._waiting.append(Slot(future, packed, wanted, due))
+        if self._watch is None:
+            self._watch_on(self._look_every)
+        if self._opened is not None and not self._flushing:
+            if self._sent:
+                self._flush_soon()
+            else:
+                self._flush()
+        return future
+
+    async def _dial(self) -> None:
+        try:
+            opened = await self._server.dialer.aopen(self._deadline / 2)
+        except Exception as error:
+            failed = error if isinstance(error, DialFailed) else _undialled(self._server, error)
+            self._server.breaker.fail(failed, refused=failed.refused)
+            self._end(failed)
+            return
+        self._opened = opened
+        opened.transport.set_protocol(self)
+        opened.transport.set_write_buffer_limits(high=_MOST_BYTES)
+        self._flush()
+
+    def _flush_soon(self) -> None:
+        self._flushing = True
+        self._loop.call_soon(self._flush, context=self._context)
+
+    def _flush(self) -> None:
+        """Write what waits, as far as the bounds allow."""
+        self._flushing = False
+        if self._opened is None:
+            return
+        if not self._sent:
+            self._heard_at = monotonic()
+        parts, size = [], 0
+        while self._waiting and not self._paused and size < _MOST_BYTES:
+            if len(self._sent) >= _MOST_SENT:
+                break
+            slot = self._waiting.popleft()
+            if not slot.future.done():  # it was cancelled or late before it left
+                parts.append(slot.packed)
+                size += len(slot.packed)
+                slot.packed = b""
+                self._sent.append(slot)
+        if parts:
+            self._opened.transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_at = monotonic()
+        reader, sent, count = self._reader, self._sent, 0
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not INCOMPLETE:
+                count += 1
+                if sent[0].take(reply):
+                    sent.popleft()
+        except (ProtocolError, IndexError) as error:
+            self._give_up(ConnectionLost(f"{self._server.name} sent what is no reply: {error!r}"))
+            return
+        if count and self._server.breaker.failures:
+            self._server.breaker.succeed()
+        if (count > 1 or self._waiting) and not self._flushing:
+            self._flush_soon()  # after those who were answered now, and may ask again
+        if self._retired and self.idle:
+            self.close()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if self._waiting and not self._flushing:
+            self._flush_soon()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._opened is not None:
+            error = ConnectionLost(f"{self._server.name} closed the connection")
+            error.__cause__ = exc
+            self._blame(error)
+            self._end(error)
+        if not self._lost.done():
+            self._lost.set_result(None)
+
+    def _watch_on(self, seconds: float) -> None:
+        self._look_at = monotonic() + seconds
+        self._watch = self._loop.call_later(seconds, self._look, context=self._context)
+
+    def _look(self) -> None:
+        """Fail the requests that are due, and give up a server that is silent."""
+        self._watch = None
+        now = monotonic()
+        if now - self._look_at > _LOOK_EVERY:  # the loop stood still: replies may lie there
+            self._watch_on(0.001)
+            return
+        for slot in chain(self._sent, self._waiting):
+            if slot.due <= now:
+                slot.fail(late(self._server.name, self._deadline))
+        if self._sent and now - self._heard_at >= self._deadline:
+            self._give_up(ConnectionLost(f"{self._server.name} has fallen silent"))
+        elif not self.idle:
+            self._watch_on(self._look_every)
+
+    def _give_up(self, error: ConnectionLost) -> None:
+        self._blame(error)
+        self._end(error)
+
+    def _blame(self, error: ConnectionLost) -> None:
+        if self._sent:
+            self._server.breaker.fail(error)
+
+    def retire(self) -> None:
+        """Close as soon as nobody waits for a reply."""
+        self._retired = True
+        self.generation = _CLOSED
+        if self.idle:
+            self.close()
+
+    def close(self) -> None:
+        """Close at once; who waits is told that the connection was lost."""
+        self._dialing.cancel()
+        self._end(ConnectionLost(f"the connection to {self._server.name} was closed"))
+
+    async def aclose(self) -> None:
+        """Do what `close` does, and wait until it is done."""
+        self.close()
+        if not self._dialing.done():
+            await asyncio.wait({self._dialing})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GONE_WITHIN):
+                await asyncio.shield(self._lost)
+
+    def abandon(self) -> None:
+        """Let go of the descriptor of a loop that has closed, which takes no more steps."""
+        opened, self._opened = self._opened, None
+        self.generation = _CLOSED
+        if opened is not None:
+            with suppress(RuntimeError):
+                opened.transport.abort()
+            lose = getattr(opened.transport, "_call_connection_lost", None)
+            if lose is not None:
+                lose(None)
+
+    def _end(self, error: ConnectionLost) -> None:
+        """Let go of the connection, and of everybody who waits."""
+        self.generation = _CLOSED
+        opened, self._opened = self._opened, None
+        if self._watch is not None:
+            self._watch.cancel()
+        if opened is not None:
+            opened.transport.abort()
+        elif not self._lost.done():
+            self._lost.set_result(None)
+        _fail(self._sent, error, sent=True)
+        _fail(self._waiting, error, sent=False)
+
+
+def _fail(slots: deque[Slot], error: ConnectionLost, sent: bool) -> None:
+    """Tell all who wait in `slots`, each by an exception of its own."""
+    failed = list(slots)
+    slots.clear()
+    for slot in failed:
+        own = ConnectionLost(str(error), sent)
+        own.__cause__ = error
+        slot.fail(own)
+
+
+def _undialled(server: Server, error: Exception) -> DialFailed:
+    failed = DialFailed(f"{server.name} cannot be reached: {error!r}", refused=True)
+    failed.__cause__ = error
+    return failed
+
+
+class Channels:
+    """The connections of one event loop, made when they are first needed.
+
+    There may be two to a server: values that take long to pass go over one of their own,
+    so that nothing small waits behind them.
+    """
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self._lanes: tuple[dict[Server, Channel], dict[Server, Channel]] = ({}, {})
+        self._retired: set[Channel] = set()
+
+    def lane(self, server: Server, bulk: bool) -> Channel:
+        """Return the connection for small things, or for `bulk`.
+
+        Raises:
+            BackendUnavailable: the server's breaker is open.
+        """
+        lanes = self._lanes[bulk]
+        channel = lanes.get(server)
+        if channel is None or channel.generation != server.generation or server.breaker.tripped:
+            channel = lanes[server] = self._renew(server, channel)
+        return channel
+
+    def _renew(self, server: Server, old: Channel | None) -> Channel:
+        if server.breaker.tripped:
+            server.breaker.admit()
+        if old is not None:
+            self._retire(old)
+        return Channel(server, self._deadline)
+
+    def _retire(self, channel: Channel) -> None:
+        """Let `channel` end when nobody waits any more, and know of it until then."""
+        channel.retire()
+        self._retired = {each for each in self._retired if not each.idle}
+        if not channel.idle:
+            self._retired.add(channel)
+
+    async def exchange(self, requests: Sequence[Request], due: float) -> list[Answers]:
+        """Send all `requests` side by side, and return what came of each."""
+        return await asyncio.gather(*[self._answers(each, due) for each in requests])
+
+    async def _answers(self, request: Request, due: float) -> Answers:
+        try:
+            channel = self.lane(request.server, request.bulk)
+            replies = await channel.ask(request.packed, request.wanted, due)
+        except BackendUnavailable as error:
+            return error
+        return [replies] if request.wanted == 1 else replies
+
+    def count(self, server: Server) -> int:
+        """Return how many connections there are to `server`."""
+        return sum(server in lanes for lanes in self._lanes)
+
+    async def aclose(self) -> None:
+        """Close all connections, in their own loop."""
+        await asyncio.gather(*[channel.aclose() for channel in self._all()])
+
+    def abandon(self) -> None:
+        """Close all connections, from another thread, or when their loop has closed."""
+        if self._loop.is_closed():
+            for channel in self._all():
+                channel.abandon()
+            return
+        with suppress(RuntimeError):  # it has closed by now
+            self._loop.call_soon_threadsafe(self._retire_all)
+
+    def _retire_all(self) -> None:
+        for channel in self._all():
+            channel.retire()
+
+    def _all(self) -> Iterable[Channel]:
+        return [*self._lanes[False].values(), *self._lanes[True].values(), *self._retired]

@@ -1,0 +1,145 @@
+"""Commands as the server reads them, and the scripts that make three of them atomic.
+
+https://redis.io/docs/latest/commands/ tells what each does and replies.
+"""
+
+from collections.abc import Sequence
+from hashlib import sha1
+from typing import Final, NamedTuple
+
+BULK: Final = 65_536
+"""Bytes from which on a value has a connection of its own, in the async face."""
+
+MANY: Final = 32
+"""Keys at a time from which on they go over that connection too."""
+
+
+class Command(NamedTuple):
+    """One command, and what must be known to send it where it belongs."""
+
+    packed: bytes
+    key: bytes
+    """What places it in a cluster."""
+    reads: bool = False
+    """Whether it changes nothing: then it may be sent twice, and to a replica."""
+    bulk: bool = False
+    """Whether it takes so long to pass that small things should not wait behind it."""
+    script: tuple[bytes, ...] = ()
+    """The parts to send instead if the server does not know the script yet."""
+
+
+def pack(*parts: bytes) -> bytes:
+    """Return a command as an array of bulk strings."""
+    body = b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
+    return b"*%d\r\n%b" % (len(parts), body)
+
+
+def life(ttl: float | None) -> bytes:
+    """Return a life in whole milliseconds, such as a server can add to its time; "" for ever."""
+    return b"" if ttl is None else b"%d" % max(1, min(round(ttl * 1000), _LONGEST))
+
+
+_LONGEST: Final = 2**53
+
+
+def get(key: bytes) -> Command:
+    """Reply: the value, or None."""
+    return Command(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key), key, True)
+
+
+def mget(keys: Sequence[bytes]) -> Command:
+    """Reply: a list of what `get` replies."""
+    return Command(pack(b"MGET", *keys), keys[0], True, len(keys) >= MANY)
+
+
+def set(key: bytes, value: bytes, ttl: float | None) -> Command:  # noqa: A001 - its name
+    """Reply: `b"OK"`."""
+    return _set(key, value, ttl)
+
+
+def add(key: bytes, value: bytes, ttl: float | None) -> Command:
+    """Reply: `b"OK"`, or None if the key is not missing."""
+    return _set(key, value, ttl, b"NX")
+
+
+def _set(key: bytes, value: bytes, ttl: float | None, *how: bytes) -> Command:
+    expiry = () if ttl is None else (b"PX", life(ttl))
+    packed = pack(b"SET", key, value, *expiry, *how)
+    return Command(packed, key, bulk=len(packed) >= BULK)
+
+
+def touch(key: bytes, ttl: float | None) -> list[Command]:
+    """Replies: 1 or 0 each, and one of them is 1 if the key is there."""
+    if ttl is not None:
+        return [Command(pack(b"PEXPIRE", key, life(ttl)), key)]
+    return [Command(pack(b"PERSIST", key), key), exists(key)]  # 0 too if it has no expiry
+
+
+def pttl(key: bytes) -> Command:
+    """Reply: milliseconds, -1 for ever, -2 for a missing key."""
+    return Command(pack(b"PTTL", key), key, True)
+
+
+def exists(key: bytes) -> Command:
+    """Reply: 1 or 0."""
+    return Command(pack(b"EXISTS", key), key, True)
+
+
+def unlink(keys: Sequence[bytes]) -> Command:
+    """Reply: how many were there."""
+    return Command(pack(b"UNLINK", *keys), keys[0], bulk=len(keys) >= MANY)
+
+
+def scan(cursor: bytes, prefix: str) -> bytes:
+    """Reply: the next cursor, `b"0"` at the end, and keys that begin with `prefix`."""
+    pattern = prefix.translate(_ESCAPED).encode() + b"*"
+    return pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"1000")
+
+
+_ESCAPED: Final = {ord(each): f"\\{each}" for each in "*?[]\\^-"}
+
+
+class Script:
+    """A Lua script on one key, sent by its digest."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text.encode()
+        self._digest = sha1(self._text, usedforsecurity=False).hexdigest().encode()
+
+    def call(self, key: bytes, *arguments: bytes) -> Command:
+        """Return the command that runs it."""
+        packed = pack(b"EVALSHA", self._digest, b"1", key, *arguments)
+        again = (b"EVAL", self._text, b"1", key, *arguments)
+        return Command(packed, key, bulk=len(packed) >= BULK, script=again)
+
+
+FLUSH: Final = pack(b"FLUSHDB", b"ASYNC")
+"""Reply: `b"OK"`."""
+
+INFO: Final = pack(b"INFO")
+"""Reply: lines of `name:value`."""
+
+PING: Final = pack(b"PING")
+"""Reply: `b"PONG"`."""
+
+INCR: Final = Script("""
+if redis.call('EXISTS', KEYS[1]) == 0 then return false end
+local sum = redis.pcall('INCRBY', KEYS[1], ARGV[1])
+if type(sum) == 'table' then return sum end
+return redis.call('GET', KEYS[1])
+""")
+"""Add ARGV[1]; nil for a missing key. The sum is text: Lua's numbers have 53 bits."""
+
+COMPARE_AND_SET: Final = Script("""
+if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2])
+else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+return 1
+""")
+"""Where ARGV[1] stands, put ARGV[2] for ARGV[3] milliseconds; for ever if that is empty."""
+
+COMPARE_AND_DELETE: Final = Script("""
+if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('UNLINK', KEYS[1])
+""")
+"""Remove ARGV[1] where it stands."""

@@ -1,0 +1,179 @@
+"""How a connection is opened: by redis-py, which connects, encrypts and logs in.
+
+What it opened is then taken out of its hands: the socket in the sync face, the transport
+in the async one. Only three private attributes are used for that (`_sock`, `_reader`,
+`_writer` of its connections), here and nowhere else.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
+
+import redis
+from redis.asyncio import connection as native
+from redis.asyncio import sentinel as native_sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from twofold.backends.network import DialFailed
+from twofold.backends.redis.addresses import Address
+
+
+class Opened(NamedTuple):
+    """What the async side of redis-py opened: the stream must live as long as its transport."""
+
+    transport: asyncio.Transport
+    stream: asyncio.StreamWriter
+
+
+class Dialer(Protocol):
+    """Opens connections to one server."""
+
+    def open(self, seconds: float) -> socket.socket:
+        """Return a socket that is logged in, after `seconds` at most; raise `DialFailed`."""
+
+    async def aopen(self, seconds: float) -> Opened:
+        """Return a transport that is logged in, after `seconds` at most."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """How to log in, wherever the server is."""
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    db: int = 0
+    tls: dict[str, Any] = field(default_factory=dict)
+    """Arguments of redis-py whose names begin with `ssl_`."""
+
+    def at(self, address: Address) -> "Login":
+        """Return this login with what the URL of a server says of it put first."""
+        return replace(
+            self,
+            username=address.username or self.username,
+            password=address.password or self.password,
+            db=self.db if address.db is None else address.db,
+        )
+
+
+class Direct:
+    """Dials one address."""
+
+    def __init__(self, address: Address, login: Login) -> None:
+        self._name = address.name
+        self._arguments = _arguments(address, login)
+        if address.path:
+            self._sync: Any = redis.UnixDomainSocketConnection
+            self._async: Any = native.UnixDomainSocketConnection
+        elif address.tls:
+            self._sync, self._async = redis.SSLConnection, native.SSLConnection
+        else:
+            self._sync, self._async = redis.Connection, native.Connection
+
+    def open(self, seconds: float) -> socket.socket:
+        limits = {"socket_connect_timeout": seconds, "socket_timeout": seconds}
+        connection = self._sync(**self._arguments, **limits)
+        try:
+            with _failures(self._name):
+                connection.connect()
+        except BaseException:
+            connection.disconnect()
+            raise
+        opened: socket.socket = connection._sock
+        connection._sock = None
+        return opened
+
+    async def aopen(self, seconds: float) -> Opened:
+        limits = {"socket_connect_timeout": None, "socket_timeout": None}
+        connection = self._async(**self._arguments, **limits)
+        try:
+            with _failures(self._name):
+                async with asyncio.timeout(seconds):
+                    await connection.connect()
+                if connection._reader.at_eof() or connection._writer.transport.is_closing():
+                    raise ConnectionResetError("it closed the connection at once")  # noqa: TRY301
+        except BaseException:
+            connection._close()
+            raise
+        stream = connection._writer
+        connection._reader = connection._writer = None
+        return Opened(stream.transport, stream)
+
+
+class ViaSentinel:
+    """Asks the sentinels where the primary of a service is, each time, and dials that."""
+
+    def __init__(
+        self, sentinels: Sequence[Address], service: str, login: Login, sentinel_login: Login
+    ) -> None:
+        self._sentinels = [(each.host, each.port) for each in sentinels]
+        self._service = service
+        self._login = login
+        self._tls = sentinels[0].tls
+        arguments = _arguments(sentinels[0], sentinel_login)
+        self._arguments = {
+            name: value for name, value in arguments.items() if name not in ("host", "port")
+        } | {"ssl": self._tls}
+
+    def open(self, seconds: float) -> socket.socket:
+        sentinel: Any = Sentinel(self._sentinels, sentinel_kwargs=self._limited(seconds))  # type: ignore[no-untyped-call]
+        try:
+            with _failures(f"the sentinels of {self._service!r}"):
+                host, port = sentinel.discover_master(self._service)
+        finally:
+            for each in sentinel.sentinels:
+                each.close()
+        return self._direct(host, port).open(seconds)
+
+    async def aopen(self, seconds: float) -> Opened:
+        sentinel: Any = native_sentinel.Sentinel(
+            self._sentinels, sentinel_kwargs=self._limited(seconds)
+        )  # type: ignore[no-untyped-call]
+        try:
+            with _failures(f"the sentinels of {self._service!r}"):
+                host, port = await sentinel.discover_master(self._service)
+        finally:
+            for each in sentinel.sentinels:
+                await each.aclose()
+        return await self._direct(host, port).aopen(seconds)
+
+    def _limited(self, seconds: float) -> dict[str, Any]:
+        """Return the arguments for the clients of sentinels, one of which may be silent."""
+        each = seconds / (1 + len(self._sentinels))
+        return {**self._arguments, "socket_connect_timeout": each, "socket_timeout": each}
+
+    def _direct(self, host: str, port: int) -> Direct:
+        return Direct(Address(host, port, tls=self._tls), self._login)
+
+
+def _arguments(address: Address, login: Login) -> dict[str, Any]:
+    """Return what redis-py is told: where to, who, and none of its own retries."""
+    where = {"path": address.path} if address.path else {"host": address.host, "port": address.port}
+    return {
+        **where,
+        "username": login.username,
+        "password": login.password,
+        "db": login.db,
+        "protocol": 2,
+        "driver_info": None,
+        "retry": Retry(NoBackoff(), 0),
+        **(login.tls if address.tls else {}),
+    }
+
+
+@contextmanager
+def _failures(name: str) -> Iterator[None]:
+    """Translate what goes wrong while a connection is opened."""
+    try:
+        yield
+    except (TimeoutError, RedisTimeout) as error:
+        raise DialFailed(f"{name} cannot be reached in time", refused=False) from error
+    except (RedisError, OSError, ssl.SSLError, ValueError) as error:
+        raise DialFailed(f"{name} cannot be reached: {error}", refused=True) from error

@@ -1,0 +1,95 @@
+"""What the replies to the commands of a cache mean."""
+
+from collections.abc import Iterable, Sequence
+
+from twofold.backend import Examined
+from twofold.backends.redis.exchange import Refused
+from twofold.backends.redis.replies import Reply
+from twofold.errors import CounterOverflow, MissingKey, NotACounter
+
+
+def sure(reply: Reply | Refused) -> Reply:
+    """Return a reply; raise what is a refusal."""
+    if isinstance(reply, Refused):
+        raise reply
+    return reply
+
+
+def value(reply: Reply | Refused) -> bytes | None:
+    """Return the value that was got; one of another type than a string is none."""
+    if isinstance(reply, Refused) and reply.code == "WRONGTYPE":
+        return None
+    found: bytes | None = sure(reply)
+    return found
+
+
+def values(keys: Sequence[str], replies: Sequence[Reply | Refused]) -> dict[str, bytes]:
+    """Return the values that were got, by their keys."""
+    found = zip(keys, map(value, replies), strict=True)
+    return {key: each for key, each in found if each is not None}
+
+
+def is_stored(reply: Reply | Refused) -> bool:
+    """Tell whether a value was stored; it is not where memory is full."""
+    if isinstance(reply, Refused) and reply.code == "OOM":
+        return False
+    return sure(reply) is not None
+
+
+def is_added(reply: Reply | Refused) -> bool:
+    """Tell whether a value was stored where none was."""
+    return sure(reply) is not None
+
+
+def failed(keys: Iterable[str], replies: Sequence[Reply | Refused]) -> list[str]:
+    """Return the keys of the values that were not stored."""
+    return [key for key, reply in zip(keys, replies, strict=True) if not is_stored(reply)]
+
+
+def any_there(replies: Sequence[Reply | Refused]) -> bool:
+    """Tell whether one of several replies is not 0."""
+    return any(map(sure, replies))
+
+
+def total(replies: Sequence[Reply | Refused]) -> int:
+    """Return the sum of what each server counted."""
+    return sum(map(sure, replies))
+
+
+def seconds(reply: Reply | Refused) -> float | None:
+    """Return the life left, as `Backend.ttl` does."""
+    milliseconds = sure(reply)
+    if milliseconds == -1:
+        return None
+    left: float = max(0.0, milliseconds / 1000)
+    return left
+
+
+def counted(key: str, delta: int, reply: Reply | Refused) -> int:
+    """Return the sum of a counter, or raise why there is none; see `Backend.incr`."""
+    if reply is None:
+        raise MissingKey(f"no counter {key!r} to add to: set it first")
+    if isinstance(reply, Refused):
+        if "overflow" in reply.reason:
+            raise CounterOverflow(
+                f"{key!r} + {delta} leaves the range of a signed 64-bit counter"
+            ) from reply
+        if "not an integer" in reply.reason or "WRONGTYPE" in reply.reason:
+            raise NotACounter(f"{key!r} does not hold a signed 64-bit integer to add to") from reply
+    return int(sure(reply))
+
+
+def examined(name: str, info: str, round_trip: float) -> Examined:
+    """Return what `INFO` tells of a server that is worth knowing."""
+    facts = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+    if "valkey_version" in facts:
+        version = f"Valkey {facts['valkey_version']}"
+    else:
+        version = f"Redis {facts.get('redis_version', '?')}"
+    warnings: tuple[str, ...] = ()
+    if facts.get("maxmemory_policy") == "noeviction":
+        warnings = (
+            f"{name} has maxmemory-policy noeviction: once its memory is full, nothing more is"
+            " stored. A cache wants allkeys-lru, or allkeys-lfu",
+        )
+    return Examined(name, version, round_trip, warnings)

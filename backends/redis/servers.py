@@ -1,0 +1,168 @@
+"""Which server a command goes to: a primary alone, with replicas, or the slots of a cluster."""
+
+import random
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any, Protocol
+
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+
+from twofold.backends.network import Breaker
+from twofold.backends.redis.addresses import Address
+from twofold.backends.redis.dial import Dialer
+from twofold.effects import after_fork_in_child, new_lock
+
+_MAP_LIFE = 0.1  # seconds at least from one look at the slots to the next
+
+
+class Server:
+    """One server, for all threads and event loops."""
+
+    def __init__(self, name: str, dialer: Dialer) -> None:
+        self.name = name
+        self.dialer = dialer
+        self.breaker: Breaker = Breaker(name)
+        self.generation: int = 0
+        """Connections of an earlier generation are closed instead of used."""
+
+    def __repr__(self) -> str:
+        return f"<Server {self.name} {self.breaker.state}>"
+
+    def renew(self) -> None:
+        """Have every thread and loop connect anew before it next asks."""
+        self.generation += 1
+
+
+class Topology(Protocol):
+    """The servers, and which of them has a key."""
+
+    splits: bool
+    """Whether commands must be on one key each, since their servers may differ."""
+
+    wants_map: bool
+    """Whether somebody must ask for the slots before a command is placed."""
+
+    def place(self, key: bytes, reads: bool) -> Server | None:
+        """Return the server for a command on `key`; None if that is not known yet."""
+
+    def servers(self) -> Sequence[Server]:
+        """Return all servers known."""
+
+    def primaries(self) -> Sequence[Server]:
+        """Return the servers that take writes."""
+
+    def distrust(self) -> None:
+        """Take note that a server did not answer, or was not the right one."""
+
+
+class Fixed:
+    """A primary, and replicas that take the reads, if there are any."""
+
+    splits = False
+    wants_map = False
+
+    def __init__(self, primary: Server, replicas: Sequence[Server] = ()) -> None:
+        self._primary = primary
+        self._replicas = list(replicas)
+
+    def place(self, key: bytes, reads: bool) -> Server:
+        if not reads or not self._replicas:
+            return self._primary
+        well = [each for each in self._replicas if not each.breaker.tripped]
+        return random.choice(well or [*self._replicas, self._primary])  # noqa: S311 - spreads reads
+
+    def servers(self) -> Sequence[Server]:
+        return [self._primary, *self._replicas]
+
+    def primaries(self) -> Sequence[Server]:
+        return [self._primary]
+
+    def distrust(self) -> None:
+        """Do nothing: there is nobody else to ask."""
+
+
+class Slots:
+    """The servers of a cluster, by the slots of its keys.
+
+    The specification: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
+
+    Args:
+        seeds: servers to ask first for the slots.
+        make: makes a server of an address.
+    """
+
+    splits = True
+
+    def __init__(self, seeds: Sequence[Address], make: Callable[[Address], Server]) -> None:
+        self._make = make
+        self._tls = seeds[0].tls
+        self._known: dict[tuple[str, int], Server] = {
+            (seed.host, seed.port): make(seed) for seed in seeds
+        }
+        self._slots: list[Server | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        self._primaries: list[Server] = []
+        self.wants_map: bool = True
+        self._looked_at = -_MAP_LIFE
+        self._lock = new_lock()
+        after_fork_in_child(self)
+
+    def place(self, key: bytes, reads: bool) -> Server | None:
+        return None if self.wants_map else self._slots[key_slot(key)]
+
+    def servers(self) -> Sequence[Server]:
+        return list(self._known.values())
+
+    def primaries(self) -> Sequence[Server]:
+        return self._primaries
+
+    def distrust(self) -> None:
+        """Have the slots looked up again, unless that was done just now."""
+        if monotonic() - self._looked_at >= _MAP_LIFE:
+            self.wants_map = True
+
+    def candidates(self) -> Sequence[Server]:
+        """Return the servers to ask for the slots, in turn; meanwhile the old ones hold."""
+        if self._primaries:
+            self._looked_at = monotonic()
+            self.wants_map = False
+        shuffled = random.sample(self.servers(), len(self._known))
+        return sorted(shuffled, key=lambda each: each.breaker.tripped)
+
+    def learn(self, reply: Sequence[Any], teller: Server) -> None:
+        """Take what `CLUSTER SLOTS` has told: first slot, last slot, primary, replicas."""
+        slots: list[Server | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        primaries: dict[Server, None] = {}
+        for first, last, primary, *_ in reply:
+            server = self.server(primary[0], primary[1], teller)
+            slots[first : last + 1] = [server] * (last + 1 - first)
+            primaries[server] = None
+        with self._lock:
+            self._slots, self._primaries = slots, list(primaries)
+            self._looked_at = monotonic()
+            self.wants_map = False
+
+    def move(self, key: bytes, server: Server) -> None:
+        """Note that the slot of `key` is somewhere else by now, and maybe others too."""
+        self._slots[key_slot(key)] = server
+        self.distrust()
+
+    def server(self, host: bytes | None, port: int, teller: Server) -> Server:
+        """Return the server at an address, which is on the teller's host if that is empty."""
+        name = host.decode() if host and host != b"?" else self._host_of(teller)
+        with self._lock:
+            found = self._known.get((name, port))
+            if found is None:
+                found = self._make(Address(name, port, tls=self._tls))
+                self._known[name, port] = found
+        return found
+
+    def redirect(self, text: str, teller: Server) -> Server:
+        """Return the server that a reply such as `MOVED 3999 127.0.0.1:6381` names."""
+        host, _, port = text.split(" ")[2].rpartition(":")
+        return self.server(host.encode(), int(port), teller)
+
+    def _host_of(self, server: Server) -> str:
+        return next(host for (host, _), known in self._known.items() if known is server)
+
+    def _after_fork(self) -> None:
+        self._lock = new_lock()

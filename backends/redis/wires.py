@@ -1,0 +1,245 @@
+"""The connections of the sync face: each thread has its own, and waits for no other.
+
+A thread takes a connection from its shelf, asks, and puts it back. What asks in between,
+in a signal handler or while garbage is collected, finds the shelf empty and opens one
+more. A connection that is left by an exception is closed: there may be bytes to come.
+"""
+
+import select
+import socket
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from time import monotonic
+
+from twofold.backends.network import ConnectionLost, DialFailed, late
+from twofold.backends.redis.replies import INCOMPLETE, ProtocolError, Reply, new_reader
+from twofold.backends.redis.requests import Answers, Request
+from twofold.backends.redis.servers import Server
+from twofold.effects import ThreadLocal, after_fork_in_child, park
+from twofold.errors import BackendUnavailable
+
+_CHUNK = 65536  # bytes to receive at a time
+_IDLE = 1.0  # seconds after which a connection is looked at before it is used
+_CLOSED = -1  # a generation that no server has
+
+
+class Wire:
+    """One connection, in use by one thread at a time."""
+
+    def __init__(self, server: Server, generation: int, opened: socket.socket) -> None:
+        self.generation = generation
+        self.used_at: float = 0.0
+        self._name = server.name
+        self._socket = opened
+        self._reader = new_reader()
+
+    def send(self, packed: bytes, due: float) -> None:
+        """Send commands, which with their replies may take until the monotonic time `due`."""
+        self._wait_until(due)
+        self._socket.sendall(packed)
+        if len(packed) > _CHUNK:
+            self._wait_until(due)
+
+    def receive(self, due: float) -> Reply:
+        """Return the next reply, if it comes in time."""
+        reader = self._reader
+        while (reply := reader.gets()) is INCOMPLETE:
+            data = self._socket.recv(_CHUNK)
+            if not data:
+                raise ConnectionLost(f"{self._name} closed the connection")
+            reader.feed(data)
+            reply = reader.gets()
+            if reply is not INCOMPLETE:
+                return reply
+            self._wait_until(due)
+        return reply
+
+    def is_fit(self, server: Server) -> bool:
+        """Tell whether, as far as can be seen, neither side has closed it."""
+        if self.generation != server.generation:
+            return False
+        return monotonic() - self.used_at < _IDLE or not self._has_news()
+
+    def _has_news(self) -> bool:
+        """Tell whether the server closed the connection, or said what nobody asked for."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.generation = _CLOSED
+        with suppress(OSError):
+            self._socket.close()
+
+    def _wait_until(self, due: float) -> None:
+        seconds = due - monotonic()
+        if seconds <= 0:
+            raise TimeoutError
+        self._socket.settimeout(seconds)
+
+
+class Shelf:
+    """The connections of one thread that are not in use, closed when the thread ends."""
+
+    def __init__(self) -> None:
+        self.wires: dict[Server, list[Wire]] = {}
+
+    def clear(self) -> None:
+        """Close them."""
+        for idle in list(self.wires.values()):
+            with suppress(IndexError):
+                while True:
+                    idle.pop().close()
+
+    def __del__(self) -> None:
+        self.clear()
+
+
+class _Own(ThreadLocal):
+    """What each thread has of its own."""
+
+    def __init__(self, shelves: "weakref.WeakSet[Shelf]") -> None:
+        self.shelf = Shelf()
+        shelves.add(self.shelf)
+
+
+class Wires:
+    """The connections of all threads.
+
+    Args:
+        deadline: seconds that a call may take.
+    """
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+        self._begin()
+        after_fork_in_child(self)
+
+    def _begin(self) -> None:
+        self._shelves: weakref.WeakSet[Shelf] = weakref.WeakSet()
+        self._own = _Own(self._shelves)
+
+    def ask(self, server: Server, packed: bytes, due: float) -> Reply:
+        """Return the reply to one command, if it comes until the monotonic time `due`.
+
+        Raises:
+            DeadlineExceeded: it does not.
+            ConnectionLost: the connection ended before, or could not be made.
+            BackendUnavailable: the server's breaker is open.
+        """
+        wire = self._take(server, due)
+        try:
+            wire.send(packed, due)
+            reply = wire.receive(due)
+        except BaseException as error:
+            wire.close()
+            raise self._failure(server, error) from error
+        self._put(server, wire)
+        return reply
+
+    def exchange(self, requests: Sequence[Request], due: float) -> list[Answers]:
+        """Send all `requests` side by side, and return what came of each."""
+        sent: list[Wire | BackendUnavailable] = []
+        try:
+            for request in requests:
+                sent.append(self._send(request, due))  # noqa: PERF401 - what was sent must be known
+            return [
+                self._receive(request, wire, due) if isinstance(wire, Wire) else wire
+                for request, wire in zip(requests, sent, strict=True)
+            ]
+        except BaseException:
+            for wire in sent:
+                if isinstance(wire, Wire):
+                    wire.close()
+            raise
+
+    def close(self, servers: Sequence[Server]) -> None:
+        """Close the connections to `servers`: idle ones now, others after their reply."""
+        for server in servers:
+            server.renew()
+        for shelf in list(self._shelves):
+            shelf.clear()
+
+    def count(self, server: Server) -> int:
+        """Return how many idle connections there are to a server."""
+        return sum(len(shelf.wires.get(server, ())) for shelf in list(self._shelves))
+
+    def _send(self, request: Request, due: float) -> Wire | BackendUnavailable:
+        try:
+            wire = self._take(request.server, due)
+        except BackendUnavailable as error:
+            return error
+        try:
+            wire.send(request.packed, due)
+        except BaseException as error:
+            wire.close()
+            return self._failure(request.server, error)
+        return wire
+
+    def _receive(self, request: Request, wire: Wire, due: float) -> Answers:
+        try:
+            replies = [wire.receive(due) for _ in range(request.wanted)]
+        except BaseException as error:
+            wire.close()
+            return self._failure(request.server, error)
+        self._put(request.server, wire)
+        return replies
+
+    def _take(self, server: Server, due: float) -> Wire:
+        """Return a connection of this thread's that nobody uses."""
+        if server.breaker.tripped:
+            server.breaker.admit()
+        idle = self._own.shelf.wires.get(server)
+        while idle:
+            try:
+                wire = idle.pop()
+            except IndexError:  # `close` in another thread was faster
+                break
+            if wire.is_fit(server):
+                return wire
+            wire.close()
+        return self._open(server, due)
+
+    def _open(self, server: Server, due: float) -> Wire:
+        generation = server.generation
+        seconds = min(due - monotonic(), self._deadline / 2)  # leaves time for another attempt
+        if seconds <= 0:
+            raise late(server.name, self._deadline)
+        try:
+            return Wire(server, generation, server.dialer.open(seconds))
+        except DialFailed as error:
+            server.breaker.fail(error, refused=error.refused)
+            raise
+
+    def _put(self, server: Server, wire: Wire) -> None:
+        if server.breaker.failures:
+            server.breaker.succeed()
+        wire.used_at = monotonic()
+        shelf = self._own.shelf
+        shelf.wires.setdefault(server, []).append(wire)
+        if wire.generation != server.generation:  # `close` came in between
+            shelf.clear()
+
+    def _failure(self, server: Server, error: BaseException) -> BackendUnavailable:
+        """Return what `error` means for the caller, having told the breaker.
+
+        What is no fault of the connection, such as a signal's exception, is raised as it is.
+        """
+        failure: BackendUnavailable
+        if isinstance(error, TimeoutError):
+            failure = late(server.name, self._deadline)
+        elif isinstance(error, ConnectionLost):
+            failure = error
+        elif isinstance(error, OSError | ProtocolError):
+            failure = ConnectionLost(f"{server.name}: {error}")
+            failure.__cause__ = error
+        else:
+            raise error
+        server.breaker.fail(failure)
+        return failure
+
+    def _after_fork(self) -> None:
+        park(self._own, self._shelves)
+        self._begin()
