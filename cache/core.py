@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from twofold import counter
-from twofold.backend import Backend
+from twofold.backend import Backend, ServerState
 from twofold.effects import Blocking, Effects, Native, in_event_loop, run_sync
 from twofold.entry import MISSING, Codec
 from twofold.errors import (
@@ -42,6 +42,8 @@ class Stats:
     """Entries that could not be verified or decoded, and were misses."""
     unavailable: int
     """Operations that an outage turned into misses or no-ops."""
+    servers: tuple[ServerState, ...] = ()
+    """The store's servers, as this process knows them."""
 
 
 class Cache:
@@ -450,6 +452,7 @@ class Cache:
             joined=self._filler.joined,
             damaged=self._codec.damaged,
             unavailable=self._fail_open.failures if self._fail_open is not None else 0,
+            servers=tuple(self.backend.servers()),
         )
 
     async def _fill(

@@ -193,10 +193,11 @@ class Exchange:
     ) -> _Try | None:
         """Return what to send next, or None if that was it."""
         if isinstance(outcome, BackendUnavailable):
-            lost = isinstance(outcome, ConnectionLost)
             if server is not None:
                 self.topology.distrust()
-            return _Try(command.packed) if lost and _may_repeat(command, outcome) else None
+            if not isinstance(outcome, ConnectionLost) or (outcome.sent and not command.reads):
+                return None
+            return None if self._is_hopeless(command, server) else _Try(command.packed)
         if server is None or not isinstance(outcome, ReplyError):
             return None
         if outcome.code == "NOSCRIPT" and command.script:
@@ -210,6 +211,12 @@ class Exchange:
             self.topology.distrust()
             return None
         return self._redirected(command, server, outcome)
+
+    def _is_hopeless(self, command: Command, server: Server | None) -> bool:
+        """Tell whether the only server for `command` is the one that just failed for good."""
+        if server is None or not server.breaker.tripped:
+            return False
+        return self.topology.place(command.key, command.reads) is server
 
     def _redirected(self, command: Command, server: Server, error: ReplyError) -> _Try | None:
         """Return what to send to the server that has the key instead of this one."""
@@ -262,7 +269,10 @@ class Exchange:
                 return
             failure = answers[0] if isinstance(answers, list) else answers
         if not self.topology.primaries():
-            raise BackendUnavailable(f"no server tells the slots of the cluster: {failure}")
+            raise BackendUnavailable(
+                f"no server tells the slots of the cluster: {failure}."
+                " (OPTIONS['cluster'] is for servers in cluster mode)"
+            )
 
     async def _exchange(
         self, io: Effects, requests: Sequence[Request], due: float
@@ -274,11 +284,6 @@ class Exchange:
 
 
 _UNWELL = frozenset({"LOADING", "MASTERDOWN", "CLUSTERDOWN"})
-
-
-def _may_repeat(command: Command, outcome: BackendUnavailable) -> bool:
-    """Tell whether `command` may be sent again after its connection was lost."""
-    return command.reads or not getattr(outcome, "sent", True)
 
 
 def _final(server: Server | None, outcome: Reply | BackendUnavailable) -> Reply | Refused:

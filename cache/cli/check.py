@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from secrets import token_hex
 from time import perf_counter
 
+from twofold.backend import Examined
 from twofold.core import Cache
 from twofold.errors import BackendUnavailable, SettingsError
 from twofold.registry import build
@@ -27,6 +28,7 @@ class Checked:
     store: str
     sync_seconds: float | None = None
     async_seconds: float | None = None
+    servers: tuple[Examined, ...] = ()
     warnings: tuple[str, ...] = ()
     trouble: str | None = None
 
@@ -56,12 +58,14 @@ def check_alias(config: CacheConfig) -> Checked:
     try:
         in_sync = min(_round_trip(cache) for _ in range(ROUNDS))
         in_async = asyncio.run(_fastest_async(cache))
+        servers = tuple(cache.backend.examine())
     except Exception as error:  # a backend of somebody else's may raise anything
         trouble = f"{type(error).__name__}: {error}"
         return Checked(config.alias, store, warnings=warnings, trouble=trouble)
     finally:
         cache.close()
-    return Checked(config.alias, store, in_sync, in_async, warnings)
+    warnings += tuple(warning for each in servers for warning in each.warnings)
+    return Checked(config.alias, store, in_sync, in_async, servers, warnings)
 
 
 def _warnings(config: CacheConfig, cache: Cache) -> tuple[str, ...]:

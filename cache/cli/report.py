@@ -90,6 +90,18 @@ def show_checks(console: Console, checks: Sequence[Checked]) -> None:
         times = map(_milliseconds, (each.sync_seconds, each.async_seconds))
         table.add_row(escape(each.alias), escape(each.store), *times)
     console.print(table)
+    if any(each.servers for each in checks):
+        console.print(_servers_table(checks))
+
+
+def _servers_table(checks: Sequence[Checked]) -> Table:
+    table = Table("alias", "server", "version", box=SIMPLE_HEAD, caption="Latency of a ping")
+    table.add_column("round trip", justify="right", no_wrap=True)
+    for each in checks:
+        for server in each.servers:
+            latency = _milliseconds(server.round_trip)
+            table.add_row(escape(each.alias), escape(server.name), server.version, latency)
+    return table
 
 
 def _milliseconds(seconds: float | None) -> str:
