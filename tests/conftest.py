@@ -10,9 +10,10 @@ import pytest
 from twofold import close_all
 from twofold.effects.faces import _Task
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "tests.chaos.fixtures"]
 
 _PATIENCE = 5.0  # seconds for what was told to end
+_NETWORKED = ("test_chaos", "test_memcached", "test_redis")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -24,7 +25,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
+def _nothing_of_a_network_is_left(request: pytest.FixtureRequest) -> None:
+    """Have the fault harness check the tests that use it."""
+    if request.path.name.startswith(_NETWORKED):
+        request.getfixturevalue("no_leaks")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(_nothing_of_a_network_is_left: None) -> Iterator[None]:
     """Check that a test leaves no worker thread and no task of twofold's alive."""
     before = _alive()
     yield

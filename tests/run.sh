@@ -44,6 +44,25 @@ step "pyright"
 "$bin/pyright" --pythonpath "$bin/python" tests/typing
 "$bin/pyright" --pythonpath "$bin/python" --verifytypes twofold --ignoreexternal
 
+step "servers"
+servers="redis-server memcached"
+missing() {
+    for program in $servers; do
+        command -v "$program" >/dev/null || return 0
+    done
+    return 1
+}
+if missing; then
+    root=
+    [ "$(id -u)" -eq 0 ] || root=sudo
+    # shellcheck disable=SC2086
+    $root apt-get update && $root apt-get install --yes $servers || true
+fi
+if missing; then
+    echo "The tests need these programs on PATH, and apt-get could not install them: $servers" >&2
+    exit 1
+fi
+
 step "pytest"
 if [ $# -eq 0 ]; then
     set -- --cov --cov-report=term:skip-covered

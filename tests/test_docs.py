@@ -5,33 +5,40 @@ The conventions of a page:
 - Its ```python blocks run in order, in one namespace and one empty folder, with no settings.
   A block that awaits at its top level runs in an event loop, any other outside of one.
 - `expression  # -> value` is checked against the value's repr, `# raises Name` against the
-  exception that the statement raises.
+  exception that the statement raises, and what it is derived from.
 - A block that begins with `# docs/examples/NAME.py` is that file, and is imported from there.
   Examples that are tests are among those that pytest collects.
 - ```toml blocks with caches are settings, which are read and built.
-- ```console blocks show commands that exist. Programs (`python NAME.py`), and `twofold get`,
-  `set` and `delete`, are run in a folder with the examples, and print what is shown.
+- ```console blocks show commands that exist. Programs (`python NAME.py`), and `twofold check`,
+  `get`, `set` and `delete`, are run in a folder with the examples, and print what is shown;
+  of what `check` shows, the figures may differ.
+- The addresses in `STAND_INS` are those of real servers, which the fault harness starts when a
+  page names one. Where the tests run, they have other addresses: the text of a block is changed
+  before it runs.
 """
 
 import ast
 import asyncio
 import inspect
 import io
+import math
 import re
 import shutil
 import subprocess
 import sys
 import tokenize
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 
 import twofold
+from tests.chaos import RedisCluster, RedisSentinels, RedisServer
+from tests.chaos.certificates import Certificates
 from twofold import Cache, caches
 from twofold.backend import Backend
 from twofold.settings import CacheConfig, backend_class, read_cache
@@ -45,7 +52,10 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 EXAMPLE = re.compile(r"# docs/examples/(\w+)\.py\n")
-OPTION_TABLE = re.compile(r"^### Options of `(\w+)`\n(.*?)(?=^#|\Z)", re.MULTILINE | re.DOTALL)
+OPTION_TABLE = re.compile(r"^##+ Options of `(\w+)`\n(.*?)(?=^#|\Z)", re.MULTILINE | re.DOTALL)
+ACL_RULE = re.compile(r"^user (shop .+)$", re.MULTILINE)
+
+Rewrite: TypeAlias = Callable[[str], str]
 
 
 class Block(NamedTuple):
@@ -123,7 +133,8 @@ class Statement:
     def _check_error(self, exc: Exception) -> None:
         if self.error is None:
             raise exc
-        assert type(exc).__name__ == self.error, f"{self.where}: {exc!r}"
+        names = {each.__name__ for each in type(exc).__mro__}
+        assert self.error in names, f"{self.where}: {exc!r}"
 
     def _check_value(self, result: object) -> None:
         assert self.error is None, f"{self.where}: nothing was raised"
@@ -183,9 +194,72 @@ def newcomer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         sys.modules.pop(example.stem, None)
 
 
+@pytest.fixture(scope="module")
+def _redis_of_pages(
+    _guard: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RedisServer]:
+    """Start a Redis with the user, and that user's rights, that a page tells of."""
+    [rule] = ACL_RULE.findall(reference("redis.md"))
+    with RedisServer(tmp_path_factory.mktemp("pages"), users=(rule,)) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_of_pages(_redis_of_pages: RedisServer) -> RedisServer:
+    """Return a Redis without a key."""
+    _redis_of_pages.flush()
+    return _redis_of_pages
+
+
+@pytest.fixture
+def tls_of_pages(tls_redis: RedisServer, certificates: Certificates, newcomer: None) -> RedisServer:
+    """Return a Redis with TLS; the certificate of its authority is in the reader's folder."""
+    shutil.copy(certificates.ca, "ca.pem")
+    return tls_redis
+
+
+def _address(server: RedisServer) -> str:
+    return server.address
+
+
+def _socket(server: RedisServer) -> str:
+    return str(server.socket_path)
+
+
+def _node(n: int) -> Callable[[RedisCluster], str]:
+    return lambda cluster: cluster.nodes[n].address
+
+
+def _sentinel(n: int) -> Callable[[RedisSentinels], str]:
+    return lambda sentinels: sentinels.sentinels[n].address
+
+
+STAND_INS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "127.0.0.1:6379": ("redis_of_pages", _address),
+    "/run/redis/redis.sock": ("redis_of_pages", _socket),
+    "127.0.0.1:6390": ("tls_of_pages", _address),
+    **{f"127.0.0.1:700{n}": ("redis_cluster", _node(n)) for n in range(3)},
+    **{f"127.0.0.1:{26379 + n}": ("redis_sentinels", _sentinel(n)) for n in range(3)},
+}
+"""What a page names, the fixture of the server that stands in for it, and where that is."""
+
+
+@pytest.fixture
+def stand_in(newcomer: None, request: pytest.FixtureRequest) -> Rewrite:
+    """Return a function that puts servers of the fault harness where a text names servers."""
+
+    def rewritten(text: str) -> str:
+        for name, (fixture, where) in STAND_INS.items():
+            if name in text:
+                text = text.replace(name, where(request.getfixturevalue(fixture)))
+        return text
+
+    return rewritten
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_python_of_a_page_runs(
-    page: Path, newcomer: None, monkeypatch: pytest.MonkeyPatch
+    page: Path, stand_in: Rewrite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a page shows does what it says, in the order in which it is read."""
     module = ModuleType("page")
@@ -194,7 +268,7 @@ def test_the_python_of_a_page_runs(
     for block in blocks_of(page, "python"):
         example = block.example()
         if example is None:
-            run_block(block, names)
+            run_block(block._replace(text=stand_in(block.text)), names)
         elif not example.startswith("test_"):
             names.update(vars(import_module(example)))
 
@@ -259,28 +333,37 @@ def test_the_commands_of_a_page_exist(block: Block, commands: set[str]) -> None:
 
 
 PROGRAM = re.compile(
-    r"^\$ (?:\w+=\S+ )*(?:python \w+\.py|twofold (?:get|set|delete) .+)$", re.MULTILINE
+    r"^\$ (?:\w+=\S+ )*(?:python \w+\.py|twofold (?:get|set|delete) .+|\w+=\S+ twofold check)$",
+    re.MULTILINE,
 )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_programs_of_a_page_print_what_it_shows(
-    page: Path, newcomer: None, tmp_path: Path
+    page: Path, stand_in: Rewrite, tmp_path: Path
 ) -> None:
     """A reader who types the commands of a page, in their order, sees what stands there."""
     shutil.copytree(EXAMPLES, tmp_path, dirs_exist_ok=True)
     for block in blocks_of(page, "console"):
         if PROGRAM.search(block.text):
-            assert "".join(_typed(block.text)) == block.text
+            printed, shown = "".join(_typed(block.text, stand_in)), stand_in(block.text)
+            if "twofold check" in shown:
+                printed, shown = map(_without_figures, (printed, shown))
+            assert printed == shown
 
 
-def _typed(text: str) -> Iterator[str]:
+def _typed(text: str, stand_in: Rewrite) -> Iterator[str]:
     """Type the commands of a console, and return what it shows."""
-    for line in PROGRAM.findall(text):
+    for line in PROGRAM.findall(stand_in(text)):
         command = line.removeprefix("$ ").replace("twofold ", "python -m twofold ", 1)
         command = command.replace("python ", f"{sys.executable} -W error ", 1)
         done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
         yield f"{line}\n{done.stdout}{done.stderr}"
+
+
+def _without_figures(text: str) -> str:
+    """Return the words of a text; figures and the widths of columns differ from run to run."""
+    return " ".join(re.sub(r"[\d.]+|─+", " ", text).split())
 
 
 @pytest.fixture(scope="module")
@@ -349,21 +432,19 @@ def test_every_setting_is_documented(name: str) -> None:
     assert name == "ALIAS" or f"`{name}`" in reference("settings.md")
 
 
-@pytest.mark.parametrize("name", ["dummy", "memory", "sqlite"])
+@pytest.mark.parametrize("name", ["dummy", "memory", "redis", "sqlite"])
 def test_the_option_tables_agree_with_the_constructors(name: str) -> None:
     """Each option is listed, with the default that it has."""
-    sections = dict(OPTION_TABLE.findall(reference("settings.md")))
+    sections = dict(OPTION_TABLE.findall(reference("settings.md") + reference("redis.md")))
     rows = re.findall(r"^\| `(\w+)` \|[^|]*\| `([^`]+)` \|", sections[name], re.MULTILINE)
-    listed = {option: _number(default) for option, default in rows}
+    listed = {option: _default(text) for option, text in rows}
     assert listed == _options(backend_class(read_cache("x", {"BACKEND": name})))
 
 
-def _number(text: str) -> int | float:
-    """Return the product that a table shows as `256 * 1024 * 1024`."""
-    product: int | float = 1
-    for factor in text.split("*"):
-        product *= ast.literal_eval(factor.strip())
-    return product
+def _default(text: str) -> object:
+    """Return what a table shows as a default: `None`, or a product as `256 * 1024 * 1024`."""
+    factors = [ast.literal_eval(each.strip()) for each in text.split("*")]
+    return factors[0] if len(factors) == 1 else math.prod(factors)
 
 
 def _options(backend: type[Backend]) -> dict[str, object]:

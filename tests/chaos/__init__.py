@@ -1,0 +1,38 @@
+"""The fault harness: real servers that are frozen and killed, and a proxy that harms what passes.
+
+Tests take its fixtures, which `fixtures` lists. What is not a test takes the classes:
+
+    RedisServer, MemcachedServer   a server: start, stop, kill, freeze, thaw, restart
+    RedisCluster, SlotMove         nodes; a slot that is moved step by step
+    RedisSentinels                 a primary, its replica, and sentinels; failovers
+    Certificates                   for a server with TLS
+    Proxy                          delay, chunk, cut, lose a reply, reset, black hole, refuse
+    eventually                     waiting for what takes a moment
+"""
+
+from tests.chaos.certificates import Certificates
+from tests.chaos.cluster import ClusterNode, RedisCluster, SlotMove
+from tests.chaos.leaks import Leak
+from tests.chaos.patience import eventually
+from tests.chaos.processes import ServerDidNotStart
+from tests.chaos.proxy import Proxy
+from tests.chaos.resp import CommandFailed
+from tests.chaos.sentinel import RedisSentinels, Sentinel
+from tests.chaos.servers import MemcachedServer, RedisServer, Server
+
+__all__ = [
+    "Certificates",
+    "ClusterNode",
+    "CommandFailed",
+    "Leak",
+    "MemcachedServer",
+    "Proxy",
+    "RedisCluster",
+    "RedisSentinels",
+    "RedisServer",
+    "Sentinel",
+    "Server",
+    "ServerDidNotStart",
+    "SlotMove",
+    "eventually",
+]
