@@ -124,6 +124,8 @@ class Envelope:
         self._compressor = compressor
         self._compress_min = compress_min
         self._check: _Check = _Checksum() if secret is None else _Signature(secret)
+        self._holds: Callable[[Any, str, bytes, bytes], bool] = self._check.holds
+        self._loads = serializer.loads
         self._body_at = _HEADER_SIZE + self._check.size
         headers = {code: self._header(code) for code in _COMPRESSORS}
         name = serializer.name.encode() + _END
@@ -150,8 +152,17 @@ class Envelope:
 
     def load(self, key: str, stored: bytes) -> Any | Missing:
         """Return the value stored under `key`; MISSING, whatever is wrong with it."""
+        value: Any = MISSING
         try:
-            value = self._read(key, stored)
+            known = self._known.get(stored[:_HEADER_SIZE])
+            if known is None:
+                number = counter.read(stored)
+                value = MISSING if number is None else number
+            else:
+                beginning, code = known
+                body = stored[self._body_at :]
+                if self._holds(beginning, key, body, stored[_HEADER_SIZE : self._body_at]):
+                    value = self._loads(_decompressor(code)(body, MAX_PAYLOAD) if code else body)
         except MemoryError:
             raise
         except Exception:
@@ -159,18 +170,6 @@ class Envelope:
         if value is MISSING:
             self.damaged += 1
         return value
-
-    def _read(self, key: str, stored: bytes) -> Any | Missing:
-        known = self._known.get(stored[:_HEADER_SIZE])
-        if known is None:
-            number = counter.read(stored)
-            return MISSING if number is None else number
-        beginning, code = known
-        body = stored[self._body_at :]
-        check = stored[_HEADER_SIZE : self._body_at]
-        if not compare_digest(check, self._check.over(beginning, key, body)):
-            return MISSING
-        return self._serializer.loads(_decompressor(code)(body, MAX_PAYLOAD) if code else body)
 
     def _header(self, compressor: int) -> bytes:
         serializer = _SERIALIZER_CODES.get(self._serializer.name, _FOREIGN)
@@ -202,6 +201,9 @@ class _Check(Protocol):
     def over(self, beginning: Any, key: str, body: bytes) -> bytes:
         """Return the check of `key` and `body` after a beginning."""
 
+    def holds(self, beginning: Any, key: str, body: bytes, check: bytes) -> bool:
+        """Tell whether `check` is what `over` returns."""
+
 
 class _Checksum:
     flag = 0
@@ -212,6 +214,9 @@ class _Checksum:
 
     def over(self, beginning: int, key: str, body: bytes) -> bytes:
         return crc32(body, crc32(key.encode() + _END, beginning)).to_bytes(4, "big")
+
+    def holds(self, beginning: int, key: str, body: bytes, check: bytes) -> bool:
+        return crc32(body, crc32(key.encode() + _END, beginning)) == int.from_bytes(check, "big")
 
 
 class _Signature:
@@ -229,6 +234,9 @@ class _Signature:
         signature.update(key.encode() + _END)
         signature.update(body)
         return signature.digest()
+
+    def holds(self, beginning: blake2b, key: str, body: bytes, check: bytes) -> bool:
+        return compare_digest(check, self.over(beginning, key, body))
 
 
 def _signing_key(secret: str | bytes) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from twofold.backend import BreakerState
-from twofold.effects import after_fork_in_child, new_lock
+from twofold.effects import after_fork_in_child, new_rlock
 from twofold.errors import BackendUnavailable
 
 FAILURES = 3
@@ -44,7 +44,7 @@ class Breaker:
         self._clock = clock
         self._probing = False
         self._next_probe = 0.0
-        self._lock = new_lock()
+        self._lock = new_rlock()  # a signal's handler may ask too
         after_fork_in_child(self)
 
     def __repr__(self) -> str:
@@ -56,6 +56,11 @@ class Breaker:
         if not self.tripped:
             return "closed"
         return "half-open" if self._probing or self._clock() >= self._next_probe else "open"
+
+    @property
+    def ready(self) -> bool:
+        """Whether it would let a call through now."""
+        return not self.tripped or self._clock() >= self._next_probe
 
     def admit(self) -> None:
         """Let a call through, as a probe if it is tripped.
@@ -90,4 +95,4 @@ class Breaker:
                 self.tripped, self._probing = True, False
 
     def _after_fork(self) -> None:
-        self._lock = new_lock()
+        self._lock = new_rlock()

@@ -58,6 +58,10 @@ def _read(url: str, port: int) -> Iterator[Address]:
         raise SettingsError(f"LOCATION {mask_url(url)!r}: {error}; {_WRITE}") from error
     if parts.scheme not in _SCHEMES:
         raise SettingsError(f"LOCATION {mask_url(url)!r} is no URL of a Redis server: {_WRITE}")
+    if parts.fragment or (parts.scheme != "unix" and "@" in parts.path + parts.query):
+        raise SettingsError(  # what follows here may be half of a password, and is not shown
+            f"LOCATION {mask_url(url)!r}: write '/', '?' and '#' in a password as %2F, %3F and %23"
+        )
     login, _, hosts = parts.netloc.rpartition("@")
     username, _, password = login.partition(":")
     known = Address(

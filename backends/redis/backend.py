@@ -89,7 +89,7 @@ class RedisBackend(Backend):
             ssl_cert_reqs=ssl_cert_reqs,
             ssl_check_hostname=ssl_check_hostname,
         )
-        if cluster and sentinel:
+        if deployment.flag("cluster", cluster) and sentinel:
             raise SettingsError("OPTIONS: 'cluster' and 'sentinel' do not go together")
         if cluster:
             topology = deployment.cluster(location, login)
@@ -106,10 +106,10 @@ class RedisBackend(Backend):
         return f"{super().__repr__()[:-1]}, {states}>"
 
     def get(self, key: str) -> bytes | None:
-        return results.value(self._exchange.ask(commands.get(key.encode())))
+        return results.value(self._exchange.ask(commands.get(key)))
 
     async def aget(self, key: str) -> bytes | None:
-        return results.value(await self._exchange.aask(commands.get(key.encode())))
+        return results.value(await self._exchange.aask(commands.get(key)))
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         return self._got(keys, self._exchange.ask_all(self._gets(keys)))
@@ -118,42 +118,42 @@ class RedisBackend(Backend):
         return self._got(keys, await self._exchange.aask_all(self._gets(keys)))
 
     def set(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return results.is_stored(self._exchange.ask(commands.set(key.encode(), value, ttl)))
+        return results.is_stored(self._exchange.ask(commands.set(key, value, ttl)))
 
     async def aset(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return results.is_stored(await self._exchange.aask(commands.set(key.encode(), value, ttl)))
+        return results.is_stored(await self._exchange.aask(commands.set(key, value, ttl)))
 
     def set_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
-        sets = [commands.set(key.encode(), value, ttl) for key, value in items.items()]
+        sets = [commands.set(key, value, ttl) for key, value in items.items()]
         return results.failed(items, self._exchange.ask_all(sets))
 
     async def aset_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
-        sets = [commands.set(key.encode(), value, ttl) for key, value in items.items()]
+        sets = [commands.set(key, value, ttl) for key, value in items.items()]
         return results.failed(items, await self._exchange.aask_all(sets))
 
     def add(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return results.is_added(self._exchange.ask(commands.add(key.encode(), value, ttl)))
+        return results.is_added(self._exchange.ask(commands.add(key, value, ttl)))
 
     async def aadd(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return results.is_added(await self._exchange.aask(commands.add(key.encode(), value, ttl)))
+        return results.is_added(await self._exchange.aask(commands.add(key, value, ttl)))
 
     def touch(self, key: str, ttl: float | None) -> bool:
-        return results.any_there(self._exchange.ask_all(commands.touch(key.encode(), ttl)))
+        return results.any_there(self._exchange.ask_all(commands.touch(key, ttl)))
 
     async def atouch(self, key: str, ttl: float | None) -> bool:
-        return results.any_there(await self._exchange.aask_all(commands.touch(key.encode(), ttl)))
+        return results.any_there(await self._exchange.aask_all(commands.touch(key, ttl)))
 
     def ttl(self, key: str) -> float | None:
-        return results.seconds(self._exchange.ask(commands.pttl(key.encode())))
+        return results.seconds(self._exchange.ask(commands.pttl(key)))
 
     async def attl(self, key: str) -> float | None:
-        return results.seconds(await self._exchange.aask(commands.pttl(key.encode())))
+        return results.seconds(await self._exchange.aask(commands.pttl(key)))
 
     def delete(self, key: str) -> bool:
-        return bool(results.sure(self._exchange.ask(commands.unlink([key.encode()]))))
+        return bool(results.sure(self._exchange.ask(commands.unlink([key]))))
 
     async def adelete(self, key: str) -> bool:
-        return bool(results.sure(await self._exchange.aask(commands.unlink([key.encode()]))))
+        return bool(results.sure(await self._exchange.aask(commands.unlink([key]))))
 
     def delete_many(self, keys: Sequence[str]) -> int:
         return results.total(self._exchange.ask_all(self._unlinks(keys)))
@@ -162,36 +162,34 @@ class RedisBackend(Backend):
         return results.total(await self._exchange.aask_all(self._unlinks(keys)))
 
     def has(self, key: str) -> bool:
-        return bool(results.sure(self._exchange.ask(commands.exists(key.encode()))))
+        return bool(results.sure(self._exchange.ask(commands.exists(key))))
 
     async def ahas(self, key: str) -> bool:
-        return bool(results.sure(await self._exchange.aask(commands.exists(key.encode()))))
+        return bool(results.sure(await self._exchange.aask(commands.exists(key))))
 
     def incr(self, key: str, delta: int) -> int:
-        return results.counted(
-            key, delta, self._exchange.ask(INCR.call(key.encode(), counter.write(delta)))
-        )
+        return results.counted(key, delta, self._exchange.ask(INCR.call(key, counter.write(delta))))
 
     async def aincr(self, key: str, delta: int) -> int:
-        call = INCR.call(key.encode(), counter.write(delta))
+        call = INCR.call(key, counter.write(delta))
         return results.counted(key, delta, await self._exchange.aask(call))
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
-        call = COMPARE_AND_SET.call(key.encode(), expected, value, commands.life(ttl))
+        call = COMPARE_AND_SET.call(key, expected, value, commands.life(ttl))
         return bool(results.sure(self._exchange.ask(call)))
 
     async def acompare_and_set(
         self, key: str, expected: bytes, value: bytes, ttl: float | None
     ) -> bool:
-        call = COMPARE_AND_SET.call(key.encode(), expected, value, commands.life(ttl))
+        call = COMPARE_AND_SET.call(key, expected, value, commands.life(ttl))
         return bool(results.sure(await self._exchange.aask(call)))
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
-        call = COMPARE_AND_DELETE.call(key.encode(), expected)
+        call = COMPARE_AND_DELETE.call(key, expected)
         return bool(results.sure(self._exchange.ask(call)))
 
     async def acompare_and_delete(self, key: str, expected: bytes) -> bool:
-        call = COMPARE_AND_DELETE.call(key.encode(), expected)
+        call = COMPARE_AND_DELETE.call(key, expected)
         return bool(results.sure(await self._exchange.aask(call)))
 
     def clear(self, prefix: str) -> None:
@@ -217,20 +215,21 @@ class RedisBackend(Backend):
         await self._exchange.aclose()
 
     def _gets(self, keys: Sequence[str]) -> list[Command]:
-        names = [key.encode() for key in keys]
         if self._topology.splits:
-            return [commands.get(name) for name in names]
-        return [commands.mget(names)] if names else []
+            return [commands.get(key) for key in keys]
+        return [commands.mget(keys)] if keys else []
 
     def _got(self, keys: Sequence[str], replies: Sequence[Reply]) -> dict[str, bytes]:
-        whole = self._topology.splits or not keys
-        return results.values(keys, replies if whole else results.sure(replies[0]))
+        if self._topology.splits:
+            replies = list(map(results.value, replies))
+        elif keys:
+            replies = results.sure(replies[0])
+        return results.values(keys, replies)
 
     def _unlinks(self, keys: Sequence[str]) -> list[Command]:
-        names = [key.encode() for key in keys]
         if self._topology.splits:
-            return [commands.unlink([name]) for name in names]
-        return [commands.unlink(names)] if names else []
+            return [commands.unlink([key]) for key in keys]
+        return [commands.unlink(keys)] if keys else []
 
     async def _clear(self, io: Effects, prefix: str) -> None:
         for server in await self._exchange.primaries(io):
@@ -240,15 +239,21 @@ class RedisBackend(Backend):
                 await self._exchange.tell(io, server, commands.FLUSH)
 
     async def _clear_server(self, io: Effects, server: Server, prefix: str) -> None:
-        cursor, doomed = b"0", list[Command]()
+        cursor, doomed = b"0", list[bytes]()
         while True:
-            step = [commands.scan(cursor, prefix), *[each.packed for each in doomed]]
+            step = [commands.scan(cursor, prefix), *doomed]
             [(cursor, keys), *_] = await self._exchange.tell(io, server, *step)
-            doomed = self._unlinks([key.decode() for key in keys])
+            doomed = self._removals(keys)
             if cursor == b"0":
                 break
         if doomed:
-            await self._exchange.tell(io, server, *[each.packed for each in doomed])
+            await self._exchange.tell(io, server, *doomed)
+
+    def _removals(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Return packed commands; some keys may be another program's, and have any bytes."""
+        if self._topology.splits:
+            return [commands.pack(b"UNLINK", key) for key in keys]
+        return [commands.pack(b"UNLINK", *keys)] if keys else []
 
     def _state(self, server: Server) -> ServerState:
         breaker = server.breaker

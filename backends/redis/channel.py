@@ -18,7 +18,7 @@ from time import monotonic
 
 from twofold.backends.network import ConnectionLost, DialFailed, late
 from twofold.backends.redis.dial import Opened
-from twofold.backends.redis.replies import INCOMPLETE, ProtocolError, Reply, new_reader
+from twofold.backends.redis.replies import INCOMPLETE, RESP2, ProtocolError, Reply, new_reader
 from twofold.backends.redis.requests import Answers, Request
 from twofold.backends.redis.servers import Server
 from twofold.errors import BackendUnavailable
@@ -30,35 +30,29 @@ _CLOSED = -1  # a generation that no server has
 _GONE_WITHIN = 1.0  # seconds that a transport may take to close
 
 
-class Slot:
-    """A request's place in the line, and who waits for the replies."""
+class Slot(asyncio.Future[Reply]):
+    """A request's place in the line; to await it brings the reply, or the list of replies."""
 
-    __slots__ = ("due", "future", "packed", "replies", "wanted")
+    __slots__ = ("due", "packed", "replies", "wanted")
 
-    def __init__(self, future: "asyncio.Future[Reply]", packed: bytes, wanted: int, due: float):
-        self.future = future
-        self.packed = packed
-        self.wanted = wanted
-        self.due = due
-        self.replies: list[Reply] = []
+    packed: bytes
+    wanted: int
+    due: float
+    replies: list[Reply]
 
     def take(self, reply: Reply) -> bool:
-        """Take the next reply, and tell whether it was the last one."""
-        if self.wanted == 1:
-            if not self.future.done():
-                self.future.set_result(reply)
-            return True
+        """Take the next of several replies, and tell whether it was the last one."""
         self.replies.append(reply)
         if len(self.replies) < self.wanted:
             return False
-        if not self.future.done():
-            self.future.set_result(self.replies)
+        if not self.done():
+            self.set_result(self.replies)
         return True
 
     def fail(self, error: BaseException) -> None:
         """End the wait by an error."""
-        if not self.future.done():
-            self.future.set_exception(error)
+        if not self.done():
+            self.set_exception(error)
 
 
 class Channel(asyncio.Protocol):
@@ -66,7 +60,8 @@ class Channel(asyncio.Protocol):
 
     Args:
         server: where to.
-        deadline: seconds; a server that is silent for as long is given up.
+        deadline: seconds; a server that is silent for as long is given up, and one whose
+            reply is as much too late.
     """
 
     def __init__(self, server: Server, deadline: float) -> None:
@@ -85,6 +80,8 @@ class Channel(asyncio.Protocol):
         self._retired = False
         self._heard_at = 0.0
         self._look_at = 0.0
+        self._patient_until = 0.0  # unless the loop stood still
+        self._heard_before = 0.0
         self._look_every = min(_LOOK_EVERY, deadline / 4)
         self._watch: asyncio.TimerHandle | None = None
         self._lost = self._loop.create_future()
@@ -98,14 +95,17 @@ class Channel(asyncio.Protocol):
         """Whether nobody waits for a reply on it."""
         return not self._sent and not self._waiting
 
-    def ask(self, packed: bytes, wanted: int, due: float) -> "asyncio.Future[Reply]":
-        """Return a future of the reply to `packed`; of a list of them if not 1 is `wanted`.
+    def ask(self, packed: bytes, wanted: int, due: float) -> Slot:
+        """Put a request in the line; more than one reply is `wanted` of several commands.
 
-        It fails with `DeadlineExceeded` at the monotonic time `due`, and with
+        To await it fails with `DeadlineExceeded` at the monotonic time `due`, and with
         `ConnectionLost` if the connection ends before, or cannot be made.
         """
-        future: asyncio.Future[Reply] = self._loop.create_future()
-        self._waiting.append(Slot(future, packed, wanted, due))
+        slot = Slot(loop=self._loop)
+        slot.packed, slot.wanted, slot.due = packed, wanted, due
+        if wanted > 1:
+            slot.replies = []
+        self._waiting.append(slot)
         if self._watch is None:
             self._watch_on(self._look_every)
         if self._opened is not None and not self._flushing:
@@ -113,7 +113,7 @@ class Channel(asyncio.Protocol):
                 self._flush_soon()
             else:
                 self._flush()
-        return future
+        return slot
 
     async def _dial(self) -> None:
         try:
@@ -144,13 +144,15 @@ class Channel(asyncio.Protocol):
             if len(self._sent) >= _MOST_SENT:
                 break
             slot = self._waiting.popleft()
-            if not slot.future.done():  # it was cancelled or late before it left
+            if not slot.done():  # it was cancelled or late before it left
                 parts.append(slot.packed)
                 size += len(slot.packed)
                 slot.packed = b""
                 self._sent.append(slot)
         if parts:
             self._opened.transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+        elif self._retired and self.idle:
+            self.close()
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = monotonic()
@@ -159,8 +161,14 @@ class Channel(asyncio.Protocol):
             reader.feed(data)
             while (reply := reader.gets()) is not INCOMPLETE:
                 count += 1
-                if sent[0].take(reply):
-                    sent.popleft()
+                if type(reply) not in RESP2:
+                    raise ProtocolError(f"a reply is a {type(reply).__name__}")  # noqa: TRY301
+                slot = sent[0]
+                if slot.wanted > 1 and not slot.take(reply):
+                    continue
+                sent.popleft()
+                if not slot.done():
+                    slot.set_result(reply)
         except (ProtocolError, IndexError) as error:
             self._give_up(ConnectionLost(f"{self._server.name} sent what is no reply: {error!r}"))
             return
@@ -193,17 +201,21 @@ class Channel(asyncio.Protocol):
         self._watch = self._loop.call_later(seconds, self._look, context=self._context)
 
     def _look(self) -> None:
-        """Fail the requests that are due, and give up a server that is silent."""
+        """Fail the requests that are due, and give up a server that is silent or too slow."""
         self._watch = None
         now = monotonic()
-        if now - self._look_at > _LOOK_EVERY:  # the loop stood still: replies may lie there
+        if now - self._look_at > _LOOK_EVERY and not self._patient_until:
+            self._patient_until, self._heard_before = now + self._deadline, 0.0
+        if now < self._patient_until and self._heard_before != self._heard_at:
+            self._heard_before = self._heard_at  # the loop stood still: replies may lie there
             self._watch_on(0.001)
             return
+        self._patient_until = 0.0
         for slot in chain(self._sent, self._waiting):
             if slot.due <= now:
                 slot.fail(late(self._server.name, self._deadline))
-        if self._sent and now - self._heard_at >= self._deadline:
-            self._give_up(ConnectionLost(f"{self._server.name} has fallen silent"))
+        if self._sent and now - min(self._heard_at, self._sent[0].due) >= self._deadline:
+            self._give_up(ConnectionLost(f"{self._server.name} has fallen silent, or is too slow"))
         elif not self.idle:
             self._watch_on(self._look_every)
 
@@ -318,6 +330,8 @@ class Channels:
 
     async def exchange(self, requests: Sequence[Request], due: float) -> list[Answers]:
         """Send all `requests` side by side, and return what came of each."""
+        if len(requests) == 1:
+            return [await self._answers(requests[0], due)]
         return await asyncio.gather(*[self._answers(each, due) for each in requests])
 
     async def _answers(self, request: Request, due: float) -> Answers:
@@ -330,7 +344,8 @@ class Channels:
 
     def count(self, server: Server) -> int:
         """Return how many connections there are to `server`."""
-        return sum(server in lanes for lanes in self._lanes)
+        made = [lanes[server] for lanes in self._lanes if server in lanes]
+        return sum(channel.generation == server.generation for channel in made)
 
     async def aclose(self) -> None:
         """Close all connections, in their own loop."""

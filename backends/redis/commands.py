@@ -18,7 +18,7 @@ class Command(NamedTuple):
     """One command, and what must be known to send it where it belongs."""
 
     packed: bytes
-    key: bytes
+    key: str
     """What places it in a cluster."""
     reads: bool = False
     """Whether it changes nothing: then it may be sent twice, and to a replica."""
@@ -34,6 +34,12 @@ def pack(*parts: bytes) -> bytes:
     return b"*%d\r\n%b" % (len(parts), body)
 
 
+def pack_keys(name: str, keys: Sequence[str]) -> bytes:
+    """Return a command on keys, which are ASCII; half as dear as `pack`."""
+    body = "".join([f"${len(key)}\r\n{key}\r\n" for key in keys])
+    return f"*{len(keys) + 1}\r\n${len(name)}\r\n{name}\r\n{body}".encode("ascii")
+
+
 def life(ttl: float | None) -> bytes:
     """Return a life in whole milliseconds, such as a server can add to its time; "" for ever."""
     return b"" if ttl is None else b"%d" % max(1, min(round(ttl * 1000), _LONGEST))
@@ -42,52 +48,53 @@ def life(ttl: float | None) -> bytes:
 _LONGEST: Final = 2**53
 
 
-def get(key: bytes) -> Command:
+def get(key: str) -> Command:
     """Reply: the value, or None."""
-    return Command(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key), key, True)
+    packed = f"*2\r\n$3\r\nGET\r\n${len(key)}\r\n{key}\r\n".encode()
+    return tuple.__new__(Command, (packed, key, True, False, ()))  # twice as fast as Command()
 
 
-def mget(keys: Sequence[bytes]) -> Command:
+def mget(keys: Sequence[str]) -> Command:
     """Reply: a list of what `get` replies."""
-    return Command(pack(b"MGET", *keys), keys[0], True, len(keys) >= MANY)
+    return Command(pack_keys("MGET", keys), keys[0], True, len(keys) >= MANY)
 
 
-def set(key: bytes, value: bytes, ttl: float | None) -> Command:  # noqa: A001 - its name
+def set(key: str, value: bytes, ttl: float | None) -> Command:  # noqa: A001 - its name
     """Reply: `b"OK"`."""
     return _set(key, value, ttl)
 
 
-def add(key: bytes, value: bytes, ttl: float | None) -> Command:
+def add(key: str, value: bytes, ttl: float | None) -> Command:
     """Reply: `b"OK"`, or None if the key is not missing."""
     return _set(key, value, ttl, b"NX")
 
 
-def _set(key: bytes, value: bytes, ttl: float | None, *how: bytes) -> Command:
+def _set(key: str, value: bytes, ttl: float | None, *how: bytes) -> Command:
     expiry = () if ttl is None else (b"PX", life(ttl))
-    packed = pack(b"SET", key, value, *expiry, *how)
+    packed = pack(b"SET", key.encode(), value, *expiry, *how)
     return Command(packed, key, bulk=len(packed) >= BULK)
 
 
-def touch(key: bytes, ttl: float | None) -> list[Command]:
+def touch(key: str, ttl: float | None) -> list[Command]:
     """Replies: 1 or 0 each, and one of them is 1 if the key is there."""
     if ttl is not None:
-        return [Command(pack(b"PEXPIRE", key, life(ttl)), key)]
-    return [Command(pack(b"PERSIST", key), key), exists(key)]  # 0 too if it has no expiry
+        return [Command(pack(b"PEXPIRE", key.encode(), life(ttl)), key)]
+    return [Command(pack_keys("PERSIST", [key]), key), exists(key)]  # 0 too without an expiry
 
 
-def pttl(key: bytes) -> Command:
+def pttl(key: str) -> Command:
     """Reply: milliseconds, -1 for ever, -2 for a missing key."""
-    return Command(pack(b"PTTL", key), key, True)
+    return Command(pack_keys("PTTL", [key]), key, True)
 
 
-def exists(key: bytes) -> Command:
+def exists(key: str) -> Command:
     """Reply: 1 or 0."""
-    return Command(pack(b"EXISTS", key), key, True)
+    return Command(pack_keys("EXISTS", [key]), key, True)
 
 
-def unlink(keys: Sequence[bytes]) -> Command:
+def unlink(keys: Sequence[str]) -> Command:
     """Reply: how many were there."""
-    return Command(pack(b"UNLINK", *keys), keys[0], bulk=len(keys) >= MANY)
+    return Command(pack_keys("UNLINK", keys), keys[0], bulk=len(keys) >= MANY)
 
 
 def scan(cursor: bytes, prefix: str) -> bytes:
@@ -106,10 +113,11 @@ class Script:
         self._text = text.encode()
         self._digest = sha1(self._text, usedforsecurity=False).hexdigest().encode()
 
-    def call(self, key: bytes, *arguments: bytes) -> Command:
+    def call(self, key: str, *arguments: bytes) -> Command:
         """Return the command that runs it."""
-        packed = pack(b"EVALSHA", self._digest, b"1", key, *arguments)
-        again = (b"EVAL", self._text, b"1", key, *arguments)
+        rest = (b"1", key.encode(), *arguments)
+        packed = pack(b"EVALSHA", self._digest, *rest)
+        again = (b"EVAL", self._text, *rest)
         return Command(packed, key, bulk=len(packed) >= BULK, script=again)
 
 

@@ -62,12 +62,19 @@ def read_login(
     return Login(username, password, db or 0, read_tls(**tls) if tls else {})
 
 
+def flag(name: str, value: object) -> bool:
+    """Return the option `name`, which is true or false."""
+    if not isinstance(value, bool):
+        raise SettingsError(f"OPTIONS[{name!r}] is True or False, not {value!r}")
+    return value
+
+
 def read_tls(**options: Any) -> dict[str, Any]:
     """Return the arguments for redis-py that the options beginning with `ssl_` make."""
     verified = options["ssl_cert_reqs"]
     if verified not in ("required", "none"):
         raise SettingsError(f"OPTIONS['ssl_cert_reqs'] is 'required' or 'none', not {verified!r}")
-    hostname = options["ssl_check_hostname"] and verified == "required"
+    hostname = flag("ssl_check_hostname", options["ssl_check_hostname"]) and verified == "required"
     return {name: value for name, value in options.items() if value is not None} | {
         "ssl_check_hostname": hostname
     }

@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from twofold.backends.network import DialFailed
 from twofold.backends.redis.addresses import Address
@@ -113,11 +113,13 @@ class ViaSentinel:
     def __init__(
         self, sentinels: Sequence[Address], service: str, login: Login, sentinel_login: Login
     ) -> None:
+        at = ", ".join([each.name for each in sentinels])
+        self._name = f"the primary of {service!r} by the sentinels at {at}"
         self._sentinels = [(each.host, each.port) for each in sentinels]
         self._service = service
         self._login = login
         self._tls = sentinels[0].tls
-        arguments = _arguments(sentinels[0], sentinel_login)
+        arguments = _arguments(sentinels[0], replace(sentinel_login, tls=login.tls))
         self._arguments = {
             name: value for name, value in arguments.items() if name not in ("host", "port")
         } | {"ssl": self._tls}
@@ -125,7 +127,7 @@ class ViaSentinel:
     def open(self, seconds: float) -> socket.socket:
         sentinel: Any = Sentinel(self._sentinels, sentinel_kwargs=self._limited(seconds))  # type: ignore[no-untyped-call]
         try:
-            with _failures(f"the sentinels of {self._service!r}"):
+            with _failures(self._name):
                 host, port = sentinel.discover_master(self._service)
         finally:
             for each in sentinel.sentinels:
@@ -137,7 +139,7 @@ class ViaSentinel:
             self._sentinels, sentinel_kwargs=self._limited(seconds)
         )  # type: ignore[no-untyped-call]
         try:
-            with _failures(f"the sentinels of {self._service!r}"):
+            with _failures(self._name):
                 host, port = await sentinel.discover_master(self._service)
         finally:
             for each in sentinel.sentinels:
@@ -175,5 +177,11 @@ def _failures(name: str) -> Iterator[None]:
         yield
     except (TimeoutError, RedisTimeout) as error:
         raise DialFailed(f"{name} cannot be reached in time", refused=False) from error
+    except (MasterNotFoundError, native_sentinel.MasterNotFoundError) as error:
+        why = (  # its own text shows whole clients
+            "none answers, or knows it: OPTIONS['sentinel'] is the name of the service,"
+            " OPTIONS['sentinel_password'] the sentinels' password"
+        )
+        raise DialFailed(f"{name} cannot be found: {why}", refused=True) from error
     except (RedisError, OSError, ssl.SSLError, ValueError) as error:
         raise DialFailed(f"{name} cannot be reached: {error}", refused=True) from error

@@ -78,7 +78,7 @@ class Exchange:
         self._loops: PerLoop[Channels] = PerLoop(
             lambda: Channels(deadline), Channels.aclose, Channels.abandon
         )
-        self._big: dict[bytes, None] = {}
+        self._big: dict[str, None] = {}
 
     def ask(self, command: Command) -> Reply | Refused:
         """Return the reply to one command, or why the server refused it.
@@ -115,7 +115,7 @@ class Exchange:
                 reply = lost
             if not isinstance(reply, _FAILURES):
                 if bulk or (type(reply) is bytes and len(reply) >= BULK):
-                    self._note_size(key, max(len(packed), len(reply or b"")))
+                    self._note_size(key, packed, reply)
                 return reply
             tried = _Tried(server, reply)
         [reply] = await self._persist(_NATIVE, [command], [tried], due)
@@ -123,11 +123,15 @@ class Exchange:
 
     def ask_all(self, commands: Sequence[Command]) -> list[Reply | Refused]:
         """Return the replies to `commands`, sent side by side; see `ask`."""
+        if len(commands) == 1:
+            return [self.ask(commands[0])]
         due = monotonic() + self._deadline
         return run_sync(self._persist(_BLOCKING, commands, [_UNTRIED] * len(commands), due))
 
     async def aask_all(self, commands: Sequence[Command]) -> list[Reply | Refused]:
         """Do what `ask_all` does."""
+        if len(commands) == 1:
+            return [await self.aask(commands[0])]
         due = monotonic() + self._deadline
         return await self._persist(_NATIVE, commands, [_UNTRIED] * len(commands), due)
 
@@ -155,20 +159,25 @@ class Exchange:
     def close(self) -> None:
         """Close all connections, those in use after their replies."""
         self._wires.close(self.topology.servers())
-        self._loops.abandon()
+        self._loops.sweep()
+        for channels in self._loops:  # kept: a loop that never runs again is swept up later
+            channels.abandon()
 
     async def aclose(self) -> None:
         """Do what `close` does; those of the running loop are closed at once."""
         await self._loops.aclose()
         self.close()
 
-    def _note_size(self, key: bytes, size: int) -> None:
+    def _note_size(self, key: str, packed: bytes, reply: Reply) -> None:
         """Remember whether the value of `key` should have the other connection next time."""
+        size = max(len(packed), len(reply) if type(reply) is bytes else 0)
+        if size < BULK and type(reply) is int:  # `EXISTS` and the like do not tell
+            return
         self._big.pop(key, None)
         if size >= BULK:
             self._big[key] = None
             while len(self._big) > _MOST_BIG:
-                self._big.pop(next(iter(self._big), b""), None)
+                self._big.pop(next(iter(self._big), ""), None)
 
     async def _persist(
         self, io: Effects, commands: Sequence[Command], tried: list[_Tried], due: float
@@ -237,6 +246,7 @@ class Exchange:
         for n, each in tries.items():
             server = each.server or self.topology.place(commands[n].key, commands[n].reads)
             if server is None:
+                self.topology.distrust()
                 results[n] = _Tried(None, BackendUnavailable("no server has the slot of the key"))
             else:
                 by_server.setdefault(server, []).append(n)

@@ -33,6 +33,10 @@ class ProtocolError(Exception):
     """The bytes are no replies: the connection is of no use any more."""
 
 
+RESP2: Final = frozenset({bytes, int, list, type(None), ReplyError})
+"""The types of replies: hiredis takes those of RESP3, and pushes, for replies too."""
+
+
 class Reader(Protocol):
     """Bytes in, replies out."""
 

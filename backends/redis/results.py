@@ -17,16 +17,17 @@ def sure(reply: Reply | Refused) -> Reply:
 
 def value(reply: Reply | Refused) -> bytes | None:
     """Return the value that was got; one of another type than a string is none."""
+    if type(reply) is bytes or reply is None:
+        return reply
     if isinstance(reply, Refused) and reply.code == "WRONGTYPE":
         return None
     found: bytes | None = sure(reply)
     return found
 
 
-def values(keys: Sequence[str], replies: Sequence[Reply | Refused]) -> dict[str, bytes]:
-    """Return the values that were got, by their keys."""
-    found = zip(keys, map(value, replies), strict=True)
-    return {key: each for key, each in found if each is not None}
+def values(keys: Sequence[str], found: Sequence[bytes | None]) -> dict[str, bytes]:
+    """Return the values that are there, by their keys."""
+    return {key: each for key, each in zip(keys, found, strict=True) if each is not None}
 
 
 def is_stored(reply: Reply | Refused) -> bool:

@@ -10,7 +10,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from twofold.backends.network import Breaker
 from twofold.backends.redis.addresses import Address
 from twofold.backends.redis.dial import Dialer
-from twofold.effects import after_fork_in_child, new_lock
+from twofold.effects import after_fork_in_child, new_rlock
 
 _MAP_LIFE = 0.1  # seconds at least from one look at the slots to the next
 
@@ -42,7 +42,7 @@ class Topology(Protocol):
     wants_map: bool
     """Whether somebody must ask for the slots before a command is placed."""
 
-    def place(self, key: bytes, reads: bool) -> Server | None:
+    def place(self, key: str, reads: bool) -> Server | None:
         """Return the server for a command on `key`; None if that is not known yet."""
 
     def servers(self) -> Sequence[Server]:
@@ -65,11 +65,11 @@ class Fixed:
         self._primary = primary
         self._replicas = list(replicas)
 
-    def place(self, key: bytes, reads: bool) -> Server:
+    def place(self, key: str, reads: bool) -> Server:
         if not reads or not self._replicas:
             return self._primary
-        well = [each for each in self._replicas if not each.breaker.tripped]
-        return random.choice(well or [*self._replicas, self._primary])  # noqa: S311 - spreads reads
+        ready = [each for each in self._replicas if each.breaker.ready]
+        return random.choice(ready) if ready else self._primary  # noqa: S311 - spreads reads
 
     def servers(self) -> Sequence[Server]:
         return [self._primary, *self._replicas]
@@ -103,11 +103,11 @@ class Slots:
         self._primaries: list[Server] = []
         self.wants_map: bool = True
         self._looked_at = -_MAP_LIFE
-        self._lock = new_lock()
+        self._lock = new_rlock()  # a signal's handler may ask too
         after_fork_in_child(self)
 
-    def place(self, key: bytes, reads: bool) -> Server | None:
-        return None if self.wants_map else self._slots[key_slot(key)]
+    def place(self, key: str, reads: bool) -> Server | None:
+        return None if self.wants_map else self._slots[key_slot(key.encode())]
 
     def servers(self) -> Sequence[Server]:
         return list(self._known.values())
@@ -141,9 +141,9 @@ class Slots:
             self._looked_at = monotonic()
             self.wants_map = False
 
-    def move(self, key: bytes, server: Server) -> None:
+    def move(self, key: str, server: Server) -> None:
         """Note that the slot of `key` is somewhere else by now, and maybe others too."""
-        self._slots[key_slot(key)] = server
+        self._slots[key_slot(key.encode())] = server
         self.distrust()
 
     def server(self, host: bytes | None, port: int, teller: Server) -> Server:
@@ -165,4 +165,4 @@ class Slots:
         return next(host for (host, _), known in self._known.items() if known is server)
 
     def _after_fork(self) -> None:
-        self._lock = new_lock()
+        self._lock = new_rlock()

@@ -13,7 +13,7 @@ from contextlib import suppress
 from time import monotonic
 
 from twofold.backends.network import ConnectionLost, DialFailed, late
-from twofold.backends.redis.replies import INCOMPLETE, ProtocolError, Reply, new_reader
+from twofold.backends.redis.replies import INCOMPLETE, RESP2, ProtocolError, Reply, new_reader
 from twofold.backends.redis.requests import Answers, Request
 from twofold.backends.redis.servers import Server
 from twofold.effects import ThreadLocal, after_fork_in_child, park
@@ -21,6 +21,7 @@ from twofold.errors import BackendUnavailable
 
 _CHUNK = 65536  # bytes to receive at a time
 _IDLE = 1.0  # seconds after which a connection is looked at before it is used
+_NEARLY = 0.005  # seconds that a limit may be off, so that the socket is told of few
 _CLOSED = -1  # a generation that no server has
 
 
@@ -33,6 +34,7 @@ class Wire:
         self._name = server.name
         self._socket = opened
         self._reader = new_reader()
+        self._limit = 0.0  # seconds that the socket waits
 
     def send(self, packed: bytes, due: float) -> None:
         """Send commands, which with their replies may take until the monotonic time `due`."""
@@ -43,6 +45,12 @@ class Wire:
 
     def receive(self, due: float) -> Reply:
         """Return the next reply, if it comes in time."""
+        reply = self._next_reply(due)
+        if type(reply) not in RESP2:
+            raise ProtocolError(f"a reply is a {type(reply).__name__}")
+        return reply
+
+    def _next_reply(self, due: float) -> Reply:
         reader = self._reader
         while (reply := reader.gets()) is INCOMPLETE:
             data = self._socket.recv(_CHUNK)
@@ -67,6 +75,9 @@ class Wire:
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(0))
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
         """Close the connection."""
         self.generation = _CLOSED
@@ -77,11 +88,13 @@ class Wire:
         seconds = due - monotonic()
         if seconds <= 0:
             raise TimeoutError
-        self._socket.settimeout(seconds)
+        if abs(seconds - self._limit) > _NEARLY:
+            self._socket.settimeout(seconds)
+            self._limit = seconds
 
 
 class Shelf:
-    """The connections of one thread that are not in use, closed when the thread ends."""
+    """The connections of one thread that are not in use; they are closed as it ends."""
 
     def __init__(self) -> None:
         self.wires: dict[Server, list[Wire]] = {}
@@ -92,9 +105,6 @@ class Shelf:
             with suppress(IndexError):
                 while True:
                     idle.pop().close()
-
-    def __del__(self) -> None:
-        self.clear()
 
 
 class _Own(ThreadLocal):
@@ -134,10 +144,11 @@ class Wires:
             wire.send(packed, due)
             reply = wire.receive(due)
         except BaseException as error:
-            wire.close()
-            raise self._failure(server, error) from error
-        self._put(server, wire)
-        return reply
+            failure = self._failure(server, wire, error)
+        else:
+            self._put(server, wire)
+            return reply
+        raise failure
 
     def exchange(self, requests: Sequence[Request], due: float) -> list[Answers]:
         """Send all `requests` side by side, and return what came of each."""
@@ -174,16 +185,14 @@ class Wires:
         try:
             wire.send(request.packed, due)
         except BaseException as error:
-            wire.close()
-            return self._failure(request.server, error)
+            return self._failure(request.server, wire, error)
         return wire
 
     def _receive(self, request: Request, wire: Wire, due: float) -> Answers:
         try:
             replies = [wire.receive(due) for _ in range(request.wanted)]
         except BaseException as error:
-            wire.close()
-            return self._failure(request.server, error)
+            return self._failure(request.server, wire, error)
         self._put(request.server, wire)
         return replies
 
@@ -222,11 +231,12 @@ class Wires:
         if wire.generation != server.generation:  # `close` came in between
             shelf.clear()
 
-    def _failure(self, server: Server, error: BaseException) -> BackendUnavailable:
-        """Return what `error` means for the caller, having told the breaker.
+    def _failure(self, server: Server, wire: Wire, error: BaseException) -> BackendUnavailable:
+        """Close `wire`, tell the breaker, and return what `error` means for the caller.
 
         What is no fault of the connection, such as a signal's exception, is raised as it is.
         """
+        wire.close()
         failure: BackendUnavailable
         if isinstance(error, TimeoutError):
             failure = late(server.name, self._deadline)

@@ -65,7 +65,8 @@ class PerLoop(Generic[T]):
         held = self._held.get(loop)
         if held is None:
             self.sweep()
-            held = self._held[loop] = (self._make(), self._guard(loop))
+            made = self._make()
+            held = self._held[loop] = (made, self._guard(loop, made))
             _start(held[1])
         return held[0]
 
@@ -92,14 +93,17 @@ class PerLoop(Generic[T]):
         if held is not None:
             self._abandon(held[0])
 
-    async def _guard(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
+    async def _guard(self, loop: asyncio.AbstractEventLoop, thing: T) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
-            with self._lock:
-                held = self._held.pop(loop, None)
-            if held is not None:
-                await self._aclose(held[0])
+            with self._lock:  # that of an abandoned thing ends when the loop has the next one
+                held = self._held.get(loop)
+                is_held = held is not None and held[0] is thing
+                if is_held:
+                    del self._held[loop]
+            if is_held:
+                await self._aclose(thing)
 
     def _after_fork(self) -> None:
         park(self._held, self._lock)

@@ -160,7 +160,8 @@ def _expand_url(settings: dict[str, Any]) -> dict[str, Any]:
         target, key = (expanded, name.upper()) if name.upper() in _IN_URL else (options, name)
         if key.upper() in map(str.upper, target):
             raise SettingsError(f"{key!r} is given in the URL and beside it: leave one out")
-        target[key] = text if key in _TEXTS else literal(text)
+        is_text = key in _TEXTS or _SECRET_NAME.search(key)  # no password is a number
+        target[key] = text if is_text else literal(text)
     return {**expanded, "OPTIONS": options}
 
 
