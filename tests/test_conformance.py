@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 import pytest
 from dict_backend import DictBackend
 
+from tests.chaos import RedisCluster, RedisSentinels, RedisServer
 from twofold.backend import Backend
 from twofold.backends.dummy import DummyBackend
 from twofold.backends.memory import MemoryBackend
+from twofold.backends.redis import RedisBackend, replies
 from twofold.backends.sqlite import SQLiteBackend
 from twofold.clock import Clock
 from twofold.codecs import resolve_serializer
@@ -36,10 +38,43 @@ class TestSQLite(BackendConformance):
         return SQLiteBackend(str(tmp_path / "cache.db"), clock=clock)
 
 
-class TestThirdParty(BackendConformance):
-    """A store with the sync half alone, in real time."""
+class RealTime(BackendConformance):
+    """A store whose server's clock is its own."""
 
     life = 0.02
+
+
+class TestRedis(RealTime):
+    """One Redis."""
+
+    def make_backend(self, redis_server: RedisServer) -> Backend:
+        return RedisBackend(redis_server.url)
+
+
+class TestRedisWithoutHiredis(RealTime):
+    """One Redis, whose replies our own reader reads."""
+
+    def make_backend(self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Backend:
+        monkeypatch.setattr(replies, "hiredis", None)
+        return RedisBackend(redis_server.url)
+
+
+class TestRedisCluster(RealTime):
+    """Three primaries, found by way of one of them."""
+
+    def make_backend(self, redis_cluster: RedisCluster) -> Backend:
+        return RedisBackend(redis_cluster.urls[0], cluster=True)
+
+
+class TestRedisBehindSentinels(RealTime):
+    """The primary that sentinels name."""
+
+    def make_backend(self, redis_sentinels: RedisSentinels) -> Backend:
+        return RedisBackend(redis_sentinels.sentinel_urls, sentinel=redis_sentinels.service)
+
+
+class TestThirdParty(RealTime):
+    """A store with the sync half alone, in real time."""
 
     def make_backend(self) -> Backend:
         return DictBackend()

@@ -9,6 +9,7 @@ import pytest
 
 from twofold.backend import Backend, InlineBackend
 from twofold.errors import SettingsError
+from twofold.registry import build
 from twofold.settings import (
     CacheConfig,
     backend_class,
@@ -209,9 +210,11 @@ def test_caches_are_read_by_alias():
         ("sqlite://", "sqlite", ""),
         ("sqlite:///var/c.db", "sqlite", "var/c.db"),
         ("sqlite:////var/c%3F.db", "sqlite", "/var/c?.db"),
-        ("redis://:pw@h:1/0?a=b&c=d", "redis", "redis://:pw@h:1/0?a=b&c=d"),
+        ("redis://:pw@h:1/0", "redis", "redis://:pw@h:1/0"),
+        ("redis://h:1,h:2", "redis", "redis://h:1,h:2"),
+        ("redis://h:1,redis://h:2/0", "redis", "redis://h:1,redis://h:2/0"),
         ("rediss://h", "redis", "rediss://h"),
-        ("unix:///run/redis.sock?db=1", "redis", "unix:///run/redis.sock?db=1"),
+        ("unix:///run/redis.sock", "redis", "unix:///run/redis.sock"),
         ("memcached://h1,h2:11212", "memcached", "memcached://h1,h2:11212"),
         ("ours+tls://h", "ours+tls", "ours+tls://h"),
     ],
@@ -248,9 +251,65 @@ def test_parameters_of_a_local_url_are_settings_and_options():
 
 def test_only_settings_are_taken_out_of_a_drivers_url():
     """The URL of a network store keeps the parameters that its driver reads."""
-    config = read_cache("x", "redis://h/0?protocol=3&timeout=60&name=a%20b&key_prefix=p")
-    assert config.location == "redis://h/0?protocol=3&name=a%20b"
+    config = read_cache("x", "theirs://h/0?protocol=3&timeout=60&name=a%20b&key_prefix=p")
+    assert config.location == "theirs://h/0?protocol=3&name=a%20b"
     assert (config.timeout, config.key_prefix, config.options) == (60.0, "p", {})
+
+
+def test_parameters_of_a_redis_url_are_settings_and_options():
+    """A store of this package takes all its options in the URL; passwords stay text."""
+    config = read_cache(
+        "x",
+        "redis://h:1,h:2/?cluster=true&key_prefix=x&deadline=0.5&password=007&Sentinel_Password=1e3"
+        "&username=a%26b&ssl_ca_certs=/ca.pem",
+    )
+    assert (config.location, config.key_prefix) == ("redis://h:1,h:2/", "x")
+    assert config.options == {
+        "cluster": True,
+        "deadline": 0.5,
+        "password": "007",
+        "Sentinel_Password": "1e3",
+        "username": "a&b",
+        "ssl_ca_certs": "/ca.pem",
+    }
+    assert read_cache("x", "unix:///run/r.sock?db=1").options == {"db": 1}
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ("redis://h?clustr=true", "no option 'clustr'; did you mean 'cluster'?"),
+        ("redis://h?protocol=3", "no option 'protocol'. There are: blocking_calls, clear, cluster"),
+        ("redis://h:70000", "LOCATION 'redis://h:70000' has no port '70000': write redis://"),
+        ("redis://h/x?timeout=1", "LOCATION 'redis://h/x' has no database 'x'"),
+        ("redis://h?db=x", "OPTIONS['db'] is the number of a database, 0 or more; not 'x'"),
+        ("redis://h/3?cluster=true", "a cluster has no database 3"),
+        ("redis://h?cluster=true&sentinel=s", "'cluster' and 'sentinel' do not go together"),
+        ("unix:///r.sock?cluster=true", "OPTIONS['cluster'] and a Unix socket in LOCATION"),
+        ("redis://h?cluster=1", "OPTIONS['cluster'] is True or False, not 1"),
+        ("redis://h?deadline=0", "OPTIONS['deadline'] is the seconds"),
+        ({"BACKEND": "redis", "LOCATION": "h:1"}, "LOCATION 'h:1' is no URL of a Redis server"),
+        ({"BACKEND": "redis", "LOCATION": []}, "LOCATION names no server"),
+        ({"BACKEND": "redis", "LOCATION": ["redis://h", "h"]}, "LOCATION 'h' is no URL"),
+        ({"BACKEND": "redis", "LOCATION": "redis://:hidden@h:x"}, "'redis://:***@h:x' has no port"),
+    ],
+)
+def test_a_wrong_redis_is_refused(raw, message):
+    """The message names the alias, the setting, what it holds, and no password."""
+    with pytest.raises(SettingsError) as caught:
+        build(read_cache("shop", raw))
+    assert str(caught.value).startswith("CACHES['shop']")
+    assert message in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_list_of_servers_is_for_stores_that_have_several():
+    """A store with one place refuses a list; Redis takes it as it is."""
+    with pytest.raises(SettingsError, match="'LOCATION'] is a list, and SQLiteBackend has one"):
+        build(read_cache("x", {"BACKEND": "sqlite", "LOCATION": ["a.db", "b.db"]}))
+    servers = ["redis://h:1", "redis://h:2"]
+    cache = build(read_cache("x", {"BACKEND": "redis", "LOCATION": servers}))
+    assert [each.name for each in cache.stats().servers] == ["h:1", "h:2"]
 
 
 def test_a_backend_named_beside_a_url_reads_the_url_itself():
@@ -386,7 +445,7 @@ def test_a_missing_driver_names_what_to_install(tmp_path, monkeypatch):
 
 def test_the_installed_backends_have_short_names():
     """The backends of the package are registered."""
-    assert {"memory", "dummy", "sqlite"} <= settings._short_names().keys()
+    assert {"memory", "dummy", "redis", "sqlite"} <= settings._short_names().keys()
 
 
 def test_options_are_split_between_cache_and_backend():
@@ -517,6 +576,12 @@ def test_settings_from_cache_url(nowhere, monkeypatch):
     (nowhere / "pyproject.toml").write_text("[tool.twofold.caches.other]\nbackend='dummy'")
     monkeypatch.setenv("CACHE_URL", "sqlite:///c.db?timeout=60")
     assert discover() == {"default": CacheConfig("default", "sqlite", "c.db", 60.0)}
+    monkeypatch.setenv("CACHE_URL", "redis://h:1,h:2?cluster=true&key_prefix=p")
+    assert discover() == {
+        "default": CacheConfig(
+            "default", "redis", "redis://h:1,h:2", key_prefix="p", options={"cluster": True}
+        )
+    }
     monkeypatch.setenv("CACHE_URL", "c.db")
     assert refused_discovery().startswith("CACHE_URL: CACHES['default']: 'c.db' is no URL")
     monkeypatch.setenv("CACHE_URL", "")

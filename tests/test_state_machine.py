@@ -1,10 +1,10 @@
 """A dict that knows the rules runs beside each store; whatever is done, they agree."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count, cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from dict_backend import DictBackend
@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from tests.chaos import RedisCluster, RedisSentinels, RedisServer
 from twofold.backend import Backend
 from twofold.backends.memory import MemoryBackend
+from twofold.backends.redis import RedisBackend
 from twofold.backends.sqlite import SQLiteBackend
 from twofold.core import Cache
 from twofold.entry import codec_for
@@ -37,6 +39,43 @@ TIMEOUTS = TIMES | st.sampled_from([None, 0, -1, 1_000_000])
 
 Named = tuple[str, int]
 MISS = object()
+
+
+AGE = """
+for _, key in ipairs(redis.call('KEYS', '*')) do
+    local left = redis.call('PTTL', key)
+    if left >= 0 and left <= tonumber(ARGV[1]) then redis.call('DEL', key)
+    elseif left >= 0 then redis.call('PEXPIRE', key, left - ARGV[1]) end
+end
+"""
+
+
+class ServersClock(FakeClock):
+    """A clock that takes the time it lets pass from the lives of all keys of some servers."""
+
+    def __init__(self, servers: Sequence[RedisServer]) -> None:
+        super().__init__()
+        self._servers = servers
+
+    def advance(self, seconds: float) -> None:
+        super().advance(seconds)
+        for server in self._servers:
+            server.command("EVAL", AGE, 0, round(seconds * 1000))
+
+
+class Store(NamedTuple):
+    """How to make an empty store, and what its time is."""
+
+    make: Callable[[FakeClock], Backend]
+    clock: Callable[[], FakeClock] = FakeClock
+    unit: int = 1
+    """Factor of all times; great where real time passes too, so that this does not matter."""
+    examples: int = 50
+
+    @property
+    def slack(self) -> float:
+        """Seconds by which lives may differ."""
+        return 0.01 * self.unit
 
 
 class Model:
@@ -73,11 +112,12 @@ class Model:
 class Machine(RuleBasedStateMachine):
     """A cache and its model; each step is made in the face that Hypothesis chooses."""
 
-    def __init__(self, make: Callable[[FakeClock], Backend]) -> None:
+    def __init__(self, store: Store) -> None:
         super().__init__()
-        self.clock = FakeClock()
+        self.store = store
+        self.clock = store.clock()
         self.model = Model(self.clock)
-        self.backend = make(self.clock)
+        self.backend = store.make(self.clock)
         config = read_cache("default", {"BACKEND": "any"})
         self.cache = Cache(
             self.backend, codec_for(config, self.backend.holds_objects), KeyMaker("shop")
@@ -94,8 +134,13 @@ class Machine(RuleBasedStateMachine):
         called = getattr(self.cache, face + method)(*args, **kwargs)
         return self.loop.run(called) if face else called
 
+    def scaled(self, timeout: float | None) -> float | None:
+        """Return a time in seconds."""
+        return None if timeout is None else timeout * self.store.unit
+
     @rule(face=FACES, key=KEYS, value=VALUES, timeout=TIMEOUTS, version=VERSIONS)
     def set(self, face: str, key: str, value: Any, timeout: Any, version: int) -> None:
+        timeout = self.scaled(timeout)
         assert self.do(face, "set", key, value, timeout, version) is True
         self.model.set((key, version), value, timeout)
 
@@ -106,7 +151,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(face=FACES, key=KEYS, value=VALUES, timeout=TIMEOUTS, version=VERSIONS)
     def add(self, face: str, key: str, value: Any, timeout: Any, version: int) -> None:
-        name = key, version
+        name, timeout = (key, version), self.scaled(timeout)
         stores = self.model.get(name) is MISS and (timeout is None or timeout > 0)
         assert self.do(face, "add", key, value, timeout, version) is stores
         if stores:
@@ -119,7 +164,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(face=FACES, key=KEYS, timeout=TIMEOUTS, version=VERSIONS)
     def touch(self, face: str, key: str, timeout: Any, version: int) -> None:
-        name = key, version
+        name, timeout = (key, version), self.scaled(timeout)
         value = self.model.get(name)
         assert self.do(face, "touch", key, timeout, version) is (value is not MISS)
         if value is not MISS:
@@ -164,6 +209,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(face=FACES, data=st.dictionaries(KEYS, VALUES), timeout=TIMEOUTS, version=VERSIONS)
     def set_many(self, face: str, data: dict[str, Any], timeout: Any, version: int) -> None:
+        timeout = self.scaled(timeout)
         assert self.do(face, "set_many", data, timeout, version) == []
         for key, value in data.items():
             self.model.set((key, version), value, timeout)
@@ -175,7 +221,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(face=FACES, key=KEYS, value=VALUES, timeout=TIMEOUTS, call=st.booleans())
     def get_or_set(self, face: str, key: str, value: Any, timeout: Any, call: bool) -> None:
-        there = self.model.get((key, 1))
+        there, timeout = self.model.get((key, 1)), self.scaled(timeout)
         default = (lambda: value) if call else value
         same(self.do(face, "get_or_set", key, default, timeout), value if there is MISS else there)
         if there is MISS:
@@ -192,7 +238,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=TIMES)
     def advance(self, seconds: float) -> None:
-        self.clock.advance(seconds)
+        self.clock.advance(seconds * self.store.unit)
 
     @invariant()
     def agree(self) -> None:
@@ -203,7 +249,8 @@ class Machine(RuleBasedStateMachine):
         for name in self.model.entries:
             same(self.do(face, "get", name[0], MISS, name[1]), self.model.get(name))
             left, expected = self.do(face, "ttl", *name), self.model.ttl(name)
-            assert left is None if expected is None else left == pytest.approx(expected, abs=0.01)
+            slack = self.store.slack
+            assert left is None if expected is None else left == pytest.approx(expected, abs=slack)
         assert not self.cache._flights.table
 
 
@@ -213,7 +260,7 @@ def same(found: Any, expected: Any) -> None:
     assert type(found) is type(expected)
 
 
-def _store(kind: str, folder: Path) -> Callable[[FakeClock], Backend]:
+def _local(kind: str, folder: Path) -> Store:
     numbers = count()
 
     def make(clock: FakeClock) -> Backend:
@@ -223,13 +270,38 @@ def _store(kind: str, folder: Path) -> Callable[[FakeClock], Backend]:
             return SQLiteBackend(str(folder / f"{next(numbers)}.db"), clock=clock)
         return DictBackend(clock=clock)
 
-    return make
+    return Store(make)
 
 
-def _run(kind: str, folder: Path, examples: int, steps: int) -> None:
-    make = _store(kind, folder)
+def _remote(servers: Sequence[RedisServer], location: str | list[str], **options: Any) -> Store:
+    def make(clock: FakeClock) -> Backend:
+        for server in servers:
+            server.flush()
+        return RedisBackend(location, **options)
+
+    return Store(make, lambda: ServersClock(servers), unit=1000, examples=15)
+
+
+@pytest.fixture(params=["memory", "sqlite", "third party", "redis", "cluster", "sentinels"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """Return each store in turn."""
+    kind: str = request.param
+    if kind == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        return _remote([server], server.url)
+    if kind == "cluster":
+        cluster: RedisCluster = request.getfixturevalue("redis_cluster")
+        return _remote(cluster.primaries, cluster.urls, cluster=True)
+    if kind == "sentinels":
+        sentinels: RedisSentinels = request.getfixturevalue("redis_sentinels")
+        urls = sentinels.sentinel_urls
+        return _remote([sentinels.primary], urls, sentinel=sentinels.service)
+    return _local(kind, tmp_path)
+
+
+def _run(store: Store, examples: int, steps: int) -> None:
     run_state_machine_as_test(
-        lambda: Machine(make),
+        lambda: Machine(store),
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
@@ -240,15 +312,13 @@ def _run(kind: str, folder: Path, examples: int, steps: int) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite", "third party"])
-def test_a_store_agrees_with_a_dict(kind: str, tmp_path: Path) -> None:
+def test_a_store_agrees_with_a_dict(store: Store) -> None:
     """Random steps in random faces leave a store and the model with the same entries."""
-    _run(kind, tmp_path, examples=50, steps=30)
+    _run(store, store.examples, steps=30)
 
 
 @pytest.mark.heavy
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("kind", ["memory", "sqlite", "third party"])
-def test_a_store_agrees_with_a_dict_for_long(kind: str, tmp_path: Path) -> None:
+def test_a_store_agrees_with_a_dict_for_long(store: Store) -> None:
     """So do many more, and longer, runs."""
-    _run(kind, tmp_path, examples=400, steps=60)
+    _run(store, 8 * store.examples, steps=60)

@@ -50,7 +50,7 @@ _LONGEST: Final = 2**53
 
 def get(key: str) -> Command:
     """Reply: the value, or None."""
-    packed = f"*2\r\n$3\r\nGET\r\n${len(key)}\r\n{key}\r\n".encode()
+    packed = f"*2\r\n$3\r\nGET\r\n${len(key)}\r\n{key}\r\n".encode("ascii")
     return tuple.__new__(Command, (packed, key, True, False, ()))  # twice as fast as Command()
 
 

@@ -106,6 +106,9 @@ class Shelf:
                 while True:
                     idle.pop().close()
 
+    def __del__(self) -> None:
+        self.clear()  # an error that somebody keeps may keep the connections themselves, too
+
 
 class _Own(ThreadLocal):
     """What each thread has of its own."""
