@@ -117,7 +117,7 @@ class Channel(asyncio.Protocol):
 
     async def _dial(self) -> None:
         try:
-            opened = await self._server.dialer.aopen(self._deadline / 2)
+            opened = await self._server.dialer.aopen(self._deadline)
         except Exception as error:
             failed = error if isinstance(error, DialFailed) else _undialled(self._server, error)
             self._server.breaker.fail(failed, refused=failed.refused)

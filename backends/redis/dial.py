@@ -34,13 +34,16 @@ class Opened(NamedTuple):
 
 
 class Dialer(Protocol):
-    """Opens connections to one server."""
+    """Opens connections to one server.
+
+    It has `seconds`, and gives up after half of them if it can: there may be another server.
+    """
 
     def open(self, seconds: float) -> socket.socket:
-        """Return a socket that is logged in, after `seconds` at most; raise `DialFailed`."""
+        """Return a socket that is logged in, or raise `DialFailed`."""
 
     async def aopen(self, seconds: float) -> Opened:
-        """Return a transport that is logged in, after `seconds` at most."""
+        """Return a transport that is logged in, or raise `DialFailed`."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Direct:
     def __init__(self, address: Address, login: Login) -> None:
         self._name = address.name
         self._arguments = _arguments(address, login)
+        self._steps = 1 + bool(login.password) + bool(login.db)  # to connect, to be let in
         if address.path:
             self._sync: Any = redis.UnixDomainSocketConnection
             self._async: Any = native.UnixDomainSocketConnection
@@ -78,7 +82,8 @@ class Direct:
             self._sync, self._async = redis.Connection, native.Connection
 
     def open(self, seconds: float) -> socket.socket:
-        limits = {"socket_connect_timeout": seconds, "socket_timeout": seconds}
+        each = seconds / max(2, self._steps)
+        limits = {"socket_connect_timeout": each, "socket_timeout": each}
         connection = self._sync(**self._arguments, **limits)
         try:
             with _failures(self._name):
@@ -95,7 +100,7 @@ class Direct:
         connection = self._async(**self._arguments, **limits)
         try:
             with _failures(self._name):
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(seconds / 2):
                     await connection.connect()
                 if connection._reader.at_eof() or connection._writer.transport.is_closing():
                     raise ConnectionResetError("it closed the connection at once")  # noqa: TRY301
@@ -132,7 +137,7 @@ class ViaSentinel:
         finally:
             for each in sentinel.sentinels:
                 each.close()
-        return self._direct(host, port).open(seconds)
+        return self._direct(host, port).open(seconds / 2)
 
     async def aopen(self, seconds: float) -> Opened:
         sentinel: Any = native_sentinel.Sentinel(
@@ -144,11 +149,11 @@ class ViaSentinel:
         finally:
             for each in sentinel.sentinels:
                 await each.aclose()
-        return await self._direct(host, port).aopen(seconds)
+        return await self._direct(host, port).aopen(seconds / 2)
 
     def _limited(self, seconds: float) -> dict[str, Any]:
         """Return the arguments for the clients of sentinels, one of which may be silent."""
-        each = seconds / (1 + len(self._sentinels))
+        each = seconds / 2 / (1 + len(self._sentinels))
         return {**self._arguments, "socket_connect_timeout": each, "socket_timeout": each}
 
     def _direct(self, host: str, port: int) -> Direct:

@@ -216,7 +216,7 @@ class Wires:
 
     def _open(self, server: Server, due: float) -> Wire:
         generation = server.generation
-        seconds = min(due - monotonic(), self._deadline / 2)  # leaves time for another attempt
+        seconds = due - monotonic()
         if seconds <= 0:
             raise late(server.name, self._deadline)
         try:
