@@ -8,7 +8,7 @@ from time import perf_counter
 
 from twofold.backend import Examined
 from twofold.core import Cache
-from twofold.errors import BackendUnavailable, SettingsError
+from twofold.errors import BackendUnavailable, CacheError, SettingsError
 from twofold.registry import build
 from twofold.settings import CacheConfig, discover, unknown
 from twofold.urls import mask_url
@@ -60,7 +60,8 @@ def check_alias(config: CacheConfig) -> Checked:
         in_async = asyncio.run(_fastest_async(cache))
         servers = tuple(cache.backend.examine())
     except Exception as error:  # a backend of somebody else's may raise anything
-        trouble = f"{type(error).__name__}: {error}"
+        ours = isinstance(error, CacheError)
+        trouble = str(error) if ours else f"{type(error).__name__}: {error}"
         return Checked(config.alias, store, warnings=warnings, trouble=trouble)
     finally:
         cache.close()
