@@ -51,10 +51,16 @@ def split(url: str, settings: Iterable[str]) -> Url:
     process or on its disk is the bare name or path.
 
     Raises:
-        SettingsError: a parameter is given twice, or the path of `sqlite:` is no path.
+        SettingsError: a parameter is given twice, the path of `sqlite:` is no path, or a
+            password is cut in two by a "?".
     """
     backend = backend_of(url)
     address, _, query = url.partition("?")
+    if "@" in query and "@" not in address:  # what follows "?" may be half of a password
+        raise SettingsError(
+            f"a URL {backend}://… has '?' before '@': write %3F for it in a password, and %40"
+            " for '@' in a parameter"
+        )
     taken: dict[str, str] = {}
     left = []
     for part in query.split("&") if query else []:

@@ -735,3 +735,11 @@ def test_django_is_not_imported_for_its_own_sake(tmp_path):
     (tmp_path / "pyproject.toml").write_text("")
     code = REPORT + "import sys; print('django' in sys.modules)"
     assert run_python(code, tmp_path).stdout.endswith("\nFalse\n")
+
+
+def test_half_of_a_password_is_not_shown() -> None:
+    """A "?" that cuts a password in two is refused, without a word of the password."""
+    with pytest.raises(SettingsError, match="%3F") as refused:
+        read_cache("default", "redis://:hide?secret@host")
+    assert "hide" not in str(refused.value)
+    assert "secret" not in str(refused.value)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from time import monotonic
 
 from twofold.backend import BreakerState
+from twofold.backends.network.faults import DialFailed
 from twofold.effects import after_fork_in_child, new_rlock
-from twofold.errors import BackendUnavailable
 
 FAILURES = 3
 """Failures in a row that open it; a refusal opens it at once."""
@@ -66,7 +66,7 @@ class Breaker:
         """Let a call through, as a probe if it is tripped.
 
         Raises:
-            BackendUnavailable: it is not time for a probe.
+            DialFailed: it is not time for a probe.
         """
         with self._lock:
             if not self.tripped:
@@ -76,7 +76,8 @@ class Breaker:
                 self._next_probe = now + PROBE_EVERY
                 self._probing = True
                 return
-        raise BackendUnavailable(f"{self.name} is left alone for a moment, since {self.error}")
+        text = f"{self.name} is left alone for a moment, since {self.error}"
+        raise DialFailed(text, refused=True)
 
     def succeed(self) -> None:
         """Note a reply."""

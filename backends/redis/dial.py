@@ -15,12 +15,10 @@ from typing import Any, NamedTuple, Protocol
 
 import redis
 from redis.asyncio import connection as native
-from redis.asyncio import sentinel as native_sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
-from redis.sentinel import MasterNotFoundError, Sentinel
 
 from twofold.backends.network import DialFailed
 from twofold.backends.redis.addresses import Address
@@ -111,6 +109,31 @@ class Direct:
         connection._reader = connection._writer = None
         return Opened(stream.transport, stream)
 
+    def ask(self, seconds: float, *command: str) -> Any:
+        """Return the reply to one command, over a connection of its own."""
+        limits = {"socket_connect_timeout": seconds, "socket_timeout": seconds}
+        connection = self._sync(**self._arguments, **limits)
+        try:
+            with _failures(self._name):
+                connection.connect()
+                connection.send_command(*command)
+                return connection.read_response()
+        finally:
+            connection.disconnect()
+
+    async def aask(self, seconds: float, *command: str) -> Any:
+        """Do what `ask` does."""
+        limits = {"socket_connect_timeout": None, "socket_timeout": None}
+        connection = self._async(**self._arguments, **limits)
+        try:
+            with _failures(self._name):
+                async with asyncio.timeout(seconds):
+                    await connection.connect()
+                    await connection.send_command(*command)
+                    return await connection.read_response()
+        finally:
+            connection._close()
+
 
 class ViaSentinel:
     """Asks the sentinels where the primary of a service is, each time, and dials that."""
@@ -120,44 +143,48 @@ class ViaSentinel:
     ) -> None:
         at = ", ".join([each.name for each in sentinels])
         self._name = f"the primary of {service!r} by the sentinels at {at}"
-        self._sentinels = [(each.host, each.port) for each in sentinels]
-        self._service = service
+        self._sentinels = [
+            Direct(each, replace(sentinel_login, tls=login.tls)) for each in sentinels
+        ]
+        self._question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
         self._login = login
         self._tls = sentinels[0].tls
-        arguments = _arguments(sentinels[0], replace(sentinel_login, tls=login.tls))
-        self._arguments = {
-            name: value for name, value in arguments.items() if name not in ("host", "port")
-        } | {"ssl": self._tls}
 
     def open(self, seconds: float) -> socket.socket:
-        sentinel: Any = Sentinel(self._sentinels, sentinel_kwargs=self._limited(seconds))  # type: ignore[no-untyped-call]
-        try:
-            with _failures(self._name):
-                host, port = sentinel.discover_master(self._service)
-        finally:
-            for each in sentinel.sentinels:
-                each.close()
-        return self._direct(host, port).open(seconds / 2)
+        failure: DialFailed | None = None
+        for sentinel in self._sentinels:
+            try:
+                found = sentinel.ask(self._share(seconds), *self._question)
+            except DialFailed as error:
+                failure = error
+            else:
+                if found:
+                    return self._direct(*found).open(seconds / 2)
+        raise self._unknown(failure) from failure
 
     async def aopen(self, seconds: float) -> Opened:
-        sentinel: Any = native_sentinel.Sentinel(
-            self._sentinels, sentinel_kwargs=self._limited(seconds)
-        )  # type: ignore[no-untyped-call]
-        try:
-            with _failures(self._name):
-                host, port = await sentinel.discover_master(self._service)
-        finally:
-            for each in sentinel.sentinels:
-                await each.aclose()
-        return await self._direct(host, port).aopen(seconds / 2)
+        failure: DialFailed | None = None
+        for sentinel in self._sentinels:
+            try:
+                found = await sentinel.aask(self._share(seconds), *self._question)
+            except DialFailed as error:
+                failure = error
+            else:
+                if found:
+                    return await self._direct(*found).aopen(seconds / 2)
+        raise self._unknown(failure) from failure
 
-    def _limited(self, seconds: float) -> dict[str, Any]:
-        """Return the arguments for the clients of sentinels, one of which may be silent."""
-        each = seconds / 2 / (1 + len(self._sentinels))
-        return {**self._arguments, "socket_connect_timeout": each, "socket_timeout": each}
+    def _share(self, seconds: float) -> float:
+        """Return the time for one sentinel, for it may be silent."""
+        return seconds / 2 / (1 + len(self._sentinels))
 
-    def _direct(self, host: str, port: int) -> Direct:
-        return Direct(Address(host, port, tls=self._tls), self._login)
+    def _direct(self, host: bytes, port: bytes) -> Direct:
+        return Direct(Address(host.decode(), int(port), tls=self._tls), self._login)
+
+    def _unknown(self, failure: DialFailed | None) -> DialFailed:
+        why = failure or "OPTIONS['sentinel'] is the name of a service, and they know none of it"
+        refused = failure is None or failure.refused
+        return DialFailed(f"{self._name} cannot be found: {why}", refused)
 
 
 def _arguments(address: Address, login: Login) -> dict[str, Any]:
@@ -182,11 +209,5 @@ def _failures(name: str) -> Iterator[None]:
         yield
     except (TimeoutError, RedisTimeout) as error:
         raise DialFailed(f"{name} cannot be reached in time", refused=False) from error
-    except (MasterNotFoundError, native_sentinel.MasterNotFoundError) as error:
-        why = (  # its own text shows whole clients
-            "none answers, or knows it: OPTIONS['sentinel'] is the name of the service,"
-            " OPTIONS['sentinel_password'] the sentinels' password"
-        )
-        raise DialFailed(f"{name} cannot be found: {why}", refused=True) from error
     except (RedisError, OSError, ssl.SSLError, ValueError) as error:
         raise DialFailed(f"{name} cannot be reached: {error}", refused=True) from error

@@ -159,7 +159,6 @@ class Exchange:
     def close(self) -> None:
         """Close all connections, those in use after their replies."""
         self._wires.close(self.topology.servers())
-        self._loops.sweep()
         for channels in self._loops:  # kept: a loop that never runs again is swept up later
             channels.abandon()
 
@@ -176,8 +175,8 @@ class Exchange:
         self._big.pop(key, None)
         if size >= BULK:
             self._big[key] = None
-            while len(self._big) > _MOST_BIG:
-                self._big.pop(next(iter(self._big), ""), None)
+            for oldest in list(self._big)[:-_MOST_BIG]:
+                self._big.pop(oldest, None)
 
     async def _persist(
         self, io: Effects, commands: Sequence[Command], tried: list[_Tried], due: float

@@ -76,7 +76,8 @@ class Wire:
         return bool(poll.poll(0))
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "_socket"):  # not if a signal came before it was whole
+            self.close()
 
     def close(self) -> None:
         """Close the connection."""

@@ -1,0 +1,593 @@
+"""Redis: the parts that do no I/O of their own, each against its specification."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.chaos import RedisCluster, RedisServer
+from twofold.backends.network import Breaker
+from twofold.backends.redis import commands, deployment, replies
+from twofold.backends.redis.addresses import Address, read_addresses
+from twofold.backends.redis.dial import Login
+from twofold.backends.redis.replies import INCOMPLETE, ProtocolError, PythonReader, ReplyError
+from twofold.backends.redis.servers import Server, Slots
+from twofold.errors import BackendUnavailable, SettingsError
+from twofold.testing import FakeClock
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("location", "found"),
+    [
+        ("", [Address("127.0.0.1", 6379)]),
+        ([""], [Address("127.0.0.1", 6379)]),
+        ("redis://", [Address("127.0.0.1", 6379)]),
+        ("redis://h", [Address("h", 6379)]),
+        ("redis://h/", [Address("h", 6379)]),
+        ("redis://:1", [Address("127.0.0.1", 1)]),
+        ("redis://h:65535/3", [Address("h", 65535, db=3)]),
+        ("redis://h/0", [Address("h", 6379, db=0)]),
+        ("redis://h?db=3", [Address("h", 6379, db=3)]),
+        ("redis://h/2?db=3", [Address("h", 6379, db=2)]),
+        ("REDISS://h", [Address("h", 6379, tls=True)]),
+        ("redis://[::1]:7/1", [Address("::1", 7, db=1)]),
+        ("redis://[::1]", [Address("::1", 6379)]),
+        ("redis://:pw@h", [Address("h", 6379, password="pw")]),
+        ("redis://u@h", [Address("h", 6379, username="u")]),
+        ("redis://u:pw@h", [Address("h", 6379, username="u", password="pw")]),
+        (
+            "redis://%75%40:p%3A%2F%3F%23%5B%40%25+@h",
+            [Address("h", 6379, username="u@", password="p:/?#[@%+")],
+        ),
+        ("redis://u:p@w@h", [Address("h", 6379, username="u", password="p@w")]),
+        ("unix:///run/r.sock", [Address(path="/run/r.sock")]),
+        ("unix:///run/a%20b.sock?db=1", [Address(path="/run/a b.sock", db=1)]),
+        (
+            "unix://u:pw@/run/r.sock",
+            [Address(path="/run/r.sock", username="u", password="pw")],
+        ),
+        ("redis://a,b:2/1", [Address("a", 6379, db=1), Address("b", 2, db=1)]),
+        ("redis://:pw@a,b", [Address("a", 6379, password="pw"), Address("b", 6379, password="pw")]),
+        ("redis://a;redis://b", [Address("a", 6379), Address("b", 6379)]),
+        (
+            "redis://a/1, rediss://b/2",
+            [Address("a", 6379, db=1), Address("b", 6379, tls=True, db=2)],
+        ),
+        (
+            ["redis://a,b", "redis://c"],
+            [Address("a", 6379), Address("b", 6379), Address("c", 6379)],
+        ),
+    ],
+)
+def test_a_location_names_servers(location: str | list[str], found: list[Address]) -> None:
+    """URLs, lists of them and several in one text say where the servers are, and how to log in."""
+    assert read_addresses(location, 6379) == found
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("h:6379", "is no URL of a Redis server: write redis://"),
+        ("http://h", "is no URL of a Redis server: write redis://"),
+        ("redis://a|redis://b", "has no database 'b'"),
+        ("redis://h:0", "has no port '0'"),
+        ("redis://h:65536", "has no port '65536'"),
+        ("redis://h:1x", "has no port '1x'"),
+        ("redis://::1", "has no port ':1'"),
+        ("redis://a,b:x", "has no port 'x'"),
+        ("redis://[::1", "Invalid IPv6 URL"),
+        ("redis://h/one", "has no database 'one': a number"),
+        ("redis://h/-1", "has no database '-1': a number"),
+        ("redis://h/1/2", "has no database '1/2': a number"),
+        ("redis://h?db=1.5", "has no database '1.5': a number"),
+        ("redis://h?protocol=3", "no option 'protocol' in the URL"),
+        ("unix://", "has no path of a socket"),
+        ("unix://h/run/r.sock", "has no path of a socket"),
+        ("redis://h,h", "names no server, or one of them twice"),
+        (["redis://h", "redis://h:6379"], "names no server, or one of them twice"),
+        ([], "names no server, or one of them twice"),
+    ],
+)
+def test_a_location_that_names_no_server_is_refused(
+    location: str | list[str], message: str
+) -> None:
+    """The error names the setting and shows the part that is wrong."""
+    with pytest.raises(SettingsError) as caught:
+        read_addresses(location, 6379)
+    assert str(caught.value).startswith("LOCATION ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("mark", "/?#")
+def test_half_a_password_is_not_shown(mark: str) -> None:
+    """What ends the host too early is told, without what it parted."""
+    with pytest.raises(SettingsError, match="in a password as %2F, %3F and %23") as caught:
+        read_addresses(f"redis://:hid{mark}den@h", 6379)
+    assert "hid" not in str(caught.value)
+    assert "den" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        (Address("h", 1), "h:1"),
+        (Address("::1", 1), "[::1]:1"),
+        (Address(path="/r.sock"), "/r.sock"),
+        (Address("h", 1, username="u", password="pw"), "h:1"),
+    ],
+)
+def test_a_server_has_a_name_without_a_secret(address: Address, name: str) -> None:
+    """Messages and statistics call a server by its host and port, or its path."""
+    assert address.name == name
+
+
+def test_what_the_url_says_comes_before_the_options() -> None:
+    """The login of a URL wins; where it is silent, that of the options holds."""
+    options = Login("option", "secret", 1)
+    assert options.at(Address("h", 1)) == options
+    assert options.at(Address("h", 1, db=0)).db == 0
+    said = options.at(Address("h", 1, username="url", password="own", db=2))
+    assert (said.username, said.password, said.db) == ("url", "own", 2)
+    assert "own" not in repr(said)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"username": 7}, "OPTIONS['username'] is text, not a int"),
+        ({"password": 7}, "OPTIONS['password'] is text, not a int"),
+        ({"db": "1"}, "OPTIONS['db'] is the number of a database, 0 or more; not '1'"),
+        ({"db": -1}, "not -1"),
+        ({"db": True}, "not True"),
+        ({"db": 1.0}, "not 1.0"),
+    ],
+)
+def test_a_login_of_the_wrong_kind_is_refused(options: dict[str, Any], message: str) -> None:
+    """The error names the option, and shows no password."""
+    with pytest.raises(SettingsError) as caught:
+        deployment.read_login(**{"username": None, "password": None, **options})
+    assert message in str(caught.value)
+
+
+# Commands
+
+
+@given(st.lists(st.binary(max_size=50), min_size=1, max_size=5))
+def test_a_command_is_an_array_of_bulk_strings(parts: list[bytes]) -> None:
+    """What is packed reads back as the same parts, whatever bytes they have."""
+    reader = PythonReader()
+    reader.feed(commands.pack(*parts))
+    assert reader.gets() == parts
+    assert reader.gets() is INCOMPLETE
+
+
+@given(st.lists(st.text(st.characters(min_codepoint=33, max_codepoint=126)), min_size=1))
+def test_commands_on_keys_are_packed_like_any(keys: list[str]) -> None:
+    """Those for the hot paths, which are put together as text, are the same bytes."""
+    names = [key.encode() for key in keys]
+    assert commands.get(keys[0]).packed == commands.pack(b"GET", names[0])
+    assert commands.mget(keys).packed == commands.pack(b"MGET", *names)
+    assert commands.unlink(keys).packed == commands.pack(b"UNLINK", *names)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda: commands.get("é"),
+        lambda: commands.mget(["k", "é"]),
+        lambda: commands.unlink(["é"]),
+        lambda: commands.exists("é"),
+    ],
+)
+def test_a_key_that_is_no_ascii_is_never_sent(command: Callable[[], Any]) -> None:
+    """Its length would be wrong, and its end be read as a command: the backend never gets one."""
+    with pytest.raises(UnicodeEncodeError):
+        command()
+
+
+@pytest.mark.parametrize(
+    ("ttl", "milliseconds"),
+    [
+        (None, b""),
+        (0.0001, b"1"),
+        (0.001, b"1"),
+        (0.0015, b"2"),
+        (0.25, b"250"),
+        (1, b"1000"),
+        (1.2345, b"1234"),
+        (86_400.0, b"86400000"),
+        (2.0**80, b"9007199254740992"),
+    ],
+)
+def test_a_life_is_whole_milliseconds(ttl: float | None, milliseconds: bytes) -> None:
+    """It is never 0, which the server refuses, and never so long that its clock overflows."""
+    assert commands.life(ttl) == milliseconds
+
+
+def test_the_longest_life_is_one_for_the_server(redis_server: RedisServer) -> None:
+    """The server takes the greatest number that `life` gives, in each command that has one."""
+    longest = commands.life(1e300)
+    assert redis_server.command("SET", "k", "v", "PX", longest) == "OK"
+    assert redis_server.command("PEXPIRE", "k", longest) == 1
+    assert redis_server.command("PTTL", "k") > 2**52
+
+
+@pytest.mark.parametrize(
+    ("command", "is_bulk"),
+    [
+        (commands.set("k", b"v" * 60_000, None), False),
+        (commands.set("k", b"v" * 65_536, None), True),
+        (commands.add("k", b"v" * 65_536, 1), True),
+        (commands.COMPARE_AND_SET.call("k", b"v" * 65_536, b"", b""), True),
+        (commands.mget(["k"] * 31), False),
+        (commands.mget(["k"] * 32), True),
+        (commands.unlink(["k"] * 32), True),
+        (commands.get("k"), False),
+    ],
+)
+def test_what_takes_long_to_pass_is_bulk(command: commands.Command, is_bulk: bool) -> None:
+    """From 64 KB or 32 keys on a command goes where nothing small waits behind it."""
+    assert command.bulk is is_bulk
+
+
+def test_reads_alone_may_be_repeated() -> None:
+    """Only commands that change nothing say so."""
+    reads = [commands.get("k"), commands.mget(["k"]), commands.pttl("k"), commands.exists("k")]
+    writes = [
+        commands.set("k", b"v", None),
+        commands.add("k", b"v", 1),
+        commands.touch("k", 1)[0],
+        commands.touch("k", None)[0],
+        commands.unlink(["k"]),
+        commands.INCR.call("k", b"1"),
+        commands.COMPARE_AND_SET.call("k", b"v", b"w", b""),
+        commands.COMPARE_AND_DELETE.call("k", b"v"),
+    ]
+    assert all(each.reads for each in reads)
+    assert not any(each.reads for each in writes)
+
+
+PATTERN_MARKS = "*?[]\\^-!{}'\" \t~a1"
+
+
+def scanned(server: RedisServer, prefix: str) -> set[str]:
+    """Return the keys that the server finds by the pattern of a prefix."""
+    reader = PythonReader()
+    reader.feed(commands.scan(b"0", prefix))
+    command = reader.gets()
+    assert command[:3] == [b"SCAN", b"0", b"MATCH"]
+    _, keys = server.command(*command)
+    return {key.decode() for key in keys}
+
+
+def test_a_prefix_is_no_pattern_to_the_server(redis_server: RedisServer) -> None:
+    """Of 300 random keys of marks, a scan finds just those that begin with the prefix."""
+    chance = random.Random(0)
+    names = {"".join(chance.choices(PATTERN_MARKS, k=chance.randint(1, 6))) for _ in range(300)}
+    for name in names:
+        redis_server.command("SET", name, "v")
+    for name in names:
+        prefix = name[:3]
+        assert scanned(redis_server, prefix) == {each for each in names if each.startswith(prefix)}
+
+
+# Replies
+
+LINES = st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), max_size=20)
+SCALARS = st.one_of(
+    st.binary(max_size=30).map(lambda v: b"$%d\r\n%b\r\n" % (len(v), v)),
+    st.integers(-(2**63), 2**63 - 1).map(lambda v: b":%d\r\n" % v),
+    LINES.map(lambda v: b"+%b\r\n" % v.encode()),
+    LINES.map(lambda v: b"-ERR %b\r\n" % v.encode()),
+    st.sampled_from([b"$-1\r\n", b"*-1\r\n", b"*0\r\n", b"$0\r\n\r\n"]),
+)
+STREAMS = st.lists(
+    st.recursive(
+        SCALARS,
+        lambda inner: st.lists(inner, max_size=4).map(
+            lambda each: b"*%d\r\n%b" % (len(each), b"".join(each))
+        ),
+        max_leaves=8,
+    ),
+    min_size=1,
+    max_size=4,
+).map(b"".join)
+
+
+def plain(reply: Any) -> Any:
+    """Return a reply with errors that can be compared."""
+    if isinstance(reply, ReplyError):
+        return "error", reply.code, str(reply)
+    return [plain(each) for each in reply] if isinstance(reply, list) else reply
+
+
+def read(reader: replies.Reader, *pieces: bytes) -> list[Any]:
+    """Return all replies in a stream that comes in pieces."""
+    found = []
+    for piece in pieces:
+        reader.feed(piece)
+        while (reply := reader.gets()) is not INCOMPLETE:
+            found.append(plain(reply))
+    return found
+
+
+@given(STREAMS)
+def test_both_readers_read_the_same_replies(stream: bytes) -> None:
+    """Ours and hiredis's agree on every stream, in one piece and cut in two at every place."""
+    assert type(replies.new_reader()) is not PythonReader
+    expected = read(replies.new_reader(), stream)
+    assert read(PythonReader(), stream) == expected
+    for cut in range(1, len(stream)):
+        assert read(PythonReader(), stream[:cut], stream[cut:]) == expected
+        assert read(replies.new_reader(), stream[:cut], stream[cut:]) == expected
+
+
+@given(STREAMS)
+def test_a_reply_byte_by_byte_is_the_same_reply(stream: bytes) -> None:
+    """However small the pieces, no reply is lost, and none is there before its last byte."""
+    pieces = [stream[n : n + 1] for n in range(len(stream))]
+    for reader in (PythonReader(), replies.new_reader()):
+        assert read(reader, *pieces[:-1]) == read(PythonReader(), stream)[:-1]
+        assert read(reader, pieces[-1]) == read(PythonReader(), stream)[-1:]
+
+
+def ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have our own reader read."""
+    monkeypatch.setattr(replies, "hiredis", None)
+
+
+def theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have hiredis read, as it does where it is installed."""
+
+
+@pytest.mark.parametrize("reader", [ours, theirs])
+@pytest.mark.parametrize(
+    "stream", [b"HTTP/1.1 400 Bad Request\r\n", b"x\r\n", b":one\r\n", b"$x\r\n", b"*x\r\n"]
+)
+def test_what_is_no_reply_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, reader: Callable[[pytest.MonkeyPatch], None], stream: bytes
+) -> None:
+    """A server of another kind, or a stream out of step, is not taken for an answer."""
+    reader(monkeypatch)
+    made = replies.new_reader()
+    assert (type(made) is PythonReader) is (reader is ours)
+    made.feed(stream)
+    with pytest.raises(ProtocolError):
+        made.gets()
+
+
+def test_a_value_that_is_longer_than_it_said_is_an_error() -> None:
+    """Our reader checks that a value ends where its length says."""
+    reader = PythonReader()
+    reader.feed(b"$2\r\nabc\r\n")
+    with pytest.raises(ProtocolError, match="does not end where it should"):
+        reader.gets()
+
+
+# Slots
+
+SLOTS = [
+    [0, 5460, [b"h", 1, b"id"], [b"h", 4, b"id"]],
+    [5461, 10922, [b"h", 2, b"id"]],
+    [10923, 16000, [b"", 3, b"id"]],
+    [16002, 16383, [None, 3, b"id"]],
+]
+KEYS = ["", "k", "{tag}a", "{tag}b", "a{tag}", "{}k", "{a", "a}{b}", "{{x}}", "~" * 250]
+
+
+class Nowhere:
+    """A dialer that is never asked."""
+
+    def open(self, seconds: float) -> Any:
+        raise AssertionError("nobody was to be called")
+
+    async def aopen(self, seconds: float) -> Any:
+        raise AssertionError("nobody was to be called")
+
+
+def made(address: Address) -> Server:
+    return Server(address.name, Nowhere())
+
+
+@pytest.fixture
+def slots() -> Slots:
+    """Return a topology that knows one server, and no slot yet."""
+    return Slots([Address("seed", 7)], made)
+
+
+def names(servers: Any) -> list[str]:
+    return [each.name for each in servers]
+
+
+def test_before_the_slots_are_known_no_key_is_placed(slots: Slots) -> None:
+    """Somebody must ask first; the seeds are whom."""
+    assert slots.wants_map
+    assert slots.place("k", reads=True) is None
+    assert names(slots.candidates()) == ["seed:7"]
+    assert list(slots.primaries()) == []
+
+
+def test_each_key_is_where_its_slot_is(slots: Slots, redis_cluster: RedisCluster) -> None:
+    """Placing agrees with the server's own count, hash tags and all, in each range."""
+    slots.learn(SLOTS, slots.servers()[0])
+    keys = [*KEYS, *(f"key:{n}" for n in range(200))]
+    for key in keys:
+        slot = redis_cluster.slot_of(key)
+        expected = next((r[2][1] for r in SLOTS if r[0] <= slot <= r[1]), None)
+        found = slots.place(key, reads=False)
+        assert found is None if expected is None else found is not None
+        assert found is None or found.name.endswith(f":{expected}")
+
+
+def test_learning_makes_each_server_once(slots: Slots) -> None:
+    """Primaries are told apart by address; one without a host is on the teller's."""
+    seed = slots.servers()[0]
+    slots.learn(SLOTS, seed)
+    first = names(slots.primaries())
+    assert first == ["h:1", "h:2", "seed:3"]
+    before = list(slots.primaries())
+    slots.learn(SLOTS, before[0])
+    assert [each is other for each, other in zip(slots.primaries(), before, strict=True)] == [
+        True,
+        True,
+        False,  # for the other teller it is on another host
+    ]
+    assert not slots.wants_map
+
+
+def test_a_slot_that_nobody_serves_has_no_server(slots: Slots) -> None:
+    """A hole in the map is no server, instead of a wrong one."""
+    slots.learn([[0, 0, [b"h", 1, b"id"]]], slots.servers()[0])
+    assert slots.place("k", reads=False) is None
+    assert not slots.wants_map
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("MOVED 3999 127.0.0.1:6381", "127.0.0.1:6381"),
+        ("MOVED 3999 host.example:6381", "host.example:6381"),
+        ("MOVED 3999 ::1:6381", "[::1]:6381"),
+        ("MOVED 3999 :6381", "seed:6381"),
+        ("MOVED 3999 ?:6381", "seed:6381"),
+        ("ASK 3999 127.0.0.1:6381", "127.0.0.1:6381"),
+    ],
+)
+def test_a_redirection_names_a_server(slots: Slots, text: str, name: str) -> None:
+    """Host and port are what follows the slot; without a host it is the teller's."""
+    found = slots.redirect(text, slots.servers()[0])
+    assert found.name == name
+    assert slots.redirect(text, slots.servers()[0]) is found
+
+
+def test_a_moved_slot_alone_is_elsewhere(slots: Slots) -> None:
+    """The key's slot changes its server at once, and no other does."""
+    seed = slots.servers()[0]
+    slots.learn(SLOTS, seed)
+    there = slots.redirect("MOVED 1 h:9", seed)
+    slots.move("{tag}a", there)
+    assert slots.place("{tag}b", reads=False) is there
+    assert slots.place("{other}b", reads=False) is not there
+
+
+def test_the_map_is_looked_at_again_but_not_all_the_time(
+    slots: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Distrust within a tenth of a second of the last look asks for no other one."""
+    clock = FakeClock()
+    monkeypatch.setattr("twofold.backends.redis.servers.monotonic", clock.monotonic)
+    slots.learn(SLOTS, slots.servers()[0])
+    clock.advance(0.09)
+    slots.distrust()
+    assert not slots.wants_map
+    clock.advance(0.02)
+    slots.distrust()
+    assert slots.wants_map
+    slots.candidates()
+    assert not slots.wants_map  # one asks; meanwhile the old map holds
+
+
+def test_servers_that_fail_are_asked_last(slots: Slots) -> None:
+    """For the slots the servers are asked whose breakers are closed, then the others."""
+    seed = slots.servers()[0]
+    slots.learn(SLOTS, seed)
+    seed.breaker.fail(OSError("no"), refused=True)
+    assert [slots.candidates()[-1] for _ in range(20)] == [seed] * 20
+
+
+# The breaker
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def breaker(clock: FakeClock) -> Breaker:
+    return Breaker("h:1", clock.monotonic)
+
+
+def act(breaker: Breaker, clock: FakeClock, steps: str) -> str:
+    """Take steps in turn, and tell the state after them."""
+    for step in steps.split():
+        if step == "fail":
+            breaker.fail(OSError("gone"))
+        elif step == "refuse":
+            breaker.fail(OSError("refused"), refused=True)
+        elif step == "reply":
+            breaker.succeed()
+        elif step == "ask":
+            breaker.admit()
+        elif step == "denied":
+            with pytest.raises(BackendUnavailable, match="left alone for a moment, since"):
+                breaker.admit()
+        else:
+            clock.advance(float(step))
+    return breaker.state
+
+
+@pytest.mark.parametrize(
+    ("steps", "state"),
+    [
+        ("", "closed"),
+        ("ask ask ask", "closed"),
+        ("fail fail ask", "closed"),
+        ("fail fail fail", "open"),
+        ("fail fail reply fail fail ask", "closed"),
+        ("refuse denied", "open"),
+        ("fail fail fail denied denied", "open"),
+        ("refuse 0.06", "half-open"),
+        ("refuse 0.06 ask", "half-open"),
+        ("refuse 0.06 ask denied", "half-open"),
+        ("refuse 0.06 ask reply ask ask", "closed"),
+        ("refuse 0.06 ask fail denied", "open"),
+        ("refuse 0.06 ask 0.24 denied", "half-open"),
+        ("refuse 0.06 ask 0.26 ask denied 0.26 ask denied", "half-open"),
+        ("refuse 0.06 ask fail 0.1 ask reply ask", "closed"),
+        ("refuse 0.06 ask reply fail ask", "closed"),
+        ("refuse reply ask", "closed"),
+    ],
+)
+def test_the_transitions_of_a_breaker(
+    breaker: Breaker, clock: FakeClock, steps: str, state: str
+) -> None:
+    """It opens at a refusal or the third failure in a row, probes in turn, closes at a reply."""
+    assert act(breaker, clock, steps) == state
+
+
+@pytest.mark.parametrize(
+    ("failures", "most"), [(1, 0.05), (2, 0.1), (3, 0.2), (4, 0.4), (5, 0.4), (1000, 0.4)]
+)
+def test_the_pause_grows_and_is_spread(clock: FakeClock, failures: int, most: float) -> None:
+    """Before a probe lie half to all of 50 ms, doubled by each failure up to 400 ms."""
+    pauses = set()
+    for _ in range(50):
+        breaker = Breaker("h:1", clock.monotonic)
+        for _ in range(failures):
+            breaker.fail(OSError("no"), refused=True)
+        waited = 0.0
+        while breaker.state == "open":
+            clock.advance(0.001)
+            waited += 0.001
+        pauses.add(round(waited, 3))
+    assert most / 2 <= min(pauses)
+    assert max(pauses) <= most + 0.001
+    assert len(pauses) > 5
+
+
+def test_a_breaker_tells_why(breaker: Breaker) -> None:
+    """Its state, the failures in a row and the last error can be read; a reply wipes them."""
+    breaker.fail(OSError("first"))
+    breaker.fail(OSError("second"), refused=True)
+    assert (breaker.failures, breaker.error, breaker.tripped) == (2, "second", True)
+    assert repr(breaker) == "<Breaker h:1 open>"
+    with pytest.raises(BackendUnavailable, match=r"^h:1 is left alone for a moment, since second$"):
+        breaker.admit()
+    breaker.succeed()
+    assert (breaker.failures, breaker.error, breaker.tripped) == (0, "", False)
