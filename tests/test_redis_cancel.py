@@ -1,0 +1,532 @@
+"""Redis: a caller who is cancelled, or interrupted, at any moment harms nobody."""
+
+import asyncio
+import gc
+import itertools
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.chaos import Proxy, RedisServer
+from tests.redis_loops import Run, cache_on
+from tests.redis_loops import run as run  # a fixture
+from twofold.backends import redis as redis_room
+from twofold.backends.redis import RedisBackend
+from twofold.core import Cache
+from twofold.effects import run_sync
+from twofold.errors import BackendUnavailable
+
+Call = Callable[[Cache], Awaitable[Any]]
+
+STEPS = 60
+MOST_STEPS = 20_000  # by then every operation has ended
+BYSTANDERS = {f"bystander:{n}": f"value of {n}" for n in range(8)}
+MANY = [f"m{n}" for n in range(5)]
+ABSENT = "never stored"
+BIG = "big" * 40_000
+BACKENDS = str(Path(redis_room.__file__).parent.parent)
+MOMENTS = 20  # that every call has at least
+RAW = "raw"  # a key of the backend's own
+
+
+class Operation(NamedTuple):
+    """A call, and what is right after it, whether it was cancelled or not."""
+
+    call: Call
+    holds: Call
+
+
+async def use_lock(cache: Cache) -> None:
+    async with cache.lock("l", wait=0):
+        pass
+
+
+async def lock_is_free(cache: Cache) -> bool:
+    await use_lock(cache)
+    return True
+
+
+async def compute() -> str:
+    return "new"
+
+
+def one_of(key: str, *values: Any) -> Call:
+    async def holds(cache: Cache) -> bool:
+        return await cache.aget(key) in values
+
+    return holds
+
+
+async def all_or_none(cache: Cache) -> bool:
+    found = await cache.aget_many(MANY)
+    return found in (dict.fromkeys(MANY, "old"), dict.fromkeys(MANY, "new"))
+
+
+async def swapped_or_not(cache: Cache) -> bool:
+    return await cache.backend.aget(RAW) in (b"old", b"new")
+
+
+async def computed_or_not(cache: Cache) -> bool:
+    found = await cache.aget("absent")
+    return found in (None, "new") and await cache.aget_or_set("absent", compute) == "new"
+
+
+OPERATIONS = {
+    "get": Operation(lambda cache: cache.aget("k"), one_of("k", "old")),
+    "set": Operation(lambda cache: cache.aset("k", "new"), one_of("k", "old", "new")),
+    "add": Operation(lambda cache: cache.aadd("absent", "new"), one_of("absent", None, "new")),
+    "touch": Operation(lambda cache: cache.atouch("k", 60), one_of("k", "old")),
+    "delete": Operation(lambda cache: cache.adelete("k"), one_of("k", "old", None)),
+    "incr": Operation(lambda cache: cache.aincr("n"), one_of("n", 10, 11)),
+    "get_many": Operation(lambda cache: cache.aget_many(MANY), all_or_none),
+    "set_many": Operation(
+        lambda cache: cache.aset_many(dict.fromkeys(MANY, "new")), all_or_none
+    ),
+    "compare_and_set": Operation(
+        lambda cache: cache.backend.acompare_and_set(RAW, b"old", b"new", 60), swapped_or_not
+    ),
+    "lock": Operation(use_lock, lock_is_free),
+    "get_or_set": Operation(
+        lambda cache: cache.aget_or_set("absent", compute), computed_or_not
+    ),
+}  # fmt: skip
+
+
+async def begin(cache: Cache) -> None:
+    """Store what the operations find."""
+    stored = {**BYSTANDERS, **dict.fromkeys(["k", *MANY], "old"), "n": 10, "counted": 0}
+    assert await cache.aset_many(stored, 60) == []
+    assert await cache.aincr("n", 0) == 10  # from now on the server knows the script
+    assert await cache.backend.aset(RAW, b"old", 60)
+    await cache.adelete("absent")
+
+
+async def cancelled_after(steps: int, call: Awaitable[Any]) -> bool:
+    """Cancel a call after so many iterations of the loop, and tell whether it had ended."""
+    task = asyncio.ensure_future(call)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    ended = task.done()
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled() != ended
+    if ended:
+        task.result()
+    return ended
+
+
+async def assert_unharmed(cache: Cache) -> None:
+    """Check that others have their values, and that what is asked next gets its own replies."""
+    before = await cache.aget("counted")
+    calls = [
+        cache.aget(ABSENT),
+        cache.aincr("counted"),
+        cache.aadd("counted", 0),
+        cache.aget_many(BYSTANDERS),
+        cache.aset("stored", before),
+        cache.adelete(ABSENT),
+        cache.ahas_key("counted"),
+    ]
+    right = [None, before + 1, False, BYSTANDERS, True, False, True]
+    assert await asyncio.gather(*calls) == right
+    assert await cache.aget("stored") == before
+
+
+async def assert_nothing_is_harmed(cache: Cache, operation: Operation, steps: int) -> bool:
+    """Cancel an operation beside others; tell whether it had ended by itself."""
+    beside = [asyncio.ensure_future(cache.aget(key)) for key in BYSTANDERS]
+    ended = await cancelled_after(steps, operation.call(cache))
+    assert await asyncio.gather(*beside) == list(BYSTANDERS.values())
+    await assert_unharmed(cache)
+    assert await operation.holds(cache)
+    return ended
+
+
+async def steps_of(attempt: Callable[[int], Awaitable[bool]]) -> None:
+    """Attempt it after 0, 1, 2, … 60 iterations, and after more until it has ended by itself."""
+    for steps in range(STEPS + 1):
+        ended = await attempt(steps)
+    while not ended:
+        steps += steps // 2
+        assert steps < MOST_STEPS
+        ended = await attempt(steps)
+
+
+def clients(server: RedisServer) -> list[str]:
+    """Return the names of the connections to the server's port."""
+    lines = server.command("CLIENT", "LIST").decode().splitlines()
+    return [line.split(" ")[0] for line in lines if f"laddr={server.address}" in line]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_call_cancelled_at_any_step(name: str, run: Run, redis_server: RedisServer) -> None:
+    """A caller who leaves a warm connection, at whatever step, leaves it whole to the others."""
+
+    async def body() -> None:
+        cache = cache_on(redis_server.url)
+
+        async def attempt(steps: int) -> bool:
+            await begin(cache)
+            return await assert_nothing_is_harmed(cache, OPERATIONS[name], steps)
+
+        await begin(cache)
+        before = clients(redis_server)
+        await steps_of(attempt)
+        assert clients(redis_server) == before
+        await cache.aclose()
+
+    run(body())
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_first_call_cancelled_at_any_step(name: str, run: Run, redis_server: RedisServer) -> None:
+    """A caller who leaves while the connection is made leaves it to those who wait for it too."""
+
+    async def body() -> None:
+        warm = cache_on(redis_server.url)
+
+        async def attempt(steps: int) -> bool:
+            await begin(warm)
+            cold = cache_on(redis_server.url)
+            ended = await assert_nothing_is_harmed(cold, OPERATIONS[name], steps)
+            await cold.aclose()
+            return ended
+
+        await steps_of(attempt)
+        await warm.aclose()
+
+    run(body())
+
+
+@pytest.mark.parametrize("closes", [True, False], ids=["closed", "left to its loop"])
+def test_a_dial_that_nobody_waits_for(closes: bool, run: Run, redis_server: RedisServer) -> None:
+    """A connection whose only caller left while it was made is closed like any other."""
+
+    async def attempt(steps: int) -> bool:
+        cache = cache_on(redis_server.url)
+        ended = await cancelled_after(steps, cache.aget("k"))
+        if closes:
+            await cache.aclose()
+        return ended
+
+    async def attempt_in_a_loop(steps: int) -> bool:
+        return bool(run(attempt(steps)))
+
+    run_sync(steps_of(attempt_in_a_loop))
+
+
+# The sync face: a signal's handler
+
+
+class Interruption(BaseException):
+    """What a signal's handler raises."""
+
+
+def store_values(cache: Cache) -> None:
+    assert cache.set_many({"a": "value of a", "b": "value of b", "big": BIG, "n": 0}, 600) == []
+
+
+@contextmanager
+def at_moment(number: int, act: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+    """Have `act` called within the backend, at the n-th moment that a signal may choose.
+
+    Such moments are the beginnings and ends of calls. Yields whether there were so many.
+    """
+    left = number
+
+    def watch(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal left
+        if frame.f_code.co_filename.startswith(BACKENDS):
+            left -= 1
+            if left < 0:
+                sys.setprofile(None)
+                act()
+
+    before = sys.getprofile()
+    gc.disable()  # the end of another cache is no moment of this one's
+    sys.setprofile(watch)
+    try:
+        yield lambda: left < 0
+    finally:
+        sys.setprofile(before)
+        gc.enable()
+
+
+def every_moment(
+    url: str, warm: bool, call: Callable[[Cache], Any], act: Callable[[Cache], None]
+) -> int:
+    """Have `act` called at every moment of a call, and return how many moments there were."""
+    for number in range(MOST_STEPS):
+        cache = cache_on(url)
+        if warm:
+            assert cache.get("b") == "value of b"
+        with at_moment(number, lambda cache=cache: act(cache)) as acted, suppress(Interruption):
+            call(cache)
+        assert cache.get("b") == "value of b"
+        assert cache.get_many(["a", "absent", "b"]) == {"a": "value of a", "b": "value of b"}
+        cache.close()
+        if not acted():
+            return number
+    raise AssertionError("it does not end")
+
+
+def get(cache: Cache) -> None:
+    assert cache.get("a") == "value of a"
+
+
+def get_big(cache: Cache) -> None:
+    assert cache.get("big") == BIG
+
+
+def get_many(cache: Cache) -> None:
+    assert cache.get_many(["b", "a"]) == {"b": "value of b", "a": "value of a"}
+
+
+def incr(cache: Cache) -> None:
+    assert cache.incr("n") == cache.get("n")
+
+
+CALLS = [get, get_big, get_many, incr]
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+@pytest.mark.parametrize("call", CALLS)
+def test_an_interruption_at_any_moment(
+    call: Callable[[Cache], None], warm: bool, redis_server: RedisServer
+) -> None:
+    """An exception out of a signal's handler, whenever it comes, spoils no later reply."""
+
+    def interrupt(cache: Cache) -> None:
+        raise Interruption
+
+    store_values(cache_on(redis_server.url))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # a socket just opened has no owner yet
+        assert every_moment(redis_server.url, warm, call, interrupt) > MOMENTS
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("inner", [get, get_many])
+def test_a_call_within_a_call_at_any_moment(
+    inner: Callable[[Cache], None],
+    call: Callable[[Cache], None],
+    warm: bool,
+    redis_server: RedisServer,
+) -> None:
+    """A signal's handler may use the cache, whenever it comes: both have what they asked for."""
+    store_values(cache_on(redis_server.url))
+    assert every_moment(redis_server.url, warm, call, inner) > MOMENTS
+
+
+def test_a_call_within_a_call_that_fails(own_redis: RedisServer) -> None:
+    """While the server is down, too, a signal's handler may use the cache."""
+    own_redis.kill()
+
+    def fail(cache: Cache) -> None:
+        with pytest.raises(BackendUnavailable):
+            cache.get("a")
+
+    for number in range(MOST_STEPS):
+        cache = cache_on(own_redis.url)
+        with at_moment(number, lambda cache=cache: fail(cache)) as acted:
+            fail(cache)
+        if not acted():
+            break
+    assert number > MOMENTS
+
+
+def test_a_signal_amid_a_reply() -> None:
+    """A call that a signal ends takes its connection with it, and the rest of its reply."""
+    first, second = b"first" * 1000, b"second" * 1000
+    main = threading.get_ident()
+    seen = []
+
+    def serve(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        other: socket.socket | None = None
+        with client:
+            seen.append(client.recv(1000))
+            client.sendall(b"$%d\r\n%b" % (len(first), first[:2000]))
+            signal.pthread_kill(main, signal.SIGUSR1)
+            other, _ = listener.accept()
+            with suppress(OSError):
+                client.sendall(first[2000:] + b"\r\n")
+        with other:
+            seen.append(other.recv(1000))
+            other.sendall(b"$%d\r\n%b\r\n" % (len(second), second))
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interruption
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        backend = RedisBackend(f"redis://127.0.0.1:{listener.getsockname()[1]}", deadline=10.0)
+        try:
+            with pytest.raises(Interruption):
+                backend.get("first")
+            assert backend.get("second") == second
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+            backend.close()
+            thread.join()
+    assert [b"first" in seen[0], b"second" in seen[1]] == [True, True]
+
+
+# All at once
+
+
+DEADLINE = 0.5
+CALLS = 25_000  # in each kind of loop
+
+
+class Storm:
+    """Many calls on one backend, of which two in five are cancelled or given 0 to 20 ms."""
+
+    workers = 100
+    hurry = 0.02  # seconds
+    kept = tuple(f"kept:{n}" for n in range(30))
+    changed = tuple(f"changed:{n}" for n in range(30))
+    big = tuple(f"big:{n}" for n in range(3))
+
+    def __init__(self, backend: RedisBackend, calls: int) -> None:
+        self.left = calls
+        self.wrong: list[str] = []
+        self.fates: Counter[str] = Counter()
+        self.longest = 0.0
+        self.counted = self.asked = 0
+        self._backend = backend
+        self._dice = random.Random(calls)
+        self._added = itertools.count()
+
+    async def run(self) -> None:
+        """Do all the calls; what is wrong with their replies is then in `wrong`."""
+        assert await self._backend.aset_many({key: value_of(key) for key in self.kept}, None) == []
+        assert await self._backend.aset_many({key: big_of(key) for key in self.big}, None) == []
+        assert await self._backend.aset("count", b"0", None)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self.workers):
+                group.create_task(self._work())
+        total = int(await self._backend.aget("count"))
+        assert self.counted <= total <= self.asked
+        found = await self._backend.aget_many(self.kept)
+        assert found == {key: value_of(key) for key in self.kept}
+
+    async def _work(self) -> None:
+        while self.left > 0:
+            self.left -= 1
+            fate = self._dice.choices(["left alone", "hurried", "cancelled"], [60, 20, 20])[0]
+            seconds = self._dice.uniform(0.0, self.hurry)
+            started = time.monotonic()
+            try:
+                await getattr(self, f"_{fate.replace(' ', '_')}")(seconds)
+            except (TimeoutError, BackendUnavailable) as error:
+                fate += f": {type(error).__name__}"
+            self.fates[fate] += 1
+            self.longest = max(self.longest, time.monotonic() - started)
+
+    async def _left_alone(self, seconds: float) -> None:
+        await self._call()
+
+    async def _hurried(self, seconds: float) -> None:
+        async with asyncio.timeout(seconds):
+            await self._call()
+
+    async def _cancelled(self, seconds: float) -> None:
+        task = asyncio.ensure_future(self._call())
+        timer = asyncio.get_running_loop().call_later(seconds, task.cancel)
+        await asyncio.wait({task})
+        timer.cancel()
+        if task.cancelled():
+            self.fates["cancelled in time"] += 1
+        else:
+            task.result()
+
+    async def _call(self) -> None:
+        calls = [self._get, self._get_many, self._set, self._delete, self._add, self._incr]
+        await self._dice.choices([*calls, self._get_big], [40, 10, 20, 10, 10, 10, 0.2])[0]()
+
+    async def _get(self) -> None:
+        key = self._dice.choice([*self.kept, *self.changed])
+        self._check(key, await self._backend.aget(key))
+
+    async def _get_big(self) -> None:
+        key = self._dice.choice(self.big)
+        if await self._backend.aget(key) != big_of(key):
+            self.wrong.append(key)
+
+    async def _get_many(self) -> None:
+        keys = self._dice.sample([*self.kept, *self.changed], self._dice.choice([3, 40]))
+        found = await self._backend.aget_many(keys)
+        for key in keys:
+            self._check(key, found.get(key))
+
+    async def _set(self) -> None:
+        key = self._dice.choice([*self.kept, *self.changed])
+        if await self._backend.aset(key, value_of(key), 600) is not True:
+            self.wrong.append(f"{key} is not stored")
+
+    async def _delete(self) -> None:
+        key = self._dice.choice(self.changed)
+        if type(await self._backend.adelete(key)) is not bool:
+            self.wrong.append(f"{key} is not deleted")
+
+    async def _add(self) -> None:
+        key = f"added:{next(self._added)}"
+        if not await self._backend.aadd(key, value_of(key), 600):
+            self.wrong.append(f"{key} is not added")
+        if await self._backend.aadd(key, b"other", 600):
+            self.wrong.append(f"{key} is added twice")
+
+    async def _incr(self) -> None:
+        before, self.asked = self.counted, self.asked + 1
+        total = await self._backend.aincr("count", 1)
+        self.counted += 1
+        if not before < total <= self.asked:
+            self.wrong.append(f"the count is {total}, after {before} and {self.asked}")
+
+    def _check(self, key: str, value: bytes | None) -> None:
+        """Check a value; only keys that are deleted now and then may be missing."""
+        if value != value_of(key) and not (value is None and key in self.changed):
+            self.wrong.append(f"{key}: {value!r}")
+
+
+def value_of(key: str) -> bytes:
+    return f"value of {key}".encode()
+
+
+def big_of(key: str) -> bytes:
+    return key.encode() * 12_000
+
+
+def test_a_storm_of_cancelled_and_hurried_calls(run: Run, proxy: Proxy) -> None:
+    """No value is wrong, no key that was never deleted is missing, and no call is overdue."""
+    proxy.delay, proxy.chunk = (0.0, 0.005), 1_000
+
+    async def body() -> Storm:
+        backend = RedisBackend(proxy.url, deadline=DEADLINE)
+        storm = Storm(backend, CALLS)
+        await storm.run()
+        await backend.aclose()
+        return storm
+
+    storm = run(body())
+    assert storm.wrong == []
+    assert storm.longest <= 2 * DEADLINE
+    assert storm.fates["left alone"] >= 0.55 * CALLS
+    assert storm.fates["cancelled in time"] + storm.fates["hurried: TimeoutError"] >= 0.1 * CALLS
+    assert proxy.accepted == 2  # nobody took a connection along

@@ -1,0 +1,554 @@
+"""Redis in an outage: every call ends in time, by an error of ours, and costs next to nothing."""
+
+import asyncio
+import logging
+import re
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from typing import Any, TypeAlias
+
+import pytest
+from redis.exceptions import RedisError
+
+from tests.chaos import Proxy, RedisServer, Server
+from tests.redis_load import Load
+from twofold import Cache, cached, caches, configure
+from twofold.backend import ServerState
+from twofold.backends.redis import RedisBackend
+from twofold.errors import BackendUnavailable, DeadlineExceeded, MissingKey
+from twofold.testing import FACES, Face
+
+DEADLINE = 0.3
+GRACE = 0.1  # seconds after the deadline in which a call must have ended
+STANDSTILL = 0.1  # seconds that a loop may at most be blocked
+BACK_WITHIN = 1.0  # seconds from a server's return to the first success
+CYCLES = 10
+
+Harm: TypeAlias = Callable[["Patient"], None]
+Call: TypeAlias = Callable[[Any], Awaitable[Any]]
+
+CALLS: dict[str, Call] = {
+    "get": lambda store: store.get("k"),
+    "get_many": lambda store: store.get_many(["k", "l"]),
+    "set": lambda store: store.set("k", b"v", 60),
+    "set_many": lambda store: store.set_many({"k": b"v", "l": b"w"}, 60),
+    "add": lambda store: store.add("k", b"v", 60),
+    "touch": lambda store: store.touch("k", 60),
+    "ttl": lambda store: store.ttl("k"),
+    "delete": lambda store: store.delete("k"),
+    "delete_many": lambda store: store.delete_many(["k", "l"]),
+    "has": lambda store: store.has("k"),
+    "incr": lambda store: store.incr("n", 1),
+    "compare_and_set": lambda store: store.compare_and_set("k", b"v", b"w", 60),
+    "compare_and_delete": lambda store: store.compare_and_delete("k", b"v"),
+    "clear": lambda store: store.clear("k"),
+}
+
+
+@pytest.fixture(params=FACES, ids=lambda face: face.name)
+def face(request: pytest.FixtureRequest) -> Face:
+    """Return the face that the test is to run in."""
+    chosen: Face = request.param
+    return chosen
+
+
+@pytest.fixture
+def patient(own_redis: RedisServer, proxied: Callable[[Server], Proxy]) -> Iterator["Patient"]:
+    """Return a server behind a proxy, and a backend that knows the proxy's address."""
+    one = Patient(own_redis, proxied)
+    yield one
+    one.close()
+
+
+class Patient:
+    """A server, the proxy before it, a backend: what a test harms, and heals."""
+
+    def __init__(
+        self, server: RedisServer, proxied: Callable[[Server], Proxy], deadline: float = DEADLINE
+    ) -> None:
+        self.server = server
+        self.proxy = proxied(server)
+        self.backend = RedisBackend(self.proxy.url, deadline=deadline)
+        self._proxied = proxied
+        self._full = ExitStack()
+
+    def configure(self, on_error: str) -> None:
+        """Have the settings name this server, and `backend` be that of the default cache."""
+        options = {"deadline": DEADLINE, "on_error": on_error}
+        settings = {"BACKEND": "redis", "LOCATION": self.proxy.url, "OPTIONS": options}
+        configure({"default": settings})
+        self.backend = caches["default"].backend
+
+    @property
+    def state(self) -> ServerState:
+        """What the backend knows of the server."""
+        [state] = self.backend.servers()
+        return state
+
+    def close(self) -> None:
+        """Close what it opened itself."""
+        self.backend.close()
+        self._full.close()
+
+    def heal(self) -> None:
+        """Bring the server back, whatever was done to it."""
+        self._full.close()
+        self.proxy.heal()
+        if self.server.alive:
+            self.server.thaw()
+        else:
+            self.server.start()
+
+    def black_hole(self) -> None:
+        """Let nothing pass any more, on old and new connections."""
+        self.proxy.black_hole()
+
+    def refuse(self) -> None:
+        """End what is open, and let nobody connect."""
+        self.proxy.refuse()
+        self.proxy.kill_all()
+
+    def freeze(self) -> None:
+        """Suspend the server."""
+        self.server.freeze()
+
+    def kill(self) -> None:
+        """Kill the server; the proxy accepts connections, and closes them at once."""
+        self.server.kill()
+
+    def unreachable(self) -> None:
+        """Have attempts to connect neither accepted nor refused, as if packets were lost."""
+        self.refuse()
+        full = socket.create_server((self.proxy.host, self.proxy.port), backlog=0)
+        self._full.enter_context(full)
+        for _ in range(3):
+            filler = self._full.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+
+    def half_open(self) -> None:
+        """Leave open connections open but dead, and put a healthy server in the same place.
+
+        So it is when a machine is replaced, or a firewall forgets its connections.
+        """
+        self.proxy.black_hole()
+        self.proxy.refuse()
+        successor = self._proxied(self.server)
+        successor.refuse()
+        successor.port = self.proxy.port
+        successor.refuse(False)
+
+
+HARMS: list[Harm] = [
+    Patient.black_hole,
+    Patient.refuse,
+    Patient.unreachable,
+    Patient.freeze,
+    Patient.kill,
+]
+
+
+async def outcome(call: Call, store: Any) -> tuple[float, Any]:
+    """Return how long a call took, and what it returned or raised."""
+    before = time.monotonic()
+    try:
+        result = await call(store)
+    except BaseException as error:
+        result = error
+    return time.monotonic() - before, result
+
+
+async def first_success(face: Face, store: Any) -> float:
+    """Return after how many seconds a call succeeds, if one is made all the time."""
+    before = time.monotonic()
+    while time.monotonic() < before + 10:
+        _, result = await outcome(CALLS["has"], store)
+        if not isinstance(result, BaseException):
+            return time.monotonic() - before
+        assert_typed(result)
+        await pause(face)
+    raise AssertionError("no success within 10 s")
+
+
+async def broken(face: Face, store: Any, harm: Harm, patient: "Patient") -> None:
+    """Harm the server, and call until calls fail at once."""
+    await store.get("k")
+    harm(patient)
+    before = time.monotonic()
+    while patient.state.breaker == "closed":
+        assert time.monotonic() - before < 10, f"{patient.state} never opens"
+        await face.together([lambda: outcome(CALLS["get"], store)] * 3)
+
+
+async def pause(face: Face) -> None:
+    """Let a moment pass, in a loop by suspending."""
+    if face.is_async:
+        await asyncio.sleep(0.002)
+    else:
+        time.sleep(0.002)
+
+
+def assert_typed(error: BaseException) -> None:
+    """Check that an error is one of ours for an outage."""
+    assert isinstance(error, BackendUnavailable), repr(error)
+    assert type(error).__module__.startswith("twofold."), type(error)
+
+
+def origins(error: BaseException) -> list[BaseException]:
+    """Return an error, what it came from, what that came from, ..."""
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    return chain
+
+
+class Heartbeat:
+    """Measures for how long the running loop stands still, by the beats of a thread.
+
+    While the whole machine stands still the thread does too, and nothing is counted.
+    """
+
+    every = 0.005  # seconds
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        """Seconds that it stood still at most."""
+        self._beats = 0
+        self._ending = threading.Event()
+
+    async def __aenter__(self) -> "Heartbeat":
+        self._thread = threading.Thread(target=self._beat)
+        self._thread.start()
+        self._task = asyncio.create_task(self._look())
+        await asyncio.sleep(0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._ending.set()
+        await self._task
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._ending.wait(self.every):
+            self._beats += 1
+
+    async def _look(self) -> None:
+        while not self._ending.is_set():
+            before = self._beats
+            await asyncio.sleep(self.every)
+            self.longest = max(self.longest, (self._beats - before) * self.every)
+
+
+# Time
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
+def test_every_call_ends_in_time(patient: Patient, face: Face, harm: Harm, warm: bool) -> None:
+    """Each operation ends within its deadline and 0.1 s, and by an error of ours."""
+    store = face.view(patient.backend)
+
+    async def body() -> None:
+        if warm:
+            assert await store.get("k") is None
+        harm(patient)
+        ended = [await outcome(CALLS["get"], store)]
+        for call in CALLS.values():
+            ended += await face.together([lambda call=call: outcome(call, store)] * 2)
+        ended += await face.together(
+            [lambda call=call: outcome(call, store) for call in CALLS.values()]
+        )
+        assert max(took for took, _ in ended) < DEADLINE + GRACE
+        for _, error in ended:
+            assert_typed(error)
+
+    face.run(body())
+
+
+def test_a_half_open_connection_is_left(patient: Patient, face: Face) -> None:
+    """What asks over a connection that has died silently ends in time; then there is another."""
+    store = face.view(patient.backend)
+
+    async def body() -> None:
+        await store.get("k")
+        patient.half_open()
+        took, error = await outcome(CALLS["get"], store)
+        assert DEADLINE * 0.9 < took < DEADLINE + GRACE
+        assert type(error) is DeadlineExceeded
+        assert await first_success(face, store) < BACK_WITHIN
+
+    face.run(body())
+
+
+def test_a_trickle_ends_in_time(patient: Patient, face: Face) -> None:
+    """A reply that comes byte by byte ends in time, and nobody waits behind it for ever."""
+    store = face.view(patient.backend)
+
+    async def body() -> None:
+        assert await store.set("large", bytes(500_000), None)
+        patient.proxy.chunk = 1
+        large = [lambda: outcome(lambda store: store.get("large"), store)] * 3
+        for took, error in await face.together(large):
+            assert took < DEADLINE + GRACE
+            assert type(error) is DeadlineExceeded
+        assert await first_success(face, store) < BACK_WITHIN
+
+    face.run(body())
+
+
+@pytest.mark.parametrize("harm", [*HARMS, Patient.half_open], ids=lambda harm: harm.__name__)
+async def test_a_loop_is_never_blocked(patient: Patient, harm: Harm) -> None:
+    """While calls fail, the loop goes on with everything else."""
+    store = patient.backend
+    await store.aget("k")
+    async with Heartbeat() as heart:
+        harm(patient)
+        ends = time.monotonic() + 3 * DEADLINE
+        while time.monotonic() < ends:
+            calls = [lambda: outcome(CALLS["get"], FACES[1].view(store))] * 50
+            await asyncio.gather(*[call() for call in calls])
+            await asyncio.sleep(0.001)
+    await store.aclose()
+    assert heart.longest < STANDSTILL
+
+
+@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
+def test_success_comes_back_within_a_second(patient: Patient, face: Face, harm: Harm) -> None:
+    """However long an outage was, a call succeeds within a second of its end."""
+    store = face.view(patient.backend)
+
+    async def body() -> None:
+        await broken(face, store, harm, patient)
+        patient.heal()
+        assert await first_success(face, store) < BACK_WITHIN
+        assert await store.set("k", b"v", 60)
+        assert await store.get("k") == b"v"
+
+    face.run(body())
+
+
+def test_success_comes_back_though_somebody_hangs(
+    own_redis: RedisServer, proxied: Callable[[Server], Proxy], face: Face
+) -> None:
+    """With a deadline of a second too, and while another caller's attempt to connect hangs."""
+    patient = Patient(own_redis, proxied, deadline=1.0)
+    store = face.view(patient.backend)
+    asked_at, healed = [time.monotonic()], threading.Event()
+
+    async def hang() -> None:
+        while not healed.is_set():
+            asked_at[0] = time.monotonic()
+            await outcome(CALLS["get"], store)
+            await pause(face)
+
+    async def heal_meanwhile() -> None:
+        while time.monotonic() - asked_at[0] < 0.1:
+            await pause(face)
+        patient.heal()
+        healed.set()
+        assert await first_success(face, store) < BACK_WITHIN
+
+    async def body() -> None:
+        await broken(face, store, Patient.unreachable, patient)
+        await face.together([hang, heal_meanwhile])
+
+    face.run(body())
+    patient.close()
+
+
+# Cost
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [Patient.black_hole, Patient.refuse, Patient.unreachable],
+    ids=lambda harm: harm.__name__,
+)
+def test_a_call_in_an_outage_costs_microseconds(patient: Patient, face: Face, harm: Harm) -> None:
+    """While the breaker is open a call costs next to nothing, and no attempt to connect."""
+    store = face.view(patient.backend)
+
+    async def body() -> None:
+        await broken(face, store, harm, patient)
+        accepted, before = patient.proxy.accepted, time.monotonic()
+        took = [(await outcome(CALLS["get"], store))[0] for _ in range(2000)]
+        passed = time.monotonic() - before
+        assert statistics.median(took) < 200e-6
+        assert patient.proxy.accepted - accepted <= 1 + passed / 0.025  # the shortest pause
+
+    face.run(body())
+
+
+# What a caller sees
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_errors_tell_what_they_came_from(patient: Patient, face: Face, name: str) -> None:
+    """Each operation raises an error of ours, and has that of the driver as its cause."""
+    store = face.view(patient.backend)
+
+    async def body() -> None:
+        patient.refuse()
+        _, error = await outcome(CALLS[name], store)
+        assert_typed(error)
+        assert any(isinstance(origin, RedisError) for origin in origins(error))
+
+    face.run(body())
+
+
+def test_the_state_is_visible(patient: Patient, face: Face) -> None:
+    """`repr` and `servers` tell that the breaker is open, and why; then that all is well."""
+    store, backend = face.view(patient.backend), patient.backend
+
+    async def body() -> None:
+        await store.get("k")
+        assert f"{patient.proxy.address} breaker closed" in repr(backend)
+        state = patient.state
+        assert (state.name, state.breaker) == (patient.proxy.address, "closed")
+        assert (state.failures, state.error, state.connections) == (0, "", 1)
+        await broken(face, store, Patient.refuse, patient)
+        await outcome(CALLS["get"], store)
+        state = patient.state
+        assert state.breaker in ("open", "half-open")
+        assert state.failures > 0
+        assert "cannot be reached" in state.error
+        assert re.search(rf"{patient.proxy.address} breaker (open|half-open)>", repr(backend))
+        patient.heal()
+        await first_success(face, store)
+        state = patient.state
+        assert (state.breaker, state.failures, state.error) == ("closed", 0, "")
+        assert "breaker closed" in repr(backend)
+
+    face.run(body())
+
+
+@pytest.fixture
+def lenient(patient: Patient) -> Cache:
+    """Return a cache on the server that takes an outage for misses."""
+    patient.configure("miss")
+    return caches["default"]
+
+
+@pytest.mark.parametrize(
+    "harm", [Patient.refuse, Patient.black_hole], ids=lambda harm: harm.__name__
+)
+def test_an_outage_is_misses(
+    patient: Patient, lenient: Cache, face: Face, harm: Harm, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With `on_error="miss"` nothing is read and nothing stored; it is counted, and logged once."""
+    cache = face.view(lenient)
+
+    async def body() -> None:
+        assert await cache.set("k", 1)
+        harm(patient)
+        assert await cache.get("k") is None
+        assert await cache.get("k", "default") == "default"
+        assert await cache.get_many(["k", "l"]) == {}
+        assert await cache.set("k", 2) is False
+        assert await cache.set_many({"k": 2, "l": 2}) == ["k", "l"]
+        assert await cache.add("l", 1) is False
+        assert await cache.touch("k") is False
+        assert await cache.ttl("k") == 0.0
+        assert await cache.has_key("k") is False
+        assert await cache.delete("k") is False
+        assert await cache.delete_many(["k", "l"]) == 0
+        with pytest.raises(MissingKey):
+            await cache.incr("n")
+        await cache.clear_prefix("x")
+        stats = lenient.stats()
+        assert stats.unavailable >= 13
+        assert stats.servers[0].breaker in ("open", "half-open")
+        patient.heal()
+        eventual = await back(face, cache)
+        assert eventual in (None, 1, 2)  # a write that was given up may have happened
+
+    with caplog.at_level(logging.WARNING, "twofold"):
+        face.run(body())
+    assert [record.levelname for record in caplog.records if record.name == "twofold"] == [
+        "WARNING"
+    ]
+
+
+async def back(face: Face, cache: Any) -> Any:
+    """Return what `k` is once a write succeeds again."""
+    before = time.monotonic()
+    while not await cache.set("probe", 1):
+        assert time.monotonic() - before < BACK_WITHIN
+        await pause(face)
+    return await cache.get("k")
+
+
+@pytest.mark.parametrize("on_error", ["raise", "miss"])
+def test_functions_go_on_without_the_store(patient: Patient, face: Face, on_error: str) -> None:
+    """In an outage `get_or_set` and decorated functions compute, each time, and bring values."""
+    patient.configure(on_error)
+    cache, ran = face.view(caches["default"]), list[int]()
+
+    @cached
+    def square(n: int) -> int:
+        ran.append(n)
+        return n * n
+
+    @cached
+    async def asquare(n: int) -> int:
+        ran.append(n)
+        return n * n
+
+    async def call(n: int) -> int:
+        return await asquare(n) if face.is_async else square(n)
+
+    async def body() -> None:
+        assert await cache.get_or_set("k", lambda: 1) == 1
+        assert await call(2) == 4
+        assert ran == [2]
+        await broken(face, cache, Patient.refuse, patient)
+        before = time.monotonic()
+        for n in (2, 3, 3):
+            assert await call(n) == n * n
+            assert await cache.get_or_set("k", lambda n=n: n) == n
+        assert time.monotonic() - before < 1.0
+        assert ran == [2, 2, 3, 3]
+
+    face.run(body())
+
+
+# Under load
+
+
+@pytest.fixture
+def loaded(own_redis: RedisServer) -> Iterator[Load]:
+    """Return sixteen workers at work on a server."""
+    backend = RedisBackend(own_redis.url, deadline=DEADLINE)
+    with Load(backend) as load:
+        yield load
+    backend.close()
+    assert load.longest < 2 * DEADLINE
+
+
+def test_a_server_is_killed_under_load(own_redis: RedisServer, loaded: Load) -> None:
+    """Ten times killed and started again: no wrong value, and every worker goes on."""
+    for _ in range(CYCLES):
+        own_redis.kill()
+        loaded.await_failure()
+        own_redis.start()
+        loaded.await_success()
+
+
+def test_a_server_is_frozen_under_load(own_redis: RedisServer, loaded: Load) -> None:
+    """Ten times suspended and thawed: no wrong value, and every worker goes on."""
+    for _ in range(CYCLES):
+        own_redis.freeze()
+        loaded.await_failure()
+        own_redis.thaw()
+        loaded.await_success()
+
+
+def test_a_server_is_restarted_under_load(own_redis: RedisServer, loaded: Load) -> None:
+    """Ten times restarted at once: no wrong value, and every worker goes on."""
+    for _ in range(CYCLES):
+        own_redis.restart()
+        loaded.await_success()
