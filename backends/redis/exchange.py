@@ -246,16 +246,12 @@ class Exchange:
             server = each.server or self.topology.place(commands[n].key, commands[n].reads)
             if server is None:
                 self.topology.distrust()
-                results[n] = _Tried(None, BackendUnavailable("no server has the slot of the key"))
+                nobody = BackendUnavailable("no server has the slot of the key")
+                results[n] = _Tried(None, nobody)
             else:
                 by_server.setdefault(server, []).append(n)
         requests = [
-            Request(
-                server,
-                packed := b"".join([tries[n].packed for n in numbers]),
-                sum([tries[n].wanted for n in numbers]),
-                len(packed) >= BULK or any(commands[n].bulk for n in numbers),
-            )
+            self._request(server, [(commands[n], tries[n]) for n in numbers])
             for server, numbers in by_server.items()
         ]
         for request, answers in zip(requests, await self._exchange(io, requests, due), strict=True):
@@ -265,6 +261,12 @@ class Exchange:
                 outcome = answers if isinstance(answers, BackendUnavailable) else answers[at - 1]
                 results[n] = _Tried(request.server, outcome)
         return results
+
+    def _request(self, server: Server, parts: Sequence[tuple[Command, _Try]]) -> Request:
+        packed = b"".join([each.packed for _, each in parts])
+        wanted = sum([each.wanted for _, each in parts])
+        big = any(command.bulk or command.key in self._big for command, _ in parts)
+        return Request(server, packed, wanted, big or len(packed) >= BULK)
 
     async def _learn_slots(self, io: Effects, due: float) -> None:
         """Ask the servers of a cluster, one after the other, where its slots are."""
