@@ -215,7 +215,6 @@ async def _cpu(read: Read) -> float:
 
 async def _slowest_beside_big(read: Read) -> float:
     """Return what 99 % of small reads stay under while a big value is read over and over."""
-
     enough = False
 
     async def stream() -> None:
