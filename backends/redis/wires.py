@@ -29,7 +29,7 @@ class Wire:
     """One connection, in use by one thread at a time."""
 
     def __init__(self, server: Server, generation: int, opened: socket.socket) -> None:
-        self.generation = generation
+        self.generation: int = generation
         self.used_at: float = 0.0
         self._name = server.name
         self._socket = opened
