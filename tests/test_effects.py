@@ -343,7 +343,7 @@ async def test_aclose_closes_the_running_loops_client() -> None:
     await registry.aclose()
     assert first.closed == "in its loop"
     assert registry.get() is not first
-    registry.abandon()
+    await registry.aclose()
 
 
 def test_threads_with_loops_have_clients_of_their_own() -> None:

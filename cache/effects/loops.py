@@ -65,15 +65,17 @@ class PerLoop(Generic[T]):
         held = self._held.get(loop)
         if held is None:
             self.sweep()
-            made = self._make()
-            held = self._held[loop] = (made, self._guard(loop, made))
+            held = self._held[loop] = (self._make(), self._guard(loop))
             _start(held[1])
         return held[0]
 
     def sweep(self) -> None:
         """Abandon what belongs to loops that have closed."""
         for loop in [loop for loop in list(self._held) if loop.is_closed()]:
-            self._drop(loop)
+            with self._lock:
+                held = self._held.pop(loop, None)
+            if held is not None:
+                self._abandon(held[0])
 
     async def aclose(self) -> None:
         """Close the running loop's `T`; abandon those of loops that have closed."""
@@ -82,28 +84,14 @@ class PerLoop(Generic[T]):
         if held is not None:
             await held[1].aclose()
 
-    def abandon(self) -> None:
-        """Abandon everything, from whatever thread this is."""
-        for loop in list(self._held):
-            self._drop(loop)
-
-    def _drop(self, loop: asyncio.AbstractEventLoop) -> None:
-        with self._lock:
-            held = self._held.pop(loop, None)
-        if held is not None:
-            self._abandon(held[0])
-
-    async def _guard(self, loop: asyncio.AbstractEventLoop, thing: T) -> AsyncGenerator[None, None]:
+    async def _guard(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
-            with self._lock:  # that of an abandoned thing ends when the loop has the next one
-                held = self._held.get(loop)
-                is_held = held is not None and held[0] is thing
-                if is_held:
-                    del self._held[loop]
-            if is_held:
-                await self._aclose(thing)
+            with self._lock:
+                held = self._held.pop(loop, None)
+            if held is not None:
+                await self._aclose(held[0])
 
     def _after_fork(self) -> None:
         park(self._held, self._lock)
