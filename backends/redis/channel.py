@@ -147,7 +147,6 @@ class Channel(asyncio.Protocol):
             if not slot.done():  # it was cancelled or late before it left
                 parts.append(slot.packed)
                 size += len(slot.packed)
-                slot.packed = b""
                 self._sent.append(slot)
         if parts:
             self._opened.transport.write(parts[0] if len(parts) == 1 else b"".join(parts))

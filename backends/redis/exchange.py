@@ -113,8 +113,10 @@ class Exchange:
                 reply = await self._loops.get().lane(server, bulk).ask(packed, 1, due)
             except ConnectionLost as lost:
                 reply = lost
+            if type(reply) is bytes and not bulk and len(reply) < BULK:
+                return reply  # what follows is the same, slower
             if not isinstance(reply, _FAILURES):
-                if bulk or (type(reply) is bytes and len(reply) >= BULK):
+                if bulk or type(reply) is bytes:
                     self._note_size(key, packed, reply)
                 return reply
             tried = _Tried(server, reply)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Generic, TypeVar
@@ -59,12 +60,11 @@ class PerLoop(Generic[T]):
 
     def get(self) -> T:
         """Return the running loop's `T`, made at the first call."""
-        loop = asyncio.get_running_loop()
-        if len(self._held) > 1:
-            self.sweep()
+        loop = get_running_loop()
         held = self._held.get(loop)
-        if held is None:
+        if held is None or len(self._held) > 1:
             self.sweep()
+        if held is None:
             held = self._held[loop] = (self._make(), self._guard(loop))
             _start(held[1])
         return held[0]
