@@ -599,7 +599,7 @@ class TestCluster:
         looks: list[list[bytes]] = []
         server = fake(node)
         store = opened(server.url, cluster=True)
-        assert "no server has the slot" in await refused(store)
+        assert "no server tells the slots" in await refused(store)
         await soon(face, lambda: gives(store, "k"), "it answers")
         assert len(looks) == 2
 
@@ -720,7 +720,7 @@ class TestSettings:
     )
     def test_the_repr_shows_servers_and_no_password(self, location: Any) -> None:
         """Each server is shown with the state of its breaker."""
-        shown = repr(RedisBackend(location, password="hidden", sentinel_password="hidden"))
+        shown = repr(RedisBackend(location, password="hidden"))
         assert "hidden" not in shown
         assert "breaker closed" in shown
         assert ":***@h" in shown

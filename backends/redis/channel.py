@@ -11,12 +11,14 @@ Nobody but this module does I/O on the loop; `redis-py` opens the connections.
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
 from time import monotonic
+from typing import Any
 
 from twofold.backends.network import ConnectionLost, DialFailed, late
+from twofold.backends.redis.commands import PING
 from twofold.backends.redis.dial import Opened
 from twofold.backends.redis.replies import INCOMPLETE, RESP2, ProtocolError, Reply, new_reader
 from twofold.backends.redis.requests import Answers, Request
@@ -26,6 +28,7 @@ from twofold.errors import BackendUnavailable
 _MOST_SENT = 1024  # requests that may be on their way
 _MOST_BYTES = 262_144  # bytes to hand to the transport at a time, and to be buffered there
 _LOOK_EVERY = 0.05  # seconds from one look at the deadlines to the next
+_PATIENCE = 0.05  # seconds at most to read what came while the loop stood still
 _CLOSED = -1  # a generation that no server has
 _GONE_WITHIN = 1.0  # seconds that a transport may take to close
 
@@ -78,6 +81,7 @@ class Channel(asyncio.Protocol):
         self._flushing = False
         self._paused = False
         self._retired = False
+        self._ended: ConnectionLost | None = None
         self._heard_at = 0.0
         self._look_at = 0.0
         self._patient_until = 0.0  # unless the loop stood still
@@ -106,6 +110,9 @@ class Channel(asyncio.Protocol):
         if wanted > 1:
             slot.replies = []
         self._waiting.append(slot)
+        if self._ended is not None:
+            _fail(self._waiting, self._ended, sent=False)
+            return slot
         if self._watch is None:
             self._watch_on(self._look_every)
         if self._opened is not None and not self._flushing:
@@ -118,6 +125,9 @@ class Channel(asyncio.Protocol):
     async def _dial(self) -> None:
         try:
             opened = await self._server.dialer.aopen(self._deadline)
+        except asyncio.CancelledError:
+            self._end(ConnectionLost(f"connecting to {self._server.name} was cancelled"))
+            raise
         except Exception as error:
             failed = error if isinstance(error, DialFailed) else _undialled(self._server, error)
             self._server.breaker.fail(failed, refused=failed.refused)
@@ -127,6 +137,13 @@ class Channel(asyncio.Protocol):
         opened.transport.set_protocol(self)
         opened.transport.set_write_buffer_limits(high=_MOST_BYTES)
         self._flush()
+        if self._server.breaker.tripped and not self._sent:
+            self._probe()
+
+    def _probe(self) -> None:
+        """Ask on nobody's behalf: whoever was to find out about the server has left."""
+        pong = self.ask(PING, 1, monotonic() + self._deadline)
+        pong.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _flush_soon(self) -> None:
         self._flushing = True
@@ -204,7 +221,7 @@ class Channel(asyncio.Protocol):
         self._watch = None
         now = monotonic()
         if now - self._look_at > _LOOK_EVERY and not self._patient_until:
-            self._patient_until, self._heard_before = now + self._deadline, 0.0
+            self._patient_until, self._heard_before = now + _PATIENCE, 0.0
         if now < self._patient_until and self._heard_before != self._heard_at:
             self._heard_before = self._heard_at  # the loop stood still: replies may lie there
             self._watch_on(0.001)
@@ -233,15 +250,19 @@ class Channel(asyncio.Protocol):
         if self.idle:
             self.close()
 
+    @property
+    def dialing(self) -> bool:
+        """Whether the connection is still to be made."""
+        return not self._dialing.done()
+
     def close(self) -> None:
         """Close at once; who waits is told that the connection was lost."""
         self._dialing.cancel()
         self._end(ConnectionLost(f"the connection to {self._server.name} was closed"))
 
-    async def aclose(self) -> None:
-        """Do what `close` does, and wait until it is done."""
-        self.close()
-        if not self._dialing.done():
+    async def closed(self) -> None:
+        """Wait until it is closed, having been told to."""
+        if self.dialing:
             await asyncio.wait({self._dialing})
         with suppress(TimeoutError):
             async with asyncio.timeout(_GONE_WITHIN):
@@ -252,15 +273,17 @@ class Channel(asyncio.Protocol):
         opened, self._opened = self._opened, None
         self.generation = _CLOSED
         if opened is not None:
+            tls: Any = getattr(opened.transport, "_ssl_protocol", None)
+            transport: Any = opened.transport if tls is None else tls._transport
             with suppress(RuntimeError):
                 opened.transport.abort()
-            lose = getattr(opened.transport, "_call_connection_lost", None)
-            if lose is not None:
-                lose(None)
+            with suppress(RuntimeError, AttributeError):  # uvloop's have been closed with it
+                transport._call_connection_lost(None)
 
     def _end(self, error: ConnectionLost) -> None:
         """Let go of the connection, and of everybody who waits."""
         self.generation = _CLOSED
+        self._ended = error
         opened, self._opened = self._opened, None
         if self._watch is not None:
             self._watch.cancel()
@@ -317,6 +340,8 @@ class Channels:
         if server.breaker.tripped:
             server.breaker.admit()
         if old is not None:
+            if old.dialing and old.generation == server.generation:
+                return old
             self._retire(old)
         return Channel(server, self._deadline)
 
@@ -348,20 +373,25 @@ class Channels:
 
     async def aclose(self) -> None:
         """Close all connections, in their own loop."""
-        await asyncio.gather(*[channel.aclose() for channel in self._all()])
+        channels = self._all()
+        for channel in channels:
+            channel.close()
+        await asyncio.gather(*[channel.closed() for channel in channels])
 
     def abandon(self) -> None:
-        """Close all connections, from another thread, or when their loop has closed."""
-        if self._loop.is_closed():
-            for channel in self._all():
-                channel.abandon()
-            return
-        with suppress(RuntimeError):  # it has closed by now
-            self._loop.call_soon_threadsafe(self._retire_all)
-
-    def _retire_all(self) -> None:
+        """Close all connections of a loop that has closed."""
         for channel in self._all():
-            channel.retire()
+            channel.abandon()
 
-    def _all(self) -> Iterable[Channel]:
+    def leave(self, servers: Sequence[Server]) -> None:
+        """Close the connections to `servers` after their replies; from any thread."""
+        with suppress(RuntimeError):  # the loop has closed: they are abandoned
+            self._loop.call_soon_threadsafe(self._leave, servers)
+
+    def _leave(self, servers: Sequence[Server]) -> None:
+        for lanes in self._lanes:
+            for channel in [lanes.pop(server) for server in servers if server in lanes]:
+                self._retire(channel)
+
+    def _all(self) -> list[Channel]:
         return [*self._lanes[False].values(), *self._lanes[True].values(), *self._retired]

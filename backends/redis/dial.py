@@ -1,8 +1,8 @@
 """How a connection is opened: by redis-py, which connects, encrypts and logs in.
 
 What it opened is then taken out of its hands: the socket in the sync face, the transport
-in the async one. Only three private attributes are used for that (`_sock`, `_reader`,
-`_writer` of its connections), here and nowhere else.
+in the async one. Private names of its connections are used for that (`_sock`, `_reader`,
+`_writer` and `_close`), here and nowhere else.
 """
 
 import asyncio
@@ -11,10 +11,12 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 import redis
 from redis.asyncio import connection as native
+from redis.asyncio import retry as native_retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
@@ -65,12 +67,22 @@ class Login:
 
 
 class Direct:
-    """Dials one address."""
+    """Dials one address.
 
-    def __init__(self, address: Address, login: Login) -> None:
+    Args:
+        address: where the server is.
+        login: how to log in.
+        is_primary: whether it must be one, which costs another round trip.
+    """
+
+    def __init__(self, address: Address, login: Login, is_primary: bool = False) -> None:
         self._name = address.name
+        self._host, self._port = address.host, address.port
         self._arguments = _arguments(address, login)
-        self._steps = 1 + bool(login.password) + bool(login.db)  # to connect, to be let in
+        self._is_primary = is_primary
+        # to connect, to be let in, to ask: the sync face limits each of them
+        self._steps = sum(map(bool, (True, address.tls, login.password, login.db, is_primary)))
+        self._tls: Any = None
         if address.path:
             self._sync: Any = redis.UnixDomainSocketConnection
             self._async: Any = native.UnixDomainSocketConnection
@@ -80,12 +92,13 @@ class Direct:
             self._sync, self._async = redis.Connection, native.Connection
 
     def open(self, seconds: float) -> socket.socket:
-        each = seconds / max(2, self._steps)
-        limits = {"socket_connect_timeout": each, "socket_timeout": each}
-        connection = self._sync(**self._arguments, **limits)
+        connection = self._connection(seconds, self._steps)
         try:
             with _failures(self._name):
                 connection.connect()
+                if self._is_primary:
+                    connection.send_command("ROLE")
+                    _check_role(connection.read_response())
         except BaseException:
             connection.disconnect()
             raise
@@ -94,12 +107,14 @@ class Direct:
         return opened
 
     async def aopen(self, seconds: float) -> Opened:
-        limits = {"socket_connect_timeout": None, "socket_timeout": None}
-        connection = self._async(**self._arguments, **limits)
+        connection = self._native_connection()
         try:
             with _failures(self._name):
                 async with asyncio.timeout(seconds / 2):
                     await connection.connect()
+                    if self._is_primary:
+                        await connection.send_command("ROLE")
+                        _check_role(await connection.read_response())
                 if connection._reader.at_eof() or connection._writer.transport.is_closing():
                     raise ConnectionResetError("it closed the connection at once")  # noqa: TRY301
         except BaseException:
@@ -111,8 +126,7 @@ class Direct:
 
     def ask(self, seconds: float, *command: str) -> Any:
         """Return the reply to one command, over a connection of its own."""
-        limits = {"socket_connect_timeout": seconds, "socket_timeout": seconds}
-        connection = self._sync(**self._arguments, **limits)
+        connection = self._connection(seconds, self._steps + 1)
         try:
             with _failures(self._name):
                 connection.connect()
@@ -123,20 +137,51 @@ class Direct:
 
     async def aask(self, seconds: float, *command: str) -> Any:
         """Do what `ask` does."""
-        limits = {"socket_connect_timeout": None, "socket_timeout": None}
-        connection = self._async(**self._arguments, **limits)
+        connection = self._native_connection()
         try:
             with _failures(self._name):
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(seconds / 2):
                     await connection.connect()
                     await connection.send_command(*command)
                     return await connection.read_response()
         finally:
             connection._close()
 
+    def _connection(self, seconds: float, steps: int) -> Any:
+        """Return a connection of the sync face, each of whose steps has its share of time."""
+        each = seconds / max(2, steps + self._addresses() - 1)
+        limits = {"socket_connect_timeout": each, "socket_timeout": each}
+        return self._sync(**self._arguments, retry=Retry(NoBackoff(), 0), **limits)
+
+    def _native_connection(self) -> Any:
+        limits = {"socket_connect_timeout": None, "socket_timeout": None}
+        retry = native_retry.Retry(NoBackoff(), 0)
+        connection = self._async(**self._arguments, retry=retry, **limits)
+        if isinstance(connection, native.SSLConnection):  # to read certificates takes long
+            self._tls = connection.ssl_context = self._tls or connection.ssl_context
+        return connection
+
+    def _addresses(self) -> int:
+        """Return how many addresses redis-py will try, if it must."""
+        if not self._host:
+            return 1
+        try:
+            return len(socket.getaddrinfo(self._host, self._port, 0, socket.SOCK_STREAM))
+        except OSError:
+            return 1
+
+
+def _check_role(reply: Any) -> None:
+    """Raise `RedisError` unless a server calls itself a primary."""
+    if reply[0] != b"master":
+        raise RedisError(f"it is no primary, but says {reply[0].decode()!r} of its role")
+
 
 class ViaSentinel:
-    """Asks the sentinels where the primary of a service is, each time, and dials that."""
+    """Asks the sentinels where the primary of a service is, each time, and dials that.
+
+    https://redis.io/docs/latest/develop/reference/sentinel-clients/ tells how.
+    """
 
     def __init__(
         self, sentinels: Sequence[Address], service: str, login: Login, sentinel_login: Login
@@ -152,34 +197,36 @@ class ViaSentinel:
 
     def open(self, seconds: float) -> socket.socket:
         failure: DialFailed | None = None
-        for sentinel in self._sentinels:
+        ends = monotonic() + seconds
+        for sentinel, share in self._shares():
             try:
-                found = sentinel.ask(self._share(seconds), *self._question)
+                found = sentinel.ask((ends - monotonic()) * share, *self._question)
+                if found:
+                    return self._direct(*found).open(ends - monotonic())
             except DialFailed as error:
                 failure = error
-            else:
-                if found:
-                    return self._direct(*found).open(seconds / 2)
         raise self._unknown(failure) from failure
 
     async def aopen(self, seconds: float) -> Opened:
         failure: DialFailed | None = None
-        for sentinel in self._sentinels:
+        ends = monotonic() + seconds
+        for sentinel, share in self._shares():
             try:
-                found = await sentinel.aask(self._share(seconds), *self._question)
+                found = await sentinel.aask((ends - monotonic()) * share, *self._question)
+                if found:
+                    return await self._direct(*found).aopen(ends - monotonic())
             except DialFailed as error:
                 failure = error
-            else:
-                if found:
-                    return await self._direct(*found).aopen(seconds / 2)
         raise self._unknown(failure) from failure
 
-    def _share(self, seconds: float) -> float:
-        """Return the time for one sentinel, for it may be silent."""
-        return seconds / 2 / (1 + len(self._sentinels))
+    def _shares(self) -> list[tuple[Direct, float]]:
+        """Return the sentinels, and what part of the time left each may take: one may be silent."""
+        count = len(self._sentinels)
+        return [(each, 1 / (1 + count - n)) for n, each in enumerate(self._sentinels)]
 
     def _direct(self, host: bytes, port: bytes) -> Direct:
-        return Direct(Address(host.decode(), int(port), tls=self._tls), self._login)
+        address = Address(host.decode(), int(port), tls=self._tls)
+        return Direct(address, self._login, is_primary=True)
 
     def _unknown(self, failure: DialFailed | None) -> DialFailed:
         why = failure or "OPTIONS['sentinel'] is the name of a service, and they know none of it"
@@ -188,7 +235,7 @@ class ViaSentinel:
 
 
 def _arguments(address: Address, login: Login) -> dict[str, Any]:
-    """Return what redis-py is told: where to, who, and none of its own retries."""
+    """Return what redis-py is told: where to, and who."""
     where = {"path": address.path} if address.path else {"host": address.host, "port": address.port}
     return {
         **where,
@@ -197,7 +244,6 @@ def _arguments(address: Address, login: Login) -> dict[str, Any]:
         "db": login.db,
         "protocol": 2,
         "driver_info": None,
-        "retry": Retry(NoBackoff(), 0),
         **(login.tls if address.tls else {}),
     }
 

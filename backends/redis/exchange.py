@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final, NamedTuple
 
-from twofold.backends.network import ConnectionLost
+from twofold.backends.network import ConnectionLost, late
 from twofold.backends.redis.channel import Channels
 from twofold.backends.redis.commands import BULK, Command, pack
 from twofold.backends.redis.replies import Reply, ReplyError
@@ -25,8 +25,7 @@ _NATIVE = Native()
 class Refused(BackendUnavailable):
     """The server refused a command; `code` is the first word of what it said."""
 
-    def __init__(self, server: Server, error: ReplyError) -> None:
-        hint = _HINTS.get(error.code, "")
+    def __init__(self, server: Server, error: ReplyError, hint: str = "") -> None:
         super().__init__(f"{server.name} refused: {error}{hint}")
         self.code: str = error.code
         self.reason: str = str(error)
@@ -53,10 +52,13 @@ class _Tried(NamedTuple):
 
     server: Server | None
     outcome: Reply | BackendUnavailable
+    generation: int = 0
+    """The server's, when it was asked."""
 
 
 _FAILURES = (ReplyError, BackendUnavailable)
-_UNTRIED: Final = _Tried(None, ConnectionLost("not sent yet", sent=False))
+_NOTHING: Final = object()
+_UNTRIED: Final = _Tried(None, _NOTHING)
 
 
 class Exchange:
@@ -89,39 +91,42 @@ class Exchange:
         """
         due = monotonic() + self._deadline
         server = self.topology.place(command.key, command.reads)
-        tried = _UNTRIED
+        tried = [_UNTRIED]
         if server is not None:
+            seen = server.generation
             try:
                 reply = self._wires.ask(server, command.packed, due)
-            except ConnectionLost as lost:
-                reply = lost
+            except BackendUnavailable as failure:
+                reply = failure
             if not isinstance(reply, _FAILURES):
                 return reply
-            tried = _Tried(server, reply)
-        [reply] = run_sync(self._persist(_BLOCKING, [command], [tried], due))
-        return reply
+            tried = [_Tried(server, reply, seen)]
+            del reply  # see `_persist`
+        [final] = run_sync(self._persist(_BLOCKING, [command], tried, due))
+        return final
 
     async def aask(self, command: Command) -> Reply | Refused:
         """Do what `ask` does."""
         due = monotonic() + self._deadline
         packed, key, reads, bulk, _ = command
         server = self.topology.place(key, reads)
-        tried = _UNTRIED
+        tried = [_UNTRIED]
         if server is not None:
-            bulk = bulk or key in self._big
+            bulk, seen = bulk or key in self._big, server.generation
             try:
                 reply = await self._loops.get().lane(server, bulk).ask(packed, 1, due)
-            except ConnectionLost as lost:
-                reply = lost
+            except BackendUnavailable as failure:
+                reply = failure
             if type(reply) is bytes and not bulk and len(reply) < BULK:
                 return reply  # what follows is the same, slower
             if not isinstance(reply, _FAILURES):
                 if bulk or type(reply) is bytes:
                     self._note_size(key, packed, reply)
                 return reply
-            tried = _Tried(server, reply)
-        [reply] = await self._persist(_NATIVE, [command], [tried], due)
-        return reply
+            tried = [_Tried(server, reply, seen)]
+            del reply  # see `_persist`
+        [final] = await self._persist(_NATIVE, [command], tried, due)
+        return final
 
     def ask_all(self, commands: Sequence[Command]) -> list[Reply | Refused]:
         """Return the replies to `commands`, sent side by side; see `ask`."""
@@ -139,19 +144,22 @@ class Exchange:
 
     async def tell(self, io: Effects, server: Server, *packed: bytes) -> list[Reply]:
         """Return the replies of one server to commands on no key in particular."""
+        seen = server.generation
         request = Request(server, b"".join(packed), len(packed), bulk=True)
         [answers] = await self._exchange(io, [request], monotonic() + self._deadline)
         if isinstance(answers, BackendUnavailable):
+            self.topology.distrust()
             raise answers
         for reply in answers:
             if isinstance(reply, ReplyError):
-                raise Refused(server, reply)
+                self.topology.distrust()
+                server.renew(seen)
+                raise self._refused(server, reply)
         return answers
 
     async def primaries(self, io: Effects) -> Sequence[Server]:
-        """Return the servers that take writes."""
-        if self.topology.wants_map:
-            await self._learn_slots(io, monotonic() + self._deadline)
+        """Return the servers that take writes, as the cluster sees them now."""
+        await self._learn_slots(io, monotonic() + self._deadline)
         return self.topology.primaries()
 
     def connections(self, server: Server) -> int:
@@ -160,14 +168,18 @@ class Exchange:
 
     def close(self) -> None:
         """Close all connections, those in use after their replies."""
-        self._wires.close(self.topology.servers())
-        for channels in self._loops:  # kept: a loop that never runs again is swept up later
-            channels.abandon()
+        self._loops.sweep()
+        self._leave(self.topology.servers())
 
     async def aclose(self) -> None:
         """Do what `close` does; those of the running loop are closed at once."""
         await self._loops.aclose()
         self.close()
+
+    def _leave(self, servers: Sequence[Server]) -> None:
+        self._wires.close(servers)
+        for channels in self._loops:
+            channels.leave(servers)
 
     def _note_size(self, key: str, packed: bytes, reply: Reply) -> None:
         """Remember whether the value of `key` should have the other connection next time."""
@@ -184,43 +196,53 @@ class Exchange:
         self, io: Effects, commands: Sequence[Command], tried: list[_Tried], due: float
     ) -> list[Reply | Refused]:
         """Return the replies to `commands`, of which `tried` tells what came so far."""
-        for _ in range(_ATTEMPTS):
-            tries = {
-                n: again
-                for n, command in enumerate(commands)
-                if (again := self._again(command, *tried[n])) is not None
-            }
-            if not tries or monotonic() >= due:
-                break
-            if self.topology.wants_map:
-                await self._learn_slots(io, due)
-            for n, outcome in (await self._try(io, commands, tries, due)).items():
-                tried[n] = outcome
-        return [_final(*each) for each in tried]
+        try:
+            for _ in range(_ATTEMPTS):
+                tries = {
+                    n: again
+                    for n, command in enumerate(commands)
+                    if (again := self._again(command, tried[n])) is not None
+                }
+                if not tries or monotonic() >= due:
+                    break
+                if self.topology.wants_map:
+                    await self._learn_slots(io, due)
+                for n, came in (await self._try(io, commands, tries, due)).items():
+                    tried[n] = came
+            return list(map(self._final, tried))
+        finally:
+            tried.clear()  # errors, whose tracebacks have this frame, would keep themselves alive
 
-    def _again(
-        self, command: Command, server: Server | None, outcome: Reply | BackendUnavailable
-    ) -> _Try | None:
+    def _again(self, command: Command, tried: _Tried) -> _Try | None:
         """Return what to send next, or None if that was it."""
+        server, outcome, seen = tried
         if isinstance(outcome, BackendUnavailable):
-            if server is not None:
-                self.topology.distrust()
+            self.topology.distrust()
             if not isinstance(outcome, ConnectionLost) or (outcome.sent and not command.reads):
                 return None
             return None if self._is_hopeless(command, server) else _Try(command.packed)
-        if server is None or not isinstance(outcome, ReplyError):
+        if server is None:
+            return _Try(command.packed)
+        if not isinstance(outcome, ReplyError):
             return None
         if outcome.code == "NOSCRIPT" and command.script:
-            return _Try(pack(*command.script), server=server)
+            whole = pack(*command.script)
+            if self.topology.splits:  # the key's slot may be on its way to this server
+                return _Try(_ASKING + whole, 2, server)
+            return _Try(whole, server=server)
+        if outcome.code in _ELSEWHERE:
+            return self._redirected(command, server, outcome)
         if outcome.code == "READONLY":
-            server.renew()
+            server.renew(seen)
             return _Try(command.packed)
         if outcome.code in _UNWELL:
-            server.renew()
+            server.renew(seen)
             server.breaker.fail(outcome, refused=True)
             self.topology.distrust()
-            return None
-        return self._redirected(command, server, outcome)
+            return None if self._is_hopeless(command, server) else _Try(command.packed)
+        if outcome.code == "CLUSTERDOWN":
+            self.topology.distrust()
+        return None
 
     def _is_hopeless(self, command: Command, server: Server | None) -> bool:
         """Tell whether the only server for `command` is the one that just failed for good."""
@@ -230,7 +252,7 @@ class Exchange:
 
     def _redirected(self, command: Command, server: Server, error: ReplyError) -> _Try | None:
         """Return what to send to the server that has the key instead of this one."""
-        if not isinstance(self.topology, Slots) or error.code not in ("MOVED", "ASK"):
+        if not isinstance(self.topology, Slots):
             return None
         there = self.topology.redirect(str(error), server)
         if error.code == "ASK":
@@ -256,12 +278,13 @@ class Exchange:
             self._request(server, [(commands[n], tries[n]) for n in numbers])
             for server, numbers in by_server.items()
         ]
+        seen = {server: server.generation for server in by_server}
         for request, answers in zip(requests, await self._exchange(io, requests, due), strict=True):
             at = 0
             for n in by_server[request.server]:
                 at += tries[n].wanted
                 outcome = answers if isinstance(answers, BackendUnavailable) else answers[at - 1]
-                results[n] = _Tried(request.server, outcome)
+                results[n] = _Tried(request.server, outcome, seen[request.server])
         return results
 
     def _request(self, server: Server, parts: Sequence[tuple[Command, _Try]]) -> Request:
@@ -276,14 +299,15 @@ class Exchange:
             return
         failure: object = "none is known"
         for server in self.topology.candidates():
-            [answers] = await self._exchange(io, [Request(server, _CLUSTER_SLOTS, 1)], due)
-            if isinstance(answers, list) and isinstance(answers[0], list):
-                self.topology.learn(answers[0], server)
-                return
+            half = (monotonic() + due) / 2  # leaves time for the others
+            [answers] = await self._exchange(io, [Request(server, _CLUSTER_SLOTS, 1)], half)
             failure = answers[0] if isinstance(answers, list) else answers
+            if isinstance(failure, list) and failure:
+                self._leave(self.topology.learn(failure, server))
+                return
         if not self.topology.primaries():
             raise BackendUnavailable(
-                f"no server tells the slots of the cluster: {failure}."
+                f"no server tells the slots of the cluster: {failure or 'it has none'}."
                 " (OPTIONS['cluster'] is for servers in cluster mode)"
             )
 
@@ -295,14 +319,22 @@ class Exchange:
     async def _aexchange(self, requests: Sequence[Request], due: float) -> list[Answers]:
         return await self._loops.get().exchange(requests, due)
 
+    def _final(self, tried: _Tried) -> Reply | Refused:
+        """Return a reply, or why it was refused; raise why there is none."""
+        server, outcome, _ = tried
+        if isinstance(outcome, BackendUnavailable):
+            try:
+                raise outcome
+            finally:
+                del outcome, tried
+        if server is None:
+            raise late("the store", self._deadline)
+        return self._refused(server, outcome) if isinstance(outcome, ReplyError) else outcome
 
-_UNWELL = frozenset({"LOADING", "MASTERDOWN", "CLUSTERDOWN"})
+    def _refused(self, server: Server, error: ReplyError) -> Refused:
+        hint = "" if self.topology.splits else _HINTS.get(error.code, "")
+        return Refused(server, error, hint)
 
 
-def _final(server: Server | None, outcome: Reply | BackendUnavailable) -> Reply | Refused:
-    """Return a reply, or why it was refused; raise why there is none."""
-    if isinstance(outcome, BackendUnavailable):
-        raise outcome
-    if isinstance(outcome, ReplyError) and server is not None:
-        return Refused(server, outcome)
-    return outcome
+_ELSEWHERE = frozenset({"MOVED", "ASK"})
+_UNWELL = frozenset({"LOADING", "MASTERDOWN"})

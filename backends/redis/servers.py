@@ -28,9 +28,10 @@ class Server:
     def __repr__(self) -> str:
         return f"<Server {self.name} {self.breaker.state}>"
 
-    def renew(self) -> None:
-        """Have every thread and loop connect anew before it next asks."""
-        self.generation += 1
+    def renew(self, seen: int) -> None:
+        """Have every thread and loop connect anew, unless they do since generation `seen`."""
+        if self.generation == seen:
+            self.generation = seen + 1
 
 
 class Topology(Protocol):
@@ -99,6 +100,7 @@ class Slots:
         self._known: dict[tuple[str, int], Server] = {
             (seed.host, seed.port): make(seed) for seed in seeds
         }
+        self._seeds = frozenset(self._known)
         self._slots: list[Server | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         self._primaries: list[Server] = []
         self.wants_map: bool = True
@@ -128,18 +130,24 @@ class Slots:
         shuffled = random.sample(self.servers(), len(self._known))
         return sorted(shuffled, key=lambda each: each.breaker.tripped)
 
-    def learn(self, reply: Sequence[Any], teller: Server) -> None:
-        """Take what `CLUSTER SLOTS` has told: first slot, last slot, primary, replicas."""
+    def learn(self, reply: Sequence[Any], teller: Server) -> list[Server]:
+        """Take what `CLUSTER SLOTS` has told: first slot, last slot, primary, replicas.
+
+        Return the servers that are of the cluster no more.
+        """
         slots: list[Server | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         primaries: dict[Server, None] = {}
         for first, last, primary, *_ in reply:
             server = self.server(primary[0], primary[1], teller)
             slots[first : last + 1] = [server] * (last + 1 - first)
             primaries[server] = None
+        told = {self._place(node, teller) for row in reply for node in row[2:]}
         with self._lock:
             self._slots, self._primaries = slots, list(primaries)
             self._looked_at = monotonic()
             self.wants_map = False
+            gone = self._known.keys() - told - self._seeds
+            return [self._known.pop(place) for place in gone]
 
     def move(self, key: str, server: Server) -> None:
         """Note that the slot of `key` is somewhere else by now, and maybe others too."""
@@ -148,21 +156,22 @@ class Slots:
 
     def server(self, host: bytes | None, port: int, teller: Server) -> Server:
         """Return the server at an address, which is on the teller's host if that is empty."""
-        name = host.decode() if host and host != b"?" else self._host_of(teller)
+        place = self._place((host, port), teller)
         with self._lock:
-            found = self._known.get((name, port))
+            found = self._known.get(place)
             if found is None:
-                found = self._make(Address(name, port, tls=self._tls))
-                self._known[name, port] = found
+                found = self._known[place] = self._make(Address(*place, tls=self._tls))
         return found
+
+    def _place(self, node: Sequence[Any], teller: Server) -> tuple[str, int]:
+        host, port = node[:2]
+        known = host and host != b"?"
+        return host.decode() if known else teller.name.rpartition(":")[0].strip("[]"), port
 
     def redirect(self, text: str, teller: Server) -> Server:
         """Return the server that a reply such as `MOVED 3999 127.0.0.1:6381` names."""
         host, _, port = text.split(" ")[2].rpartition(":")
         return self.server(host.encode(), int(port), teller)
-
-    def _host_of(self, server: Server) -> str:
-        return next(host for (host, _), known in self._known.items() if known is server)
 
     def _after_fork(self) -> None:
         self._lock = new_rlock()

@@ -7,10 +7,10 @@ more. A connection that is left by an exception is closed: there may be bytes to
 
 import select
 import socket
-import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
+from weakref import WeakValueDictionary
 
 from twofold.backends.network import ConnectionLost, DialFailed, late
 from twofold.backends.redis.replies import INCOMPLETE, RESP2, ProtocolError, Reply, new_reader
@@ -22,6 +22,7 @@ from twofold.errors import BackendUnavailable
 _CHUNK = 65536  # bytes to receive at a time
 _IDLE = 1.0  # seconds after which a connection is looked at before it is used
 _NEARLY = 0.005  # seconds that a limit may be off, so that the socket is told of few
+_GRACE = 0.001  # seconds at least for replies that may lie there, after another server's
 _CLOSED = -1  # a generation that no server has
 
 
@@ -40,8 +41,6 @@ class Wire:
         """Send commands, which with their replies may take until the monotonic time `due`."""
         self._wait_until(due)
         self._socket.sendall(packed)
-        if len(packed) > _CHUNK:
-            self._wait_until(due)
 
     def receive(self, due: float) -> Reply:
         """Return the next reply, if it comes in time."""
@@ -53,14 +52,11 @@ class Wire:
     def _next_reply(self, due: float) -> Reply:
         reader = self._reader
         while (reply := reader.gets()) is INCOMPLETE:
+            self._wait_until(due)
             data = self._socket.recv(_CHUNK)
             if not data:
                 raise ConnectionLost(f"{self._name} closed the connection")
             reader.feed(data)
-            reply = reader.gets()
-            if reply is not INCOMPLETE:
-                return reply
-            self._wait_until(due)
         return reply
 
     def is_fit(self, server: Server) -> bool:
@@ -94,29 +90,18 @@ class Wire:
             self._limit = seconds
 
 
-class Shelf:
+class Shelf(dict[Server, list[Wire]]):
     """The connections of one thread that are not in use; they are closed as it ends."""
 
-    def __init__(self) -> None:
-        self.wires: dict[Server, list[Wire]] = {}
-
-    def clear(self) -> None:
+    def close(self) -> None:
         """Close them."""
-        for idle in list(self.wires.values()):
+        for idle in list(self.values()):
             with suppress(IndexError):
                 while True:
                     idle.pop().close()
 
     def __del__(self) -> None:
-        self.clear()  # an error that somebody keeps may keep the connections themselves, too
-
-
-class _Own(ThreadLocal):
-    """What each thread has of its own."""
-
-    def __init__(self, shelves: "weakref.WeakSet[Shelf]") -> None:
-        self.shelf = Shelf()
-        shelves.add(self.shelf)
+        self.close()  # an error that somebody keeps may keep the connections themselves, too
 
 
 class Wires:
@@ -132,8 +117,8 @@ class Wires:
         after_fork_in_child(self)
 
     def _begin(self) -> None:
-        self._shelves: weakref.WeakSet[Shelf] = weakref.WeakSet()
-        self._own = _Own(self._shelves)
+        self._shelves: WeakValueDictionary[int, Shelf] = WeakValueDictionary()
+        self._own = ThreadLocal()
 
     def ask(self, server: Server, packed: bytes, due: float) -> Reply:
         """Return the reply to one command, if it comes until the monotonic time `due`.
@@ -148,11 +133,14 @@ class Wires:
             wire.send(packed, due)
             reply = wire.receive(due)
         except BaseException as error:
-            failure = self._failure(server, wire, error)
+            failure = self._failure(server, wire, error, due)
         else:
             self._put(server, wire)
             return reply
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # whose traceback has this frame, would keep itself alive
 
     def exchange(self, requests: Sequence[Request], due: float) -> list[Answers]:
         """Send all `requests` side by side, and return what came of each."""
@@ -173,13 +161,26 @@ class Wires:
     def close(self, servers: Sequence[Server]) -> None:
         """Close the connections to `servers`: idle ones now, others after their reply."""
         for server in servers:
-            server.renew()
-        for shelf in list(self._shelves):
-            shelf.clear()
+            server.renew(server.generation)
+        for shelf in self._all_shelves():
+            shelf.close()
 
     def count(self, server: Server) -> int:
         """Return how many idle connections there are to a server."""
-        return sum(len(shelf.wires.get(server, ())) for shelf in list(self._shelves))
+        return sum(len(shelf.get(server, ())) for shelf in self._all_shelves())
+
+    def _all_shelves(self) -> list[Shelf]:
+        references = self._shelves.valuerefs()  # a list, whatever threads come and go meanwhile
+        return [shelf for each in references if (shelf := each()) is not None]
+
+    def _shelf(self) -> Shelf:
+        """Return this thread's shelf."""
+        try:
+            shelf: Shelf = self._own.shelf
+        except AttributeError:
+            shelf = self._own.shelf = Shelf()
+            self._shelves[id(shelf)] = shelf
+        return shelf
 
     def _send(self, request: Request, due: float) -> Wire | BackendUnavailable:
         try:
@@ -189,22 +190,25 @@ class Wires:
         try:
             wire.send(request.packed, due)
         except BaseException as error:
-            return self._failure(request.server, wire, error)
+            return self._failure(request.server, wire, error, due)
         return wire
 
     def _receive(self, request: Request, wire: Wire, due: float) -> Answers:
+        due = max(due, monotonic() + _GRACE)
         try:
             replies = [wire.receive(due) for _ in range(request.wanted)]
         except BaseException as error:
-            return self._failure(request.server, wire, error)
+            return self._failure(request.server, wire, error, due)
         self._put(request.server, wire)
         return replies
 
     def _take(self, server: Server, due: float) -> Wire:
         """Return a connection of this thread's that nobody uses."""
+        if monotonic() >= due:
+            raise late(server.name, self._deadline)
         if server.breaker.tripped:
             server.breaker.admit()
-        idle = self._own.shelf.wires.get(server)
+        idle = self._shelf().get(server)
         while idle:
             try:
                 wire = idle.pop()
@@ -217,11 +221,8 @@ class Wires:
 
     def _open(self, server: Server, due: float) -> Wire:
         generation = server.generation
-        seconds = due - monotonic()
-        if seconds <= 0:
-            raise late(server.name, self._deadline)
         try:
-            return Wire(server, generation, server.dialer.open(seconds))
+            return Wire(server, generation, server.dialer.open(due - monotonic()))
         except DialFailed as error:
             server.breaker.fail(error, refused=error.refused)
             raise
@@ -230,30 +231,38 @@ class Wires:
         if server.breaker.failures:
             server.breaker.succeed()
         wire.used_at = monotonic()
-        shelf = self._own.shelf
-        shelf.wires.setdefault(server, []).append(wire)
+        shelf = self._shelf()
+        shelf.setdefault(server, []).append(wire)
         if wire.generation != server.generation:  # `close` came in between
-            shelf.clear()
+            shelf.close()
 
-    def _failure(self, server: Server, wire: Wire, error: BaseException) -> BackendUnavailable:
+    def _failure(
+        self, server: Server, wire: Wire, error: BaseException, due: float
+    ) -> BackendUnavailable:
         """Close `wire`, tell the breaker, and return what `error` means for the caller.
 
-        What is no fault of the connection, such as a signal's exception, is raised as it is.
+        What is no fault of the connection, such as a signal's exception, is raised as it
+        is. That a server closed a connection which it had served says nothing against it.
         """
         wire.close()
-        failure: BackendUnavailable
-        if isinstance(error, TimeoutError):
-            failure = late(server.name, self._deadline)
-        elif isinstance(error, ConnectionLost):
-            failure = error
-        elif isinstance(error, OSError | ProtocolError):
-            failure = ConnectionLost(f"{server.name}: {error}")
-            failure.__cause__ = error
-        else:
+        if isinstance(error, TimeoutError) and not error.errno:
+            if monotonic() < due - _NEARLY:
+                raise error  # somebody else's, from a signal's handler
+            server.breaker.fail(failure := late(server.name, self._deadline))
+            return failure
+        if not isinstance(error, ConnectionLost | OSError | ProtocolError):
             raise error
-        server.breaker.fail(failure)
-        return failure
+        lost = error if isinstance(error, ConnectionLost) else _lost(server, error)
+        if not wire.used_at:
+            server.breaker.fail(lost)
+        return lost
 
     def _after_fork(self) -> None:
         park(self._own, self._shelves)
         self._begin()
+
+
+def _lost(server: Server, error: Exception) -> ConnectionLost:
+    lost = ConnectionLost(f"{server.name}: {error}")
+    lost.__cause__ = error
+    return lost
