@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from typing import Any, Literal, TypeAlias
 
 from twofold.clock import SYSTEM_CLOCK, Clock
@@ -95,10 +96,11 @@ class Backend(ABC):
         deadline: float = 1.0,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        if isinstance(deadline, bool) or not isinstance(deadline, int | float) or deadline <= 0:
+        is_number = isinstance(deadline, int | float) and not isinstance(deadline, bool)
+        if not is_number or not 0 < deadline < inf:
             raise SettingsError(
                 f"OPTIONS['deadline'] is the seconds that an operation may take,"
-                f" more than 0; not {deadline!r}"
+                f" more than 0 and finite; not {deadline!r}"
             )
         self.location = location
         self.deadline: float = float(deadline)

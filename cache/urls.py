@@ -12,7 +12,8 @@ _BACKENDS = {"rediss": "redis", "unix": "redis"}  # by scheme, where the names d
 _LOCAL = frozenset({"dummy", "memory", "sqlite"})
 _OURS = _LOCAL | {"redis"}
 
-_USER_PASSWORD = re.compile(r"(://[^:/?#@\s]*:)\S*@")
+_BLANK = r"\s(?!\S*://)"  # one that belongs to a password: no other URL follows it
+_USER_PASSWORD = re.compile(rf"(://(?:[^:\s]|{_BLANK})*:)(?:\S|{_BLANK})*@")
 _SECRET_PARAMETER = re.compile(
     r"([?&][^=&\s]*(?:passw|secret|token)[^=&\s]*=)[^&\s]*", re.IGNORECASE
 )
@@ -67,7 +68,7 @@ def split(url: str, settings: Iterable[str]) -> Url:
         name, _, text = part.partition("=")
         if backend in _OURS or name.upper() in settings:
             if name.upper() in map(str.upper, taken):
-                raise SettingsError(f"{mask_url(url)!r} gives {name!r} twice: leave one out")
+                raise SettingsError(f"{mask_url(address)!r} gives {name!r} twice: leave one out")
             taken[unquote_plus(name)] = unquote_plus(text)
         else:
             left.append(part)

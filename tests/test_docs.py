@@ -307,6 +307,8 @@ def test_the_toml_of_a_page_is_read(
 ) -> None:
     """Settings in TOML are found, and each alias in them is built."""
     (tmp_path / "settings.toml").write_text(block.text, encoding="utf-8")
+    for name in ("ca.pem", "client.pem", "client.key"):
+        (tmp_path / name).touch()
     monkeypatch.setenv("TWOFOLD_SETTINGS", "settings.toml")
     twofold.configure()
     for alias in caches:

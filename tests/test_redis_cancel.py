@@ -234,8 +234,10 @@ class Interruption(BaseException):
     """What a signal's handler raises."""
 
 
-def store_values(cache: Cache) -> None:
+def store_values(url: str) -> None:
+    cache = cache_on(url)
     assert cache.set_many({"a": "value of a", "b": "value of b", "big": BIG, "n": 0}, 600) == []
+    cache.close()
 
 
 @contextmanager
@@ -311,7 +313,7 @@ def test_an_interruption_at_any_moment(
     def interrupt(cache: Cache) -> None:
         raise Interruption
 
-    store_values(cache_on(redis_server.url))
+    store_values(redis_server.url)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # a socket just opened has no owner yet
         assert every_moment(redis_server.url, warm, call, interrupt) > MOMENTS
@@ -327,7 +329,7 @@ def test_a_call_within_a_call_at_any_moment(
     redis_server: RedisServer,
 ) -> None:
     """A signal's handler may use the cache, whenever it comes: both have what they asked for."""
-    store_values(cache_on(redis_server.url))
+    store_values(redis_server.url)
     assert every_moment(redis_server.url, warm, call, inner) > MOMENTS
 
 

@@ -1,6 +1,8 @@
 """Redis: the parts that do no I/O of their own, each against its specification."""
 
 import random
+import re
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.chaos import RedisCluster, RedisServer
 from twofold.backends.network import Breaker
-from twofold.backends.redis import commands, deployment, replies
+from twofold.backends.redis import RedisBackend, commands, deployment, replies
 from twofold.backends.redis.addresses import Address, read_addresses
 from twofold.backends.redis.dial import Login
 from twofold.backends.redis.replies import INCOMPLETE, ProtocolError, PythonReader, ReplyError
@@ -33,7 +35,7 @@ from twofold.testing import FakeClock
         ("redis://h:65535/3", [Address("h", 65535, db=3)]),
         ("redis://h/0", [Address("h", 6379, db=0)]),
         ("redis://h?db=3", [Address("h", 6379, db=3)]),
-        ("redis://h/2?db=3", [Address("h", 6379, db=2)]),
+        ("redis://h/2?db=2", [Address("h", 6379, db=2)]),
         ("REDISS://h", [Address("h", 6379, tls=True)]),
         ("redis://[::1]:7/1", [Address("::1", 7, db=1)]),
         ("redis://[::1]", [Address("::1", 6379)]),
@@ -44,7 +46,8 @@ from twofold.testing import FakeClock
             "redis://%75%40:p%3A%2F%3F%23%5B%40%25+@h",
             [Address("h", 6379, username="u@", password="p:/?#[@%+")],
         ),
-        ("redis://u:p@w@h", [Address("h", 6379, username="u", password="p@w")]),
+        ("redis://[::1],[::2]:7", [Address("::1", 6379), Address("::2", 7)]),
+        ("redis://a, b", [Address("a", 6379), Address("b", 6379)]),
         ("unix:///run/r.sock", [Address(path="/run/r.sock")]),
         ("unix:///run/a%20b.sock?db=1", [Address(path="/run/a b.sock", db=1)]),
         (
@@ -80,7 +83,15 @@ def test_a_location_names_servers(location: str | list[str], found: list[Address
         ("redis://h:1x", "has no port '1x'"),
         ("redis://::1", "has no port ':1'"),
         ("redis://a,b:x", "has no port 'x'"),
-        ("redis://[::1", "Invalid IPv6 URL"),
+        ("redis://[::1", "cannot be read"),
+        ("redis://[::1]junk:6380", "has no host '[::1]junk:6380'"),
+        ("redis://h/1?db=2", "has two databases, '1' and '2': leave one out"),
+        ("redis://h1,", "names several servers, and one of them has no host"),
+        ("redis://h1,,h2", "names several servers, and one of them has no host"),
+        ("redis://h1,:1", "names several servers, and one of them has no host"),
+        ("redis://h1,redis://", "names several servers, and one of them has no host"),
+        (["redis://h1", ""], "names several servers, and one of them has no host"),
+        (["", "unix:///r.sock"], "names several servers, and one of them has no host"),
         ("redis://h/one", "has no database 'one': a number"),
         ("redis://h/-1", "has no database '-1': a number"),
         ("redis://h/1/2", "has no database '1/2': a number"),
@@ -110,6 +121,31 @@ def test_half_a_password_is_not_shown(mark: str) -> None:
         read_addresses(f"redis://:hid{mark}den@h", 6379)
     assert "hid" not in str(caught.value)
     assert "den" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("redis://:hid\u2100den@h", "cannot be read: write redis://"),
+        ("redis://:[hidden]x@h", "cannot be read: write redis://"),
+        ("redis://:hid[den@h", "cannot be read: write redis://"),
+        ("redis://:my hidden@h:bad", "has no port 'bad'"),
+        ("redis://u:hid@den@h", "write '@' in a user or password as %40"),
+        ("redis://u@x:hidden@h", "write '@' in a user or password as %40"),
+        ("redis://u:hid@h1,u2:den@h2", "write '@' in a user or password as %40"),
+        ("redis://u/x:hidden@h", "in a password as %2F, %3F and %23"),
+        ("unix://u:hid@den@/r.sock", "write '@' in a user or password as %40"),
+    ],
+)
+def test_a_wrong_login_is_not_shown(location: str, message: str) -> None:
+    """Neither the error nor what it was raised from quotes a password."""
+    with pytest.raises(SettingsError) as caught:
+        read_addresses(location, 6379)
+    assert message in str(caught.value)
+    told = "".join(traceback.format_exception(caught.value)).replace(repr(location), "")
+    assert "hid" not in told.partition("SettingsError: ")[2]
+    assert "den" not in told.partition("SettingsError: ")[2]
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
 @pytest.mark.parametrize(
@@ -152,6 +188,94 @@ def test_a_login_of_the_wrong_kind_is_refused(options: dict[str, Any], message: 
     with pytest.raises(SettingsError) as caught:
         deployment.read_login(**{"username": None, "password": None, **options})
     assert message in str(caught.value)
+
+
+CA = {"ssl_ca_certs": __file__}
+
+
+@pytest.mark.parametrize(
+    ("location", "options", "message"),
+    [
+        ("redis://h", {"sentinel": True}, "OPTIONS['sentinel'] is the name of a service, not True"),
+        ("redis://h", {"sentinel": ""}, "OPTIONS['sentinel'] is the name of a service, not ''"),
+        ("redis://h", {"sentinel_username": "u"}, "OPTIONS['sentinel_username'] is for sentinels"),
+        ("redis://h", {"sentinel_password": "hidden"}, "OPTIONS['sentinel_password'] is for sent"),
+        ("redis://h", {"sentinel": "s", "sentinel_username": 7}, "['sentinel_username'] is text"),
+        ("redis://h", {"cluster": True, "sentinel": "s"}, "do not go together"),
+        ("redis://h/1", {"db": 2}, "OPTIONS['db'] is 2, and the URL of h:6379 has database 1"),
+        ("redis://h/1", {"db": 0}, "OPTIONS['db'] is 0, and the URL of h:6379 has database 1"),
+        ("redis://h", CA, "OPTIONS['ssl_ca_certs'] is for TLS: write rediss://"),
+        ("unix:///r.sock", CA, "OPTIONS['ssl_ca_certs'] is for TLS: write rediss://"),
+        ("redis://h", {"ssl_cert_reqs": "none"}, "OPTIONS['ssl_cert_reqs'] is for TLS"),
+        ("redis://h", {"ssl_check_hostname": False}, "OPTIONS['ssl_check_hostname'] is for TLS"),
+        ("redis://h", {**CA, "cluster": True}, "OPTIONS['ssl_ca_certs'] is for TLS"),
+        ("redis://h", {**CA, "sentinel": "s"}, "OPTIONS['ssl_ca_certs'] is for TLS"),
+        ("rediss://h", {"ssl_ca_certs": 3}, "OPTIONS['ssl_ca_certs'] is the path of a file, not 3"),
+        ("rediss://h", {"ssl_certfile": "/no"}, "OPTIONS['ssl_certfile']: there is no file '/no'"),
+        ("rediss://h", {"ssl_keyfile": ""}, "OPTIONS['ssl_keyfile']: there is no file ''"),
+        ("rediss://h", {"ssl_ca_certs": "/"}, "OPTIONS['ssl_ca_certs']: there is no file '/'"),
+        ("redis://h", {"deadline": float("nan")}, "not nan"),
+        ("redis://h", {"deadline": float("inf")}, "not inf"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(
+    location: str, options: dict[str, Any], message: str
+) -> None:
+    """What would have no effect, or contradicts another setting, is no setting."""
+    with pytest.raises(SettingsError) as caught:
+        RedisBackend(location, **options)
+    assert message in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+MANY: list[dict[str, Any]] = [{"cluster": True}, {"sentinel": "s"}]
+
+
+@pytest.mark.parametrize("options", MANY)
+@pytest.mark.parametrize(
+    "location",
+    [
+        ["redis://h", "rediss://h2"],
+        ["rediss://h", "redis://h2"],
+        ["redis://u:hidden@h", "redis://v:hidden@h2"],
+        ["redis://u:hidden@h", "redis://u:hidden2@h2"],
+        ["redis://h", "redis://:hidden@h2"],
+        ["redis://h/0", "redis://h2/1"],
+        ["redis://h", "redis://h2/1"],
+    ],
+)
+def test_servers_found_through_others_have_one_login(
+    location: list[str], options: dict[str, Any]
+) -> None:
+    """The URLs of a cluster, or of sentinels, contradict neither each other nor the first."""
+    with pytest.raises(SettingsError) as caught:
+        RedisBackend(location, **options)
+    assert re.match(
+        r"LOCATION: h2:(2?6379) has another login, database or TLS than h:\1: ", str(caught.value)
+    )
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [*MANY, {}])
+@pytest.mark.parametrize(
+    "location",
+    [
+        ["redis://u:pw@h/0", "redis://u:pw@h2/0"],
+        ["redis://u:pw@h/0", "redis://h2"],
+        ["rediss://h", "rediss://h2"],
+        "redis://u:pw@h,h2/0",
+    ],
+)
+def test_the_first_url_may_speak_for_all(
+    location: str | list[str], options: dict[str, Any]
+) -> None:
+    """One login in all URLs, or in the first alone, is no contradiction."""
+    RedisBackend(location, **options, db=0).close()
+
+
+def test_options_of_tls_go_with_any_server_that_speaks_it() -> None:
+    """One `rediss:` among several URLs is enough for `ssl_` options."""
+    RedisBackend(["redis://h", "rediss://h2"], ssl_ca_certs=__file__).close()
 
 
 # Commands

@@ -276,12 +276,39 @@ def test_parameters_of_a_redis_url_are_settings_and_options():
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "username",
+        "password",
+        "sentinel",
+        "Sentinel_Username",
+        "sentinel_password",
+        "ssl_ca_certs",
+        "ssl_certfile",
+        "ssl_keyfile",
+        "ssl_cert_reqs",
+    ],
+)
+@pytest.mark.parametrize("text", ["123", "none", "true", "1e3"])
+def test_an_option_that_is_text_stays_text(name, text):
+    """A name that looks like a number, or like None, is a name, in a URL and in a dict."""
+    url = f"redis://h/0?{name}={text}"
+    for raw in (url, {"BACKEND": "redis", "OPTIONS": {name: text}}):
+        assert read_cache("x", raw).options == {name: text}
+
+
+@pytest.mark.parametrize(
     ("raw", "message"),
     [
         ("redis://h?clustr=true", "no option 'clustr'; did you mean 'cluster'?"),
         ("redis://h?protocol=3", "no option 'protocol'. There are: blocking_calls, clear, cluster"),
         ("redis://h:70000", "LOCATION 'redis://h:70000' has no port '70000': write redis://"),
         ("redis://h/x?timeout=1", "LOCATION 'redis://h/x' has no database 'x'"),
+        ("redis://h/1?db=2", "OPTIONS['db'] is 2, and the URL of h:6379 has database 1"),
+        ("redis://h1,?timeout=1", "LOCATION names several servers, and one of them has no host"),
+        ("redis://u:hidden@h1,v:hidden@h2", "write '@' in a user or password as %40"),
+        ("redis://h?ssl_cert_reqs=none", "OPTIONS['ssl_cert_reqs'] is for TLS: write rediss://"),
+        ("rediss://h?ssl_ca_certs=7", "OPTIONS['ssl_ca_certs']: there is no file '7'"),
         ("redis://h?db=x", "OPTIONS['db'] is the number of a database, 0 or more; not 'x'"),
         ("redis://h/3?cluster=true", "a cluster has no database 3"),
         ("redis://h?cluster=true&sentinel=s", "'cluster' and 'sentinel' do not go together"),
@@ -329,6 +356,15 @@ def test_a_backend_named_beside_a_url_reads_the_url_itself():
         ("redis://h?password=pw&db=1&auth_token=t", "redis://h?password=***&db=1&auth_token=***"),
         ("memory://?SECRET=a%20b&key_prefix=p", "memory://?SECRET=***&key_prefix=p"),
         ("plain", "plain"),
+        ("redis://:my pw@h:bad", "redis://:***@h:bad"),
+        ("redis://my user:my pw@h", "redis://my user:***@h"),
+        ("redis://u@x:pw@h", "redis://u@x:***@h"),
+        ("redis://u/x:pw@h", "redis://u/x:***@h"),
+        ("redis://:p\nw @h", "redis://:***@h"),
+        ("redis://h:1, redis://:pw@h2", "redis://h:1, redis://:***@h2"),
+        ("from redis://u:p w@h to redis://:pw@h2/0", "from redis://u:***@h to redis://:***@h2/0"),
+        ("['redis://h', 'redis://:p w@h2']", "['redis://h', 'redis://:***@h2']"),
+        ("<X 'redis://h:1/0' native, h:1 closed>", "<X 'redis://h:1/0' native, h:1 closed>"),
     ],
 )
 def test_urls_are_shown_without_passwords(url, shown):
@@ -363,6 +399,7 @@ def test_a_configuration_is_shown_without_secrets():
 def test_errors_of_urls_and_secrets_show_no_secret():
     """An error is logged too: no secret is in it."""
     assert "hidden" not in refused("memory://?secret=hidden&a=1&a=2")
+    assert "hidden" not in refused("memory://?secret=my hidden&a=1&a=2")
     assert "hidden" not in refused({"BACKEND": "memory", "SECRET": ["hidden"]})
 
 

@@ -8,9 +8,10 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from twofold.errors import SettingsError
 from twofold.urls import mask_url
 
-DEFAULT_URL: Final = "redis://127.0.0.1:6379"
+_DEFAULT_HOST: Final = "127.0.0.1"
 _SCHEMES = frozenset({"redis", "rediss", "unix"})
 _BETWEEN_URLS = re.compile(r"[;,]\s*(?=[a-z]+://)")
+_SERVER = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]*))(?::(.*))?\Z")
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 _WRITE = "write redis://[user:password@]host[:port][/db], rediss://… for TLS, or unix:///path"
 
@@ -44,18 +45,22 @@ def read_addresses(location: str | list[str], port: int) -> list[Address]:
         SettingsError: one of them is no URL of a Redis server.
     """
     texts = [location] if isinstance(location, str) else location
-    urls = [url for text in texts for url in _BETWEEN_URLS.split(text or DEFAULT_URL)]
+    urls = [url for text in texts for url in _BETWEEN_URLS.split(text or "redis://")]
     found = [address for url in urls for address in _read(url.strip(), port)]
     if len(set(found)) < len(found) or not found:
         raise SettingsError("LOCATION names no server, or one of them twice")
-    return found
+    if all(address.host or address.path for address in found):
+        return found
+    if len(found) > 1:
+        raise SettingsError("LOCATION names several servers, and one of them has no host")
+    return [found[0]._replace(host=_DEFAULT_HOST)]
 
 
 def _read(url: str, port: int) -> Iterator[Address]:
     try:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise SettingsError(f"LOCATION {mask_url(url)!r}: {error}; {_WRITE}") from error
+    except ValueError:  # which quotes the password
+        raise SettingsError(f"LOCATION {mask_url(url)!r} cannot be read: {_WRITE}") from None
     if parts.scheme not in _SCHEMES:
         raise SettingsError(f"LOCATION {mask_url(url)!r} is no URL of a Redis server: {_WRITE}")
     if parts.fragment or (parts.scheme != "unix" and "@" in parts.path + parts.query):
@@ -63,6 +68,11 @@ def _read(url: str, port: int) -> Iterator[Address]:
             f"LOCATION {mask_url(url)!r}: write '/', '?' and '#' in a password as %2F, %3F and %23"
         )
     login, _, hosts = parts.netloc.rpartition("@")
+    if "@" in login:
+        raise SettingsError(
+            f"LOCATION {mask_url(url)!r}: write '@' in a user or password as %40; several servers"
+            " with logins of their own are several URLs"
+        )
     username, _, password = login.partition(":")
     known = Address(
         tls=parts.scheme == "rediss",
@@ -76,29 +86,34 @@ def _read(url: str, port: int) -> Iterator[Address]:
         yield known._replace(path=unquote(parts.path))
         return
     for each in hosts.split(","):
-        host, its_port = _host_and_port(url, each, port)
+        host, its_port = _host_and_port(url, each.strip(), port)
         yield known._replace(host=host, port=its_port)
 
 
 def _host_and_port(url: str, text: str, port: int) -> tuple[str, int]:
-    bracket = text.rpartition("]")
-    host, _, its_port = bracket[2].partition(":")
-    host = bracket[0].removeprefix("[") or unquote(host)
+    parts = _SERVER.match(text)
+    if not parts:
+        raise SettingsError(f"LOCATION {mask_url(url)!r} has no host {text!r}: {_WRITE}")
+    in_brackets, host, its_port = parts.groups()
     if its_port and not (_PORT.match(its_port) and 0 < int(its_port) < 65536):
         raise SettingsError(f"LOCATION {mask_url(url)!r} has no port {its_port!r}: {_WRITE}")
-    return host or "127.0.0.1", int(its_port or port)
+    return in_brackets or unquote(host), int(its_port or port)
 
 
 def _db(url: str, parts: SplitResult) -> int | None:
     """Return the database's number, which is the path, or `?db=` where that is a socket."""
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    text = query.pop("db", "")
-    if parts.scheme != "unix":
-        text = parts.path.strip("/") or text
+    path = "" if parts.scheme == "unix" else parts.path.strip("/")
+    asked = query.pop("db", "")
+    text = path or asked
     if query:
         raise SettingsError(
             f"LOCATION {mask_url(url)!r}: there is no option {next(iter(query))!r} in the URL of"
             " a Redis server; put options of the backend into OPTIONS"
+        )
+    if path and asked and path != asked:
+        raise SettingsError(
+            f"LOCATION {mask_url(url)!r} has two databases, {path!r} and {asked!r}: leave one out"
         )
     if not text:
         return None

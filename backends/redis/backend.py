@@ -13,7 +13,6 @@ from twofold.backends.redis.replies import Reply
 from twofold.backends.redis.servers import Server
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import Blocking, Effects, Native, run_sync
-from twofold.errors import SettingsError
 
 _BLOCKING = Blocking()
 _NATIVE = Native()
@@ -89,17 +88,23 @@ class RedisBackend(Backend):
             ssl_cert_reqs=ssl_cert_reqs,
             ssl_check_hostname=ssl_check_hostname,
         )
-        if deployment.flag("cluster", cluster) and sentinel:
-            raise SettingsError("OPTIONS: 'cluster' and 'sentinel' do not go together")
-        if cluster:
-            topology = deployment.cluster(location, login)
-        elif sentinel:
-            of_sentinels = deployment.read_login(sentinel_username, sentinel_password)
-            topology = deployment.behind_sentinels(location, sentinel, login, of_sentinels)
-        else:
-            topology = deployment.single(location, login)
-        self._topology = topology
-        self._exchange = Exchange(topology, self.deadline)
+        service = deployment.read_service(
+            sentinel,
+            is_cluster=deployment.flag("cluster", cluster),
+            username=sentinel_username,
+            password=sentinel_password,
+        )
+        self._topology = deployment.read_topology(
+            location,
+            login,
+            db,
+            is_cluster=cluster,
+            service=service,
+            of_sentinels=deployment.read_login(
+                sentinel_username, sentinel_password, prefix="sentinel_"
+            ),
+        )
+        self._exchange = Exchange(self._topology, self.deadline)
 
     def __repr__(self) -> str:
         states = ", ".join(f"{each.name} breaker {each.breaker}" for each in self.servers())
@@ -261,8 +266,9 @@ class RedisBackend(Backend):
         return ServerState(server.name, breaker.state, breaker.failures, breaker.error, connections)
 
     async def _examine(self, io: Effects) -> list[Examined]:
-        await self._exchange.primaries(io)
-        return [await self._examine_server(io, each) for each in self._topology.servers()]
+        primaries = await self._exchange.primaries(io)
+        servers = primaries if self._topology.splits else self._topology.servers()
+        return [await self._examine_server(io, each) for each in servers]
 
     async def _examine_server(self, io: Effects, server: Server) -> Examined:
         [text] = await self._exchange.tell(io, server, commands.INFO)

@@ -1,5 +1,7 @@
 """From settings to servers: one with or without replicas, behind sentinels, or a cluster."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from twofold.backends.redis.addresses import Address, read_addresses
@@ -9,57 +11,131 @@ from twofold.errors import SettingsError
 
 _PORT = 6379
 _SENTINEL_PORT = 26379
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_TLS_DEFAULTS = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
 
 
-def single(location: str | list[str], login: Login) -> Topology:
-    """Return a primary, and the replicas of which there are any."""
-    servers = [_server(each, login.at(each)) for each in read_addresses(location, _PORT)]
+def read_topology(
+    location: str | list[str],
+    login: Login,
+    db: int | None,
+    *,
+    is_cluster: bool,
+    service: str | None,
+    of_sentinels: Login,
+) -> Topology:
+    """Return the servers at `LOCATION`, or those of a cluster or a service found through them.
+
+    Raises:
+        SettingsError: LOCATION is wrong, or contradicts itself or an option.
+    """
+    addresses = read_addresses(location, _SENTINEL_PORT if service else _PORT)
+    _check_tls(addresses, login)
+    _check_db(addresses, db)
+    if is_cluster:
+        return _cluster(addresses, login)
+    if service:
+        return _behind_sentinels(addresses, service, login, of_sentinels)
+    servers = [_server(each, login.at(each)) for each in addresses]
     return Fixed(servers[0], servers[1:])
 
 
-def behind_sentinels(
-    location: str | list[str], service: str, login: Login, of_sentinels: Login
+def _behind_sentinels(
+    sentinels: Sequence[Address], service: str, login: Login, of_sentinels: Login
 ) -> Topology:
-    """Return the primary that the sentinels at `location` name."""
-    sentinels = _network_addresses(location, _SENTINEL_PORT, "sentinel")
+    _check_alike(sentinels, "sentinel")
     dialer = ViaSentinel(sentinels, service, login.at(sentinels[0]), of_sentinels)
     return Fixed(Server(f"the primary of {service!r}", dialer))
 
 
-def cluster(location: str | list[str], login: Login) -> Topology:
-    """Return the cluster that the servers at `location` belong to."""
-    seeds = _network_addresses(location, _PORT, "cluster")
+def _cluster(seeds: Sequence[Address], login: Login) -> Topology:
+    _check_alike(seeds, "cluster")
     login = login.at(seeds[0])
     if login.db:
         raise SettingsError(f"a cluster has no database {login.db}, but 0 alone: leave it out")
     return Slots(seeds, lambda address: _server(address, login))
 
 
-def _network_addresses(location: str | list[str], port: int, option: str) -> list[Address]:
-    addresses = read_addresses(location, port)
-    if any(address.path for address in addresses):
-        raise SettingsError(f"OPTIONS[{option!r}] and a Unix socket in LOCATION do not go together")
-    return addresses
-
-
 def _server(address: Address, login: Login) -> Server:
     return Server(address.name, Direct(address, login))
 
 
+def _check_tls(addresses: Sequence[Address], login: Login) -> None:
+    given = [name for name, value in login.tls.items() if value != _TLS_DEFAULTS.get(name)]
+    if given and not any(address.tls for address in addresses):
+        raise SettingsError(f"OPTIONS[{given[0]!r}] is for TLS: write rediss:// in LOCATION")
+
+
+def _check_db(addresses: Sequence[Address], db: int | None) -> None:
+    for address in addresses:
+        if None not in (db, address.db) and db != address.db:
+            raise SettingsError(
+                f"OPTIONS['db'] is {db}, and the URL of {address.name} has database"
+                f" {address.db}: leave one out"
+            )
+
+
+def _check_alike(addresses: Sequence[Address], option: str) -> None:
+    """Raise SettingsError unless one login, that of the first server, can hold for all."""
+    if any(address.path for address in addresses):
+        raise SettingsError(f"OPTIONS[{option!r}] and a Unix socket in LOCATION do not go together")
+    first = addresses[0]
+    for address in addresses[1:]:
+        if not _is_like(first, address):
+            raise SettingsError(
+                f"LOCATION: {address.name} has another login, database or TLS than {first.name}:"
+                f" with OPTIONS[{option!r}] write the same in all URLs, or login and database in"
+                " the first alone"
+            )
+
+
+def _is_like(first: Address, other: Address) -> bool:
+    pairs = (
+        (first.username, other.username),
+        (first.password, other.password),
+        (first.db, other.db),
+    )
+    return first.tls == other.tls and all(said in (None, known) for known, said in pairs)
+
+
 def read_login(
-    username: str | None, password: str | None, db: int | None = None, **tls: Any
+    username: str | None,
+    password: str | None,
+    db: int | None = None,
+    *,
+    prefix: str = "",
+    **tls: Any,
 ) -> Login:
-    """Return how to log in, from options of those names.
+    """Return how to log in, from options of those names, which may have a prefix.
 
     Raises:
         SettingsError: one of them is not what it should be.
     """
     for name, text in (("username", username), ("password", password)):
         if text is not None and not isinstance(text, str):
-            raise SettingsError(f"OPTIONS[{name!r}] is text, not a {type(text).__name__}")
+            raise SettingsError(f"OPTIONS[{prefix + name!r}] is text, not a {type(text).__name__}")
     if db is not None and (isinstance(db, bool) or not isinstance(db, int) or db < 0):
         raise SettingsError(f"OPTIONS['db'] is the number of a database, 0 or more; not {db!r}")
     return Login(username, password, db or 0, read_tls(**tls) if tls else {})
+
+
+def read_service(
+    sentinel: object, *, is_cluster: bool, username: object, password: object
+) -> str | None:
+    """Return the option `sentinel`, which those of the other names depend on."""
+    if sentinel is None:
+        for name, text in (("username", username), ("password", password)):
+            if text is not None:
+                raise SettingsError(
+                    f"OPTIONS['sentinel_{name}'] is for sentinels: give OPTIONS['sentinel'] too,"
+                    " the name of a service"
+                )
+        return None
+    if not isinstance(sentinel, str) or not sentinel:
+        raise SettingsError(f"OPTIONS['sentinel'] is the name of a service, not {sentinel!r}")
+    if is_cluster:
+        raise SettingsError("OPTIONS: 'cluster' and 'sentinel' do not go together")
+    return sentinel
 
 
 def flag(name: str, value: object) -> bool:
@@ -71,6 +147,8 @@ def flag(name: str, value: object) -> bool:
 
 def read_tls(**options: Any) -> dict[str, Any]:
     """Return the arguments for redis-py that the options beginning with `ssl_` make."""
+    for name in _FILES:
+        _check_file(name, options[name])
     verified = options["ssl_cert_reqs"]
     if verified not in ("required", "none"):
         raise SettingsError(f"OPTIONS['ssl_cert_reqs'] is 'required' or 'none', not {verified!r}")
@@ -78,3 +156,12 @@ def read_tls(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None} | {
         "ssl_check_hostname": hostname
     }
+
+
+def _check_file(name: str, path: object) -> None:
+    if path is None:
+        return
+    if not isinstance(path, str):
+        raise SettingsError(f"OPTIONS[{name!r}] is the path of a file, not {path!r}")
+    if not Path(path).is_file():
+        raise SettingsError(f"OPTIONS[{name!r}]: there is no file {path!r}")

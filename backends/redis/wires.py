@@ -10,7 +10,7 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize
 
 from twofold.backends.network import ConnectionLost, DialFailed, late
 from twofold.backends.redis.replies import INCOMPLETE, RESP2, ProtocolError, Reply, new_reader
@@ -34,6 +34,8 @@ class Wire:
         self.used_at: float = 0.0
         self._name = server.name
         self._socket = opened
+        self._shut = finalize(self, _shut, opened)  # if need be before the socket is collected
+        self._shut.atexit = False
         self._reader = new_reader()
         self._limit = 0.0  # seconds that the socket waits
 
@@ -71,15 +73,10 @@ class Wire:
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(0))
 
-    def __del__(self) -> None:
-        if hasattr(self, "_socket"):  # not if a signal came before it was whole
-            self.close()
-
     def close(self) -> None:
         """Close the connection."""
         self.generation = _CLOSED
-        with suppress(OSError):
-            self._socket.close()
+        self._shut()
 
     def _wait_until(self, due: float) -> None:
         seconds = due - monotonic()
@@ -88,6 +85,11 @@ class Wire:
         if abs(seconds - self._limit) > _NEARLY:
             self._socket.settimeout(seconds)
             self._limit = seconds
+
+
+def _shut(opened: socket.socket) -> None:
+    with suppress(OSError):
+        opened.close()
 
 
 class Shelf(dict[Server, list[Wire]]):

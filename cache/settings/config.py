@@ -19,6 +19,7 @@ Raw: TypeAlias = Mapping[str, Any] | str
 
 _HARMLESS = re.compile(r"[\w./-]*")
 _SECRET_NAME = re.compile(r"passw|secret|token", re.IGNORECASE)
+_TEXT_NAME = re.compile(r"username|passw|secret|token|sentinel|cert|keyfile", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _expand_url(settings: dict[str, Any]) -> dict[str, Any]:
         target, key = (expanded, name.upper()) if name.upper() in _IN_URL else (options, name)
         if key.upper() in map(str.upper, target):
             raise SettingsError(f"{key!r} is given in the URL and beside it: leave one out")
-        is_text = key in _TEXTS or _SECRET_NAME.search(key)  # no password is a number
+        is_text = key in _TEXTS or _TEXT_NAME.search(key)  # no name or password is a number
         target[key] = text if is_text else literal(text)
     return {**expanded, "OPTIONS": options}
 
@@ -177,8 +178,11 @@ def _none(value: object) -> bool:
 
 
 def _options(value: object) -> dict[str, Any]:
-    """Return options, with None for the text "none", since TOML has no null."""
-    return {name: None if _none(each) else each for name, each in _mapping(value).items()}
+    """Return options, with None for "none", since TOML has no null, unless they are text."""
+    return {
+        name: None if _none(each) and not _TEXT_NAME.search(name) else each
+        for name, each in _mapping(value).items()
+    }
 
 
 def _backend(value: object) -> str:
