@@ -7,13 +7,14 @@ Tests take its fixtures, which `fixtures` lists. What is not a test takes the cl
     RedisSentinels                 a primary, its replica, and sentinels; failovers
     Certificates                   for a server with TLS
     Proxy                          delay, chunk, cut, lose a reply, reset, black hole, refuse
+    Stalls                         for how long the machine stood still
     eventually                     waiting for what takes a moment
 """
 
 from tests.chaos.certificates import Certificates
 from tests.chaos.cluster import ClusterNode, RedisCluster, SlotMove
 from tests.chaos.leaks import Leak
-from tests.chaos.patience import eventually
+from tests.chaos.patience import Stalls, eventually
 from tests.chaos.processes import ServerDidNotStart
 from tests.chaos.proxy import Proxy
 from tests.chaos.resp import CommandFailed
@@ -34,5 +35,6 @@ __all__ = [
     "Server",
     "ServerDidNotStart",
     "SlotMove",
+    "Stalls",
     "eventually",
 ]

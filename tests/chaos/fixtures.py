@@ -15,6 +15,7 @@ And:
 
     proxy       a `Proxy` to `redis_server`
     proxied     makes a `Proxy` to any server: `proxied(own_redis)`
+    stalls      for how long the machine stood still: beside the bounds of a test of time
     no_leaks    fails the test if tasks, threads or descriptors are left; always on where
                 tests/conftest.py says so: in test_redis*, test_memcached*, test_chaos
 """
@@ -30,6 +31,7 @@ import pytest
 from tests.chaos.certificates import Certificates
 from tests.chaos.cluster import RedisCluster
 from tests.chaos.leaks import Watch, descriptors, tasks, threads
+from tests.chaos.patience import Stalls
 from tests.chaos.processes import guard
 from tests.chaos.proxy import Proxy
 from tests.chaos.sentinel import RedisSentinels
@@ -203,3 +205,10 @@ def _answers(server: Server) -> bool:
         return server.ping()
     except OSError:
         return False
+
+
+@pytest.fixture
+def stalls() -> Iterator[Stalls]:
+    """Measure, during the test, for how long the machine stands still at most."""
+    with Stalls() as measured:
+        yield measured

@@ -1,8 +1,10 @@
 """Waiting for what takes a moment: bounded, and never by sleeping for luck."""
 
+import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 T = TypeVar("T")
 
@@ -26,3 +28,38 @@ def eventually(condition: Callable[[], T], what: str, seconds: float = 10.0) -> 
         if time.monotonic() > ends:
             raise AssertionError(f"not within {seconds:g} s: {what} (last seen: {seen!r})")
         time.sleep(_PAUSE)
+
+
+class Stalls:
+    """Measures for how long the machine lets a thread wait that wants to run.
+
+    What a test says of time holds beside that: on a shared machine everything stands
+    still for a moment now and then, and no code can help it.
+    """
+
+    _EVERY = 0.005  # seconds that the thread sleeps at a time
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._measure, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _measure(self) -> None:
+        before = time.monotonic()
+        while not self._over.wait(self._EVERY):
+            now = time.monotonic()
+            self.longest = max(self.longest, now - before - self._EVERY)
+            before = now
