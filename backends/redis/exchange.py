@@ -240,8 +240,9 @@ class Exchange:
             server.breaker.fail(outcome, refused=True)
             self.topology.distrust()
             return None if self._is_hopeless(command, server) else _Try(command.packed)
-        if outcome.code == "CLUSTERDOWN":
+        if outcome.code == "CLUSTERDOWN":  # maybe it was asked by an old map
             self.topology.distrust()
+            return _Try(command.packed) if self.topology.wants_map else None
         return None
 
     def _is_hopeless(self, command: Command, server: Server | None) -> bool:
