@@ -17,7 +17,6 @@ from twofold.effects import Blocking, Effects, Native, run_sync
 _BLOCKING = Blocking()
 _NATIVE = Native()
 _PINGS = 5  # round trips of which the fastest counts
-_EVICTS_NOTHING = "noeviction"
 
 
 class RedisBackend(Backend):

@@ -22,14 +22,13 @@ from twofold.backends.redis.commands import PING
 from twofold.backends.redis.dial import Opened
 from twofold.backends.redis.replies import INCOMPLETE, RESP2, ProtocolError, Reply, new_reader
 from twofold.backends.redis.requests import Answers, Request
-from twofold.backends.redis.servers import Server
+from twofold.backends.redis.servers import CLOSED, Server
 from twofold.errors import BackendUnavailable
 
 _MOST_SENT = 1024  # requests that may be on their way
 _MOST_BYTES = 262_144  # bytes to hand to the transport at a time, and to be buffered there
 _LOOK_EVERY = 0.05  # seconds from one look at the deadlines to the next
 _PATIENCE = 0.05  # seconds at most to read what came while the loop stood still
-_CLOSED = -1  # a generation that no server has
 _GONE_WITHIN = 1.0  # seconds that a transport may take to close
 
 
@@ -246,7 +245,7 @@ class Channel(asyncio.Protocol):
     def retire(self) -> None:
         """Close as soon as nobody waits for a reply."""
         self._retired = True
-        self.generation = _CLOSED
+        self.generation = CLOSED
         if self.idle:
             self.close()
 
@@ -271,7 +270,7 @@ class Channel(asyncio.Protocol):
     def abandon(self) -> None:
         """Let go of the descriptor of a loop that has closed, which takes no more steps."""
         opened, self._opened = self._opened, None
-        self.generation = _CLOSED
+        self.generation = CLOSED
         if opened is not None:
             tls: Any = getattr(opened.transport, "_ssl_protocol", None)
             transport: Any = opened.transport if tls is None else tls._transport
@@ -282,7 +281,7 @@ class Channel(asyncio.Protocol):
 
     def _end(self, error: ConnectionLost) -> None:
         """Let go of the connection, and of everybody who waits."""
-        self.generation = _CLOSED
+        self.generation = CLOSED
         self._ended = error
         opened, self._opened = self._opened, None
         if self._watch is not None:

@@ -57,8 +57,7 @@ class _Tried(NamedTuple):
 
 
 _FAILURES = (ReplyError, BackendUnavailable)
-_NOTHING: Final = object()
-_UNTRIED: Final = _Tried(None, _NOTHING)
+_UNTRIED: Final = _Tried(None, None)
 
 
 class Exchange:

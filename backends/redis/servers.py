@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
@@ -13,6 +13,9 @@ from twofold.backends.redis.dial import Dialer
 from twofold.effects import after_fork_in_child, new_rlock
 
 _MAP_LIFE = 0.1  # seconds at least from one look at the slots to the next
+
+CLOSED: Final = -1
+"""The generation of a connection that is closed; no server has it."""
 
 
 class Server:

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary, finalize
 from twofold.backends.network import ConnectionLost, DialFailed, late
 from twofold.backends.redis.replies import INCOMPLETE, RESP2, ProtocolError, Reply, new_reader
 from twofold.backends.redis.requests import Answers, Request
-from twofold.backends.redis.servers import Server
+from twofold.backends.redis.servers import CLOSED, Server
 from twofold.effects import ThreadLocal, after_fork_in_child, park
 from twofold.errors import BackendUnavailable
 
@@ -23,7 +23,6 @@ _CHUNK = 65536  # bytes to receive at a time
 _IDLE = 1.0  # seconds after which a connection is looked at before it is used
 _NEARLY = 0.005  # seconds that a limit may be off, so that the socket is told of few
 _GRACE = 0.001  # seconds at least for replies that may lie there, after another server's
-_CLOSED = -1  # a generation that no server has
 
 
 class Wire:
@@ -75,7 +74,7 @@ class Wire:
 
     def close(self) -> None:
         """Close the connection."""
-        self.generation = _CLOSED
+        self.generation = CLOSED
         self._shut()
 
     def _wait_until(self, due: float) -> None:
