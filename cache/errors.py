@@ -15,8 +15,11 @@ CacheError
 ├── LockNotAcquired          (TimeoutError)  somebody else kept the lock
 ├── LockLost                 (RuntimeError)  the lock expired while it was held
 └── BackendUnavailable                       the store cannot be reached or used
-    └── DeadlineExceeded     (TimeoutError)  the store did not answer in time
+    ├── DeadlineExceeded     (TimeoutError)  the store did not answer in time
+    └── PartlyUnavailable                    some servers of the store did not answer
 """
+
+from typing import Any
 
 
 class CacheError(Exception):
@@ -85,3 +88,15 @@ class BackendUnavailable(CacheError):
 
 class DeadlineExceeded(BackendUnavailable, TimeoutError):
     """The store did not answer within the alias's deadline."""
+
+
+class PartlyUnavailable(BackendUnavailable):
+    """Some servers of the store did not answer.
+
+    `result` is what the others made of it, as a backend returns it. A cache goes on with
+    that where `OPTIONS["on_error"]` is "miss".
+    """
+
+    def __init__(self, text: str, result: Any) -> None:
+        super().__init__(text)
+        self.result: Any = result

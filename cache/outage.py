@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from twofold.backend import Backend, Stored
-from twofold.errors import BackendUnavailable, MissingKey
+from twofold.errors import BackendUnavailable, MissingKey, PartlyUnavailable
 
 T = TypeVar("T")
 
@@ -29,8 +29,7 @@ class FailOpen(Backend):
         try:
             result = operation(*args)
         except BackendUnavailable as exc:
-            self._note(exc)
-            return otherwise
+            return self._failed(exc, otherwise)
         self._failing = False
         return result
 
@@ -38,16 +37,17 @@ class FailOpen(Backend):
         try:
             result = await operation(*args)
         except BackendUnavailable as exc:
-            self._note(exc)
-            return otherwise
+            return self._failed(exc, otherwise)
         self._failing = False
         return result
 
-    def _note(self, exc: BackendUnavailable) -> None:
+    def _failed(self, exc: BackendUnavailable, otherwise: T) -> T:
+        """Take note of a failure, and return what was done all the same, or `otherwise`."""
         self.failures += 1
         if not self._failing:
             self._failing = True
             _log.warning("cache %r is unavailable, going on without it: %s", self._alias, exc)
+        return exc.result if isinstance(exc, PartlyUnavailable) else otherwise
 
     def get(self, key: str) -> Stored | None:
         return self._try(None, self._inner.get, key)

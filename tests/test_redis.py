@@ -36,7 +36,8 @@ from tests.chaos.resp import ask, packed
 from twofold.backends.redis import RedisBackend
 from twofold.backends.redis.addresses import read_addresses
 from twofold.backends.redis.dial import Direct, Login
-from twofold.backends.redis.replies import INCOMPLETE, PythonReader
+from twofold.backends.network import INCOMPLETE
+from twofold.backends.redis.replies import PythonReader
 from twofold.errors import (
     BackendUnavailable,
     CounterOverflow,

@@ -15,8 +15,9 @@ from twofold.backends.network import Breaker
 from twofold.backends.redis import RedisBackend, commands, deployment, replies
 from twofold.backends.redis.addresses import Address, read_addresses
 from twofold.backends.redis.dial import Login
-from twofold.backends.redis.replies import INCOMPLETE, ProtocolError, PythonReader, ReplyError
-from twofold.backends.redis.servers import Server, Slots
+from twofold.backends.network import INCOMPLETE, ProtocolError, ReplyError, Server
+from twofold.backends.redis.replies import PythonReader
+from twofold.backends.redis.servers import Slots
 from twofold.errors import BackendUnavailable, SettingsError
 from twofold.testing import FakeClock
 
@@ -515,7 +516,7 @@ class Nowhere:
 
 
 def made(address: Address) -> Server:
-    return Server(address.name, Nowhere())
+    return Server(address.name, Nowhere(), commands.RESP)
 
 
 @pytest.fixture

@@ -1,6 +1,12 @@
 """What goes wrong between a client and its server."""
 
-from twofold.errors import BackendUnavailable, DeadlineExceeded
+from collections.abc import Sequence
+from typing import TypeVar
+
+from twofold.backends.network.replies import ReplyError
+from twofold.errors import BackendUnavailable, DeadlineExceeded, PartlyUnavailable
+
+T = TypeVar("T")
 
 
 class ConnectionLost(BackendUnavailable):
@@ -22,9 +28,30 @@ class DialFailed(ConnectionLost):
         self.refused: bool = refused
 
 
+class Refused(BackendUnavailable):
+    """A server refused a command; `code` is the first word of what it said."""
+
+    def __init__(self, name: str, error: ReplyError, hint: str = "") -> None:
+        super().__init__(f"{name} refused: {error}{hint}")
+        self.code: str = error.code
+        self.reason: str = str(error)
+
+
 def late(name: str, deadline: float) -> DeadlineExceeded:
     """Return the error of a call to the server `name` that took `deadline` seconds."""
     return DeadlineExceeded(
         f"{name} did not answer within the deadline of {deadline:g} s; a write may still"
         " happen later. OPTIONS['deadline'] sets the limit."
     )
+
+
+def is_lost(outcome: object) -> bool:
+    """Tell whether what came of a command is no answer of the server's."""
+    return isinstance(outcome, BackendUnavailable) and not isinstance(outcome, Refused)
+
+
+def partly(result: T, failures: Sequence[BackendUnavailable]) -> T:
+    """Return `result`; raise it in a `PartlyUnavailable` if there are `failures`."""
+    if not failures:
+        return result
+    raise PartlyUnavailable(f"a part was not done: {failures[0]}", result) from failures[0]

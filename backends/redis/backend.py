@@ -6,11 +6,11 @@ from typing import Literal
 
 from twofold import counter
 from twofold.backend import Backend, Examined, Kind, ServerState
+from twofold.backends.network import Command, Server
 from twofold.backends.redis import commands, deployment, results
-from twofold.backends.redis.commands import COMPARE_AND_DELETE, COMPARE_AND_SET, INCR, Command
-from twofold.backends.redis.exchange import Exchange
-from twofold.backends.redis.replies import Reply
-from twofold.backends.redis.servers import Server
+from twofold.backends.redis.commands import COMPARE_AND_DELETE, COMPARE_AND_SET, INCR
+from twofold.backends.redis.exchange import RedisExchange
+from twofold.backends.redis.results import Outcome
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import Blocking, Effects, Native, run_sync
 
@@ -103,7 +103,7 @@ class RedisBackend(Backend):
                 sentinel_username, sentinel_password, prefix="sentinel_"
             ),
         )
-        self._exchange = Exchange(self._topology, self.deadline)
+        self._exchange = RedisExchange(self._topology, self.deadline)
 
     def __repr__(self) -> str:
         states = ", ".join(f"{each.name} breaker {each.breaker}" for each in self.servers())
@@ -223,12 +223,10 @@ class RedisBackend(Backend):
             return [commands.get(key) for key in keys]
         return [commands.mget(keys)] if keys else []
 
-    def _got(self, keys: Sequence[str], replies: Sequence[Reply]) -> dict[str, bytes]:
+    def _got(self, keys: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, bytes]:
         if self._topology.splits:
-            replies = list(map(results.value, replies))
-        elif keys:
-            replies = results.sure(replies[0])
-        return results.values(keys, replies)
+            return results.values_in_part(keys, outcomes)
+        return results.values(keys, results.sure(outcomes[0])) if keys else {}
 
     def _unlinks(self, keys: Sequence[str]) -> list[Command]:
         if self._topology.splits:

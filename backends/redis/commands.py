@@ -5,27 +5,10 @@ https://redis.io/docs/latest/commands/ tells what each does and replies.
 
 from collections.abc import Sequence
 from hashlib import sha1
-from typing import Final, NamedTuple
+from typing import Final
 
-BULK: Final = 65_536
-"""Bytes from which on a value has a connection of its own, in the async face."""
-
-MANY: Final = 32
-"""Keys at a time from which on they go over that connection too."""
-
-
-class Command(NamedTuple):
-    """One command, and what must be known to send it where it belongs."""
-
-    packed: bytes
-    key: str
-    """What places it in a cluster."""
-    reads: bool = False
-    """Whether it changes nothing: then it may be sent twice, and to a replica."""
-    bulk: bool = False
-    """Whether it takes so long to pass that small things should not wait behind it."""
-    script: tuple[bytes, ...] = ()
-    """The parts to send instead if the server does not know the script yet."""
+from twofold.backends.network import BULK, MANY, Command, Dialect
+from twofold.backends.redis.replies import RESP2, new_reader
 
 
 def pack(*parts: bytes) -> bytes:
@@ -129,6 +112,8 @@ INFO: Final = pack(b"INFO")
 
 PING: Final = pack(b"PING")
 """Reply: `b"PONG"`."""
+
+RESP: Final = Dialect(new_reader, RESP2, PING)
 
 INCR: Final = Script("""
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from twofold.backends.network import Server
 from twofold.backends.redis.addresses import Address, read_addresses
+from twofold.backends.redis.commands import RESP
 from twofold.backends.redis.dial import Direct, Login, ViaSentinel
-from twofold.backends.redis.servers import Fixed, Server, Slots, Topology
+from twofold.backends.redis.servers import Fixed, RedisTopology, Slots
 from twofold.errors import SettingsError
 
 _PORT = 6379
@@ -23,7 +25,7 @@ def read_topology(
     is_cluster: bool,
     service: str | None,
     of_sentinels: Login,
-) -> Topology:
+) -> RedisTopology:
     """Return the servers at `LOCATION`, or those of a cluster or a service found through them.
 
     Raises:
@@ -42,13 +44,13 @@ def read_topology(
 
 def _behind_sentinels(
     sentinels: Sequence[Address], service: str, login: Login, of_sentinels: Login
-) -> Topology:
+) -> RedisTopology:
     _check_alike(sentinels, "sentinel")
     dialer = ViaSentinel(sentinels, service, login.at(sentinels[0]), of_sentinels)
-    return Fixed(Server(f"the primary of {service!r}", dialer))
+    return Fixed(Server(f"the primary of {service!r}", dialer, RESP))
 
 
-def _cluster(seeds: Sequence[Address], login: Login) -> Topology:
+def _cluster(seeds: Sequence[Address], login: Login) -> RedisTopology:
     _check_alike(seeds, "cluster")
     login = login.at(seeds[0])
     if login.db:
@@ -57,7 +59,7 @@ def _cluster(seeds: Sequence[Address], login: Login) -> Topology:
 
 
 def _server(address: Address, login: Login) -> Server:
-    return Server(address.name, Direct(address, login))
+    return Server(address.name, Direct(address, login), RESP)
 
 
 def _check_tls(addresses: Sequence[Address], login: Login) -> None:

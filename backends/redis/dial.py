@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import redis
 from redis.asyncio import connection as native
@@ -22,28 +22,8 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
-from twofold.backends.network import DialFailed
+from twofold.backends.network import DialFailed, Opened
 from twofold.backends.redis.addresses import Address
-
-
-class Opened(NamedTuple):
-    """What the async side of redis-py opened: the stream must live as long as its transport."""
-
-    transport: asyncio.Transport
-    stream: asyncio.StreamWriter
-
-
-class Dialer(Protocol):
-    """Opens connections to one server.
-
-    It has `seconds`, and gives up after half of them if it can: there may be another server.
-    """
-
-    def open(self, seconds: float) -> socket.socket:
-        """Return a socket that is logged in, or raise `DialFailed`."""
-
-    async def aopen(self, seconds: float) -> Opened:
-        """Return a transport that is logged in, or raise `DialFailed`."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,15 @@ hiredis reads it where it is installed, and the reader below where it is not.
 
 from collections.abc import Generator
 from types import ModuleType
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Final
+
+from twofold.backends.network.replies import (
+    INCOMPLETE,
+    ProtocolError,
+    Reader,
+    Reply,
+    ReplyError,
+)
 
 hiredis: ModuleType | None
 try:
@@ -14,37 +22,8 @@ try:
 except ImportError:  # there is no wheel for every platform
     hiredis = None
 
-Reply: TypeAlias = Any
-"""None, bytes, int, a list of replies, or a `ReplyError`."""
-
-INCOMPLETE: Final = object()
-"""Instead of a reply of which a part is still to come."""
-
-
-class ReplyError(Exception):
-    """What the server refused, as a value: `code` is the first word, such as "MOVED"."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.code: str = text.partition(" ")[0]
-
-
-class ProtocolError(Exception):
-    """The bytes are no replies: the connection is of no use any more."""
-
-
 RESP2: Final = frozenset({bytes, int, list, type(None), ReplyError})
 """The types of replies: hiredis takes those of RESP3, and pushes, for replies too."""
-
-
-class Reader(Protocol):
-    """Bytes in, replies out."""
-
-    def feed(self, data: bytes, /) -> None:
-        """Take what was received."""
-
-    def gets(self) -> Reply:
-        """Return the next reply, or `INCOMPLETE`; raise `ProtocolError` for what is none."""
 
 
 def new_reader() -> Reader:

@@ -1,18 +1,24 @@
 """What the replies to the commands of a cache mean."""
 
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 from twofold.backend import Examined
-from twofold.backends.redis.exchange import Refused
-from twofold.backends.redis.replies import Reply
-from twofold.errors import CounterOverflow, MissingKey, NotACounter
+from twofold.backends.network import Refused, Reply, is_lost, partly
+from twofold.errors import BackendUnavailable, CounterOverflow, MissingKey, NotACounter
+
+Outcome: TypeAlias = Reply | BackendUnavailable
+"""A reply; or that it was refused, or that there is none."""
 
 
-def sure(reply: Reply | Refused) -> Reply:
-    """Return a reply; raise what is a refusal."""
-    if isinstance(reply, Refused):
-        raise reply
-    return reply
+def sure(outcome: Outcome) -> Reply:
+    """Return a reply; raise what is none."""
+    if not isinstance(outcome, BackendUnavailable):
+        return outcome
+    try:
+        raise outcome
+    finally:
+        del outcome  # an error whose traceback has this frame would keep itself alive
 
 
 def value(reply: Reply | Refused) -> bytes | None:
@@ -30,6 +36,13 @@ def values(keys: Sequence[str], found: Sequence[bytes | None]) -> dict[str, byte
     return {key: each for key, each in zip(keys, found, strict=True) if each is not None}
 
 
+def values_in_part(keys: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, bytes]:
+    """Return the values that are there, of which each was asked for by itself."""
+    answered = {key: each for key, each in zip(keys, outcomes, strict=True) if not is_lost(each)}
+    found = values(list(answered), list(map(value, answered.values())))
+    return partly(found, list(filter(is_lost, outcomes)))
+
+
 def is_stored(reply: Reply | Refused) -> bool:
     """Tell whether a value was stored; it is not where memory is full."""
     if isinstance(reply, Refused) and reply.code == "OOM":
@@ -42,19 +55,21 @@ def is_added(reply: Reply | Refused) -> bool:
     return sure(reply) is not None
 
 
-def failed(keys: Iterable[str], replies: Sequence[Reply | Refused]) -> list[str]:
+def failed(keys: Iterable[str], replies: Sequence[Outcome]) -> list[str]:
     """Return the keys of the values that were not stored."""
-    return [key for key, reply in zip(keys, replies, strict=True) if not is_stored(reply)]
+    pairs = zip(keys, replies, strict=True)
+    return [key for key, reply in pairs if is_lost(reply) or not is_stored(reply)]
 
 
-def any_there(replies: Sequence[Reply | Refused]) -> bool:
+def any_there(replies: Sequence[Outcome]) -> bool:
     """Tell whether one of several replies is not 0."""
     return any(map(sure, replies))
 
 
-def total(replies: Sequence[Reply | Refused]) -> int:
+def total(outcomes: Sequence[Outcome]) -> int:
     """Return the sum of what each server counted."""
-    return sum(map(sure, replies))
+    counted: int = sum([sure(each) for each in outcomes if not is_lost(each)])
+    return partly(counted, list(filter(is_lost, outcomes)))
 
 
 def seconds(reply: Reply | Refused) -> float | None:

@@ -3,42 +3,19 @@
 import random
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
-from twofold.backends.network import Breaker
+from twofold.backends.network import Server, Topology
 from twofold.backends.redis.addresses import Address
-from twofold.backends.redis.dial import Dialer
 from twofold.effects import after_fork_in_child, new_rlock
 
 _MAP_LIFE = 0.1  # seconds at least from one look at the slots to the next
 
-CLOSED: Final = -1
-"""The generation of a connection that is closed; no server has it."""
 
-
-class Server:
-    """One server, for all threads and event loops."""
-
-    def __init__(self, name: str, dialer: Dialer) -> None:
-        self.name = name
-        self.dialer = dialer
-        self.breaker: Breaker = Breaker(name)
-        self.generation: int = 0
-        """Connections of an earlier generation are closed instead of used."""
-
-    def __repr__(self) -> str:
-        return f"<Server {self.name} {self.breaker.state}>"
-
-    def renew(self, seen: int) -> None:
-        """Have every thread and loop connect anew, unless they do since generation `seen`."""
-        if self.generation == seen:
-            self.generation = seen + 1
-
-
-class Topology(Protocol):
-    """The servers, and which of them has a key."""
+class RedisTopology(Topology, Protocol):
+    """The servers of one deployment."""
 
     splits: bool
     """Whether commands must be on one key each, since their servers may differ."""
@@ -46,17 +23,8 @@ class Topology(Protocol):
     wants_map: bool
     """Whether somebody must ask for the slots before a command is placed."""
 
-    def place(self, key: str, reads: bool) -> Server | None:
-        """Return the server for a command on `key`; None if that is not known yet."""
-
-    def servers(self) -> Sequence[Server]:
-        """Return all servers known."""
-
     def primaries(self) -> Sequence[Server]:
         """Return the servers that take writes."""
-
-    def distrust(self) -> None:
-        """Take note that a server did not answer, or was not the right one."""
 
 
 class Fixed:

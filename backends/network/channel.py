@@ -1,28 +1,27 @@
 """The connections of the async face: one, multiplexed, for all tasks of an event loop.
 
 A caller's command joins those that wait. It leaves at once if no reply is awaited, else
-with all others of the same tick of the loop. Replies come in the order of the commands,
-and each ends one wait, whether anybody still waits or not: so a cancelled caller harms
-no other. A connection that fails fails everybody who waits for it.
+with all others of the same tick of the loop, those that read made one if the dialect can
+do that. Replies come in the order of the commands, and each ends one wait, whether
+anybody still waits or not: so a cancelled caller harms no other. A connection that fails
+fails everybody who waits for it.
 
-Nobody but this module does I/O on the loop; `redis-py` opens the connections.
+Nobody but this module does I/O on the loop; a driver opens the connections.
 """
 
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from time import monotonic
 from typing import Any
 
-from twofold.backends.network import ConnectionLost, DialFailed, late
-from twofold.backends.redis.commands import PING
-from twofold.backends.redis.dial import Opened
-from twofold.backends.redis.replies import INCOMPLETE, RESP2, ProtocolError, Reply, new_reader
-from twofold.backends.redis.requests import Answers, Request
-from twofold.backends.redis.servers import CLOSED, Server
+from twofold.backends.network.faults import ConnectionLost, DialFailed, late
+from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reply
+from twofold.backends.network.requests import Answers, Request
+from twofold.backends.network.servers import CLOSED, Opened, Server
 from twofold.errors import BackendUnavailable
 
 _MOST_SENT = 1024  # requests that may be on their way
@@ -57,6 +56,33 @@ class Slot(asyncio.Future[Reply]):
             self.set_exception(error)
 
 
+class Joint:
+    """What several callers read, as one request whose reply is each one's."""
+
+    __slots__ = ("due", "packed", "slots", "wanted")
+
+    def __init__(self, slots: list[Slot], packed: bytes) -> None:
+        self.slots = slots
+        self.packed = packed
+        self.wanted = 1
+        self.due: float = slots[0].due
+
+    def done(self) -> bool:
+        """Tell whether nobody waits any more."""
+        return all(slot.done() for slot in self.slots)
+
+    def set_result(self, reply: Reply) -> None:
+        """Give everybody who waits the reply."""
+        for slot in self.slots:
+            if not slot.done():
+                slot.set_result(reply)
+
+    def take(self, reply: Reply) -> bool:
+        """Take the one reply."""
+        self.set_result(reply)
+        return True
+
+
 class Channel(asyncio.Protocol):
     """One connection to a server, from the first request on it until it is lost.
 
@@ -73,9 +99,10 @@ class Channel(asyncio.Protocol):
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.Context()  # a request's would be kept alive by timers
-        self._reader = new_reader()
+        self._dialect = server.dialect
+        self._reader = self._dialect.new_reader()
         self._waiting: deque[Slot] = deque()
-        self._sent: deque[Slot] = deque()
+        self._sent: deque[Slot | Joint] = deque()
         self._opened: Opened | None = None
         self._flushing = False
         self._paused = False
@@ -141,7 +168,7 @@ class Channel(asyncio.Protocol):
 
     def _probe(self) -> None:
         """Ask on nobody's behalf: whoever was to find out about the server has left."""
-        pong = self.ask(PING, 1, monotonic() + self._deadline)
+        pong = self.ask(self._dialect.ping, 1, monotonic() + self._deadline)
         pong.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _flush_soon(self) -> None:
@@ -155,32 +182,54 @@ class Channel(asyncio.Protocol):
             return
         if not self._sent:
             self._heard_at = monotonic()
-        parts, size = [], 0
-        while self._waiting and not self._paused and size < _MOST_BYTES:
-            if len(self._sent) >= _MOST_SENT:
-                break
+        leaving: list[Slot] = []
+        room, size = _MOST_SENT - len(self._sent), 0
+        while self._waiting and not self._paused and size < _MOST_BYTES and len(leaving) < room:
             slot = self._waiting.popleft()
             if not slot.done():  # it was cancelled or late before it left
-                parts.append(slot.packed)
+                leaving.append(slot)
                 size += len(slot.packed)
-                self._sent.append(slot)
-        if parts:
-            self._opened.transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+        if len(leaving) == 1:
+            self._sent.append(slot := leaving[0])
+            self._opened.transport.write(slot.packed)
+        elif leaving:
+            requests = leaving if self._dialect.join is None else self._joined(leaving)
+            self._sent += requests
+            self._opened.transport.write(b"".join([each.packed for each in requests]))
         elif self._retired and self.idle:
             self.close()
+
+    def _joined(self, slots: list[Slot]) -> Sequence[Slot | Joint]:
+        """Return `slots` with all those that read made one, in the place of the first.
+
+        They were asked for side by side, so that none must come before another.
+        """
+        start, join = self._dialect.reads, self._dialect.join
+        reads = [slot for slot in slots if slot.packed.startswith(start) and slot.wanted == 1]
+        if len(reads) < 2 or join is None:
+            return slots
+        joint = Joint(reads, join([slot.packed for slot in reads]))
+        if len(reads) == len(slots):
+            return [joint]
+        others = set(map(id, reads[1:]))
+        return [joint if slot is reads[0] else slot for slot in slots if id(slot) not in others]
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = monotonic()
         reader, sent, count = self._reader, self._sent, 0
+        types, fits = self._dialect.types, self._dialect.fits
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not INCOMPLETE:
                 count += 1
-                if type(reply) not in RESP2:
+                if type(reply) not in types:
                     raise ProtocolError(f"a reply is a {type(reply).__name__}")  # noqa: TRY301
                 slot = sent[0]
-                if slot.wanted > 1 and not slot.take(reply):
-                    continue
+                if slot.wanted > 1:
+                    if not slot.take(reply):
+                        continue
+                elif fits is not None and not fits(slot.packed, reply):
+                    raise ProtocolError("one is to something else")  # noqa: TRY301
                 sent.popleft()
                 if not slot.done():
                     slot.set_result(reply)
@@ -226,7 +275,7 @@ class Channel(asyncio.Protocol):
             self._watch_on(0.001)
             return
         self._patient_until = 0.0
-        for slot in chain(self._sent, self._waiting):
+        for slot in _callers(chain(self._sent, self._waiting)):
             if slot.due <= now:
                 slot.fail(late(self._server.name, self._deadline))
         if self._sent and now - min(self._heard_at, self._sent[0].due) >= self._deadline:
@@ -294,10 +343,19 @@ class Channel(asyncio.Protocol):
         _fail(self._waiting, error, sent=False)
 
 
-def _fail(slots: deque[Slot], error: ConnectionLost, sent: bool) -> None:
-    """Tell all who wait in `slots`, each by an exception of its own."""
-    failed = list(slots)
-    slots.clear()
+def _callers(requests: Iterable[Slot | Joint]) -> Iterator[Slot]:
+    """Return the callers who wait for `requests`."""
+    for each in requests:
+        if isinstance(each, Joint):
+            yield from each.slots
+        else:
+            yield each
+
+
+def _fail(requests: deque[Slot] | deque[Slot | Joint], error: ConnectionLost, sent: bool) -> None:
+    """Tell all who wait for `requests`, each by an exception of its own."""
+    failed = list(_callers(requests))
+    requests.clear()
     for slot in failed:
         own = ConnectionLost(str(error), sent)
         own.__cause__ = error
@@ -358,9 +416,25 @@ class Channels:
         return await asyncio.gather(*[self._answers(each, due) for each in requests])
 
     async def _answers(self, request: Request, due: float) -> Answers:
+        if request.apart:
+            return await self._answers_apart(request, due)
         try:
             channel = self.lane(request.server, request.bulk)
             replies = await channel.ask(request.packed, request.wanted, due)
+        except BackendUnavailable as error:
+            return error
+        return [replies] if request.wanted == 1 else replies
+
+    async def _answers_apart(self, request: Request, due: float) -> Answers:
+        """Ask over a connection that is made for this request alone."""
+        try:
+            channel = self._renew(request.server, None)
+        except BackendUnavailable as error:
+            return error
+        asked = channel.ask(request.packed, request.wanted, due)
+        self._retire(channel)
+        try:
+            replies = await asked
         except BackendUnavailable as error:
             return error
         return [replies] if request.wanted == 1 else replies

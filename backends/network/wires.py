@@ -12,10 +12,10 @@ from contextlib import suppress
 from time import monotonic
 from weakref import WeakValueDictionary, finalize
 
-from twofold.backends.network import ConnectionLost, DialFailed, late
-from twofold.backends.redis.replies import INCOMPLETE, RESP2, ProtocolError, Reply, new_reader
-from twofold.backends.redis.requests import Answers, Request
-from twofold.backends.redis.servers import CLOSED, Server
+from twofold.backends.network.faults import ConnectionLost, DialFailed, late
+from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reply
+from twofold.backends.network.requests import Answers, Request
+from twofold.backends.network.servers import CLOSED, Server
 from twofold.effects import ThreadLocal, after_fork_in_child, park
 from twofold.errors import BackendUnavailable
 
@@ -26,16 +26,28 @@ _GRACE = 0.001  # seconds at least for replies that may lie there, after another
 
 
 class Wire:
-    """One connection, in use by one thread at a time."""
+    """One connection, in use by one thread at a time.
 
-    def __init__(self, server: Server, generation: int, opened: socket.socket) -> None:
+    Args:
+        server: where to.
+        generation: the server's before the connection was opened.
+        opened: the socket, logged in.
+        patience: seconds of silence at most, however much time there is.
+    """
+
+    def __init__(
+        self, server: Server, generation: int, opened: socket.socket, patience: float
+    ) -> None:
         self.generation: int = generation
         self.used_at: float = 0.0
+        self.waits_until: float = 0.0
+        """The monotonic time at which it gives up, unless something comes."""
         self._name = server.name
+        self._patience = patience
         self._socket = opened
         self._shut = finalize(self, _shut, opened)  # if need be before the socket is collected
         self._shut.atexit = False
-        self._reader = new_reader()
+        self._reader = server.dialect.new_reader()
         self._limit = 0.0  # seconds that the socket waits
 
     def send(self, packed: bytes, due: float) -> None:
@@ -45,12 +57,6 @@ class Wire:
 
     def receive(self, due: float) -> Reply:
         """Return the next reply, if it comes in time."""
-        reply = self._next_reply(due)
-        if type(reply) not in RESP2:
-            raise ProtocolError(f"a reply is a {type(reply).__name__}")
-        return reply
-
-    def _next_reply(self, due: float) -> Reply:
         reader = self._reader
         while (reply := reader.gets()) is INCOMPLETE:
             self._wait_until(due)
@@ -78,7 +84,9 @@ class Wire:
         self._shut()
 
     def _wait_until(self, due: float) -> None:
-        seconds = due - monotonic()
+        now = monotonic()
+        seconds = min(due - now, self._patience)
+        self.waits_until = now + seconds
         if seconds <= 0:
             raise TimeoutError
         if abs(seconds - self._limit) > _NEARLY:
@@ -133,8 +141,9 @@ class Wires:
         try:
             wire.send(packed, due)
             reply = wire.receive(due)
+            server.dialect.check(reply, packed)
         except BaseException as error:
-            failure = self._failure(server, wire, error, due)
+            failure = self._failure(server, wire, error)
         else:
             self._put(server, wire)
             return reply
@@ -191,15 +200,17 @@ class Wires:
         try:
             wire.send(request.packed, due)
         except BaseException as error:
-            return self._failure(request.server, wire, error, due)
+            return self._failure(request.server, wire, error)
         return wire
 
     def _receive(self, request: Request, wire: Wire, due: float) -> Answers:
         due = max(due, monotonic() + _GRACE)
         try:
             replies = [wire.receive(due) for _ in range(request.wanted)]
+            for reply in replies:
+                request.server.dialect.check(reply, request.packed if len(replies) == 1 else None)
         except BaseException as error:
-            return self._failure(request.server, wire, error, due)
+            return self._failure(request.server, wire, error)
         self._put(request.server, wire)
         return replies
 
@@ -223,10 +234,11 @@ class Wires:
     def _open(self, server: Server, due: float) -> Wire:
         generation = server.generation
         try:
-            return Wire(server, generation, server.dialer.open(due - monotonic()))
+            opened = server.dialer.open(due - monotonic())
         except DialFailed as error:
             server.breaker.fail(error, refused=error.refused)
             raise
+        return Wire(server, generation, opened, self._deadline)
 
     def _put(self, server: Server, wire: Wire) -> None:
         if server.breaker.failures:
@@ -237,9 +249,7 @@ class Wires:
         if wire.generation != server.generation:  # `close` came in between
             shelf.close()
 
-    def _failure(
-        self, server: Server, wire: Wire, error: BaseException, due: float
-    ) -> BackendUnavailable:
+    def _failure(self, server: Server, wire: Wire, error: BaseException) -> BackendUnavailable:
         """Close `wire`, tell the breaker, and return what `error` means for the caller.
 
         What is no fault of the connection, such as a signal's exception, is raised as it
@@ -247,7 +257,7 @@ class Wires:
         """
         wire.close()
         if isinstance(error, TimeoutError) and not error.errno:
-            if monotonic() < due - _NEARLY:
+            if monotonic() < wire.waits_until - _NEARLY:
                 raise error  # somebody else's, from a signal's handler
             server.breaker.fail(failure := late(server.name, self._deadline))
             return failure

@@ -1,0 +1,163 @@
+"""What the replies to the commands of a cache mean."""
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from twofold import counter
+from twofold.backend import Examined, is_lock
+from twofold.backends.memcached import stored
+from twofold.backends.memcached.replies import Item
+from twofold.backends.network import Refused, Reply, is_lost, partly
+from twofold.errors import BackendUnavailable, CounterOverflow, MissingKey
+
+Outcome: TypeAlias = Reply | BackendUnavailable
+"""A reply; or that it was refused, or that there is none."""
+
+_MOMENT = 0.001  # seconds of life left, at least, in what is there
+
+
+def sure(outcome: Outcome) -> Reply:
+    """Return a reply; raise what is none."""
+    if not isinstance(outcome, BackendUnavailable):
+        return outcome
+    try:
+        raise outcome
+    finally:
+        del outcome  # an error whose traceback has this frame would keep itself alive
+
+
+def value(key: str, outcome: Outcome) -> bytes | None:
+    """Return the value that was got."""
+    found: bytes | None = sure(outcome).get(key)
+    return found
+
+
+def values(
+    keys: Sequence[str], asked: Sequence[Sequence[str]], outcomes: Sequence[Outcome]
+) -> dict[str, bytes]:
+    """Return the values that are there, of `keys`, of which each server was `asked` for some."""
+    there: dict[str, bytes] = {}
+    for of_one, outcome in zip(asked, outcomes, strict=True):
+        if not is_lost(outcome):
+            reply = sure(outcome)
+            there |= {key: reply[key] for key in of_one if key in reply}
+    found = {key: there[key] for key in keys if key in there} if len(asked) > 1 else there
+    return partly(found, list(filter(is_lost, outcomes)))
+
+
+def item(key: str, outcome: Outcome) -> Item | None:
+    """Return the item that `gets` has got.
+
+    Raises:
+        BackendUnavailable: the server tells nothing of when a value was written.
+    """
+    found: Item | bytes | None = sure(outcome).get(key)
+    if isinstance(found, bytes):
+        raise BackendUnavailable("the server runs without CAS (-C), which comparing takes")
+    return found
+
+
+def is_stored(outcome: Outcome) -> bool:
+    """Tell whether a value was stored; it is not where there is no room for it."""
+    if isinstance(outcome, Refused) and outcome.code == "SERVER_ERROR":
+        return False
+    return bool(sure(outcome) == b"STORED")
+
+
+def is_added(outcome: Outcome) -> bool:
+    """Tell whether a value was stored where none was, or over the one expected."""
+    return bool(sure(outcome) == b"STORED")
+
+
+def is_done(outcome: Outcome) -> bool:
+    """Tell whether a key was there to be touched or deleted."""
+    return bool(sure(outcome) != b"NOT_FOUND")
+
+
+def is_there(key: str, outcome: Outcome) -> bool:
+    """Tell whether a key is there, by either way to ask for that."""
+    reply = sure(outcome)
+    return key in reply if isinstance(reply, dict) else bool(reply != b"EN")
+
+
+def failed(keys: Iterable[str], outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the keys of the values that were not stored."""
+    pairs = zip(keys, outcomes, strict=True)
+    return [key for key, each in pairs if is_lost(each) or not is_stored(each)]
+
+
+def total(outcomes: Sequence[Outcome]) -> int:
+    """Return how many keys were there to be deleted."""
+    done = sum([is_done(each) for each in outcomes if not is_lost(each)])
+    return partly(done, list(filter(is_lost, outcomes)))
+
+
+def seconds(key: str, outcome: Outcome) -> float | None:
+    """Return the life left, as `Backend.ttl` does."""
+    if isinstance(outcome, Refused) and outcome.code == "ERROR":
+        raise BackendUnavailable(
+            f"{outcome}: how long an item lives is told by memcached 1.6 and later"
+        ) from outcome
+    reply: bytes = sure(outcome)
+    if reply == b"EN":
+        return 0.0
+    left = int(reply.removeprefix(b"HD t"))
+    return None if left < 0 else max(_MOMENT, float(left - is_lock(key)))
+
+
+def is_no_number(outcome: Outcome) -> bool:
+    """Tell whether the server does not take a value for a number."""
+    return isinstance(outcome, Refused) and "non-numeric" in outcome.reason
+
+
+def counted(key: str, outcome: Outcome) -> int:
+    """Return the sum of a counter."""
+    reply = sure(outcome)
+    if reply == b"NOT_FOUND":
+        raise MissingKey(f"no counter {key!r} to add to: set it first")
+    return stored.signed(int(reply))
+
+
+def is_overflow(total: int, delta: int) -> bool:
+    """Tell whether there was no such counter before `delta` was added."""
+    return not counter.LOWEST <= total - delta <= counter.HIGHEST
+
+
+def overflow(key: str, delta: int) -> CounterOverflow:
+    """Return the error of a sum that was taken back."""
+    return CounterOverflow(f"{key!r} + {delta} leaves the range of a signed 64-bit counter")
+
+
+def walked(line: bytes) -> bytes:
+    """Return the key that a line of a walk names."""
+    return unquote_to_bytes(line.removeprefix(b"key="))
+
+
+def settings(lines: Reply) -> dict[str, str]:
+    """Return what `stats settings` tells, by its names."""
+    words = (line.decode(errors="replace").split(" ", 2) for line in lines)
+    return {each[1]: each[2] for each in words if len(each) == 3}
+
+
+def examined(name: str, version: str, told: dict[str, str], round_trip: float) -> Examined:
+    """Return what a server tells of itself that is worth knowing."""
+    warnings = []
+    if not is_modern(version):
+        warnings.append(f"{name} is older than 1.6: ttl() needs that")
+    if told.get("evictions") == "off":
+        warnings.append(
+            f"{name} runs with -M: once its memory is full, nothing more is stored. A cache"
+            " wants evictions"
+        )
+    if told.get("cas_enabled") == "no":
+        warnings.append(f"{name} runs with -C: locks and leases need its CAS")
+    size = told.get("item_size_max", "")
+    largest = int(size) if size.isdigit() else None
+    return Examined(name, f"memcached {version}", round_trip, tuple(warnings), largest)
+
+
+def is_modern(version: str) -> bool:
+    """Tell whether a server of `version` has the meta commands; an unknown one has not."""
+    numbers = version.split(".")[:2]
+    return all(map(str.isdigit, numbers)) and [*map(int, numbers)] >= [1, 6]

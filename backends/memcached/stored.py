@@ -1,0 +1,49 @@
+"""What values look like in memcached, so that its `incr` adds as a signed counter should.
+
+The server counts in unsigned 64 bits, and wraps around
+(https://github.com/memcached/memcached/blob/master/doc/protocol.txt). So a negative
+counter is kept as its two's complement: then one `incr` adds any signed number, exactly.
+What the server would take for a number though it is none, such as b"01", is kept behind
+a mark; and the blanks are left out that the server puts behind a number that got shorter.
+"""
+
+from typing import Final
+
+from twofold import counter
+
+MARKED: Final = 0x2F0D
+"""The flags of a value that has a mark before it; those of all others are 0."""
+
+WRAP: Final = 2**64
+
+_MARK: Final = b"="
+_NUMERIC: Final = frozenset(b"+-0123456789 \t\n\v\f\r")  # what a number may begin with, to C
+
+
+def write(value: bytes) -> tuple[int, bytes]:
+    """Return the flags and the bytes to store for `value`."""
+    if not value or value[0] not in _NUMERIC:
+        return 0, value
+    number = counter.read(value)
+    return (MARKED, _MARK + value) if number is None else (0, write_number(number))
+
+
+def write_number(number: int) -> bytes:
+    """Return the digits of a signed number, as the server adds to them."""
+    return b"%d" % (number % WRAP)
+
+
+def read(flags: int, data: bytes) -> bytes:
+    """Return the value of which this was stored, by this package or by another program."""
+    if flags == MARKED:
+        return data[1:]
+    digits = data.rstrip(b" ")
+    if not digits.isdigit() or len(digits) > 20:
+        return data
+    number = int(digits)
+    return counter.write(signed(number)) if number < WRAP else data
+
+
+def signed(number: int) -> int:
+    """Return the signed number of which `number` is the two's complement."""
+    return number - WRAP if number > counter.HIGHEST else number

@@ -1,0 +1,58 @@
+"""Replies as servers send them: bytes in, values out, whatever the protocol."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeAlias
+
+Reply: TypeAlias = Any
+"""What a server answers: a value of one of the protocol's types, or a `ReplyError`."""
+
+INCOMPLETE: Final = object()
+"""Instead of a reply of which a part is still to come."""
+
+
+class ReplyError(Exception):
+    """What the server refused, as a value: `code` is the first word, such as "MOVED"."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.code: str = text.partition(" ")[0]
+
+
+class ProtocolError(Exception):
+    """The bytes are no replies to what was asked: the connection is of no use any more."""
+
+
+class Reader(Protocol):
+    """Bytes in, replies out."""
+
+    def feed(self, data: bytes, /) -> None:
+        """Take what was received."""
+
+    def gets(self) -> Reply:
+        """Return the next reply, or `INCOMPLETE`; raise `ProtocolError` for what is none."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How servers of one kind are spoken to; each request has one reply, in their order."""
+
+    new_reader: Callable[[], Reader]
+    """Returns a reader for one connection."""
+    types: frozenset[type]
+    """The types that replies have."""
+    ping: bytes
+    """A request that changes nothing and asks for nothing."""
+    fits: Callable[[bytes, Reply], bool] | None = None
+    """Tells whether a reply can be the one to a single request."""
+    join: Callable[[Sequence[bytes]], bytes] | None = None
+    """Makes one request of several that read; its reply is each one's."""
+    reads: bytes = b""
+    """What requests begin with that can be joined."""
+
+    def check(self, reply: Reply, packed: bytes | None) -> None:
+        """Raise `ProtocolError` for what is no reply, or none to the one request `packed`."""
+        if type(reply) not in self.types:
+            raise ProtocolError(f"a reply is a {type(reply).__name__}")
+        if packed is not None and self.fits is not None and not self.fits(packed, reply):
+            raise ProtocolError("a reply is to something else than what was asked")

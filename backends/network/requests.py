@@ -1,0 +1,44 @@
+"""What is asked of a server, and what goes over one connection at a time."""
+
+from typing import Final, NamedTuple, TypeAlias
+
+from twofold.backends.network.replies import Reply
+from twofold.backends.network.servers import Server
+from twofold.errors import BackendUnavailable
+
+BULK: Final = 65_536
+"""Bytes from which on a value has a connection of its own, in the async face."""
+
+MANY: Final = 32
+"""Keys at a time from which on they go over that connection too."""
+
+
+class Command(NamedTuple):
+    """One command, and what must be known to send it where it belongs."""
+
+    packed: bytes
+    key: str
+    """What places it."""
+    reads: bool = False
+    """Whether it changes nothing: then it may be sent twice, and to a replica."""
+    bulk: bool = False
+    """Whether it takes so long to pass that small things should not wait behind it."""
+    script: tuple[bytes, ...] = ()
+    """The parts to send instead if the server does not know the script yet."""
+
+
+class Request(NamedTuple):
+    """Commands for one server, to be sent as one."""
+
+    server: Server
+    packed: bytes
+    wanted: int
+    """How many replies there will be."""
+    bulk: bool = False
+    """Whether they should not share a connection with what is small."""
+    apart: bool = False
+    """Whether they take so long that they should share one with nothing."""
+
+
+Answers: TypeAlias = list[Reply] | BackendUnavailable
+"""The replies to a request, or why there are none."""
