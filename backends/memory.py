@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from twofold import counter
-from twofold.backend import InlineBackend, Stored
+from twofold.backend import InlineBackend, Stored, is_lock
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import after_fork_in_child, new_rlock
 from twofold.errors import BackendUnavailable, MissingKey, NotACounter, SettingsError
@@ -203,7 +203,7 @@ class _Store:
         entry = self.entries.get(key)
         if entry is None:
             entry = self.entries[key] = _Entry(key, value, weight, deadline)
-            if not _is_lock(key):
+            if not is_lock(key):
                 self._ring.append(entry)
         else:
             self._release(entry)
@@ -429,12 +429,6 @@ def _bound(name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
         raise SettingsError(f"OPTIONS[{name!r}] is a whole number of 1 or more, not {value!r}")
     return value
-
-
-def _is_lock(key: str) -> bool:
-    """Return whether "!" ends the prefix in `key`, as `Backend` says of locks."""
-    mark = key.find("!")
-    return mark >= 0 and ":" not in key[:mark]
 
 
 def _weigh(value: Stored) -> int:

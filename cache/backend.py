@@ -51,6 +51,14 @@ class Examined:
     round_trip: float
     """Seconds."""
     warnings: tuple[str, ...] = ()
+    item_size_max: int | None = None
+    """Bytes of the largest item, key included, where the server has such a limit."""
+
+
+def is_lock(key: str) -> bool:
+    """Tell whether `key` is a lock's or a lease's: whether "!" ends the prefix in it."""
+    mark = key.find("!")
+    return mark >= 0 and ":" not in key[:mark]
 
 
 class Backend(ABC):
@@ -61,8 +69,8 @@ class Backend(ABC):
 
     Values are bytes. A value made of bare ASCII digits with an optional minus sign is a
     counter, which `incr` adds to. `ttl` is in seconds, positive, None for ever. Errors
-    of the driver are raised as `BackendUnavailable` from the original. A key with "!" and
-    no ":" before that is a lock's, which is not evicted before its time is over.
+    of the driver are raised as `BackendUnavailable` from the original. A lock's key, see
+    `is_lock`, is not evicted before its time is over.
 
     Args:
         location: where the store is: a path, a URL, a name; the backend's own to read.

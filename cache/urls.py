@@ -10,7 +10,7 @@ from twofold.errors import SettingsError
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+._-]*)://")
 _BACKENDS = {"rediss": "redis", "unix": "redis"}  # by scheme, where the names differ
 _LOCAL = frozenset({"dummy", "memory", "sqlite"})
-_OURS = _LOCAL | {"redis"}
+_OURS = _LOCAL | {"memcached", "redis"}
 
 _BLANK = r"\s(?!\S*://)"  # one that belongs to a password: no other URL follows it
 _USER_PASSWORD = re.compile(rf"(://(?:[^:\s]|{_BLANK})*:)(?:\S|{_BLANK})*@")

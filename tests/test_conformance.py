@@ -1,14 +1,16 @@
 """Every backend does the same: the conformance suite over all stores, settings and wrappers."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from dict_backend import DictBackend
 
-from tests.chaos import RedisCluster, RedisSentinels, RedisServer
+from tests.chaos import MemcachedServer, RedisCluster, RedisSentinels, RedisServer, eventually
 from twofold.backend import Backend
 from twofold.backends.dummy import DummyBackend
+from twofold.backends.memcached import MemcachedBackend
 from twofold.backends.memory import MemoryBackend
 from twofold.backends.redis import RedisBackend, replies
 from twofold.backends.sqlite import SQLiteBackend
@@ -71,6 +73,35 @@ class TestRedisBehindSentinels(RealTime):
 
     def make_backend(self, redis_sentinels: RedisSentinels) -> Backend:
         return RedisBackend(redis_sentinels.sentinel_urls, sentinel=redis_sentinels.service)
+
+
+class MemcachedTime(BackendConformance):
+    """A store whose servers' clocks tick once a second."""
+
+    life = 1.0
+
+    @pytest.fixture
+    def outlive(self, memcached_servers: list[MemcachedServer]) -> Callable[[], None]:
+        """Return a function that waits for the servers to tell that short lives are over."""
+
+        def is_over() -> bool:
+            return not any(each.awaits_an_end(3.0) for each in memcached_servers)
+
+        return lambda: eventually(is_over, "the end of all short lives", 5.0)
+
+
+class TestMemcached(MemcachedTime):
+    """One memcached."""
+
+    def make_backend(self, memcached_servers: list[MemcachedServer]) -> Backend:
+        return MemcachedBackend(memcached_servers[0].address)
+
+
+class TestMemcachedServers(MemcachedTime):
+    """Three memcached servers."""
+
+    def make_backend(self, memcached_servers: list[MemcachedServer]) -> Backend:
+        return MemcachedBackend([each.address for each in memcached_servers])
 
 
 class TestThirdParty(RealTime):

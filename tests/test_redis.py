@@ -33,10 +33,10 @@ from tests.chaos import (
     eventually,
 )
 from tests.chaos.resp import ask, packed
+from twofold.backends.network import INCOMPLETE
 from twofold.backends.redis import RedisBackend
 from twofold.backends.redis.addresses import read_addresses
 from twofold.backends.redis.dial import Direct, Login
-from twofold.backends.network import INCOMPLETE
 from twofold.backends.redis.replies import PythonReader
 from twofold.errors import (
     BackendUnavailable,

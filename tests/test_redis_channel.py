@@ -15,8 +15,8 @@ import pytest
 from tests.chaos import Proxy, RedisServer
 from tests.redis_loops import Run
 from tests.redis_loops import run as run  # a fixture
-from twofold.backends.redis import RedisBackend, replies
 from twofold.backends.network import Opened
+from twofold.backends.redis import RedisBackend, replies
 from twofold.backends.redis.dial import Direct
 from twofold.errors import BackendUnavailable, DeadlineExceeded
 

@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.chaos import RedisCluster, RedisServer
-from twofold.backends.network import Breaker
+from twofold.backends.network import INCOMPLETE, Breaker, ProtocolError, ReplyError, Server
 from twofold.backends.redis import RedisBackend, commands, deployment, replies
 from twofold.backends.redis.addresses import Address, read_addresses
 from twofold.backends.redis.dial import Login
-from twofold.backends.network import INCOMPLETE, ProtocolError, ReplyError, Server
 from twofold.backends.redis.replies import PythonReader
 from twofold.backends.redis.servers import Slots
 from twofold.errors import BackendUnavailable, SettingsError

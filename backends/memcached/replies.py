@@ -44,13 +44,13 @@ class Reader:
         if self._received:
             self._take_received()
         buffer = self._buffer
-        while (end := buffer.find(b"\r\n", self._at)) >= 0:
-            line = buffer[self._at : end]
+        while (end := buffer.find(b"\n", self._at)) >= 0:
+            line = buffer[self._at : end].rstrip(b"\r")  # those of keys end without
             if line.startswith(b"VALUE "):
-                if not self._value(line, end + 2):
+                if not self._value(line, end + 1):
                     return INCOMPLETE
                 continue
-            self._at = end + 2
+            self._at = end + 1
             if line == b"END":
                 return self._ended()
             if line.startswith((b"STAT ", b"key=")):
@@ -132,10 +132,10 @@ def fits(packed: bytes, reply: Reply) -> bool:
         return True
     verb = packed[: packed.find(b" ")].rstrip() if b" " in packed[:12] else packed.rstrip()
     if verb in (b"get", b"gets"):
-        return kind is dict and reply.keys() <= {*packed.decode("latin-1").split()}
+        return kind is dict and set(reply) <= {*packed.decode("latin-1").split()}
     if kind is not bytes:
         return verb in (b"stats", b"lru_crawler") and (kind is list or not reply)
-    word = reply.partition(b" ")[0]
+    word: bytes = reply.partition(b" ")[0]
     if verb == b"incr":
         return word.isdigit() or word == b"NOT_FOUND"
     return word in _LINES.get(verb, ())

@@ -81,10 +81,11 @@ def is_there(key: str, outcome: Outcome) -> bool:
     return key in reply if isinstance(reply, dict) else bool(reply != b"EN")
 
 
-def failed(keys: Iterable[str], outcomes: Sequence[Outcome]) -> list[str]:
-    """Return the keys of the values that were not stored."""
-    pairs = zip(keys, outcomes, strict=True)
-    return [key for key, each in pairs if is_lost(each) or not is_stored(each)]
+def failed(keys: Iterable[str], sent: Iterable[str], outcomes: Sequence[Outcome]) -> list[str]:
+    """Return those of `keys` whose values were not sent, or not stored."""
+    pairs = zip(sent, outcomes, strict=True)
+    stored = {key for key, each in pairs if not is_lost(each) and is_stored(each)}
+    return [key for key in keys if key not in stored]
 
 
 def total(outcomes: Sequence[Outcome]) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final, NamedTuple
 
+from twofold.backend import ServerState
 from twofold.backends.network.channel import Channels
 from twofold.backends.network.faults import ConnectionLost, Refused, is_lost, late
 from twofold.backends.network.replies import Reply, ReplyError
@@ -153,9 +154,11 @@ class Exchange:
                 raise self._refused(server, reply)
         return answers
 
-    def connections(self, server: Server) -> int:
-        """Return how many connections to `server` this process holds, but for those in use."""
-        return self._wires.count(server) + sum(each.count(server) for each in self._loops)
+    def state(self, server: Server) -> ServerState:
+        """Return how a server does; its connections are those that are idle, or shared."""
+        idle = self._wires.count(server) + sum(each.count(server) for each in self._loops)
+        breaker = server.breaker
+        return ServerState(server.name, breaker.state, breaker.failures, breaker.error, idle)
 
     def close(self) -> None:
         """Close all connections, those in use after their replies."""

@@ -5,14 +5,13 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from twofold.backends.network.hosts import host_name, read_host
 from twofold.errors import SettingsError
 from twofold.urls import mask_url
 
 _DEFAULT_HOST: Final = "127.0.0.1"
 _SCHEMES = frozenset({"redis", "rediss", "unix"})
 _BETWEEN_URLS = re.compile(r"[;,]\s*(?=[a-z]+://)")
-_SERVER = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]*))(?::(.*))?\Z")
-_PORT = re.compile(r"[0-9]{1,5}\Z")
 _WRITE = "write redis://[user:password@]host[:port][/db], rediss://… for TLS, or unix:///path"
 
 
@@ -31,8 +30,7 @@ class Address(NamedTuple):
     @property
     def name(self) -> str:
         """The server's name in messages and statistics."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return self.path or f"{host}:{self.port}"
+        return self.path or host_name(self.host, self.port)
 
 
 def read_addresses(location: str | list[str], port: int) -> list[Address]:
@@ -91,13 +89,11 @@ def _read(url: str, port: int) -> Iterator[Address]:
 
 
 def _host_and_port(url: str, text: str, port: int) -> tuple[str, int]:
-    parts = _SERVER.match(text)
-    if not parts:
-        raise SettingsError(f"LOCATION {mask_url(url)!r} has no host {text!r}: {_WRITE}")
-    in_brackets, host, its_port = parts.groups()
-    if its_port and not (_PORT.match(its_port) and 0 < int(its_port) < 65536):
-        raise SettingsError(f"LOCATION {mask_url(url)!r} has no port {its_port!r}: {_WRITE}")
-    return in_brackets or unquote(host), int(its_port or port)
+    try:
+        host, its_port = read_host(text, port)
+    except ValueError as error:
+        raise SettingsError(f"LOCATION {mask_url(url)!r} has {error}: {_WRITE}") from None
+    return unquote(host), its_port
 
 
 def _db(url: str, parts: SplitResult) -> int | None:

@@ -7,6 +7,7 @@ from typing import Literal
 from twofold import counter
 from twofold.backend import Backend, Examined, Kind, ServerState
 from twofold.backends.network import Command, Server
+from twofold.backends.network.options import flag
 from twofold.backends.redis import commands, deployment, results
 from twofold.backends.redis.commands import COMPARE_AND_DELETE, COMPARE_AND_SET, INCR
 from twofold.backends.redis.exchange import RedisExchange
@@ -89,7 +90,7 @@ class RedisBackend(Backend):
         )
         service = deployment.read_service(
             sentinel,
-            is_cluster=deployment.flag("cluster", cluster),
+            is_cluster=flag("cluster", cluster),
             username=sentinel_username,
             password=sentinel_password,
         )
@@ -203,7 +204,7 @@ class RedisBackend(Backend):
         await self._clear(_NATIVE, prefix)
 
     def servers(self) -> list[ServerState]:
-        return [self._state(server) for server in self._topology.servers()]
+        return [self._exchange.state(server) for server in self._topology.servers()]
 
     def examine(self) -> list[Examined]:
         return run_sync(self._examine(_BLOCKING))
@@ -256,11 +257,6 @@ class RedisBackend(Backend):
         if self._topology.splits:
             return [commands.pack(b"UNLINK", key) for key in keys]
         return [commands.pack(b"UNLINK", *keys)] if keys else []
-
-    def _state(self, server: Server) -> ServerState:
-        breaker = server.breaker
-        connections = self._exchange.connections(server)
-        return ServerState(server.name, breaker.state, breaker.failures, breaker.error, connections)
 
     async def _examine(self, io: Effects) -> list[Examined]:
         primaries = await self._exchange.primaries(io)

@@ -1,10 +1,10 @@
 """From settings to servers: one with or without replicas, behind sentinels, or a cluster."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from twofold.backends.network import Server
+from twofold.backends.network.options import check_text, given_tls, read_tls
 from twofold.backends.redis.addresses import Address, read_addresses
 from twofold.backends.redis.commands import RESP
 from twofold.backends.redis.dial import Direct, Login, ViaSentinel
@@ -13,8 +13,6 @@ from twofold.errors import SettingsError
 
 _PORT = 6379
 _SENTINEL_PORT = 26379
-_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-_TLS_DEFAULTS = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
 
 
 def read_topology(
@@ -63,7 +61,7 @@ def _server(address: Address, login: Login) -> Server:
 
 
 def _check_tls(addresses: Sequence[Address], login: Login) -> None:
-    given = [name for name, value in login.tls.items() if value != _TLS_DEFAULTS.get(name)]
+    given = given_tls(login.tls)
     if given and not any(address.tls for address in addresses):
         raise SettingsError(f"OPTIONS[{given[0]!r}] is for TLS: write rediss:// in LOCATION")
 
@@ -113,9 +111,7 @@ def read_login(
     Raises:
         SettingsError: one of them is not what it should be.
     """
-    for name, text in (("username", username), ("password", password)):
-        if text is not None and not isinstance(text, str):
-            raise SettingsError(f"OPTIONS[{prefix + name!r}] is text, not a {type(text).__name__}")
+    check_text(**{prefix + "username": username, prefix + "password": password})
     if db is not None and (isinstance(db, bool) or not isinstance(db, int) or db < 0):
         raise SettingsError(f"OPTIONS['db'] is the number of a database, 0 or more; not {db!r}")
     return Login(username, password, db or 0, read_tls(**tls) if tls else {})
@@ -138,32 +134,3 @@ def read_service(
     if is_cluster:
         raise SettingsError("OPTIONS: 'cluster' and 'sentinel' do not go together")
     return sentinel
-
-
-def flag(name: str, value: object) -> bool:
-    """Return the option `name`, which is true or false."""
-    if not isinstance(value, bool):
-        raise SettingsError(f"OPTIONS[{name!r}] is True or False, not {value!r}")
-    return value
-
-
-def read_tls(**options: Any) -> dict[str, Any]:
-    """Return the arguments for redis-py that the options beginning with `ssl_` make."""
-    for name in _FILES:
-        _check_file(name, options[name])
-    verified = options["ssl_cert_reqs"]
-    if verified not in ("required", "none"):
-        raise SettingsError(f"OPTIONS['ssl_cert_reqs'] is 'required' or 'none', not {verified!r}")
-    hostname = flag("ssl_check_hostname", options["ssl_check_hostname"]) and verified == "required"
-    return {name: value for name, value in options.items() if value is not None} | {
-        "ssl_check_hostname": hostname
-    }
-
-
-def _check_file(name: str, path: object) -> None:
-    if path is None:
-        return
-    if not isinstance(path, str):
-        raise SettingsError(f"OPTIONS[{name!r}] is the path of a file, not {path!r}")
-    if not Path(path).is_file():
-        raise SettingsError(f"OPTIONS[{name!r}]: there is no file {path!r}")

@@ -107,7 +107,13 @@ class Suite:
 
 
 def lasts(left: float | None, most: float | None) -> bool:
-    """Tell whether nearly all of `most` seconds are left; None is for ever."""
-    if left is None or most is None:
-        return left is most
-    return min(most, 1e9) - 20 < left <= most
+    """Tell whether nearly all of `most` seconds are left; None is for ever.
+
+    A store may round up to a whole second, and keep for ever what is to last for decades.
+    """
+    if left is None:
+        return most is None or most > _DECADES
+    return most is not None and min(most, 1e9) - 20 < left < most + 1
+
+
+_DECADES = 1e9

@@ -5,7 +5,7 @@ Shared by all tests, given out empty, and never to be stopped, frozen or configu
     redis_server        one Redis                       tls_redis   the same with TLS
     redis_cluster       three primaries                 certificates for it
     redis_sentinels     primary, replica, 3 sentinels   (a failover is allowed)
-    memcached_server    one memcached
+    memcached_server    one memcached                   memcached_servers   three of them
 
 The test's own, for any harm, and gone after the test:
 
@@ -88,6 +88,15 @@ def _shared_memcached(
 
 
 @pytest.fixture(scope="session")
+def _shared_memcached_servers(
+    _guard: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[MemcachedServer]]:
+    with ExitStack() as started:
+        folders = [tmp_path_factory.mktemp("memcached") for _ in range(3)]
+        yield [started.enter_context(MemcachedServer(folder)) for folder in folders]
+
+
+@pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """Return the authority, the server's and the client's certificate of `tls_redis`."""
     return Certificates.write(tmp_path_factory.mktemp("certificates"))
@@ -109,6 +118,16 @@ def tls_redis(_shared_tls: RedisServer) -> Iterator[RedisServer]:
 def memcached_server(_shared_memcached: MemcachedServer) -> Iterator[MemcachedServer]:
     """Return a memcached without an item, at `memcached_server.address`; leave it as it is."""
     yield from _given_out(_shared_memcached)
+
+
+@pytest.fixture
+def memcached_servers(
+    _shared_memcached_servers: list[MemcachedServer],
+) -> list[MemcachedServer]:
+    """Return three memcached servers without an item; leave them as they are."""
+    for server in _shared_memcached_servers:
+        server.flush()
+    return _shared_memcached_servers
 
 
 @pytest.fixture

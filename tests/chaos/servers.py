@@ -1,6 +1,7 @@
 """Real servers on this machine that a test starts, freezes, kills and starts again."""
 
 import os
+import re
 import signal
 import socket
 from abc import ABC, abstractmethod
@@ -261,6 +262,25 @@ class MemcachedServer(Server):
     def flush(self) -> None:
         """Delete all items."""
         self.command(b"flush_all\r\n")
+
+    def stats(self, kind: str = "") -> dict[str, str]:
+        """Return what `stats`, or `stats settings` and the like, tells."""
+        told = self.command(f"stats {kind}".strip().encode() + b"\r\n").decode()
+        lines = [line.split(" ", 2) for line in told.splitlines() if line.startswith("STAT ")]
+        return {name: value for _, name, value in lines}
+
+    def awaits_an_end(self, seconds: float) -> bool:
+        """Whether the life of an item will end within `seconds`, by the server's own clock."""
+        now = int(self.stats()["time"])
+        ends = map(int, re.findall(rb" exp=(\d+) ", self._items()))
+        return any(now < end <= now + seconds for end in ends)
+
+    def _items(self) -> bytes:
+        """Return a line for each item; a "quit" that came too early would hang the server."""
+        with socket.create_connection((self.host, self.port), timeout=5.0) as connection:
+            connection.sendall(b"lru_crawler metadump hash\r\n")
+            with connection.makefile("rb") as replies:
+                return b"".join(iter(replies.readline, b"END\r\n"))
 
     def _command(self) -> list[str]:
         user = ["-u", "root"] if os.geteuid() == 0 else []

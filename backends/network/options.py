@@ -1,0 +1,54 @@
+"""The options that backends behind a network share."""
+
+from pathlib import Path
+from typing import Any
+
+from twofold.errors import SettingsError
+
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_TLS_DEFAULTS = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+
+
+def check_text(**options: object) -> None:
+    """Raise `SettingsError` for an option that is neither text nor None."""
+    for name, text in options.items():
+        if text is not None and not isinstance(text, str):
+            raise SettingsError(f"OPTIONS[{name!r}] is text, not a {type(text).__name__}")
+
+
+def flag(name: str, value: object) -> bool:
+    """Return the option `name`, which is true or false."""
+    if not isinstance(value, bool):
+        raise SettingsError(f"OPTIONS[{name!r}] is True or False, not {value!r}")
+    return value
+
+
+def read_tls(**options: Any) -> dict[str, Any]:
+    """Return the options that begin with `ssl_`, checked and without those that are None.
+
+    Raises:
+        SettingsError: one of them is not what it should be.
+    """
+    for name in _FILES:
+        _check_file(name, options[name])
+    verified = options["ssl_cert_reqs"]
+    if verified not in ("required", "none"):
+        raise SettingsError(f"OPTIONS['ssl_cert_reqs'] is 'required' or 'none', not {verified!r}")
+    hostname = flag("ssl_check_hostname", options["ssl_check_hostname"]) and verified == "required"
+    return {name: value for name, value in options.items() if value is not None} | {
+        "ssl_check_hostname": hostname
+    }
+
+
+def given_tls(tls: dict[str, Any]) -> list[str]:
+    """Return the names of those options of `read_tls` that are not the defaults."""
+    return [name for name, value in tls.items() if value != _TLS_DEFAULTS.get(name)]
+
+
+def _check_file(name: str, path: object) -> None:
+    if path is None:
+        return
+    if not isinstance(path, str):
+        raise SettingsError(f"OPTIONS[{name!r}] is the path of a file, not {path!r}")
+    if not Path(path).is_file():
+        raise SettingsError(f"OPTIONS[{name!r}]: there is no file {path!r}")
