@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from tests.chaos import RedisCluster, RedisSentinels, RedisServer
+from tests.chaos import MemcachedServer, RedisCluster, RedisSentinels, RedisServer
 from twofold.backend import Backend
+from twofold.backends.memcached import MemcachedBackend
 from twofold.backends.memory import MemoryBackend
 from twofold.backends.redis import RedisBackend
 from twofold.backends.sqlite import SQLiteBackend
@@ -53,14 +54,13 @@ end
 class ServersClock(FakeClock):
     """A clock that takes the time it lets pass from the lives of all keys of some servers."""
 
-    def __init__(self, servers: Sequence[RedisServer]) -> None:
+    def __init__(self, age: Callable[[float], None]) -> None:
         super().__init__()
-        self._servers = servers
+        self._age = age
 
     def advance(self, seconds: float) -> None:
         super().advance(seconds)
-        for server in self._servers:
-            server.command("EVAL", AGE, 0, round(seconds * 1000))
+        self._age(seconds)
 
 
 class Store(NamedTuple):
@@ -70,12 +70,9 @@ class Store(NamedTuple):
     clock: Callable[[], FakeClock] = FakeClock
     unit: int = 1
     """Factor of all times; great where real time passes too, so that this does not matter."""
+    slack: float = 0.01
+    """Seconds by which lives may differ."""
     examples: int = 50
-
-    @property
-    def slack(self) -> float:
-        """Seconds by which lives may differ."""
-        return 0.01 * self.unit
 
 
 class Model:
@@ -279,10 +276,33 @@ def _remote(servers: Sequence[RedisServer], location: str | list[str], **options
             server.flush()
         return RedisBackend(location, **options)
 
-    return Store(make, lambda: ServersClock(servers), unit=1000, examples=15)
+    def age(seconds: float) -> None:
+        for server in servers:
+            server.command("EVAL", AGE, 0, round(seconds * 1000))
+
+    return Store(make, lambda: ServersClock(age), unit=1000, slack=10, examples=15)
 
 
-@pytest.fixture(params=["memory", "sqlite", "third party", "redis", "cluster", "sentinels"])
+def _memcached(servers: Sequence[MemcachedServer]) -> Store:
+    def make(clock: FakeClock) -> Backend:
+        for server in servers:
+            server.flush()
+        return MemcachedBackend([server.address for server in servers])
+
+    def age(seconds: float) -> None:
+        for server in servers:
+            server.age(round(seconds))
+
+    return Store(make, lambda: ServersClock(age), unit=100, slack=3, examples=10)
+
+
+STORES = (
+    *("memory", "sqlite", "third party", "redis", "cluster", "sentinels"),
+    *("memcached", "three memcached"),
+)
+
+
+@pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Return each store in turn."""
     kind: str = request.param
@@ -296,6 +316,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         sentinels: RedisSentinels = request.getfixturevalue("redis_sentinels")
         urls = sentinels.sentinel_urls
         return _remote([sentinels.primary], urls, sentinel=sentinels.service)
+    if "memcached" in kind:
+        servers: list[MemcachedServer] = request.getfixturevalue("memcached_servers")
+        return _memcached(servers if kind.startswith("three") else servers[:1])
     return _local(kind, tmp_path)
 
 

@@ -13,6 +13,7 @@ _DEFAULT: Final = "127.0.0.1"
 _BETWEEN = re.compile(r"[;,]")
 _SCHEME = re.compile(r"memcached://", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_IN_NO_HOST = re.compile(r"[\s/]")
 _WRITE = "write host[:port], unix:/path or memcached://[user:password@]host[:port]"
 
 
@@ -65,7 +66,7 @@ def _login(texts: list[str]) -> tuple[tuple[str | None, str | None], list[str]]:
     for text in texts[1:]:
         if "@" in text:
             raise SettingsError(
-                f"LOCATION {mask_url(text)!r}: a login is the same for all servers; put it into"
+                f"LOCATION {_masked(text)!r}: a login is the same for all servers; put it into"
                 " the first URL, or into OPTIONS['username'] and OPTIONS['password']"
             )
     if not texts or "@" not in texts[0]:
@@ -73,12 +74,18 @@ def _login(texts: list[str]) -> tuple[tuple[str | None, str | None], list[str]]:
     before, _, hosts = texts[0].rpartition("@")
     scheme = _SCHEME.match(before)
     username, colon, password = before[scheme.end() :].partition(":") if scheme else ("", "", "")
-    if not scheme or not username or not colon or set("@/") & set(before[scheme.end() :]):
+    wrong = set("@/") & set(username + password) or set(",;") & set(username)
+    if not scheme or not username or not colon or wrong:
         raise SettingsError(
-            f"LOCATION {mask_url(texts[0])!r}: a login is memcached://user:password@host, with"
-            " '@' and '/' in it as %40 and %2F"
+            f"LOCATION {_masked(texts[0])!r}: a login is memcached://user:password@host, before"
+            " the first host, with '@' and '/' in it as %40 and %2F"
         )
     return (unquote(username), unquote(password)), [hosts, *texts[1:]]
+
+
+def _masked(text: str) -> str:
+    """Return what has an "@" in it, without a password."""
+    return mask_url(text) if _OTHER_SCHEME.match(text) else f"***@{text.rpartition('@')[2]}"
 
 
 def _read(text: str) -> Address:
@@ -96,7 +103,7 @@ def _read(text: str) -> Address:
         host, port = read_host(rest.rstrip("/"), _PORT)
     except ValueError as error:
         raise SettingsError(f"LOCATION {mask_url(text)!r} has {error}: {_WRITE}") from None
-    if not host and rest.strip("/"):
+    if (not host and rest.strip("/")) or _IN_NO_HOST.search(host):
         raise SettingsError(f"LOCATION {mask_url(text)!r} has no host: {_WRITE}")
     return Address(host.lower() or _DEFAULT, port)
 
@@ -105,8 +112,9 @@ def _path(text: str) -> str:
     """Return the path of a Unix socket, or nothing if `text` is none."""
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
-        return unquote("/" + path.lstrip("/")) if path.startswith("/") else _no_path(text)
-    return unquote(text) if text.startswith("/") and text != "/" else ""
+        named = path.startswith("/") and path.strip("/")
+        return unquote("/" + path.lstrip("/")) if named else _no_path(text)
+    return unquote(text) if text.startswith("/") and text.strip("/") else ""
 
 
 def _no_path(text: str) -> str:

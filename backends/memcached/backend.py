@@ -141,9 +141,13 @@ class MemcachedBackend(Backend):
         return results.failed(items, fit, await self._exchange.aask_all(asked))
 
     def add(self, key: str, value: bytes, ttl: float | None) -> bool:
+        if len(value) > _SURELY_FITS and not run_sync(self._has_room(_BLOCKING, key, value)):
+            return False
         return results.is_added(self._exchange.ask(self._add(key, value, ttl)))
 
     async def aadd(self, key: str, value: bytes, ttl: float | None) -> bool:
+        if len(value) > _SURELY_FITS and not await self._has_room(_NATIVE, key, value):
+            return False
         return results.is_added(await self._exchange.aask(self._add(key, value, ttl)))
 
     def touch(self, key: str, ttl: float | None) -> bool:
@@ -237,28 +241,50 @@ class MemcachedBackend(Backend):
     async def _ask(self, io: Effects, command: Command) -> Reply | Refused:
         return await io.op(self._exchange.ask, self._exchange.aask, command)
 
-    async def _those_that_fit(self, io: Effects, items: Mapping[str, bytes]) -> dict[str, bytes]:
-        """Return those of `items` that are not too big."""
-        return {
-            key: value
-            for key, value in items.items()
-            if len(value) <= _SURELY_FITS or await self._has_room(io, key, value)
-        }
+    async def _those_that_fit(self, io: Effects, items: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        """Return those of `items` that are not too big, and whose servers can tell.
 
-    async def _has_room(self, io: Effects, key: str, value: bytes) -> bool:
+        Raises:
+            BackendUnavailable: no server can.
+        """
+        big = {key: value for key, value in items.items() if len(value) > _SURELY_FITS}
+        if not big:
+            return items
+        until, lost = monotonic() + self.deadline, dict[Node, BackendUnavailable]()
+        too_big = set()
+        try:
+            for key, value in big.items():
+                node = self._router.place(key)
+                try:
+                    if node not in lost and not await self._has_room(io, key, value, until):
+                        too_big.add(key)
+                except BackendUnavailable as error:
+                    lost[node] = error
+            fit = [key for key in items if self._router.place(key) not in lost]
+            if lost and not fit:
+                raise next(iter(lost.values()))
+            return {key: items[key] for key in fit if key not in too_big}
+        finally:
+            lost.clear()  # errors whose traceback has this frame would keep themselves alive
+
+    async def _has_room(
+        self, io: Effects, key: str, value: bytes, until: float | None = None
+    ) -> bool:
         """Tell whether a value is not too big: a server that refuses one drops the old one.
 
         The limit is asked for anew on each connection: the server may have been restarted.
+        It is told `until` then, a monotonic time, or within the deadline.
         """
         node = self._router.place(key)
         largest = node.direct.item_size_max
         if largest is None:
-            largest = node.direct.item_size_max = await self._item_size_max(io, node)
+            seconds = None if until is None else until - monotonic()
+            largest = node.direct.item_size_max = await self._item_size_max(io, node, seconds)
         return len(key) + len(value) + _OVERHEAD <= largest
 
-    async def _item_size_max(self, io: Effects, node: Node) -> int:
+    async def _item_size_max(self, io: Effects, node: Node, seconds: float | None) -> int:
         try:
-            [lines] = await self._exchange.tell(io, node, commands.SETTINGS)
+            [lines] = await self._exchange.tell(io, node, commands.SETTINGS, seconds=seconds)
         except Refused:  # a proxy may be there instead
             return _DEFAULT_ITEM_SIZE_MAX
         told = results.settings(lines).get("item_size_max", "")

@@ -72,7 +72,7 @@ def cas_away(key: str, unique: int) -> Command:
 
 
 def _store(verb: str, key: str, value: bytes, expiry: int, unique: str = "") -> Command:
-    if not is_key(name := key.encode("ascii", "replace")) or len(name) != len(key):
+    if not key.isascii() or not is_key(key.encode()):
         raise InvalidKey(f"{key!r} is no key for memcached: 1 to 250 printable ASCII, no blank")
     flags, data = stored.write(value)
     head = f"{verb} {key} {flags} {expiry} {len(data)}{unique}\r\n".encode("ascii")

@@ -5,14 +5,16 @@ A reply is a dict of the values that were got, a list of lines that end with `EN
 line, or a `ReplyError`.
 """
 
+import re
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from twofold.backends.memcached import commands, stored
 from twofold.backends.network import INCOMPLETE, Dialect, ProtocolError, Reply, ReplyError
 
 _LONGEST_LINE = 65_536  # bytes
 _LARGEST_VALUE = 2**30  # bytes that a server can be told to take
+_HEADER = re.compile(rb"VALUE ([!-~]+) (\d{1,10}) (\d{1,10})(?: (\d{1,20}))?\r\n").match
 _ERRORS = frozenset({b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR"})
 
 
@@ -44,22 +46,20 @@ class Reader:
         if self._received:
             self._take_received()
         buffer = self._buffer
-        while (end := buffer.find(b"\n", self._at)) >= 0:
+        while self._take_values():
+            end = buffer.find(b"\n", self._at)
+            if end < 0:
+                if len(buffer) - self._at > _LONGEST_LINE:
+                    raise ProtocolError("a line has no end")
+                self._missing = 1
+                break
             line = buffer[self._at : end].rstrip(b"\r")  # those of keys end without
-            if line.startswith(b"VALUE "):
-                if not self._value(line, end + 1):
-                    return INCOMPLETE
-                continue
             self._at = end + 1
             if line == b"END":
                 return self._ended()
-            if line.startswith((b"STAT ", b"key=")):
-                self._lines.append(line if line[:1] == b"S" else line.partition(b" ")[0])
-                continue
-            return self._line(line)
-        if len(buffer) - self._at > _LONGEST_LINE:
-            raise ProtocolError("a line has no end")
-        self._missing = 1
+            if not line.startswith((b"STAT ", b"key=")):
+                return self._line(line)
+            self._lines.append(line if line[:1] == b"S" else line.partition(b" ")[0])
         return INCOMPLETE
 
     def _take_received(self) -> None:
@@ -69,26 +69,26 @@ class Reader:
         self._at = 0
         received.clear()
 
-    def _value(self, line: bytes, start: int) -> bool:
-        """Take a value that begins at `start`, and tell whether it was all there."""
-        try:
-            _, key, flags, size, *unique = line.split(b" ")
+    def _take_values(self) -> bool:
+        """Take all values that come next; False if a part of one is missing."""
+        buffer, at = self._buffer, self._at
+        while header := _HEADER(buffer, at):
+            key, flags, size, unique = header.groups()
+            start = header.end()
             stop = start + int(size)
-        except ValueError:
-            raise ProtocolError(f"a value begins with {line[:300]!r}") from None
-        if not start <= stop <= start + _LARGEST_VALUE:
-            raise ProtocolError(f"a value has {size!r} bytes")
-        buffer = self._buffer
-        self._missing = stop + 2 - len(buffer)
-        if self._missing > 0:
-            return False
-        if buffer[stop : stop + 2] != b"\r\n":
-            raise ProtocolError("a value does not end where it should")
-        data = buffer[start:stop]
-        if flags != b"0" or data[:1] <= b"9":  # what the envelope begins with is greater
-            data = stored.read(_number(flags), data)
-        self._values[key.decode("latin-1")] = Item(data, _number(unique[0])) if unique else data
-        self._at = stop + 2
+            if stop + 2 > len(buffer):
+                if stop - start > _LARGEST_VALUE:
+                    raise ProtocolError(f"a value has {stop - start} bytes")
+                self._at, self._missing = at, stop + 2 - len(buffer)
+                return False
+            if buffer[stop : stop + 2] != b"\r\n":
+                raise ProtocolError("a value does not end where it should")
+            data = buffer[start:stop]
+            if flags != b"0" or data[:1] <= b"9":  # what the envelope begins with is greater
+                data = stored.read(int(flags), data)
+            self._values[key.decode("ascii")] = Item(data, int(unique)) if unique else data
+            at = stop + 2
+        self._at = at
         return True
 
     def _ended(self) -> Reply:
@@ -100,15 +100,10 @@ class Reader:
 
     def _line(self, line: bytes) -> Reply:
         self._values, self._lines = {}, []
-        if line.partition(b" ")[0] in _ERRORS:
-            return ReplyError(line.decode(errors="replace"))
-        return line
-
-
-def _number(text: bytes) -> int:
-    if not text.isdigit():
-        raise ProtocolError(f"a number is {text[:300]!r}")
-    return int(text)
+        word = line.partition(b" ")[0]
+        if word == b"VALUE":
+            raise ProtocolError(f"a value begins with {line[:300]!r}")
+        return ReplyError(line.decode(errors="replace")) if word in _ERRORS else line
 
 
 _STORED = (b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND")
@@ -123,22 +118,31 @@ _LINES: Final = {
     b"flush_all": (b"OK",),
     b"lru_crawler": (b"BUSY", b"BADCLASS"),
 }
+_LISTED: Final = (b"stats", b"lru_crawler")
 
 
 def fits(packed: bytes, reply: Reply) -> bool:
     """Tell whether `reply` can be the one to the request `packed`."""
-    kind = type(reply)
-    if kind is ReplyError:
+    if type(reply) is dict:
+        return _has_values_for(packed, reply)
+    if type(reply) is ReplyError:
         return True
-    verb = packed[: packed.find(b" ")].rstrip() if b" " in packed[:12] else packed.rstrip()
-    if verb in (b"get", b"gets"):
-        return kind is dict and set(reply) <= {*packed.decode("latin-1").split()}
-    if kind is not bytes:
-        return verb in (b"stats", b"lru_crawler") and (kind is list or not reply)
+    verb = packed.split(maxsplit=1)[0]
+    if type(reply) is list:
+        return verb in _LISTED
     word: bytes = reply.partition(b" ")[0]
     if verb == b"incr":
         return word.isdigit() or word == b"NOT_FOUND"
     return word in _LINES.get(verb, ())
+
+
+def _has_values_for(packed: bytes, values: dict[str, Any]) -> bool:
+    """Tell whether all of `values` were asked for."""
+    if not packed.startswith((b"get ", b"gets ")):
+        return not values and packed.startswith(_LISTED)
+    if len(values) == 1 and packed[4:-2] == next(iter(values)).encode():
+        return True  # what follows is the same, slower
+    return values.keys() <= {*packed.decode("ascii").split()[1:]}
 
 
 def join(requests: Sequence[bytes]) -> bytes:

@@ -53,7 +53,7 @@ def item(key: str, outcome: Outcome) -> Item | None:
         BackendUnavailable: the server tells nothing of when a value was written.
     """
     found: Item | bytes | None = sure(outcome).get(key)
-    if isinstance(found, bytes):
+    if isinstance(found, bytes) or (found is not None and not found.unique):
         raise BackendUnavailable("the server runs without CAS (-C), which comparing takes")
     return found
 

@@ -4,11 +4,11 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import decorators, footprint, hop, memory, redis, report, sqlite
+from tests.benchmarks import decorators, footprint, hop, memcached, memory, redis, report, sqlite
 from tests.benchmarks.harness import Bench
 
 AREAS: dict[str, Callable[[Bench], None]] = {
-    area.AREA: area.run for area in (memory, decorators, sqlite, redis, hop, footprint)
+    area.AREA: area.run for area in (memory, decorators, sqlite, redis, memcached, hop, footprint)
 }
 
 

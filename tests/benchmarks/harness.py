@@ -9,13 +9,16 @@ import asyncio
 import gc
 import random
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from statistics import median
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
+
+Read: TypeAlias = Callable[[Any], Coroutine[Any, Any, Any]]
 
 VALUE = b"v" * 100
 TIMEOUT = 300
@@ -175,6 +178,26 @@ def together(
         await asyncio.gather(*(share() for share in shares))
 
     return work
+
+
+def in_threads(
+    threads: ThreadPoolExecutor, function: Callable[[Any], Any], count: int
+) -> Callable[[], None]:
+    """Return work that calls `function` for all keys, in `count` threads at a time."""
+    shares = [each(function, KEYS[start::count]) for start in range(count)]
+
+    def work() -> None:
+        for done in [threads.submit(share) for share in shares]:
+            done.result()
+
+    return work
+
+
+async def aprepare(write: Callable[..., Coroutine[Any, Any, Any]], read: Read) -> None:
+    """Store what will be read, and see that it is."""
+    for key in KEYS:
+        await write(key, VALUE)
+        expect(await read(key))
 
 
 def expect(got: object, wanted: object = VALUE) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -25,9 +25,12 @@ from tests.benchmarks.harness import (
     VALUE,
     Bench,
     Client,
+    Read,
     aeach,
+    aprepare,
     each,
     expect,
+    in_threads,
     together,
 )
 from tests.chaos import RedisServer
@@ -41,8 +44,6 @@ BIG_VALUE = b"b" * 100_000
 SMALL_READS = 300
 PAGES = [KEYS[start : start + 100] for start in range(0, len(KEYS), 100)]
 
-Read = Callable[[Any], Coroutine[Any, Any, Any]]
-
 
 def run(bench: Bench) -> None:
     """Compare both faces over one server of our own."""
@@ -54,7 +55,7 @@ def run(bench: Bench) -> None:
         configure({"default": {"BACKEND": "redis", "LOCATION": server.url, "TIMEOUT": TIMEOUT}})
         stack.callback(close_all)
         _race_sync(bench, server.url)
-        bench.run(_check(caches["default"].aset, caches["default"].aget))
+        bench.run(aprepare(caches["default"].aset, caches["default"].aget))
         theirs = Peers(server.url)
         try:
             bench.run(theirs.open())
@@ -87,23 +88,13 @@ def _race_sync(bench: Bench, url: str) -> None:
             AREA,
             f"get, {THREADS} threads",
             [
-                Client("twofold", _in_threads(threads, ours.get)),
-                Client("redis-py", _in_threads(threads, plain.get), target=2),
-                Client("Django", _in_threads(threads, django.get)),
+                Client("twofold", in_threads(threads, ours.get, THREADS)),
+                Client("redis-py", in_threads(threads, plain.get, THREADS), target=2),
+                Client("Django", in_threads(threads, django.get, THREADS)),
             ],
         )
         django.close()
     ours.close()
-
-
-def _in_threads(threads: ThreadPoolExecutor, get: Callable[[str], Any]) -> Callable[[], None]:
-    shares = [each(get, KEYS[start::THREADS]) for start in range(THREADS)]
-
-    def work() -> None:
-        for done in [threads.submit(share) for share in shares]:
-            done.result()
-
-    return work
 
 
 class Peers:
@@ -131,10 +122,10 @@ class Peers:
         self.cashews = Cashews()
         self.cashews.setup(self._url, client_side=False)
         pushed(self.cashews.close)
-        await _check(self._set_plain, self.plain.get)
-        await _check(self.django.aset, self.django.aget)
-        await _check(self.aiocache.set, self.aiocache.get)
-        await _check(self._set_cashews, self.get_cashews)
+        await aprepare(self._set_plain, self.plain.get)
+        await aprepare(self.django.aset, self.django.aget)
+        await aprepare(self.aiocache.set, self.aiocache.get)
+        await aprepare(self._set_cashews, self.get_cashews)
 
     async def close(self) -> None:
         """Disconnect."""
@@ -149,12 +140,6 @@ class Peers:
     async def get_cashews(self, key: str) -> Any:
         """Get from cashews, which has no prefix of its own, under names of its own."""
         return await self.cashews.get(f"cashews:{key}")
-
-
-async def _check(write: Callable[..., Coroutine[Any, Any, Any]], read: Read) -> None:
-    for key in KEYS:
-        await write(key, VALUE)
-        expect(await read(key))
 
 
 def _race_async(bench: Bench, theirs: Peers) -> None:

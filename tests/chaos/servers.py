@@ -4,10 +4,14 @@ import os
 import re
 import signal
 import socket
+import ssl
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote_to_bytes
 
 import psutil
 
@@ -18,6 +22,7 @@ from tests.chaos.processes import HOST, Process, ServerDidNotStart, binary, free
 
 _TO_START = 10.0  # seconds
 _TO_STOP = 3.0
+_TO_ANSWER = 5.0
 _TO_ACKNOWLEDGE = 50  # milliseconds
 _ATTEMPTS = 5  # ports to try when another program was quicker
 _BUSY = "address already in use"
@@ -242,11 +247,27 @@ class RedisServer(Server):
 
 
 class MemcachedServer(Server):
-    """A `memcached`; `options` are more of its command line ("-m", "16")."""
+    """A `memcached`; `options` are more of its command line ("-m", "16").
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    With `login`, "user:password", it asks everybody for that. With `tls` it speaks TLS alone, and
+    checks no client (the option "ssl_verify_mode=2" of "-o" has it do so). With `unix` it listens
+    at `socket_path` alone.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        login: str | None = None,
+        tls: Certificates | None = None,
+        unix: bool = False,
+    ) -> None:
         super().__init__(folder)
+        self.socket_path = folder / "memcached.sock"
         self._options = options
+        self._login = login
+        self._tls = tls
+        self._unix = unix
 
     def ping(self) -> bool:
         """Whether the server answers."""
@@ -254,10 +275,9 @@ class MemcachedServer(Server):
 
     def command(self, lines: bytes) -> bytes:
         r"""Send lines of the text protocol (with their "\r\n"), and return all that came back."""
-        with socket.create_connection((self.host, self.port), timeout=5.0) as connection:
+        with self._connected() as connection, connection.makefile("rb") as replies:
             connection.sendall(lines + b"quit\r\n")
-            with connection.makefile("rb") as replies:
-                return replies.read()
+            return replies.read()
 
     def flush(self) -> None:
         """Delete all items."""
@@ -271,20 +291,66 @@ class MemcachedServer(Server):
 
     def awaits_an_end(self, seconds: float) -> bool:
         """Whether the life of an item will end within `seconds`, by the server's own clock."""
+        now, ends = self._ends()
+        return any(now < end <= now + seconds for end in ends.values())
+
+    def age(self, seconds: int) -> None:
+        """Take so many seconds from the lives of all items."""
+        now, ends = self._ends()
+        aged = {key: end - seconds for key, end in ends.items()}
+        for key, end in aged.items():
+            life = end - now  # one of a month is a time since 1970
+            aged[key] = -1 if life <= 0 else life if life <= 30 * 86400 else end
+        self.command(b"".join([b"touch %b %d\r\n" % each for each in aged.items()]))
+
+    def _ends(self) -> tuple[int, dict[bytes, int]]:
+        """Return the server's time, and when items end that are not for ever; since 1970."""
         now = int(self.stats()["time"])
-        ends = map(int, re.findall(rb" exp=(\d+) ", self._items()))
-        return any(now < end <= now + seconds for end in ends)
+        ends = re.findall(rb"key=(\S+) exp=(\d+) ", self._items())
+        return now, {unquote_to_bytes(key): int(end) for key, end in ends}
 
     def _items(self) -> bytes:
         """Return a line for each item; a "quit" that came too early would hang the server."""
-        with socket.create_connection((self.host, self.port), timeout=5.0) as connection:
+        with self._connected() as connection:
             connection.sendall(b"lru_crawler metadump hash\r\n")
             with connection.makefile("rb") as replies:
                 return b"".join(iter(replies.readline, b"END\r\n"))
 
+    @contextmanager
+    def _connected(self) -> Iterator[socket.socket]:
+        """Connect, and log in."""
+        family = socket.AF_UNIX if self._unix else socket.AF_INET
+        with ExitStack() as stack:
+            opened = stack.enter_context(socket.socket(family))
+            opened.settimeout(_TO_ANSWER)
+            opened.connect(str(self.socket_path) if self._unix else (self.host, self.port))
+            if self._tls:
+                context = ssl.create_default_context(cafile=self._tls.ca)
+                context.load_cert_chain(self._tls.client, self._tls.client_key)
+                secured = context.wrap_socket(opened, server_hostname=self.host)
+                opened = stack.enter_context(secured)
+            if self._login:
+                words = self._login.replace(":", " ", 1).encode()
+                opened.sendall(b"set login 0 0 %d\r\n%b\r\n" % (len(words), words))
+                assert opened.recv(100) == b"STORED\r\n"
+            yield opened
+
     def _command(self) -> list[str]:
         user = ["-u", "root"] if os.geteuid() == 0 else []
         where = ["-l", self.host, "-p", str(self.port), "-U", "0"]
+        if self._unix:
+            where = ["-s", str(self.socket_path)]
+        if self._tls is not None:
+            files = {
+                "ssl_chain_cert": self._tls.server,
+                "ssl_key": self._tls.server_key,
+                "ssl_ca_cert": self._tls.ca,
+            }
+            where += ["-Z", *(part for name in files for part in ("-o", f"{name}={files[name]}"))]
+        if self._login:
+            users = self.folder / "users"
+            users.write_text(f"{self._login}\n")
+            where += ["-Y", str(users)]
         return [binary("memcached"), *where, *user, *self._options]
 
 
