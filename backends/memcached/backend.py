@@ -5,19 +5,17 @@ from time import monotonic
 from typing import Literal
 
 from twofold import counter
-from twofold.backend import Backend, Examined, Kind, ServerState
+from twofold.backend import Examined
 from twofold.backends.memcached import commands, results
 from twofold.backends.memcached.deployment import Weights, read_router
 from twofold.backends.memcached.router import Node
-from twofold.backends.network import Command, Exchange, Refused, Reply, partly
+from twofold.backends.network import Command, Exchange, NetworkBackend, Refused, Reply, partly
+from twofold.backends.network.backend import BLOCKING, NATIVE
 from twofold.backends.network.options import read_tls
 from twofold.clock import SYSTEM_CLOCK, Clock
-from twofold.effects import Blocking, Effects, Native, run_sync
+from twofold.effects import Effects, run_sync
 from twofold.errors import BackendUnavailable, CacheError
 
-_BLOCKING = Blocking()
-_NATIVE = Native()
-_PINGS = 5  # round trips of which the fastest counts
 _SURELY_FITS = 700  # bytes of a value for which every server has room: the least is 1,024
 _OVERHEAD = 128  # bytes at most that a server keeps beside key and value
 _DEFAULT_ITEM_SIZE_MAX = 2**20
@@ -27,7 +25,7 @@ _BUSY_PAUSE = 0.02  # seconds
 _AT_A_TIME = 1000  # keys that `clear` deletes at a time
 
 
-class MemcachedBackend(Backend):
+class MemcachedBackend(NetworkBackend):
     """A store in memcached (1.4.31 or later), on one server or many.
 
     The async face shares a connection, or two, among all tasks of an event loop, and
@@ -64,9 +62,6 @@ class MemcachedBackend(Backend):
         SettingsError: an argument is none of these, or they contradict each other.
     """
 
-    kind: Kind = "native"
-    takes_many_locations = True
-
     def __init__(
         self,
         location: str | list[str] = "",
@@ -100,10 +95,6 @@ class MemcachedBackend(Backend):
         )
         self._exchange = Exchange(self._router, self.deadline)
 
-    def __repr__(self) -> str:
-        states = ", ".join(f"{each.name} breaker {each.breaker}" for each in self.servers())
-        return f"{super().__repr__()[:-1]}, {states}>"
-
     def get(self, key: str) -> bytes | None:
         return results.value(key, self._exchange.ask(commands.get(key)))
 
@@ -121,32 +112,32 @@ class MemcachedBackend(Backend):
         return results.values(keys, parts, await self._exchange.aask_all(asked))
 
     def set(self, key: str, value: bytes, ttl: float | None) -> bool:
-        if len(value) > _SURELY_FITS and not run_sync(self._has_room(_BLOCKING, key, value)):
+        if len(value) > _SURELY_FITS and not run_sync(self._has_room(BLOCKING, key, value)):
             return False
         return results.is_stored(self._exchange.ask(self._set(key, value, ttl)))
 
     async def aset(self, key: str, value: bytes, ttl: float | None) -> bool:
-        if len(value) > _SURELY_FITS and not await self._has_room(_NATIVE, key, value):
+        if len(value) > _SURELY_FITS and not await self._has_room(NATIVE, key, value):
             return False
         return results.is_stored(await self._exchange.aask(self._set(key, value, ttl)))
 
     def set_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
-        fit = run_sync(self._those_that_fit(_BLOCKING, items))
+        fit = run_sync(self._those_that_fit(BLOCKING, items))
         asked = [self._set(key, value, ttl) for key, value in fit.items()]
         return results.failed(items, fit, self._exchange.ask_all(asked))
 
     async def aset_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
-        fit = await self._those_that_fit(_NATIVE, items)
+        fit = await self._those_that_fit(NATIVE, items)
         asked = [self._set(key, value, ttl) for key, value in fit.items()]
         return results.failed(items, fit, await self._exchange.aask_all(asked))
 
     def add(self, key: str, value: bytes, ttl: float | None) -> bool:
-        if len(value) > _SURELY_FITS and not run_sync(self._has_room(_BLOCKING, key, value)):
+        if len(value) > _SURELY_FITS and not run_sync(self._has_room(BLOCKING, key, value)):
             return False
         return results.is_added(self._exchange.ask(self._add(key, value, ttl)))
 
     async def aadd(self, key: str, value: bytes, ttl: float | None) -> bool:
-        if len(value) > _SURELY_FITS and not await self._has_room(_NATIVE, key, value):
+        if len(value) > _SURELY_FITS and not await self._has_room(NATIVE, key, value):
             return False
         return results.is_added(await self._exchange.aask(self._add(key, value, ttl)))
 
@@ -184,46 +175,30 @@ class MemcachedBackend(Backend):
         return results.is_there(key, await self._exchange.aask(self._is_there(key)))
 
     def incr(self, key: str, delta: int) -> int:
-        return run_sync(self._incr(_BLOCKING, key, delta))
+        return run_sync(self._incr(BLOCKING, key, delta))
 
     async def aincr(self, key: str, delta: int) -> int:
-        return await self._incr(_NATIVE, key, delta)
+        return await self._incr(NATIVE, key, delta)
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
-        return run_sync(self._compare_and_set(_BLOCKING, key, expected, value, ttl))
+        return run_sync(self._compare_and_set(BLOCKING, key, expected, value, ttl))
 
     async def acompare_and_set(
         self, key: str, expected: bytes, value: bytes, ttl: float | None
     ) -> bool:
-        return await self._compare_and_set(_NATIVE, key, expected, value, ttl)
+        return await self._compare_and_set(NATIVE, key, expected, value, ttl)
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
-        return run_sync(self._compare_and_delete(_BLOCKING, key, expected))
+        return run_sync(self._compare_and_delete(BLOCKING, key, expected))
 
     async def acompare_and_delete(self, key: str, expected: bytes) -> bool:
-        return await self._compare_and_delete(_NATIVE, key, expected)
+        return await self._compare_and_delete(NATIVE, key, expected)
 
     def clear(self, prefix: str) -> None:
-        run_sync(self._clear(_BLOCKING, prefix))
+        run_sync(self._clear(BLOCKING, prefix))
 
     async def aclear(self, prefix: str) -> None:
-        await self._clear(_NATIVE, prefix)
-
-    def servers(self) -> list[ServerState]:
-        return [self._exchange.state(node) for node in self._router.servers()]
-
-    def examine(self) -> list[Examined]:
-        return run_sync(self._examine(_BLOCKING))
-
-    async def aexamine(self) -> list[Examined]:
-        return await self._examine(_NATIVE)
-
-    def close(self) -> None:
-        super().close()
-        self._exchange.close()
-
-    async def aclose(self) -> None:
-        await self._exchange.aclose()
+        await self._clear(NATIVE, prefix)
 
     def _expiry(self, key: str, ttl: float | None) -> int:
         return commands.expiry(key, ttl, self.clock.time())
@@ -322,7 +297,7 @@ class MemcachedBackend(Backend):
     async def _compare_and_set(
         self, io: Effects, key: str, expected: bytes, value: bytes, ttl: float | None
     ) -> bool:
-        if not await self._has_room(io, key, value):
+        if len(value) > _SURELY_FITS and not await self._has_room(io, key, value):
             return False
         expiry = self._expiry(key, ttl)
         return await self._swap(
@@ -387,13 +362,10 @@ class MemcachedBackend(Backend):
 
     async def _examine_node(self, io: Effects, node: Node) -> Examined:
         [lines] = await self._exchange.tell(io, node, commands.SETTINGS)
-        times = []
-        for _ in range(_PINGS):
-            started = monotonic()
-            await self._exchange.tell(io, node, commands.VERSION)
-            times.append(monotonic() - started)
         told = results.settings(lines)
-        return results.examined(node.name, node.direct.version, told, min(times))
+        return results.examined(
+            node.name, node.direct.version, told, await self._round_trip(io, node)
+        )
 
 
 def _restless(key: str) -> CacheError:

@@ -1,30 +1,16 @@
 """What the replies to the commands of a cache mean."""
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from twofold import counter
 from twofold.backend import Examined, is_lock
 from twofold.backends.memcached import stored
 from twofold.backends.memcached.replies import Item
-from twofold.backends.network import Refused, Reply, is_lost, partly
+from twofold.backends.network import Outcome, Refused, Reply, is_lost, partly, sure
 from twofold.errors import BackendUnavailable, CounterOverflow, MissingKey
 
-Outcome: TypeAlias = Reply | BackendUnavailable
-"""A reply; or that it was refused, or that there is none."""
-
 _MOMENT = 0.001  # seconds of life left, at least, in what is there
-
-
-def sure(outcome: Outcome) -> Reply:
-    """Return a reply; raise what is none."""
-    if not isinstance(outcome, BackendUnavailable):
-        return outcome
-    try:
-        raise outcome
-    finally:
-        del outcome  # an error whose traceback has this frame would keep itself alive
 
 
 def value(key: str, outcome: Outcome) -> bytes | None:

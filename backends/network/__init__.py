@@ -1,19 +1,22 @@
 """What the stores behind a network share.
 
 `exchange` carries commands to the servers and replies back, over `wires` in the sync
-face and over a `channel` in the async one. What a store adds is where its keys belong,
-how a connection is opened, and its `Dialect`.
+face and over the `channel`s of `lanes` in the async one. What a store adds is where its
+keys belong, how a connection is opened, and its `Dialect`.
 """
 
+from twofold.backends.network.backend import NetworkBackend
 from twofold.backends.network.breaker import Breaker
 from twofold.backends.network.exchange import Exchange, Try
 from twofold.backends.network.faults import (
     ConnectionLost,
     DialFailed,
+    Outcome,
     Refused,
     is_lost,
     late,
     partly,
+    sure,
 )
 from twofold.backends.network.replies import (
     INCOMPLETE,
@@ -37,7 +40,9 @@ __all__ = [
     "Dialect",
     "Dialer",
     "Exchange",
+    "NetworkBackend",
     "Opened",
+    "Outcome",
     "ProtocolError",
     "Reader",
     "Refused",
@@ -49,4 +54,5 @@ __all__ = [
     "is_lost",
     "late",
     "partly",
+    "sure",
 ]

@@ -12,75 +12,22 @@ Nobody but this module does I/O on the loop; a driver opens the connections.
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
 from time import monotonic
 from typing import Any
 
 from twofold.backends.network.faults import ConnectionLost, DialFailed, late
-from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reply
-from twofold.backends.network.requests import Answers, Request
+from twofold.backends.network.replies import INCOMPLETE, ProtocolError
 from twofold.backends.network.servers import CLOSED, Opened, Server
-from twofold.errors import BackendUnavailable
+from twofold.backends.network.slots import Joint, Slot, callers, fail
 
 _MOST_SENT = 1024  # requests that may be on their way
 _MOST_BYTES = 262_144  # bytes to hand to the transport at a time, and to be buffered there
 _LOOK_EVERY = 0.05  # seconds from one look at the deadlines to the next
 _PATIENCE = 0.05  # seconds at most to read what came while the loop stood still
 _GONE_WITHIN = 1.0  # seconds that a transport may take to close
-
-
-class Slot(asyncio.Future[Reply]):
-    """A request's place in the line; to await it brings the reply, or the list of replies."""
-
-    __slots__ = ("due", "packed", "replies", "wanted")
-
-    packed: bytes
-    wanted: int
-    due: float
-    replies: list[Reply]
-
-    def take(self, reply: Reply) -> bool:
-        """Take the next of several replies, and tell whether it was the last one."""
-        self.replies.append(reply)
-        if len(self.replies) < self.wanted:
-            return False
-        if not self.done():
-            self.set_result(self.replies)
-        return True
-
-    def fail(self, error: BaseException) -> None:
-        """End the wait by an error."""
-        if not self.done():
-            self.set_exception(error)
-
-
-class Joint:
-    """What several callers read, as one request whose reply is each one's."""
-
-    __slots__ = ("due", "packed", "slots", "wanted")
-
-    def __init__(self, slots: list[Slot], packed: bytes) -> None:
-        self.slots = slots
-        self.packed = packed
-        self.wanted = 1
-        self.due: float = slots[0].due
-
-    def done(self) -> bool:
-        """Tell whether nobody waits any more."""
-        return all(slot.done() for slot in self.slots)
-
-    def set_result(self, reply: Reply) -> None:
-        """Give everybody who waits the reply."""
-        for slot in self.slots:
-            if not slot.done():
-                slot.set_result(reply)
-
-    def take(self, reply: Reply) -> bool:
-        """Take the one reply."""
-        self.set_result(reply)
-        return True
 
 
 class Channel(asyncio.Protocol):
@@ -137,7 +84,7 @@ class Channel(asyncio.Protocol):
             slot.replies = []
         self._waiting.append(slot)
         if self._ended is not None:
-            _fail(self._waiting, self._ended, sent=False)
+            fail(self._waiting, self._ended, sent=False)
             return slot
         if self._watch is None:
             self._watch_on(self._look_every)
@@ -275,7 +222,7 @@ class Channel(asyncio.Protocol):
             self._watch_on(0.001)
             return
         self._patient_until = 0.0
-        for slot in _callers(chain(self._sent, self._waiting)):
+        for slot in callers(chain(self._sent, self._waiting)):
             if slot.due <= now:
                 slot.fail(late(self._server.name, self._deadline))
         if self._sent and now - min(self._heard_at, self._sent[0].due) >= self._deadline:
@@ -339,132 +286,11 @@ class Channel(asyncio.Protocol):
             opened.transport.abort()
         elif not self._lost.done():
             self._lost.set_result(None)
-        _fail(self._sent, error, sent=True)
-        _fail(self._waiting, error, sent=False)
-
-
-def _callers(requests: Iterable[Slot | Joint]) -> Iterator[Slot]:
-    """Return the callers who wait for `requests`."""
-    for each in requests:
-        if isinstance(each, Joint):
-            yield from each.slots
-        else:
-            yield each
-
-
-def _fail(requests: deque[Slot] | deque[Slot | Joint], error: ConnectionLost, sent: bool) -> None:
-    """Tell all who wait for `requests`, each by an exception of its own."""
-    failed = list(_callers(requests))
-    requests.clear()
-    for slot in failed:
-        own = ConnectionLost(str(error), sent)
-        own.__cause__ = error
-        slot.fail(own)
+        fail(self._sent, error, sent=True)
+        fail(self._waiting, error, sent=False)
 
 
 def _undialled(server: Server, error: Exception) -> DialFailed:
     failed = DialFailed(f"{server.name} cannot be reached: {error!r}", refused=True)
     failed.__cause__ = error
     return failed
-
-
-class Channels:
-    """The connections of one event loop, made when they are first needed.
-
-    There may be two to a server: values that take long to pass go over one of their own,
-    so that nothing small waits behind them.
-    """
-
-    def __init__(self, deadline: float) -> None:
-        self._deadline = deadline
-        self._loop = asyncio.get_running_loop()
-        self._lanes: tuple[dict[Server, Channel], dict[Server, Channel]] = ({}, {})
-        self._retired: set[Channel] = set()
-
-    def lane(self, server: Server, bulk: bool) -> Channel:
-        """Return the connection for small things, or for `bulk`.
-
-        Raises:
-            BackendUnavailable: the server's breaker is open.
-        """
-        lanes = self._lanes[bulk]
-        channel = lanes.get(server)
-        if channel is None or channel.generation != server.generation or server.breaker.tripped:
-            channel = lanes[server] = self._renew(server, channel)
-        return channel
-
-    def _renew(self, server: Server, old: Channel | None) -> Channel:
-        if server.breaker.tripped:
-            server.breaker.admit()
-        if old is not None:
-            if old.dialing and old.generation == server.generation:
-                return old
-            self._retire(old)
-        return Channel(server, self._deadline)
-
-    def _retire(self, channel: Channel) -> None:
-        """Let `channel` end when nobody waits any more, and know of it until then."""
-        channel.retire()
-        self._retired = {each for each in self._retired if not each.idle}
-        if not channel.idle:
-            self._retired.add(channel)
-
-    async def exchange(self, requests: Sequence[Request], due: float) -> list[Answers]:
-        """Send all `requests` side by side, and return what came of each."""
-        if len(requests) == 1:
-            return [await self._answers(requests[0], due)]
-        return await asyncio.gather(*[self._answers(each, due) for each in requests])
-
-    async def _answers(self, request: Request, due: float) -> Answers:
-        if request.apart:
-            return await self._answers_apart(request, due)
-        try:
-            channel = self.lane(request.server, request.bulk)
-            replies = await channel.ask(request.packed, request.wanted, due)
-        except BackendUnavailable as error:
-            return error
-        return [replies] if request.wanted == 1 else replies
-
-    async def _answers_apart(self, request: Request, due: float) -> Answers:
-        """Ask over a connection that is made for this request alone."""
-        try:
-            channel = self._renew(request.server, None)
-        except BackendUnavailable as error:
-            return error
-        asked = channel.ask(request.packed, request.wanted, due)
-        self._retire(channel)
-        try:
-            replies = await asked
-        except BackendUnavailable as error:
-            return error
-        return [replies] if request.wanted == 1 else replies
-
-    def count(self, server: Server) -> int:
-        """Return how many connections there are to `server`."""
-        made = [lanes[server] for lanes in self._lanes if server in lanes]
-        return sum(channel.generation == server.generation for channel in made)
-
-    async def aclose(self) -> None:
-        """Close all connections, in their own loop."""
-        channels = self._all()
-        for channel in channels:
-            channel.close()
-        await asyncio.gather(*[channel.closed() for channel in channels])
-
-    def abandon(self) -> None:
-        """Close all connections of a loop that has closed."""
-        for channel in self._all():
-            channel.abandon()
-
-    def leave(self, servers: Sequence[Server]) -> None:
-        """Close the connections to `servers` after their replies; from any thread."""
-        with suppress(RuntimeError):  # the loop has closed: they are abandoned
-            self._loop.call_soon_threadsafe(self._leave, servers)
-
-    def _leave(self, servers: Sequence[Server]) -> None:
-        for lanes in self._lanes:
-            for channel in [lanes.pop(server) for server in servers if server in lanes]:
-                self._retire(channel)
-
-    def _all(self) -> list[Channel]:
-        return [*self._lanes[False].values(), *self._lanes[True].values(), *self._retired]

@@ -5,8 +5,8 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from twofold.backend import ServerState
-from twofold.backends.network.channel import Channels
-from twofold.backends.network.faults import ConnectionLost, Refused, is_lost, late
+from twofold.backends.network.faults import ConnectionLost, Refused, is_lost, late, sure
+from twofold.backends.network.lanes import Lanes
 from twofold.backends.network.replies import Reply, ReplyError
 from twofold.backends.network.requests import BULK, Answers, Command, Request
 from twofold.backends.network.servers import Server, Topology
@@ -57,9 +57,7 @@ class Exchange:
         self._topology = topology
         self._deadline = deadline
         self._wires = Wires(deadline)
-        self._loops: PerLoop[Channels] = PerLoop(
-            lambda: Channels(deadline), Channels.aclose, Channels.abandon
-        )
+        self._loops: PerLoop[Lanes] = PerLoop(lambda: Lanes(deadline), Lanes.aclose, Lanes.abandon)
         self._big: dict[str, None] = {}
 
     def ask(self, command: Command) -> Reply | Refused:
@@ -154,8 +152,11 @@ class Exchange:
                 raise self._refused(server, reply)
         return answers
 
-    def state(self, server: Server) -> ServerState:
-        """Return how a server does; its connections are those that are idle, or shared."""
+    def states(self) -> list[ServerState]:
+        """Return how the servers do; connections are those that are idle, or shared."""
+        return list(map(self._state, self._topology.servers()))
+
+    def _state(self, server: Server) -> ServerState:
         idle = self._wires.count(server) + sum(each.count(server) for each in self._loops)
         breaker = server.breaker
         return ServerState(server.name, breaker.state, breaker.failures, breaker.error, idle)
@@ -292,12 +293,7 @@ class Exchange:
 def _answered(outcomes: list[Reply | BackendUnavailable]) -> Reply | Refused:
     """Return what a server replied; raise why none did."""
     [outcome] = outcomes
-    if not is_lost(outcome):
-        return outcome
-    try:
-        raise outcome
-    finally:
-        del outcome, outcomes  # an error whose traceback has this frame would keep itself alive
+    return sure(outcome) if is_lost(outcome) else outcome
 
 
 def _answered_in_part(

@@ -1,12 +1,16 @@
 """What goes wrong between a client and its server."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
-from twofold.backends.network.replies import ReplyError
+from twofold.backends.network.replies import Reply, ReplyError
 from twofold.errors import BackendUnavailable, DeadlineExceeded, PartlyUnavailable
 
 T = TypeVar("T")
+
+
+Outcome: TypeAlias = Reply | BackendUnavailable
+"""What comes of a command: a reply; or that it was refused, or why there is none."""
 
 
 class ConnectionLost(BackendUnavailable):
@@ -48,6 +52,16 @@ def late(name: str, deadline: float) -> DeadlineExceeded:
 def is_lost(outcome: object) -> bool:
     """Tell whether what came of a command is no answer of the server's."""
     return isinstance(outcome, BackendUnavailable) and not isinstance(outcome, Refused)
+
+
+def sure(outcome: Outcome) -> Reply:
+    """Return a reply; raise what is none."""
+    if not isinstance(outcome, BackendUnavailable):
+        return outcome
+    try:
+        raise outcome
+    finally:
+        del outcome  # an error whose traceback has this frame would keep itself alive
 
 
 def partly(result: T, failures: Sequence[BackendUnavailable]) -> T:

@@ -1,26 +1,21 @@
 """The backend: the operations of a cache as commands of Redis."""
 
 from collections.abc import Mapping, Sequence
-from time import monotonic
 from typing import Literal
 
 from twofold import counter
-from twofold.backend import Backend, Examined, Kind, ServerState
-from twofold.backends.network import Command, Server
+from twofold.backend import Examined
+from twofold.backends.network import Command, NetworkBackend, Outcome, Server, sure
+from twofold.backends.network.backend import BLOCKING, NATIVE
 from twofold.backends.network.options import flag
 from twofold.backends.redis import commands, deployment, results
 from twofold.backends.redis.commands import COMPARE_AND_DELETE, COMPARE_AND_SET, INCR
 from twofold.backends.redis.exchange import RedisExchange
-from twofold.backends.redis.results import Outcome
 from twofold.clock import SYSTEM_CLOCK, Clock
-from twofold.effects import Blocking, Effects, Native, run_sync
-
-_BLOCKING = Blocking()
-_NATIVE = Native()
-_PINGS = 5  # round trips of which the fastest counts
+from twofold.effects import Effects, run_sync
 
 
-class RedisBackend(Backend):
+class RedisBackend(NetworkBackend):
     """A store in Redis (6.2 or later) or Valkey, for any number of machines.
 
     The async face shares a connection, or two, among all tasks of an event loop; the sync
@@ -55,8 +50,7 @@ class RedisBackend(Backend):
         SettingsError: an argument is none of these, or they contradict each other.
     """
 
-    kind: Kind = "native"
-    takes_many_locations = True
+    _exchange: RedisExchange
 
     def __init__(
         self,
@@ -106,10 +100,6 @@ class RedisBackend(Backend):
         )
         self._exchange = RedisExchange(self._topology, self.deadline)
 
-    def __repr__(self) -> str:
-        states = ", ".join(f"{each.name} breaker {each.breaker}" for each in self.servers())
-        return f"{super().__repr__()[:-1]}, {states}>"
-
     def get(self, key: str) -> bytes | None:
         return results.value(self._exchange.ask(commands.get(key)))
 
@@ -155,10 +145,10 @@ class RedisBackend(Backend):
         return results.seconds(await self._exchange.aask(commands.pttl(key)))
 
     def delete(self, key: str) -> bool:
-        return bool(results.sure(self._exchange.ask(commands.unlink([key]))))
+        return bool(sure(self._exchange.ask(commands.unlink([key]))))
 
     async def adelete(self, key: str) -> bool:
-        return bool(results.sure(await self._exchange.aask(commands.unlink([key]))))
+        return bool(sure(await self._exchange.aask(commands.unlink([key]))))
 
     def delete_many(self, keys: Sequence[str]) -> int:
         return results.total(self._exchange.ask_all(self._unlinks(keys)))
@@ -167,10 +157,10 @@ class RedisBackend(Backend):
         return results.total(await self._exchange.aask_all(self._unlinks(keys)))
 
     def has(self, key: str) -> bool:
-        return bool(results.sure(self._exchange.ask(commands.exists(key))))
+        return bool(sure(self._exchange.ask(commands.exists(key))))
 
     async def ahas(self, key: str) -> bool:
-        return bool(results.sure(await self._exchange.aask(commands.exists(key))))
+        return bool(sure(await self._exchange.aask(commands.exists(key))))
 
     def incr(self, key: str, delta: int) -> int:
         return results.counted(key, delta, self._exchange.ask(INCR.call(key, counter.write(delta))))
@@ -181,43 +171,27 @@ class RedisBackend(Backend):
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
         call = COMPARE_AND_SET.call(key, expected, value, commands.life(ttl))
-        return bool(results.sure(self._exchange.ask(call)))
+        return bool(sure(self._exchange.ask(call)))
 
     async def acompare_and_set(
         self, key: str, expected: bytes, value: bytes, ttl: float | None
     ) -> bool:
         call = COMPARE_AND_SET.call(key, expected, value, commands.life(ttl))
-        return bool(results.sure(await self._exchange.aask(call)))
+        return bool(sure(await self._exchange.aask(call)))
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
         call = COMPARE_AND_DELETE.call(key, expected)
-        return bool(results.sure(self._exchange.ask(call)))
+        return bool(sure(self._exchange.ask(call)))
 
     async def acompare_and_delete(self, key: str, expected: bytes) -> bool:
         call = COMPARE_AND_DELETE.call(key, expected)
-        return bool(results.sure(await self._exchange.aask(call)))
+        return bool(sure(await self._exchange.aask(call)))
 
     def clear(self, prefix: str) -> None:
-        run_sync(self._clear(_BLOCKING, prefix))
+        run_sync(self._clear(BLOCKING, prefix))
 
     async def aclear(self, prefix: str) -> None:
-        await self._clear(_NATIVE, prefix)
-
-    def servers(self) -> list[ServerState]:
-        return [self._exchange.state(server) for server in self._topology.servers()]
-
-    def examine(self) -> list[Examined]:
-        return run_sync(self._examine(_BLOCKING))
-
-    async def aexamine(self) -> list[Examined]:
-        return await self._examine(_NATIVE)
-
-    def close(self) -> None:
-        super().close()
-        self._exchange.close()
-
-    async def aclose(self) -> None:
-        await self._exchange.aclose()
+        await self._clear(NATIVE, prefix)
 
     def _gets(self, keys: Sequence[str]) -> list[Command]:
         if self._topology.splits:
@@ -227,7 +201,7 @@ class RedisBackend(Backend):
     def _got(self, keys: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, bytes]:
         if self._topology.splits:
             return results.values_in_part(keys, outcomes)
-        return results.values(keys, results.sure(outcomes[0])) if keys else {}
+        return results.values(keys, sure(outcomes[0])) if keys else {}
 
     def _unlinks(self, keys: Sequence[str]) -> list[Command]:
         if self._topology.splits:
@@ -265,9 +239,6 @@ class RedisBackend(Backend):
 
     async def _examine_server(self, io: Effects, server: Server) -> Examined:
         [text] = await self._exchange.tell(io, server, commands.INFO)
-        times = []
-        for _ in range(_PINGS):
-            started = monotonic()
-            await self._exchange.tell(io, server, commands.PING)
-            times.append(monotonic() - started)
-        return results.examined(server.name, text.decode(errors="replace"), min(times))
+        return results.examined(
+            server.name, text.decode(errors="replace"), await self._round_trip(io, server)
+        )

@@ -1,24 +1,10 @@
 """What the replies to the commands of a cache mean."""
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
 
 from twofold.backend import Examined
-from twofold.backends.network import Refused, Reply, is_lost, partly
-from twofold.errors import BackendUnavailable, CounterOverflow, MissingKey, NotACounter
-
-Outcome: TypeAlias = Reply | BackendUnavailable
-"""A reply; or that it was refused, or that there is none."""
-
-
-def sure(outcome: Outcome) -> Reply:
-    """Return a reply; raise what is none."""
-    if not isinstance(outcome, BackendUnavailable):
-        return outcome
-    try:
-        raise outcome
-    finally:
-        del outcome  # an error whose traceback has this frame would keep itself alive
+from twofold.backends.network import Outcome, Refused, Reply, is_lost, partly, sure
+from twofold.errors import CounterOverflow, MissingKey, NotACounter
 
 
 def value(reply: Reply | Refused) -> bytes | None:

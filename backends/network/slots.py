@@ -1,0 +1,79 @@
+"""Callers of the async face who wait in line for their replies."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from twofold.backends.network.faults import ConnectionLost
+from twofold.backends.network.replies import Reply
+
+
+class Slot(asyncio.Future[Reply]):
+    """A request's place in the line; to await it brings the reply, or the list of replies."""
+
+    __slots__ = ("due", "packed", "replies", "wanted")
+
+    packed: bytes
+    wanted: int
+    due: float
+    replies: list[Reply]
+
+    def take(self, reply: Reply) -> bool:
+        """Take the next of several replies, and tell whether it was the last one."""
+        self.replies.append(reply)
+        if len(self.replies) < self.wanted:
+            return False
+        if not self.done():
+            self.set_result(self.replies)
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        """End the wait by an error."""
+        if not self.done():
+            self.set_exception(error)
+
+
+class Joint:
+    """What several callers read, as one request whose reply is each one's."""
+
+    __slots__ = ("due", "packed", "slots", "wanted")
+
+    def __init__(self, slots: list[Slot], packed: bytes) -> None:
+        self.slots = slots
+        self.packed = packed
+        self.wanted = 1
+        self.due: float = slots[0].due
+
+    def done(self) -> bool:
+        """Tell whether nobody waits any more."""
+        return all(slot.done() for slot in self.slots)
+
+    def set_result(self, reply: Reply) -> None:
+        """Give everybody who waits the reply."""
+        for slot in self.slots:
+            if not slot.done():
+                slot.set_result(reply)
+
+    def take(self, reply: Reply) -> bool:
+        """Take the one reply."""
+        self.set_result(reply)
+        return True
+
+
+def callers(requests: Iterable[Slot | Joint]) -> Iterator[Slot]:
+    """Return the callers who wait for `requests`."""
+    for each in requests:
+        if isinstance(each, Joint):
+            yield from each.slots
+        else:
+            yield each
+
+
+def fail(requests: deque[Slot] | deque[Slot | Joint], error: ConnectionLost, sent: bool) -> None:
+    """Tell all who wait for `requests`, each by an exception of its own."""
+    failed = list(callers(requests))
+    requests.clear()
+    for slot in failed:
+        own = ConnectionLost(str(error), sent)
+        own.__cause__ = error
+        slot.fail(own)
