@@ -19,6 +19,7 @@ from twofold.errors import (
     BlockingCallWarning,
     InvalidTimeout,
     MissingKey,
+    PartlyUnavailable,
 )
 from twofold.fill import Condition, Filler, aproducer, producer
 from twofold.keys import KeyMaker
@@ -472,13 +473,22 @@ class Cache:
         if self._guard is not None:
             self._guard(method)
         self._flights.detach_all(scope)
-        self._backend.clear(self._keys.leases(scope))
-        self._backend.clear(scope)
+        run_sync(self._clear_scope(_BLOCKING, scope))
 
     async def _aclear(self, scope: str) -> None:
         self._flights.detach_all(scope)
-        await self._backend.aclear(self._keys.leases(scope))
-        await self._backend.aclear(scope)
+        await self._clear_scope(_NATIVE, scope)
+
+    async def _clear_scope(self, io: Effects, scope: str) -> None:
+        """Clear leases, then values; of these what can be reached, also where a part cannot."""
+        store = self._backend
+        try:
+            if scope:  # else the leases go with all the rest
+                await io.op(store.clear, store.aclear, self._keys.leases(scope))
+        except PartlyUnavailable:
+            await io.op(store.clear, store.aclear, scope)
+            raise
+        await io.op(store.clear, store.aclear, scope)
 
     async def _move(self, io: Effects, key: str, delta: int, version: int | None) -> int:
         """Store under another version what is stored under this one."""

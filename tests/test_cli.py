@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.chaos import MemcachedServer, RedisServer
 from twofold.__main__ import main
 from twofold.cli.corpus import LARGEST, _module
 from twofold.cli.counting import count
+from twofold.cli.report import _bytes
 from twofold.cli.values import read_value, show_value
 from twofold.cli.ways import key
 from twofold.registry import configure
@@ -307,6 +309,45 @@ def test_check_reports_the_good_beside_the_bad(shell: Shell) -> None:
     assert "did you mean 'memory'?" in ended.err
     (row,) = (line for line in ended.out.splitlines() if line.split()[:1] == ["good"])
     assert row.count(" ms") == 2
+
+
+def test_check_shows_how_large_an_item_may_be(
+    shell: Shell, memcached_server: MemcachedServer, redis_server: RedisServer
+) -> None:
+    """The limit of a memcached stands in a column, which is left out where no server has one."""
+    (shell.home / "s.toml").write_text(
+        f'[caches]\nlimited = "memcached://{memcached_server.address}"\n'
+        f'free = "{redis_server.url}"\n'
+    )
+    limit = int(memcached_server.stats("settings")["item_size_max"])
+    ended = shell.here("check", TWOFOLD_SETTINGS="s.toml", COLUMNS="200")
+    assert ended.status == 0
+    assert "largest item" in ended.out
+    servers = [line for line in ended.out.splitlines() if line.endswith((" B  ", " -  "))]
+    assert [line.split()[0] for line in servers] == ["limited", "free"]
+    assert f" 1 MiB, {limit} B" in servers[0]
+    assert memcached_server.address in servers[0]
+
+    alone = shell.here("check", "free", TWOFOLD_SETTINGS="s.toml", COLUMNS="200")
+    assert redis_server.address in alone.out
+    assert "largest item" not in alone.out
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB, 1024 B"),
+        (1_500_000, "1.431 MiB, 1500000 B"),
+        (2**30, "1 GiB, 1073741824 B"),
+        (2**42, "4096 GiB, 4398046511104 B"),
+        (None, "-"),
+    ],
+)
+def test_a_size_is_shown_for_people_and_exactly(count: int | None, shown: str) -> None:
+    """Bytes are rounded to a unit that reads well, and stand beside it as they are."""
+    assert _bytes(count) == shown
 
 
 def test_values_go_in_and_come_out(durable: Shell) -> None:

@@ -29,6 +29,7 @@ import sys
 import tokenize
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -37,7 +38,7 @@ from typing import Any, NamedTuple, TypeAlias
 import pytest
 
 import twofold
-from tests.chaos import RedisCluster, RedisSentinels, RedisServer
+from tests.chaos import MemcachedServer, RedisCluster, RedisSentinels, RedisServer, Server
 from tests.chaos.certificates import Certificates
 from twofold import Cache, caches
 from twofold.backend import Backend
@@ -218,12 +219,50 @@ def tls_of_pages(tls_redis: RedisServer, certificates: Certificates, newcomer: N
     return tls_redis
 
 
-def _address(server: RedisServer) -> str:
+@pytest.fixture(scope="module")
+def _memcached_of_pages(
+    _guard: None, certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, MemcachedServer]]:
+    """Start the servers that a page tells of, each with its own option."""
+
+    def started(*options: str, **more: Any) -> MemcachedServer:
+        folder = tmp_path_factory.mktemp("m")  # short: it is in the name of a socket
+        return stack.enter_context(MemcachedServer(folder, *options, **more))
+
+    with ExitStack() as stack:
+        yield {
+            "login": started(login="shop:secret"),
+            "no list": started("-X"),
+            "socket": started(unix=True),
+            "tls": started(tls=certificates),
+        }
+
+
+@pytest.fixture
+def memcached_of_pages(
+    _memcached_of_pages: dict[str, MemcachedServer], certificates: Certificates, newcomer: None
+) -> dict[str, MemcachedServer]:
+    """Return servers without an item; the certificate for one is in the reader's folder."""
+    shutil.copy(certificates.ca, "ca.pem")
+    for server in _memcached_of_pages.values():
+        server.flush()
+    return _memcached_of_pages
+
+
+def _address(server: Server) -> str:
     return server.address
 
 
-def _socket(server: RedisServer) -> str:
+def _socket(server: RedisServer | MemcachedServer) -> str:
     return str(server.socket_path)
+
+
+def _one(n: int) -> Callable[[list[MemcachedServer]], str]:
+    return lambda servers: servers[n].address
+
+
+def _named(name: str) -> Callable[[dict[str, MemcachedServer]], str]:
+    return lambda servers: servers[name].address
 
 
 def _node(n: int) -> Callable[[RedisCluster], str]:
@@ -240,6 +279,11 @@ STAND_INS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "127.0.0.1:6390": ("tls_of_pages", _address),
     **{f"127.0.0.1:700{n}": ("redis_cluster", _node(n)) for n in range(3)},
     **{f"127.0.0.1:{26379 + n}": ("redis_sentinels", _sentinel(n)) for n in range(3)},
+    **{f"127.0.0.1:{11211 + n}": ("memcached_servers", _one(n)) for n in range(3)},
+    "127.0.0.1:11219": ("memcached_of_pages", _named("no list")),
+    "127.0.0.1:11280": ("memcached_of_pages", _named("login")),
+    "127.0.0.1:11290": ("memcached_of_pages", _named("tls")),
+    "/run/memcached/memcached.sock": ("memcached_of_pages", lambda some: _socket(some["socket"])),
 }
 """What a page names, the fixture of the server that stands in for it, and where that is."""
 
@@ -434,10 +478,11 @@ def test_every_setting_is_documented(name: str) -> None:
     assert name == "ALIAS" or f"`{name}`" in reference("settings.md")
 
 
-@pytest.mark.parametrize("name", ["dummy", "memory", "redis", "sqlite"])
+@pytest.mark.parametrize("name", ["dummy", "memcached", "memory", "redis", "sqlite"])
 def test_the_option_tables_agree_with_the_constructors(name: str) -> None:
     """Each option is listed, with the default that it has."""
-    sections = dict(OPTION_TABLE.findall(reference("settings.md") + reference("redis.md")))
+    pages = map(reference, ("settings.md", "redis.md", "memcached.md"))
+    sections = dict(OPTION_TABLE.findall("".join(pages)))
     rows = re.findall(r"^\| `(\w+)` \|[^|]*\| `([^`]+)` \|", sections[name], re.MULTILINE)
     listed = {option: _default(text) for option, text in rows}
     assert listed == _options(backend_class(read_cache("x", {"BACKEND": name})))

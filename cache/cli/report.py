@@ -17,6 +17,7 @@ from twofold.cli.counting import Counts
 from twofold.cli.demo import REPEATS, Outcome, Place, Row
 
 _SHOWN = 5
+_UNITS = ("B", "KiB", "MiB", "GiB")
 _COLUMNS = ("lines", "functions", "async_functions", "classes", "awaits")
 
 
@@ -97,15 +98,28 @@ def show_checks(console: Console, checks: Sequence[Checked]) -> None:
 def _servers_table(checks: Sequence[Checked]) -> Table:
     table = Table("alias", "server", "version", box=SIMPLE_HEAD, caption="Latency of a ping")
     table.add_column("round trip", justify="right", no_wrap=True)
-    for each in checks:
-        for server in each.servers:
-            latency = _milliseconds(server.round_trip)
-            table.add_row(escape(each.alias), escape(server.name), server.version, latency)
+    servers = [(each.alias, server) for each in checks for server in each.servers]
+    limited = any(server.item_size_max is not None for _, server in servers)
+    if limited:
+        table.add_column("largest item", justify="right")
+    for alias, server in servers:
+        limit = [_bytes(server.item_size_max)] if limited else []
+        latency = _milliseconds(server.round_trip)
+        table.add_row(escape(alias), escape(server.name), server.version, latency, *limit)
     return table
 
 
 def _milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1000:.3f} ms"
+
+
+def _bytes(count: int | None) -> str:
+    """Return a size for people, and exactly."""
+    if count is None:
+        return "-"
+    power = max(0, min((count.bit_length() - 1) // 10, len(_UNITS) - 1))
+    rounded = f"{count / 1024**power:.4g} {_UNITS[power]}, " if power else ""
+    return f"{rounded}{count} B"
 
 
 def _origin(outcome: Outcome) -> str:
