@@ -13,7 +13,7 @@ from twofold.effects.faces import _Task
 pytest_plugins = ["pytester", "tests.chaos.fixtures"]
 
 _PATIENCE = 5.0  # seconds for what was told to end
-_NETWORKED = ("test_chaos", "test_memcached", "test_redis")
+_NETWORKED = ("test_chaos", "test_memcached", "test_network", "test_redis")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -6,31 +6,26 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager, suppress
-from typing import Any, Self
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from tests.chaos import Proxy, RedisServer
-from tests.redis_loops import Run
-from tests.redis_loops import run as run  # a fixture
-from twofold.backends.network import Opened
+from tests.network_kinds import REDIS
+from tests.network_loops import Run
+from tests.network_loops import run as run  # a fixture
+from tests.network_raw import BIG, PATIENCE, Raw, Spied, Spoken, started, turns, until, value_of
+from tests.network_raw import run_raw as run_raw  # a fixture
+from tests.network_raw import writes as writes  # a fixture
 from twofold.backends.redis import RedisBackend, replies
 from twofold.backends.redis.dial import Direct
 from twofold.errors import BackendUnavailable, DeadlineExceeded
 
-PATIENCE = 10.0  # seconds
 MOST_SENT = 1024  # requests that may be on their way
 MOST_BYTES = 262_144  # bytes to hand over at a time, and to be buffered
-BIG = b"big" * 40_000
 ERROR = b"-ERR no such command\r\n"
-
-
-def value_of(key: bytes | str) -> bytes:
-    """Return what the server has under a key."""
-    name = key if isinstance(key, bytes) else key.encode()
-    return BIG if name.startswith(b"big") else b"value of " + name
 
 
 def bulk(value: bytes) -> bytes:
@@ -49,156 +44,10 @@ def answer(command: list[bytes]) -> bytes:
     return b"+OK\r\n"
 
 
-class Peer(asyncio.Protocol):
-    """The server's end of one connection."""
-
-    def __init__(self, server: "Raw") -> None:
-        self.commands: list[list[bytes]] = []
-        self.owed: list[list[bytes]] = []
-        self.lost = False
-        self.transport: asyncio.Transport
-        self._server = server
-        self._reader = replies.PythonReader()
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self._server.peers.append(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
-
-    def data_received(self, data: bytes) -> None:
-        self._reader.feed(data)
-        while (command := self._reader.gets()) is not replies.INCOMPLETE:
-            self.commands.append(command)
-            self.owed.append(command)
-        self._server.most_owed = max(self._server.most_owed, len(self.owed))
-        if not self._server.holds:
-            self.pay()
-
-    @property
-    def keys(self) -> list[bytes]:
-        """The first keys of the commands."""
-        return [command[1] for command in self.commands]
-
-    def pay(self) -> None:
-        """Answer what came."""
-        self.transport.write(b"".join(map(answer, self.owed)))
-        self.owed.clear()
-
-
-class Raw:
-    """A server of which a test sees each command, and which answers when it is told to."""
-
-    def __init__(self) -> None:
-        self.peers: list[Peer] = []
-        self.holds = False
-        """Whether replies are held back until `pay`."""
-        self.most_owed = 0
-        self.url = ""
-
-    @classmethod
-    @asynccontextmanager
-    async def started(cls) -> AsyncIterator[Self]:
-        raw = cls()
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Peer(raw), "127.0.0.1", 0)
-        raw.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
-            yield raw
-        finally:
-            server.close()
-            for peer in raw.peers:
-                peer.transport.abort()
-            await until(lambda: all(peer.lost for peer in raw.peers))
-
-    @property
-    def peer(self) -> Peer:
-        """The newest connection."""
-        return self.peers[-1]
-
-    @property
-    def commands(self) -> list[list[bytes]]:
-        """All commands of all connections."""
-        return [command for peer in self.peers for command in peer.commands]
-
-    def pay(self) -> None:
-        """Answer what came so far."""
-        for peer in self.peers:
-            peer.pay()
-
-    def release(self) -> None:
-        """Answer what came, and what comes."""
-        self.holds = False
-        self.pay()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Let the loop run until something is true."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0)
-
-
-async def turns(number: int) -> None:
-    """Let the loop run for so many iterations."""
-    for _ in range(number):
-        await asyncio.sleep(0)
-
-
-def started(calls: Iterable[Coroutine[Any, Any, Any]]) -> list["asyncio.Task[Any]"]:
-    return [asyncio.ensure_future(call) for call in calls]
-
-
-Body = Callable[[Raw, RedisBackend], Awaitable[None]]
-
-
 @pytest.fixture
-def run_raw(run: Run) -> Callable[..., None]:
-    """Return what runs a body with a raw server and a backend that is warm."""
-
-    async def whole(body: Body, deadline: float, warm: bool) -> None:
-        async with Raw.started() as raw:
-            backend = RedisBackend(raw.url, deadline=deadline)
-            if warm:
-                await backend.aget("warm")
-                raw.peer.commands.clear()
-            await body(raw, backend)
-            await backend.aclose()
-
-    def run_body(body: Body, deadline: float = PATIENCE, warm: bool = True) -> None:
-        run(whole(body, deadline, warm))
-
-    return run_body
-
-
-class Spied:
-    """A transport that notes what is written."""
-
-    def __init__(self, transport: asyncio.Transport, writes: list[bytes]) -> None:
-        self.transport = transport
-        self._writes = writes
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.transport, name)
-
-    def write(self, data: bytes) -> None:
-        self._writes.append(bytes(data))
-        self.transport.write(data)
-
-
-@pytest.fixture
-def writes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Return what is written, write by write, on whatever connection."""
-    seen: list[bytes] = []
-    aopen = Direct.aopen
-
-    async def aopen_spied(self: Direct, seconds: float) -> Opened:
-        opened = await aopen(self, seconds)
-        return Opened(Spied(opened.transport, seen), opened.stream)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Direct, "aopen", aopen_spied)
-    return seen
+def spoken() -> Spoken:
+    """Return how Redis talks."""
+    return Spoken(REDIS, Direct, replies.PythonReader, answer)
 
 
 # Writes

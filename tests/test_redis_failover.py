@@ -17,7 +17,7 @@ from tests.chaos import (
     SlotMove,
     eventually,
 )
-from tests.redis_load import KEYS, Load, value_of
+from tests.network_load import KEYS, Load, value_of
 from twofold.backends.redis import RedisBackend
 from twofold.errors import BackendUnavailable
 from twofold.testing import FACES

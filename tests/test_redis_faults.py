@@ -19,8 +19,8 @@ import pytest
 import uvloop
 
 from tests.chaos import Certificates, Proxy, RedisCluster, RedisServer, Server, Stalls, eventually
-from tests.redis_loops import Run
-from tests.redis_loops import run as run  # a fixture
+from tests.network_loops import Run
+from tests.network_loops import run as run  # a fixture
 from twofold.backends.redis import RedisBackend, replies
 from twofold.errors import BackendUnavailable, DeadlineExceeded
 from twofold.testing import FACES, Face

@@ -1,28 +1,20 @@
 """The backend: the operations of a cache as commands of memcached."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Literal
 
-from twofold import counter
 from twofold.backend import Examined
-from twofold.backends.memcached import commands, results
+from twofold.backends.memcached import commands, results, walk
 from twofold.backends.memcached.deployment import Weights, read_router
+from twofold.backends.memcached.limits import SURELY_FITS, Limits
 from twofold.backends.memcached.router import Node
-from twofold.backends.network import Command, Exchange, NetworkBackend, Refused, Reply, partly
+from twofold.backends.memcached.swaps import Swaps
+from twofold.backends.network import Command, Exchange, NetworkBackend, Outcome
 from twofold.backends.network.backend import BLOCKING, NATIVE
 from twofold.backends.network.options import read_tls
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import Effects, run_sync
-from twofold.errors import BackendUnavailable, CacheError
-
-_SURELY_FITS = 700  # bytes of a value for which every server has room: the least is 1,024
-_OVERHEAD = 128  # bytes at most that a server keeps beside key and value
-_DEFAULT_ITEM_SIZE_MAX = 2**20
-_ATTEMPTS = 16  # times that a value is read again, since it was changed meanwhile
-_WALK = 60.0  # seconds that a server may take to name its keys
-_BUSY_PAUSE = 0.02  # seconds
-_AT_A_TIME = 1000  # keys that `clear` deletes at a time
 
 
 class MemcachedBackend(NetworkBackend):
@@ -94,6 +86,8 @@ class MemcachedBackend(NetworkBackend):
             ),
         )
         self._exchange = Exchange(self._router, self.deadline)
+        self._limits = Limits(self._exchange, self._router)
+        self._swaps = Swaps(self._exchange, self._expiry, self.deadline)
 
     def get(self, key: str) -> bytes | None:
         return results.value(key, self._exchange.ask(commands.get(key)))
@@ -112,34 +106,40 @@ class MemcachedBackend(NetworkBackend):
         return results.values(keys, parts, await self._exchange.aask_all(asked))
 
     def set(self, key: str, value: bytes, ttl: float | None) -> bool:
-        if len(value) > _SURELY_FITS and not run_sync(self._has_room(BLOCKING, key, value)):
-            return False
-        return results.is_stored(self._exchange.ask(self._set(key, value, ttl)))
+        command = self._set(key, value, ttl)
+        if len(value) > SURELY_FITS:
+            return results.is_stored(run_sync(self._ask_if_it_fits(BLOCKING, command, value)))
+        return results.is_stored(self._exchange.ask(command))
 
     async def aset(self, key: str, value: bytes, ttl: float | None) -> bool:
-        if len(value) > _SURELY_FITS and not await self._has_room(NATIVE, key, value):
-            return False
-        return results.is_stored(await self._exchange.aask(self._set(key, value, ttl)))
+        command = self._set(key, value, ttl)
+        if len(value) > SURELY_FITS:
+            return results.is_stored(await self._ask_if_it_fits(NATIVE, command, value))
+        return results.is_stored(await self._exchange.aask(command))
 
     def set_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
-        fit = run_sync(self._those_that_fit(BLOCKING, items))
+        due = self._due()
+        fit = run_sync(self._limits.those_that_fit(BLOCKING, items, due))
         asked = [self._set(key, value, ttl) for key, value in fit.items()]
-        return results.failed(items, fit, self._exchange.ask_all(asked))
+        return results.failed(items, fit, self._exchange.ask_all(asked, due))
 
     async def aset_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
-        fit = await self._those_that_fit(NATIVE, items)
+        due = self._due()
+        fit = await self._limits.those_that_fit(NATIVE, items, due)
         asked = [self._set(key, value, ttl) for key, value in fit.items()]
-        return results.failed(items, fit, await self._exchange.aask_all(asked))
+        return results.failed(items, fit, await self._exchange.aask_all(asked, due))
 
     def add(self, key: str, value: bytes, ttl: float | None) -> bool:
-        if len(value) > _SURELY_FITS and not run_sync(self._has_room(BLOCKING, key, value)):
-            return False
-        return results.is_added(self._exchange.ask(self._add(key, value, ttl)))
+        command = self._add(key, value, ttl)
+        if len(value) > SURELY_FITS:
+            return results.is_added(run_sync(self._ask_if_it_fits(BLOCKING, command, value)))
+        return results.is_added(self._exchange.ask(command))
 
     async def aadd(self, key: str, value: bytes, ttl: float | None) -> bool:
-        if len(value) > _SURELY_FITS and not await self._has_room(NATIVE, key, value):
-            return False
-        return results.is_added(await self._exchange.aask(self._add(key, value, ttl)))
+        command = self._add(key, value, ttl)
+        if len(value) > SURELY_FITS:
+            return results.is_added(await self._ask_if_it_fits(NATIVE, command, value))
+        return results.is_added(await self._exchange.aask(command))
 
     def touch(self, key: str, ttl: float | None) -> bool:
         command = commands.touch(key, self._expiry(key, ttl))
@@ -175,10 +175,10 @@ class MemcachedBackend(NetworkBackend):
         return results.is_there(key, await self._exchange.aask(self._is_there(key)))
 
     def incr(self, key: str, delta: int) -> int:
-        return run_sync(self._incr(BLOCKING, key, delta))
+        return run_sync(self._swaps.incr(BLOCKING, key, delta))
 
     async def aincr(self, key: str, delta: int) -> int:
-        return await self._incr(NATIVE, key, delta)
+        return await self._swaps.incr(NATIVE, key, delta)
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
         return run_sync(self._compare_and_set(BLOCKING, key, expected, value, ttl))
@@ -189,16 +189,22 @@ class MemcachedBackend(NetworkBackend):
         return await self._compare_and_set(NATIVE, key, expected, value, ttl)
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
-        return run_sync(self._compare_and_delete(BLOCKING, key, expected))
+        def put(unique: int) -> Command:
+            return commands.cas_away(key, unique)
+
+        return run_sync(self._swaps.swap(BLOCKING, key, expected, put, self._due()))
 
     async def acompare_and_delete(self, key: str, expected: bytes) -> bool:
-        return await self._compare_and_delete(NATIVE, key, expected)
+        def put(unique: int) -> Command:
+            return commands.cas_away(key, unique)
+
+        return await self._swaps.swap(NATIVE, key, expected, put, self._due())
 
     def clear(self, prefix: str) -> None:
-        run_sync(self._clear(BLOCKING, prefix))
+        run_sync(walk.clear(BLOCKING, self._exchange, self._router.servers(), prefix))
 
     async def aclear(self, prefix: str) -> None:
-        await self._clear(NATIVE, prefix)
+        await walk.clear(NATIVE, self._exchange, self._router.servers(), prefix)
 
     def _expiry(self, key: str, ttl: float | None) -> int:
         return commands.expiry(key, ttl, self.clock.time())
@@ -213,149 +219,27 @@ class MemcachedBackend(NetworkBackend):
         modern = results.is_modern(self._router.place(key).direct.version)
         return commands.is_there(key) if modern else commands.get(key)
 
-    async def _ask(self, io: Effects, command: Command) -> Reply | Refused:
-        return await io.op(self._exchange.ask, self._exchange.aask, command)
+    def _due(self) -> float:
+        """Return the monotonic time at which an operation of several steps must end."""
+        return monotonic() + self.deadline
 
-    async def _those_that_fit(self, io: Effects, items: Mapping[str, bytes]) -> Mapping[str, bytes]:
-        """Return those of `items` that are not too big, and whose servers can tell.
-
-        Raises:
-            BackendUnavailable: no server can.
-        """
-        big = {key: value for key, value in items.items() if len(value) > _SURELY_FITS}
-        if not big:
-            return items
-        until, lost = monotonic() + self.deadline, dict[Node, BackendUnavailable]()
-        too_big = set()
-        try:
-            for key, value in big.items():
-                node = self._router.place(key)
-                try:
-                    if node not in lost and not await self._has_room(io, key, value, until):
-                        too_big.add(key)
-                except BackendUnavailable as error:
-                    lost[node] = error
-            fit = [key for key in items if self._router.place(key) not in lost]
-            if lost and not fit:
-                raise next(iter(lost.values()))
-            return {key: items[key] for key in fit if key not in too_big}
-        finally:
-            lost.clear()  # errors whose traceback has this frame would keep themselves alive
-
-    async def _has_room(
-        self, io: Effects, key: str, value: bytes, until: float | None = None
-    ) -> bool:
-        """Tell whether a value is not too big: a server that refuses one drops the old one.
-
-        The limit is asked for anew on each connection: the server may have been restarted.
-        It is told `until` then, a monotonic time, or within the deadline.
-        """
-        node = self._router.place(key)
-        largest = node.direct.item_size_max
-        if largest is None:
-            seconds = None if until is None else until - monotonic()
-            largest = node.direct.item_size_max = await self._item_size_max(io, node, seconds)
-        return len(key) + len(value) + _OVERHEAD <= largest
-
-    async def _item_size_max(self, io: Effects, node: Node, seconds: float | None) -> int:
-        try:
-            [lines] = await self._exchange.tell(io, node, commands.SETTINGS, seconds=seconds)
-        except Refused:  # a proxy may be there instead
-            return _DEFAULT_ITEM_SIZE_MAX
-        told = results.settings(lines).get("item_size_max", "")
-        return int(told) if told.isdigit() else _DEFAULT_ITEM_SIZE_MAX
-
-    async def _incr(self, io: Effects, key: str, delta: int) -> int:
-        """Add by the server's `incr`, and take back what leaves signed 64 bits."""
-        reply = await self._ask(io, commands.incr(key, delta))
-        if results.is_no_number(reply):
-            return await self._incr_by_cas(io, key, delta)
-        total = results.counted(key, reply)
-        if results.is_overflow(total, delta):
-            await self._ask(io, commands.incr(key, -delta))
-            raise results.overflow(key, delta)
-        return total
-
-    async def _incr_by_cas(self, io: Effects, key: str, delta: int) -> int:
-        """Add where the server sees no number: another program's, such as `b"-5"`.
-
-        Servers before 1.6 also fail to see one in a number over 2**63 now and then.
-        """
-        for _ in range(_ATTEMPTS):
-            asked = [commands.gets(key), commands.ttl(key)]
-            found, left = await io.op(self._exchange.ask_all, self._exchange.aask_all, asked)
-            item = results.item(key, found)
-            total = counter.total(key, item.value if item else None, delta)
-            if item is None:
-                continue
-            expiry = self._expiry(key, results.seconds(key, left))
-            put = commands.cas(key, counter.write(total), expiry, item.unique)
-            if results.is_added(await self._ask(io, put)):
-                return total
-        raise _restless(key)
+    async def _ask_if_it_fits(self, io: Effects, command: Command, value: bytes) -> Outcome:
+        """Return the reply to a command that stores `value`, or None if that is too big."""
+        due = self._due()
+        if not await self._limits.fits(io, command.key, value, due):
+            return None
+        return await io.op(self._exchange.ask, self._exchange.aask, command, due)
 
     async def _compare_and_set(
         self, io: Effects, key: str, expected: bytes, value: bytes, ttl: float | None
     ) -> bool:
-        if len(value) > _SURELY_FITS and not await self._has_room(io, key, value):
+        def put(unique: int) -> Command:
+            return commands.cas(key, value, expiry, unique)
+
+        due, expiry = self._due(), self._expiry(key, ttl)
+        if not await self._limits.fits(io, key, value, due):
             return False
-        expiry = self._expiry(key, ttl)
-        return await self._swap(
-            io, key, expected, lambda unique: commands.cas(key, value, expiry, unique)
-        )
-
-    async def _compare_and_delete(self, io: Effects, key: str, expected: bytes) -> bool:
-        return await self._swap(io, key, expected, lambda unique: commands.cas_away(key, unique))
-
-    async def _swap(
-        self, io: Effects, key: str, expected: bytes, put: Callable[[int], Command]
-    ) -> bool:
-        """Put something where `expected` stands, and again if that was written meanwhile."""
-        for _ in range(_ATTEMPTS):
-            item = results.item(key, await self._ask(io, commands.gets(key)))
-            if item is None or item.value != expected:
-                return False
-            if results.is_added(await self._ask(io, put(item.unique))):
-                return True
-        raise _restless(key)
-
-    async def _clear(self, io: Effects, prefix: str) -> None:
-        """Clear the servers one after the other, whatever becomes of one of them."""
-        failures = []
-        for node in self._router.servers():
-            try:
-                if prefix:
-                    await self._clear_node(io, node, prefix.encode())
-                else:
-                    await self._exchange.tell(io, node, commands.FLUSH)
-            except BackendUnavailable as error:
-                failures.append(error)
-        if len(failures) == len(self._router.servers()):
-            raise failures[0]
-        partly(None, failures)
-
-    async def _clear_node(self, io: Effects, node: Node, prefix: bytes) -> None:
-        keys = [key for line in await self._walk(io, node) if (key := results.walked(line))]
-        doomed = [key for key in keys if key.startswith(prefix) and commands.is_key(key)]
-        for at in range(0, len(doomed), _AT_A_TIME):
-            some = [b"delete %b\r\n" % key for key in doomed[at : at + _AT_A_TIME]]
-            await self._exchange.tell(io, node, *some)
-
-    async def _walk(self, io: Effects, node: Node) -> Sequence[bytes]:
-        """Return a line for each key of a server, where one walk is made at a time."""
-        until, how = monotonic() + _WALK, commands.WALK
-        while monotonic() < until:
-            try:
-                [reply] = await self._exchange.tell(io, node, how, seconds=_WALK, apart=True)
-            except Refused as error:
-                raise _no_walk(error) from error
-            if not isinstance(reply, bytes):
-                return list(reply)
-            if reply.startswith(b"BADCLASS"):
-                how = commands.WALK_BY_CLASS
-            else:
-                await io.sleep(_BUSY_PAUSE)
-        raise BackendUnavailable(f"{node.name} is busy naming its keys to others")
+        return await self._swaps.swap(io, key, expected, put, due)
 
     async def _examine(self, io: Effects) -> list[Examined]:
         return [await self._examine_node(io, node) for node in self._router.servers()]
@@ -366,14 +250,3 @@ class MemcachedBackend(NetworkBackend):
         return results.examined(
             node.name, node.direct.version, told, await self._round_trip(io, node)
         )
-
-
-def _restless(key: str) -> CacheError:
-    return BackendUnavailable(f"{key!r} is changed by others all the time: try again later")
-
-
-def _no_walk(error: Refused) -> CacheError:
-    return BackendUnavailable(
-        f"{error}. clear() and clear_prefix() need the server's list of its keys (lru_crawler"
-        " metadump); OPTIONS['clear'] = 'flush' lets clear() empty the servers instead"
-    )

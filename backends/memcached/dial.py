@@ -1,10 +1,11 @@
-"""How a connection is opened and logged in: with pymemcache, and with aiomcache.
+"""How a connection is opened and logged in.
 
-The drivers are not used for more than that. Their conversations cannot be made safe from
-outside: aiomcache 0.8.2 loops for ever over a connection that the server closes, and
-pymemcache 4.0 limits each receive instead of a call; neither can send a hundred writes
-at a time. So what they opened is taken over: the socket in the sync face, the transport
-in the async one.
+In the async face aiomcache connects. In the sync one the standard library does, for
+pymemcache tries the first address of a host alone; it is pymemcache that logs in. The
+drivers are not used for more, since their conversations cannot be made safe from outside:
+aiomcache 0.8.2 loops for ever over a connection that the server closes, and sends one
+command at a time; pymemcache 4.0 limits each receive instead of the call, and asks one
+server after the other. So what they opened is taken over, socket or transport.
 """
 
 import asyncio
@@ -17,7 +18,11 @@ from typing import Any, Final
 
 from aiomcache.pool import MemcachePool
 from pymemcache.client.base import Client
-from pymemcache.exceptions import MemcacheError, MemcacheUnexpectedCloseError
+from pymemcache.exceptions import (
+    MemcacheError,
+    MemcacheUnexpectedCloseError,
+    MemcacheUnknownCommandError,
+)
 
 from twofold.backends.memcached.addresses import Address
 from twofold.backends.network import DialFailed, Opened
@@ -26,8 +31,8 @@ _AT_ONCE: Final = -1  # the life of the login, for a server that asks for none a
 _HINTS = {
     "unauthenticated": " (OPTIONS['username'] and OPTIONS['password'] tell who you are)",
     "closed": (
-        " (a server with SASL speaks the binary protocol alone, which neither driver does: start"
-        " it with --auth-file instead)"
+        " (one with TLS wants OPTIONS['tls']; one with SASL speaks the binary protocol alone, which"
+        " neither driver does: start it with --auth-file instead)"
     ),
 }
 
@@ -56,12 +61,12 @@ class Direct:
         self._tls = tls
 
     def open(self, seconds: float) -> socket.socket:
-        ends = monotonic() + seconds
+        ends = monotonic() + seconds / 2  # there may be another server
         address = self._address
         client = Client(address.path or (address.host, address.port))
         with _failures(address.name):
             try:
-                client.sock = opened = self._connected(seconds / 2)
+                client.sock = opened = self._connected(_left(ends))
                 if self._login:
                     opened.settimeout(_left(ends))
                     client.set("twofold", self._login, _AT_ONCE, noreply=False)
@@ -143,7 +148,9 @@ async def _told(stream: asyncio.StreamReader, writer: asyncio.StreamWriter, line
     """Return the line that the server answers to another."""
     writer.write(line + b"\r\n")
     answer = (await stream.readuntil(b"\r\n")).rstrip()
-    if answer.startswith((b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")):
+    if answer.startswith(b"ERROR"):
+        raise MemcacheUnknownCommandError(answer.decode(errors="replace"))
+    if answer.startswith((b"CLIENT_ERROR", b"SERVER_ERROR")):
         raise MemcacheError(answer.decode(errors="replace"))
     return answer
 
@@ -171,6 +178,9 @@ def _failures(name: str) -> Iterator[None]:
         raise DialFailed(f"{name} cannot be reached in time", refused=False) from error
     except (EOFError, ConnectionResetError, MemcacheUnexpectedCloseError) as error:
         text = f"{name} cannot be reached: it closed the connection{_HINTS['closed']}"
+        raise DialFailed(text, refused=True) from error
+    except MemcacheUnknownCommandError as error:
+        text = f"{name} cannot be reached: it has too many connections (-c), or is no memcached"
         raise DialFailed(text, refused=True) from error
     except (MemcacheError, OSError, ValueError, asyncio.LimitOverrunError) as error:
         said = error.args[0] if error.args else error

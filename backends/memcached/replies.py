@@ -67,6 +67,10 @@ class Reader:
             self._lines.append(line if line[:1] == b"S" else line.partition(b" ")[0])
         return INCOMPLETE
 
+    def has_data(self) -> bool:
+        unread = self._received or self._values or self._lines
+        return bool(unread) or self._at < len(self._buffer)
+
     def _take_received(self) -> None:
         rest = self._buffer[self._at :]
         received = self._received
@@ -101,11 +105,13 @@ class Reader:
         return lines or values
 
     def _line(self, line: bytes) -> Reply:
-        self._values, self._lines = {}, []
         word = line.partition(b" ")[0]
-        if word == b"VALUE":
-            raise ProtocolError(f"a value begins with {line[:300]!r}")
-        return ReplyError(line.decode(errors="replace")) if word in _ERRORS else line
+        if word in _ERRORS:
+            self._values, self._lines = {}, []
+            return ReplyError(line.decode(errors="replace"))
+        if word == b"VALUE" or self._values or self._lines:
+            raise ProtocolError(f"no reply has {line[:300]!r} there")
+        return line
 
 
 def _value(data: bytes, flags: bytes, unique: bytes | None) -> bytes | Item:
@@ -139,18 +145,21 @@ def _plain_values(buffer: bytes) -> dict[str, bytes | Item] | None:
     return dict(zip(keys, [each[:-2] for each in found], strict=True))
 
 
-_STORED = (b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND")
+_STORED = rb"STORED|NOT_STORED|EXISTS|NOT_FOUND"
 _LINES: Final = {
     b"set": _STORED,
     b"add": _STORED,
     b"cas": _STORED,
-    b"touch": (b"TOUCHED", b"NOT_FOUND"),
-    b"delete": (b"DELETED", b"NOT_FOUND"),
-    b"mg": (b"HD", b"EN"),
-    b"version": (b"VERSION",),
-    b"flush_all": (b"OK",),
-    b"lru_crawler": (b"BUSY", b"BADCLASS"),
+    b"touch": rb"TOUCHED|NOT_FOUND",
+    b"delete": rb"DELETED|NOT_FOUND",
+    b"incr": rb"\d{1,20}|NOT_FOUND",
+    b"mg": rb"HD|EN",
+    b"mg t": rb"HD t(-1|\d{1,10})|EN",
+    b"version": rb"VERSION .*",
+    b"flush_all": rb"OK",
+    b"lru_crawler": rb"(BUSY|BADCLASS)( .*)?",
 }
+_FITTING: Final = {verb: re.compile(line).fullmatch for verb, line in _LINES.items()}
 _LISTED: Final = (b"stats", b"lru_crawler")
 
 
@@ -163,10 +172,9 @@ def fits(packed: bytes, reply: Reply) -> bool:
     verb = packed.split(maxsplit=1)[0]
     if type(reply) is list:
         return verb in _LISTED
-    word: bytes = reply.partition(b" ")[0]
-    if verb == b"incr":
-        return word.isdigit() or word == b"NOT_FOUND"
-    return word in _LINES.get(verb, ())
+    if verb == b"mg" and packed.endswith(b" t\r\n"):
+        verb = b"mg t"
+    return verb in _FITTING and _FITTING[verb](reply) is not None
 
 
 def _has_values_for(packed: bytes, values: dict[str, Any]) -> bool:

@@ -72,16 +72,16 @@ class Channel(asyncio.Protocol):
         """Whether nobody waits for a reply on it."""
         return not self._sent and not self._waiting
 
-    def ask(self, packed: bytes, wanted: int, due: float) -> Slot:
-        """Put a request in the line; more than one reply is `wanted` of several commands.
+    def ask(self, packed: bytes, due: float, parts: Sequence[bytes] = ()) -> Slot:
+        """Put a request in the line; if it has several `parts`, each has its reply.
 
         To await it fails with `DeadlineExceeded` at the monotonic time `due`, and with
         `ConnectionLost` if the connection ends before, or cannot be made.
         """
         slot = Slot(loop=self._loop)
-        slot.packed, slot.wanted, slot.due = packed, wanted, due
-        if wanted > 1:
-            slot.replies = []
+        slot.packed, slot.wanted, slot.due = packed, len(parts) or 1, due
+        if slot.wanted > 1:
+            slot.parts, slot.replies = parts, []
         self._waiting.append(slot)
         if self._ended is not None:
             fail(self._waiting, self._ended, sent=False)
@@ -115,7 +115,7 @@ class Channel(asyncio.Protocol):
 
     def _probe(self) -> None:
         """Ask on nobody's behalf: whoever was to find out about the server has left."""
-        pong = self.ask(self._dialect.ping, 1, monotonic() + self._deadline)
+        pong = self.ask(self._dialect.ping, monotonic() + self._deadline)
         pong.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _flush_soon(self) -> None:
@@ -172,11 +172,10 @@ class Channel(asyncio.Protocol):
                 if type(reply) not in types:
                     raise ProtocolError(f"a reply is a {type(reply).__name__}")  # noqa: TRY301
                 slot = sent[0]
-                if slot.wanted > 1:
-                    if not slot.take(reply):
-                        continue
-                elif fits is not None and not fits(slot.packed, reply):
+                if fits is not None and not fits(slot.next_part(), reply):
                     raise ProtocolError("one is to something else")  # noqa: TRY301
+                if slot.wanted > 1 and not slot.take(reply):
+                    continue
                 sent.popleft()
                 if not slot.done():
                     slot.set_result(reply)
@@ -185,6 +184,9 @@ class Channel(asyncio.Protocol):
             return
         if count and self._server.breaker.failures:
             self._server.breaker.succeed()
+        if not sent and reader.has_data():
+            self._give_up(ConnectionLost(f"{self._server.name} sent more than was asked for"))
+            return
         if (count > 1 or self._waiting) and not self._flushing:
             self._flush_soon()  # after those who were answered now, and may ask again
         if self._retired and self.idle:

@@ -60,14 +60,16 @@ class Exchange:
         self._loops: PerLoop[Lanes] = PerLoop(lambda: Lanes(deadline), Lanes.aclose, Lanes.abandon)
         self._big: dict[str, None] = {}
 
-    def ask(self, command: Command) -> Reply | Refused:
+    def ask(self, command: Command, due: float | None = None) -> Reply | Refused:
         """Return the reply to one command, or why the server refused it.
+
+        Where it is one step of several, `due` is the monotonic time at which they end.
 
         Raises:
             DeadlineExceeded: there is none in time.
             BackendUnavailable: the server cannot be reached, or was lost.
         """
-        due = monotonic() + self._deadline
+        due = due or monotonic() + self._deadline
         server = self._topology.place(command.key, command.reads)
         tried = [_UNTRIED]
         if server is not None:
@@ -82,16 +84,16 @@ class Exchange:
             del reply  # see `_persist`
         return _answered(run_sync(self._persist(_BLOCKING, [command], tried, due)))
 
-    async def aask(self, command: Command) -> Reply | Refused:
+    async def aask(self, command: Command, due: float | None = None) -> Reply | Refused:
         """Do what `ask` does."""
-        due = monotonic() + self._deadline
+        due = due or monotonic() + self._deadline
         packed, key, reads, bulk, _ = command
         server = self._topology.place(key, reads)
         tried = [_UNTRIED]
         if server is not None:
             bulk, seen = bulk or key in self._big, server.generation
             try:
-                reply = await self._loops.get().lane(server, bulk).ask(packed, 1, due)
+                reply = await self._loops.get().lane(server, bulk).ask(packed, due)
             except BackendUnavailable as failure:
                 reply = failure
             value = reply.get(key) if type(reply) is dict else reply
@@ -105,23 +107,27 @@ class Exchange:
             del reply, value  # see `_persist`
         return _answered(await self._persist(_NATIVE, [command], tried, due))
 
-    def ask_all(self, commands: Sequence[Command]) -> list[Reply | BackendUnavailable]:
+    def ask_all(
+        self, commands: Sequence[Command], due: float | None = None
+    ) -> list[Reply | BackendUnavailable]:
         """Return the replies to `commands`, sent side by side, or why there is none of one.
 
         Raises:
             BackendUnavailable: there is none of any; see `ask`.
         """
         if len(commands) == 1:
-            return [self.ask(commands[0])]
-        due = monotonic() + self._deadline
+            return [self.ask(commands[0], due)]
+        due = due or monotonic() + self._deadline
         untried = [_UNTRIED] * len(commands)
         return _answered_in_part(run_sync(self._persist(_BLOCKING, commands, untried, due)))
 
-    async def aask_all(self, commands: Sequence[Command]) -> list[Reply | BackendUnavailable]:
+    async def aask_all(
+        self, commands: Sequence[Command], due: float | None = None
+    ) -> list[Reply | BackendUnavailable]:
         """Do what `ask_all` does."""
         if len(commands) == 1:
-            return [await self.aask(commands[0])]
-        due = monotonic() + self._deadline
+            return [await self.aask(commands[0], due)]
+        due = due or monotonic() + self._deadline
         untried = [_UNTRIED] * len(commands)
         return _answered_in_part(await self._persist(_NATIVE, commands, untried, due))
 
@@ -139,7 +145,7 @@ class Exchange:
         longer than the deadline. `apart`, nothing else waits behind it.
         """
         seen = server.generation
-        request = Request(server, b"".join(packed), len(packed), bulk=True, apart=apart)
+        request = Request(server, b"".join(packed), packed, bulk=True, apart=apart)
         due = monotonic() + (self._deadline if seconds is None else seconds)
         [answers] = await self._exchange(io, [request], due)
         if isinstance(answers, BackendUnavailable):
@@ -265,9 +271,9 @@ class Exchange:
 
     def _request(self, server: Server, parts: Sequence[tuple[Command, Try]]) -> Request:
         packed = b"".join([each.packed for _, each in parts])
-        wanted = sum([each.wanted for _, each in parts])
+        asked = [each.packed for _, each in parts for _ in range(each.wanted)]
         big = any(command.bulk or command.key in self._big for command, _ in parts)
-        return Request(server, packed, wanted, big or len(packed) >= BULK)
+        return Request(server, packed, asked, big or len(packed) >= BULK)
 
     async def _exchange(
         self, io: Effects, requests: Sequence[Request], due: float

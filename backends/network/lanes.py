@@ -62,10 +62,10 @@ class Lanes:
             return await self._answers_apart(request, due)
         try:
             channel = self.lane(request.server, request.bulk)
-            replies = await channel.ask(request.packed, request.wanted, due)
+            replies = await channel.ask(request.packed, due, request.parts)
         except BackendUnavailable as error:
             return error
-        return [replies] if request.wanted == 1 else replies
+        return [replies] if len(request.parts) == 1 else replies
 
     async def _answers_apart(self, request: Request, due: float) -> Answers:
         """Ask over a connection that is made for this request alone."""
@@ -73,13 +73,13 @@ class Lanes:
             channel = self._renew(request.server, None)
         except BackendUnavailable as error:
             return error
-        asked = channel.ask(request.packed, request.wanted, due)
+        asked = channel.ask(request.packed, due, request.parts)
         self._retire(channel)
         try:
             replies = await asked
         except BackendUnavailable as error:
             return error
-        return [replies] if request.wanted == 1 else replies
+        return [replies] if len(request.parts) == 1 else replies
 
     def count(self, server: Server) -> int:
         """Return how many connections there are to `server`."""

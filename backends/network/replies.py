@@ -32,6 +32,9 @@ class Reader(Protocol):
     def gets(self) -> Reply:
         """Return the next reply, or `INCOMPLETE`; raise `ProtocolError` for what is none."""
 
+    def has_data(self) -> bool:
+        """Tell whether there are bytes that were not read as replies."""
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -44,15 +47,15 @@ class Dialect:
     ping: bytes
     """A request that changes nothing and asks for nothing."""
     fits: Callable[[bytes, Reply], bool] | None = None
-    """Tells whether a reply can be the one to a single request."""
+    """Tells whether a reply can be the one to a command."""
     join: Callable[[Sequence[bytes]], bytes] | None = None
     """Makes one request of several that read; its reply is each one's."""
     reads: bytes = b""
     """What requests begin with that can be joined."""
 
-    def check(self, reply: Reply, packed: bytes | None) -> None:
-        """Raise `ProtocolError` for what is no reply, or none to the one request `packed`."""
+    def check(self, reply: Reply, packed: bytes) -> None:
+        """Raise `ProtocolError` for what is no reply, or none to what was `packed`."""
         if type(reply) not in self.types:
             raise ProtocolError(f"a reply is a {type(reply).__name__}")
-        if packed is not None and self.fits is not None and not self.fits(packed, reply):
+        if self.fits is not None and not self.fits(packed, reply):
             raise ProtocolError("a reply is to something else than what was asked")

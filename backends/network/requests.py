@@ -1,5 +1,6 @@
 """What is asked of a server, and what goes over one connection at a time."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from twofold.backends.network.replies import Reply
@@ -32,8 +33,8 @@ class Request(NamedTuple):
 
     server: Server
     packed: bytes
-    wanted: int
-    """How many replies there will be."""
+    parts: Sequence[bytes]
+    """What each of the replies will be to."""
     bulk: bool = False
     """Whether they should not share a connection with what is small."""
     apart: bool = False

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from twofold.backends.network.faults import ConnectionLost
 from twofold.backends.network.replies import Reply
@@ -11,12 +11,17 @@ from twofold.backends.network.replies import Reply
 class Slot(asyncio.Future[Reply]):
     """A request's place in the line; to await it brings the reply, or the list of replies."""
 
-    __slots__ = ("due", "packed", "replies", "wanted")
+    __slots__ = ("due", "packed", "parts", "replies", "wanted")
 
     packed: bytes
     wanted: int
     due: float
+    parts: Sequence[bytes]
     replies: list[Reply]
+
+    def next_part(self) -> bytes:
+        """Return what the next reply is to."""
+        return self.packed if self.wanted == 1 else self.parts[len(self.replies)]
 
     def take(self, reply: Reply) -> bool:
         """Take the next of several replies, and tell whether it was the last one."""
@@ -43,6 +48,10 @@ class Joint:
         self.packed = packed
         self.wanted = 1
         self.due: float = slots[0].due
+
+    def next_part(self) -> bytes:
+        """Return what the one reply is to."""
+        return self.packed
 
     def done(self) -> bool:
         """Tell whether nobody waits any more."""

@@ -66,6 +66,10 @@ class Wire:
             reader.feed(data)
         return reply
 
+    def has_more(self) -> bool:
+        """Tell whether more than the replies has come, which is nobody's."""
+        return self._reader.has_data()
+
     def is_fit(self, server: Server) -> bool:
         """Tell whether, as far as can be seen, neither side has closed it."""
         if self.generation != server.generation:
@@ -206,9 +210,10 @@ class Wires:
     def _receive(self, request: Request, wire: Wire, due: float) -> Answers:
         due = max(due, monotonic() + _GRACE)
         try:
-            replies = [wire.receive(due) for _ in range(request.wanted)]
-            for reply in replies:
-                request.server.dialect.check(reply, request.packed if len(replies) == 1 else None)
+            replies = []
+            for part in request.parts:
+                replies.append(wire.receive(due))
+                request.server.dialect.check(replies[-1], part)
         except BaseException as error:
             return self._failure(request.server, wire, error)
         self._put(request.server, wire)
@@ -234,7 +239,7 @@ class Wires:
     def _open(self, server: Server, due: float) -> Wire:
         generation = server.generation
         try:
-            opened = server.dialer.open(due - monotonic())
+            opened = server.dialer.open(min(due - monotonic(), self._deadline))
         except DialFailed as error:
             server.breaker.fail(error, refused=error.refused)
             raise
@@ -243,6 +248,9 @@ class Wires:
     def _put(self, server: Server, wire: Wire) -> None:
         if server.breaker.failures:
             server.breaker.succeed()
+        if wire.has_more():
+            wire.close()
+            return
         wire.used_at = monotonic()
         shelf = self._shelf()
         shelf.setdefault(server, []).append(wire)

@@ -83,7 +83,8 @@ class RedisExchange(Exchange):
         failure: object = "none is known"
         for server in self.topology.candidates():
             half = (monotonic() + due) / 2  # leaves time for the others
-            [answers] = await self._exchange(io, [Request(server, _CLUSTER_SLOTS, 1)], half)
+            request = Request(server, _CLUSTER_SLOTS, [_CLUSTER_SLOTS])
+            [answers] = await self._exchange(io, [request], half)
             failure = answers[0] if isinstance(answers, list) else answers
             if isinstance(failure, list) and failure:
                 self._leave(self.topology.learn(failure, server))

@@ -59,6 +59,9 @@ class PythonReader:
             return done.value
         return INCOMPLETE
 
+    def has_data(self) -> bool:
+        return self._at < len(self._buffer)
+
     def _reply(self) -> Generator[None, None, Reply]:
         """Read one reply; suspend whenever bytes are wanting."""
         line = yield from self._line()

@@ -17,7 +17,7 @@ And:
     proxied     makes a `Proxy` to any server: `proxied(own_redis)`
     stalls      for how long the machine stood still: beside the bounds of a test of time
     no_leaks    fails the test if tasks, threads or descriptors are left; always on where
-                tests/conftest.py says so: in test_redis*, test_memcached*, test_chaos
+                tests/conftest.py says so: in test_network*, test_redis*, test_memcached*
 """
 
 import inspect

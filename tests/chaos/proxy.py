@@ -173,7 +173,10 @@ class Proxy:
                 self.accepted += 1
                 task = self._loop.create_task(self._serve(client))
                 self._live[task] = client
-                task.add_done_callback(self._live.pop)
+                task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._live.pop(task).close()  # a task that was cancelled at once has not done it
 
     async def _serve(self, client: socket.socket) -> None:
         with client, socket.socket() as target, suppress(OSError):

@@ -289,6 +289,10 @@ class MemcachedServer(Server):
         lines = [line.split(" ", 2) for line in told.splitlines() if line.startswith("STAT ")]
         return {name: value for _, name, value in lines}
 
+    def all_keys(self) -> set[bytes]:
+        """Return the keys of all items."""
+        return {unquote_to_bytes(key) for key in re.findall(rb"key=(\S+)", self._items())}
+
     def awaits_an_end(self, seconds: float) -> bool:
         """Whether the life of an item will end within `seconds`, by the server's own clock."""
         now, ends = self._ends()

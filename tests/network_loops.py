@@ -1,4 +1,4 @@
-"""What the tests of Redis's async face stand on: loops of both kinds, and caches to run in them."""
+"""What tests of async faces over a network stand on: loops of both kinds, caches to run in them."""
 
 import asyncio
 import gc
@@ -45,5 +45,5 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
 
 
 def cache_on(url: str, **options: Any) -> Cache:
-    """Return a cache on a Redis, with these options."""
-    return build(read_cache("default", {"BACKEND": "redis", "LOCATION": url, "OPTIONS": options}))
+    """Return a cache on the store that a URL names, with these options."""
+    return build(read_cache("default", {"LOCATION": url, "OPTIONS": options}))

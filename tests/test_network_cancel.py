@@ -1,4 +1,4 @@
-"""Redis: a caller who is cancelled, or interrupted, at any moment harms nobody."""
+"""Stores behind a network: who is cancelled, or interrupted, at any moment harms nobody."""
 
 import asyncio
 import gc
@@ -12,18 +12,23 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
 import pytest
 
-from tests.chaos import Proxy, RedisServer
-from tests.redis_loops import Run, cache_on
-from tests.redis_loops import run as run  # a fixture
-from twofold.backends import redis as redis_room
-from twofold.backends.redis import RedisBackend
+from tests.chaos import Proxy, Server, Stalls
+from tests.chaos.fixtures import MakeProxy
+from tests.network_kinds import Kind
+from tests.network_kinds import kind as kind  # a fixture
+from tests.network_kinds import own_server as own_server  # a fixture
+from tests.network_kinds import server as server  # a fixture
+from tests.network_loops import Run, cache_on
+from tests.network_loops import run as run  # a fixture
+from twofold import backends
+from twofold.backend import Backend
 from twofold.core import Cache
 from twofold.effects import run_sync
 from twofold.errors import BackendUnavailable
@@ -36,7 +41,7 @@ BYSTANDERS = {f"bystander:{n}": f"value of {n}" for n in range(8)}
 MANY = [f"m{n}" for n in range(5)]
 ABSENT = "never stored"
 BIG = "big" * 40_000
-BACKENDS = str(Path(redis_room.__file__).parent.parent)
+BACKENDS = str(Path(backends.__file__).parent)
 MOMENTS = 20  # that every call has at least
 RAW = "raw"  # a key of the backend's own
 
@@ -164,42 +169,38 @@ async def steps_of(attempt: Callable[[int], Awaitable[bool]]) -> None:
         ended = await attempt(steps)
 
 
-def clients(server: RedisServer) -> list[str]:
-    """Return the names of the connections to the server's port."""
-    lines = server.command("CLIENT", "LIST").decode().splitlines()
-    return [line.split(" ")[0] for line in lines if f"laddr={server.address}" in line]
-
-
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_call_cancelled_at_any_step(name: str, run: Run, redis_server: RedisServer) -> None:
+def test_a_call_cancelled_at_any_step(name: str, run: Run, kind: Kind, server: Server) -> None:
     """A caller who leaves a warm connection, at whatever step, leaves it whole to the others."""
 
     async def body() -> None:
-        cache = cache_on(redis_server.url)
+        cache = cache_on(kind.url(server))
 
         async def attempt(steps: int) -> bool:
             await begin(cache)
             return await assert_nothing_is_harmed(cache, OPERATIONS[name], steps)
 
         await begin(cache)
-        before = clients(redis_server)
+        before = kind.accepted(server)
         await steps_of(attempt)
-        assert clients(redis_server) == before
+        assert kind.accepted(server) == before + 1  # which asks for that
         await cache.aclose()
 
     run(body())
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_first_call_cancelled_at_any_step(name: str, run: Run, redis_server: RedisServer) -> None:
+def test_a_first_call_cancelled_at_any_step(
+    name: str, run: Run, kind: Kind, server: Server
+) -> None:
     """A caller who leaves while the connection is made leaves it to those who wait for it too."""
 
     async def body() -> None:
-        warm = cache_on(redis_server.url)
+        warm = cache_on(kind.url(server))
 
         async def attempt(steps: int) -> bool:
             await begin(warm)
-            cold = cache_on(redis_server.url)
+            cold = cache_on(kind.url(server))
             ended = await assert_nothing_is_harmed(cold, OPERATIONS[name], steps)
             await cold.aclose()
             return ended
@@ -211,11 +212,11 @@ def test_a_first_call_cancelled_at_any_step(name: str, run: Run, redis_server: R
 
 
 @pytest.mark.parametrize("closes", [True, False], ids=["closed", "left to its loop"])
-def test_a_dial_that_nobody_waits_for(closes: bool, run: Run, redis_server: RedisServer) -> None:
+def test_a_dial_that_nobody_waits_for(closes: bool, run: Run, kind: Kind, server: Server) -> None:
     """A connection whose only caller left while it was made is closed like any other."""
 
     async def attempt(steps: int) -> bool:
-        cache = cache_on(redis_server.url)
+        cache = cache_on(kind.url(server))
         ended = await cancelled_after(steps, cache.aget("k"))
         if closes:
             await cache.aclose()
@@ -306,17 +307,17 @@ CALLS = [get, get_big, get_many, incr]
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
 @pytest.mark.parametrize("call", CALLS)
 def test_an_interruption_at_any_moment(
-    call: Callable[[Cache], None], warm: bool, redis_server: RedisServer
+    call: Callable[[Cache], None], warm: bool, kind: Kind, server: Server
 ) -> None:
     """An exception out of a signal's handler, whenever it comes, spoils no later reply."""
 
     def interrupt(cache: Cache) -> None:
         raise Interruption
 
-    store_values(redis_server.url)
+    store_values(kind.url(server))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # a socket just opened has no owner yet
-        assert every_moment(redis_server.url, warm, call, interrupt) > MOMENTS
+        assert every_moment(kind.url(server), warm, call, interrupt) > MOMENTS
 
 
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
@@ -326,23 +327,24 @@ def test_a_call_within_a_call_at_any_moment(
     inner: Callable[[Cache], None],
     call: Callable[[Cache], None],
     warm: bool,
-    redis_server: RedisServer,
+    kind: Kind,
+    server: Server,
 ) -> None:
     """A signal's handler may use the cache, whenever it comes: both have what they asked for."""
-    store_values(redis_server.url)
-    assert every_moment(redis_server.url, warm, call, inner) > MOMENTS
+    store_values(kind.url(server))
+    assert every_moment(kind.url(server), warm, call, inner) > MOMENTS
 
 
-def test_a_call_within_a_call_that_fails(own_redis: RedisServer) -> None:
+def test_a_call_within_a_call_that_fails(kind: Kind, own_server: Server) -> None:
     """While the server is down, too, a signal's handler may use the cache."""
-    own_redis.kill()
+    own_server.kill()
 
     def fail(cache: Cache) -> None:
         with pytest.raises(BackendUnavailable):
             cache.get("a")
 
     for number in range(MOST_STEPS):
-        cache = cache_on(own_redis.url)
+        cache = cache_on(kind.url(own_server))
         with at_moment(number, lambda cache=cache: fail(cache)) as acted:
             fail(cache)
         if not acted():
@@ -350,25 +352,48 @@ def test_a_call_within_a_call_that_fails(own_redis: RedisServer) -> None:
     assert number > MOMENTS
 
 
-def test_a_signal_amid_a_reply() -> None:
+def framed_by_redis(key: bytes, value: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def framed_by_memcached(key: bytes, value: bytes) -> bytes:
+    return b"VALUE %b 0 %d\r\n%b\r\nEND\r\n" % (key, len(value), value)
+
+
+FRAMED = {"redis": framed_by_redis, "memcached": framed_by_memcached}
+
+
+def request_to(listener: socket.socket) -> tuple[socket.socket, bytes]:
+    """Accept a client, welcome it, and return what it asks."""
+    client, _ = listener.accept()
+    asked = client.recv(1000)
+    if asked == b"version\r\n":
+        client.sendall(b"VERSION 1.6.18\r\n")
+        asked = client.recv(1000)
+    return client, asked
+
+
+def test_a_signal_amid_a_reply(kind: Kind) -> None:
     """A call that a signal ends takes its connection with it, and the rest of its reply."""
-    first, second = b"first" * 1000, b"second" * 1000
+    framed = FRAMED[kind.name]
+    first, second = framed(b"second", b"wrong") * 1000, b"second" * 1000
     main = threading.get_ident()
     seen = []
 
     def serve(listener: socket.socket) -> None:
-        client, _ = listener.accept()
+        client, asked = request_to(listener)
         other: socket.socket | None = None
         with client:
-            seen.append(client.recv(1000))
-            client.sendall(b"$%d\r\n%b" % (len(first), first[:2000]))
+            seen.append(asked)
+            reply = framed(b"first", first)
+            client.sendall(reply[:2000])
             signal.pthread_kill(main, signal.SIGUSR1)
-            other, _ = listener.accept()
+            other, asked = request_to(listener)
             with suppress(OSError):
-                client.sendall(first[2000:] + b"\r\n")
+                client.sendall(reply[2000:])
         with other:
-            seen.append(other.recv(1000))
-            other.sendall(b"$%d\r\n%b\r\n" % (len(second), second))
+            seen.append(asked)
+            other.sendall(framed(b"second", second))
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise Interruption
@@ -377,7 +402,8 @@ def test_a_signal_amid_a_reply() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve, args=(listener,))
         thread.start()
-        backend = RedisBackend(f"redis://127.0.0.1:{listener.getsockname()[1]}", deadline=10.0)
+        url = f"{kind.name}://127.0.0.1:{listener.getsockname()[1]}"
+        backend = kind.make(url, deadline=10.0)
         try:
             with pytest.raises(Interruption):
                 backend.get("first")
@@ -393,7 +419,8 @@ def test_a_signal_amid_a_reply() -> None:
 
 
 DEADLINE = 0.5
-CALLS = 25_000  # in each kind of loop
+CALLS = {"redis": 25_000, "memcached": 5_000}  # in each kind of loop
+KILL_EVERY = 0.1  # seconds
 
 
 class Storm:
@@ -405,28 +432,49 @@ class Storm:
     changed = tuple(f"changed:{n}" for n in range(30))
     big = tuple(f"big:{n}" for n in range(3))
 
-    def __init__(self, backend: RedisBackend, calls: int) -> None:
+    def __init__(self, backend: Backend, calls: int) -> None:
         self.left = calls
         self.wrong: list[str] = []
         self.fates: Counter[str] = Counter()
         self.longest = 0.0
+        self.frozen = 0.0
+        """Seconds that the loop took to come round at most, beyond what it was to sleep."""
         self.counted = self.asked = 0
         self._backend = backend
         self._dice = random.Random(calls)
         self._added = itertools.count()
 
-    async def run(self) -> None:
-        """Do all the calls; what is wrong with their replies is then in `wrong`."""
+    async def run(self, harm: AbstractContextManager[None]) -> None:
+        """Do all the calls in `harm`; what is wrong with their replies is then in `wrong`."""
         assert await self._backend.aset_many({key: value_of(key) for key in self.kept}, None) == []
         assert await self._backend.aset_many({key: big_of(key) for key in self.big}, None) == []
         assert await self._backend.aset("count", b"0", None)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self.workers):
-                group.create_task(self._work())
+        with harm:
+            beating = asyncio.create_task(self._beat())
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self.workers):
+                    group.create_task(self._work())
+            beating.cancel()
+            await asyncio.wait({beating})
+        await self._settled()
         total = int(await self._backend.aget("count"))
         assert self.counted <= total <= self.asked
         found = await self._backend.aget_many(self.kept)
         assert found == {key: value_of(key) for key in self.kept}
+
+    async def _settled(self) -> None:
+        """Wait until the last harm is forgotten."""
+        async with asyncio.timeout(10.0):
+            while True:
+                with suppress(BackendUnavailable):
+                    return await self._backend.aget("count")
+                await asyncio.sleep(0.01)
+
+    async def _beat(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.005)
+            self.frozen = max(self.frozen, time.monotonic() - before - 0.005)
 
     async def _work(self) -> None:
         while self.left > 0:
@@ -438,6 +486,7 @@ class Storm:
                 await getattr(self, f"_{fate.replace(' ', '_')}")(seconds)
             except (TimeoutError, BackendUnavailable) as error:
                 fate += f": {type(error).__name__}"
+                await asyncio.sleep(self.hurry / 2)  # or the breaker's refusals were nearly all
             self.fates[fate] += 1
             self.longest = max(self.longest, time.monotonic() - started)
 
@@ -459,8 +508,9 @@ class Storm:
             task.result()
 
     async def _call(self) -> None:
-        calls = [self._get, self._get_many, self._set, self._delete, self._add, self._incr]
-        await self._dice.choices([*calls, self._get_big], [40, 10, 20, 10, 10, 10, 0.2])[0]()
+        calls = [self._get, self._get_many, self._set, self._touch, self._delete, self._add]
+        rare = [self._incr, self._get_big]
+        await self._dice.choices([*calls, *rare], [40, 10, 15, 5, 10, 10, 10, 0.2])[0]()
 
     async def _get(self) -> None:
         key = self._dice.choice([*self.kept, *self.changed])
@@ -481,6 +531,11 @@ class Storm:
         key = self._dice.choice([*self.kept, *self.changed])
         if await self._backend.aset(key, value_of(key), 600) is not True:
             self.wrong.append(f"{key} is not stored")
+
+    async def _touch(self) -> None:
+        key = self._dice.choice(self.kept)
+        if await self._backend.atouch(key, None) is not True:
+            self.wrong.append(f"{key} is not touched")
 
     async def _delete(self) -> None:
         key = self._dice.choice(self.changed)
@@ -515,20 +570,61 @@ def big_of(key: str) -> bytes:
     return key.encode() * 12_000
 
 
-def test_a_storm_of_cancelled_and_hurried_calls(run: Run, proxy: Proxy) -> None:
-    """No value is wrong, no key that was never deleted is missing, and no call is overdue."""
+@contextmanager
+def killing(proxy: Proxy) -> Iterator[None]:
+    """Close all connections, again and again."""
+    ended = threading.Event()
+
+    def kill() -> None:
+        while not ended.wait(KILL_EVERY):
+            proxy.kill_all()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def storm(run: Run, kind: Kind, proxy: Proxy, calls: int, kills: bool) -> Storm:
+    """Do so many calls through a slow proxy, which may kill their connections."""
     proxy.delay, proxy.chunk = (0.0, 0.005), 1_000
 
     async def body() -> Storm:
-        backend = RedisBackend(proxy.url, deadline=DEADLINE)
-        storm = Storm(backend, CALLS)
-        await storm.run()
+        backend = kind.backend(proxy, deadline=DEADLINE)
+        made = Storm(backend, calls)
+        await made.run(killing(proxy) if kills else nullcontext())
         await backend.aclose()
-        return storm
+        return made
 
-    storm = run(body())
-    assert storm.wrong == []
-    assert storm.longest <= 2 * DEADLINE
-    assert storm.fates["left alone"] >= 0.55 * CALLS
-    assert storm.fates["cancelled in time"] + storm.fates["hurried: TimeoutError"] >= 0.1 * CALLS
+    made: Storm = run(body())
+    return made
+
+
+def test_a_storm_of_cancelled_and_hurried_calls(
+    run: Run, kind: Kind, server: Server, proxied: MakeProxy
+) -> None:
+    """No value is wrong, no key that was never deleted is missing, and no call is overdue."""
+    proxy, calls = proxied(server), CALLS[kind.name]
+    done = storm(run, kind, proxy, calls, kills=False)
+    assert done.wrong == []
+    assert done.longest <= 2 * DEADLINE
+    assert done.fates["left alone"] >= 0.55 * calls
+    assert done.fates["cancelled in time"] + done.fates["hurried: TimeoutError"] >= 0.1 * calls
     assert proxy.accepted == 2  # nobody took a connection along
+
+
+@pytest.mark.parametrize("calls", [3_000, pytest.param(50_000, marks=pytest.mark.heavy)])
+def test_a_storm_whose_connections_are_killed(
+    calls: int, run: Run, kind: Kind, server: Server, proxied: MakeProxy, stalls: Stalls
+) -> None:
+    """The same holds while they die, no call is done twice, and the loop never stands still."""
+    proxy = proxied(server)
+    done = storm(run, kind, proxy, calls, kills=True)
+    assert done.wrong == []
+    assert done.longest <= 2 * DEADLINE + stalls.longest
+    assert done.frozen <= 0.2 + stalls.longest
+    assert done.fates["left alone"] >= 0.3 * calls
+    assert proxy.accepted >= 5

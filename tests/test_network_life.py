@@ -1,4 +1,4 @@
-"""Redis over the life of loops, threads and processes: nothing crosses, and nothing stays open."""
+"""Stores over the life of loops, threads and processes: nothing crosses, and nothing stays open."""
 
 import asyncio
 import gc
@@ -12,15 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-import psutil
 import pytest
 import uvloop
 
-from tests.chaos import Proxy, RedisServer, eventually
-from tests.redis_load import Load, value_of
-from tests.redis_loops import LOOPS
+from tests.chaos import Proxy, Server, eventually
+from tests.network_kinds import Kind, connections
+from tests.network_kinds import kind as kind  # a fixture
+from tests.network_kinds import server as server  # a fixture
+from tests.network_load import Load, value_of
+from tests.network_loops import LOOPS
 from twofold import aclose_all, caches, close_all, configure
-from twofold.backends.redis import RedisBackend
+from twofold.backend import Backend
 from twofold.testing import FACES, Face
 
 Loops: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
@@ -33,9 +35,9 @@ def new_loop(request: pytest.FixtureRequest) -> Loops:
 
 
 @pytest.fixture
-def backend(redis_server: RedisServer) -> Iterator[RedisBackend]:
+def backend(kind: Kind, server: Server) -> Iterator[Backend]:
     """Return a backend with time enough for a busy machine."""
-    made = RedisBackend(redis_server.url, deadline=10.0)
+    made = kind.backend(server, deadline=10.0)
     yield made
     made.close()
 
@@ -46,13 +48,7 @@ def run(new_loop: Loops, body: Coroutine[Any, Any, Any]) -> Any:
         return runner.run(body)
 
 
-def connections(server: RedisServer) -> int:
-    """Return how many connections to a server this process has open."""
-    inet = psutil.Process().net_connections("tcp")
-    return sum(1 for each in inet if each.raddr and each.raddr.port == server.port)
-
-
-def use(backend: RedisBackend, name: str, times: int = 1) -> None:
+def use(backend: Backend, name: str, times: int = 1) -> None:
     """Write and read a key of one's own."""
     for n in range(times):
         key = f"{name}:{n}"
@@ -60,7 +56,7 @@ def use(backend: RedisBackend, name: str, times: int = 1) -> None:
         assert backend.get(key) == value_of(key)
 
 
-async def ause(backend: RedisBackend, name: str, times: int = 1) -> None:
+async def ause(backend: Backend, name: str, times: int = 1) -> None:
     """Do what `use` does."""
     for n in range(times):
         key = f"{name}:{n}"
@@ -71,9 +67,7 @@ async def ause(backend: RedisBackend, name: str, times: int = 1) -> None:
 # Loops
 
 
-def test_three_thousand_at_once(
-    backend: RedisBackend, redis_server: RedisServer, new_loop: Loops
-) -> None:
+def test_three_thousand_at_once(backend: Backend, server: Server, new_loop: Loops) -> None:
     """Three thousand concurrent calls share a connection or two, and all succeed."""
 
     async def body() -> None:
@@ -81,18 +75,18 @@ def test_three_thousand_at_once(
         assert all(await asyncio.gather(*[backend.aset(key, value_of(key), 60) for key in keys]))
         found = await asyncio.gather(*[backend.aget(key) for key in keys])
         assert found == [value_of(key) for key in keys]
-        assert connections(redis_server) <= 2
+        assert connections(server) <= 2
 
     run(new_loop, body())
 
 
 def test_two_hundred_loops_one_after_the_other(
-    backend: RedisBackend, redis_server: RedisServer, new_loop: Loops
+    backend: Backend, server: Server, new_loop: Loops
 ) -> None:
     """Each has a connection of its own, which ends with it."""
     for n in range(200):
-        run(new_loop, ause(backend, f"loop {n}"))
-    assert connections(redis_server) == 0
+        run(new_loop, ause(backend, f"loop:{n}"))
+    assert connections(server) == 0
 
 
 @pytest.mark.parametrize(
@@ -106,23 +100,19 @@ def test_two_hundred_loops_one_after_the_other(
     ],
     ids=["asyncio", "uvloop"],
 )
-def test_loops_that_are_just_closed(
-    backend: RedisBackend, redis_server: RedisServer, new_loop: Loops
-) -> None:
+def test_loops_that_are_just_closed(backend: Backend, server: Server, new_loop: Loops) -> None:
     """What belongs to a loop that was closed without a farewell is swept up by the next one."""
     for n in range(50):
         loop = new_loop()
-        loop.run_until_complete(ause(backend, f"loop {n}"))
+        loop.run_until_complete(ause(backend, f"loop:{n}"))
         loop.close()
-        assert connections(redis_server) <= 1
+        assert connections(server) <= 1
     run(new_loop, ause(backend, "last"))
     gc.collect()
-    assert connections(redis_server) == 0
+    assert connections(server) == 0
 
 
-def test_loops_side_by_side(
-    backend: RedisBackend, redis_server: RedisServer, new_loop: Loops
-) -> None:
+def test_loops_side_by_side(backend: Backend, server: Server, new_loop: Loops) -> None:
     """Eight threads with a loop each share the backend, and leave nothing open."""
 
     def work(n: int) -> None:
@@ -133,20 +123,18 @@ def test_loops_side_by_side(
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(work, range(8)))
-    assert connections(redis_server) == 0
+    assert connections(server) == 0
 
 
 # Threads
 
 
-def test_a_thread_takes_its_connection_along(
-    backend: RedisBackend, redis_server: RedisServer
-) -> None:
+def test_a_thread_takes_its_connection_along(backend: Backend, server: Server) -> None:
     """Eight threads have a connection each, which are closed when the threads end."""
     used, end = threading.Barrier(9), threading.Event()
 
     def work(n: int) -> None:
-        use(backend, f"thread {n}", 10)
+        use(backend, f"thread:{n}", 10)
         used.wait(10)
         end.wait(10)
 
@@ -154,11 +142,11 @@ def test_a_thread_takes_its_connection_along(
     for thread in threads:
         thread.start()
     used.wait(10)
-    assert connections(redis_server) == 8
+    assert connections(server) == 8
     end.set()
     for thread in threads:
         thread.join()
-    eventually(lambda: connections(redis_server) == 0, "the connections are closed")
+    eventually(lambda: connections(server) == 0, "the connections are closed")
 
 
 # Forks
@@ -166,10 +154,13 @@ def test_a_thread_takes_its_connection_along(
 
 FORKS = """
     import asyncio, multiprocessing, os, sys
-    from twofold.backends.redis import RedisBackend
+    from twofold import caches, configure
 
     url, way = sys.argv[1:]
-    backend = RedisBackend(url, deadline=20.0)
+    name = url.partition(":")[0]
+    settings = {"BACKEND": name, "LOCATION": url, "OPTIONS": {"deadline": 20.0}}
+    configure({"default": settings})
+    backend = caches["default"].backend
     OPERATIONS = 1500
 
     def value_of(key):
@@ -219,7 +210,7 @@ FORKS = """
         await asyncio.sleep(0.02)
         pids = []
         for n in range(3):
-            pids.append(forked(f"child {n}"))
+            pids.append(forked(f"child:{n}"))
             await asyncio.sleep(0.005)
         use("parent", 200)
         assert not working.done()
@@ -231,7 +222,7 @@ FORKS = """
         use("parent", 10)
         loop.run_until_complete(ause("parent", 100))
         context = multiprocessing.get_context("fork")
-        children = [context.Process(target=child, args=(f"child {n}",)) for n in range(3)]
+        children = [context.Process(target=child, args=(f"child:{n}",)) for n in range(3)]
         for each in children:
             each.start()
         loop.run_until_complete(ause("parent", 1500))
@@ -250,7 +241,7 @@ FORKS = """
         for n in range(3):
             pid = os.fork()
             if pid == 0:
-                child(f"child {n}")
+                child(f"child:{n}")
                 sys.exit(0)
             pids.append(pid)
         use("parent", 1500)
@@ -270,22 +261,22 @@ FORKS = """
 
 
 @pytest.mark.parametrize("way", ["amid calls", "multiprocessing", "whole life"])
-def test_children_and_parent_go_on_apart(redis_server: RedisServer, way: str) -> None:
+def test_children_and_parent_go_on_apart(kind: Kind, server: Server, way: str) -> None:
     """Three children of a process that is connected do 1,500 operations each, as it does itself.
 
     Forked amid calls of a loop; by `multiprocessing`; with an end in good order.
     """
-    accepted = int(redis_server.info("stats")["total_connections_received"])
+    accepted = kind.accepted(server)
     command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning:multiprocessing"]
     ran = subprocess.run(
-        [*command, "-c", textwrap.dedent(FORKS), redis_server.url, way],
+        [*command, "-c", textwrap.dedent(FORKS), kind.url(server), way],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert (ran.returncode, ran.stderr, ran.stdout) == (0, "", "[0, 0, 0]\n")
-    made = int(redis_server.info("stats")["total_connections_received"]) - accepted
+    made = kind.accepted(server) - accepted
     assert made < 20  # a few for each process, and some for looking
 
 
@@ -307,22 +298,20 @@ def running_loop() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
         loop.close()
 
 
-def test_close_closes_all(backend: RedisBackend, redis_server: RedisServer) -> None:
+def test_close_closes_all(backend: Backend, server: Server) -> None:
     """`close` ends the connections of every thread and loop, and the next call has a new one."""
     with ThreadPoolExecutor(1) as thread, running_loop() as in_loop:
         for _ in range(2):
             use(backend, "main")
             thread.submit(use, backend, "thread").result(10)
             in_loop(ause(backend, "loop"))
-            assert connections(redis_server) == backend.servers()[0].connections == 3
+            assert connections(server) == backend.servers()[0].connections == 3
             backend.close()
-            eventually(lambda: connections(redis_server) == 0, "all are closed")
+            eventually(lambda: connections(server) == 0, "all are closed")
             assert backend.servers()[0].connections == 0
 
 
-def test_aclose_closes_all(
-    backend: RedisBackend, redis_server: RedisServer, new_loop: Loops
-) -> None:
+def test_aclose_closes_all(backend: Backend, server: Server, new_loop: Loops) -> None:
     """When `aclose` has returned, nothing is open, of big values neither."""
 
     async def body() -> None:
@@ -330,17 +319,20 @@ def test_aclose_closes_all(
             await ause(backend, "loop")
             assert await backend.aset("big", bytes(200_000), 60)
             use(backend, "thread")
-            assert connections(redis_server) == 3
+            assert connections(server) == 3
             await backend.aclose()
-            assert connections(redis_server) == 0
+            assert connections(server) == 0
 
     run(new_loop, body())
 
 
 @pytest.mark.parametrize("face", FACES, ids=lambda face: face.name)
-def test_close_amid_a_call(proxy: Proxy, face: Face) -> None:
+def test_close_amid_a_call(
+    kind: Kind, server: Server, proxied: Callable[[Server], Proxy], face: Face
+) -> None:
     """A call that is under way brings its reply, and then its connection is closed."""
-    backend = RedisBackend(proxy.url)
+    proxy = proxied(server)
+    backend = kind.backend(proxy)
     with ThreadPoolExecutor(1) as thread, running_loop() as in_loop:
 
         def get() -> bytes | None:
@@ -356,19 +348,17 @@ def test_close_amid_a_call(proxy: Proxy, face: Face) -> None:
         eventually(lambda: proxy.connections == 0, "the connection is closed")
 
 
-def test_close_while_a_loop_stands_still(
-    backend: RedisBackend, redis_server: RedisServer, new_loop: Loops
-) -> None:
+def test_close_while_a_loop_stands_still(backend: Backend, server: Server, new_loop: Loops) -> None:
     """A loop that does not run when `close` is called closes its connection when it runs again."""
     loop = new_loop()
     loop.run_until_complete(ause(backend, "loop"))
     backend.close()
     loop.run_until_complete(asyncio.sleep(0.01))
-    assert connections(redis_server) == 0
+    assert connections(server) == 0
     loop.close()
 
 
-def test_close_before_a_loop_is_closed(backend: RedisBackend, redis_server: RedisServer) -> None:
+def test_close_before_a_loop_is_closed(backend: Backend, server: Server) -> None:
     """Of a loop that never runs again after `close`, no connection stays either."""
     loop = asyncio.new_event_loop()
     loop.run_until_complete(ause(backend, "loop"))
@@ -377,13 +367,13 @@ def test_close_before_a_loop_is_closed(backend: RedisBackend, redis_server: Redi
     use(backend, "thread")
     backend.close()
     gc.collect()
-    assert connections(redis_server) == 0
+    assert connections(server) == 0
 
 
-def test_all_caches_are_closed(redis_server: RedisServer) -> None:
+def test_all_caches_are_closed(kind: Kind, server: Server) -> None:
     """`close_all` and `aclose_all` leave no connection, and the caches go on when they are used."""
-    two = {"BACKEND": "redis", "LOCATION": redis_server.url, "KEY_PREFIX": "two"}
-    configure({"default": redis_server.url, "two": two})
+    two = {**kind.settings(server), "KEY_PREFIX": "two"}
+    configure({"default": kind.url(server), "two": two})
 
     def both() -> None:
         for alias in ("default", "two"):
@@ -398,20 +388,20 @@ def test_all_caches_are_closed(redis_server: RedisServer) -> None:
     async def in_a_loop() -> None:
         for _ in range(2):
             await aboth()
-            assert connections(redis_server) >= 2
+            assert connections(server) >= 2
             await aclose_all()
-            assert connections(redis_server) == 0
+            assert connections(server) == 0
 
     for _ in range(2):
         both()
-        assert connections(redis_server) == 2
+        assert connections(server) == 2
         close_all()
-        assert connections(redis_server) == 0
+        assert connections(server) == 0
     both()
     asyncio.run(in_a_loop())
 
 
-def test_close_amid_calls(backend: RedisBackend, redis_server: RedisServer) -> None:
+def test_close_amid_calls(backend: Backend, server: Server) -> None:
     """Threads and tasks that are at work when `close` is called notice nothing of it."""
     with Load(backend) as load:
         for _ in range(50):
@@ -419,15 +409,15 @@ def test_close_amid_calls(backend: RedisBackend, redis_server: RedisServer) -> N
             load.await_success()
     assert not load.failed
     backend.close()
-    assert connections(redis_server) == 0
+    assert connections(server) == 0
 
 
-def test_aclose_amid_calls_of_others(backend: RedisBackend, redis_server: RedisServer) -> None:
+def test_aclose_amid_calls_of_others(backend: Backend, server: Server) -> None:
     """`aclose` in one loop harms neither another loop nor threads."""
 
     async def body() -> None:
         for n in range(30):
-            await ause(backend, f"loop {n}")
+            await ause(backend, f"loop:{n}")
             await backend.aclose()
             await asyncio.to_thread(load.await_success)
 
@@ -436,26 +426,26 @@ def test_aclose_amid_calls_of_others(backend: RedisBackend, redis_server: RedisS
     assert not load.failed
 
 
-def test_a_backend_that_is_forgotten(redis_server: RedisServer) -> None:
+def test_a_backend_that_is_forgotten(kind: Kind, server: Server) -> None:
     """A backend that nobody has any more closes the connections of its threads, without a word."""
-    backend = RedisBackend(redis_server.url)
+    backend = kind.backend(server)
     use(backend, "main")
     with ThreadPoolExecutor(2) as threads:
         threads.submit(use, backend, "thread").result(10)
-        assert connections(redis_server) == 2
+        assert connections(server) == 2
         del backend
         gc.collect()
-        assert connections(redis_server) == 0
+        assert connections(server) == 0
 
 
-async def test_a_backend_that_a_loop_has_forgotten(redis_server: RedisServer) -> None:
+async def test_a_backend_that_a_loop_has_forgotten(kind: Kind, server: Server) -> None:
     """In a loop that goes on, its connection is closed too."""
-    backend = RedisBackend(redis_server.url)
+    backend = kind.backend(server)
     await ause(backend, "loop")
-    assert connections(redis_server) == 1
+    assert connections(server) == 1
     del backend
     gc.collect()
     ends = time.monotonic() + 5
-    while connections(redis_server):
+    while connections(server):
         assert time.monotonic() < ends
         await asyncio.sleep(0.01)

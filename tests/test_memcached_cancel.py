@@ -1,0 +1,159 @@
+"""memcached: a value that looks like replies is a value, whoever leaves while it is read."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tests.chaos import MemcachedServer, Proxy
+from tests.chaos.fixtures import MakeProxy
+from tests.network_loops import Run, cache_on
+from tests.network_loops import run as run  # a fixture
+from tests.network_raw import started, turns
+from twofold.backends.memcached import MemcachedBackend
+from twofold.backends.network.channel import Channel
+from twofold.core import Cache
+from twofold.errors import BackendUnavailable
+from twofold.testing import FACES, Face
+
+Get = Callable[[str], Awaitable[Any]]
+
+REPLIES = b"x\r\nEND\r\nVALUE other 0 5\r\nWRONG\r\nEND\r\nSTORED\r\n12\r\nNOT_FOUND\r\nEND\r\n"
+RIGHT = b"the right one"
+
+
+@pytest.fixture
+def proxy(proxied: MakeProxy, memcached_server: MemcachedServer) -> Proxy:
+    """Return a proxy to the shared server."""
+    return proxied(memcached_server)
+
+
+@pytest.fixture(params=FACES, ids=lambda face: face.name)
+def face(request: pytest.FixtureRequest) -> Face:
+    found: Face = request.param
+    return found
+
+
+class Scissors:
+    """Cuts what a channel receives in two, once, and holds the second part back."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.place: int | None = None
+        self.has_cut = asyncio.Event()
+        self._held: list[tuple[Channel, bytes]] = []
+        self._receive = Channel.data_received
+        monkeypatch.setattr(Channel, "data_received", lambda *given: self._received(*given))
+
+    def cut_at(self, place: int) -> None:
+        """Let so many more bytes pass, and no others until `release`."""
+        self.place = place
+        self.has_cut = asyncio.Event()
+
+    def release(self) -> None:
+        """Let all pass."""
+        held, self._held, self.place = self._held, [], None
+        for channel, data in held:
+            self._receive(channel, data)
+
+    def _received(self, channel: Channel, data: bytes) -> None:
+        if self.place is None:
+            self._receive(channel, data)
+            return
+        now, later = data[: self.place], data[self.place :]
+        self.place -= len(now)
+        if now:
+            self._receive(channel, now)
+        if later:
+            self._held.append((channel, later))
+            self.has_cut.set()
+
+
+async def raw(proxy: Proxy) -> Any:
+    """Return a backend whose store has a value of replies, another one, and a counter."""
+    backend = MemcachedBackend(proxy.address, deadline=10.0)
+    items = {"replies": REPLIES, "other": RIGHT, "n": b"0"}
+    assert await backend.aset_many(items, None) == []
+    return backend
+
+
+async def cached(proxy: Proxy) -> Any:
+    """Return a cache with the same, whose replies hold an entry that was once the other key's."""
+    cache = cache_on(f"memcached://{proxy.address}", deadline=10.0)
+    await cache.aset("other", b"WRONG")
+    stale = await cache.backend.aget(":1:other")
+    reply = b"VALUE :1:other 0 %d\r\n%b\r\nEND\r\n" % (len(stale), stale)
+    items = {"replies": REPLIES + reply * 2, "other": RIGHT, "n": 0}
+    assert await cache.aset_many(items, None) == []
+    return cache
+
+
+async def alone(store: Any) -> "asyncio.Task[Any]":
+    """Begin to read the replies, as one command."""
+    [task] = started([store.aget("replies")])
+    return task
+
+
+async def joined(store: Any) -> "asyncio.Task[Any]":
+    """Begin to read the replies, and have others read in the same command."""
+    _, task, *_ = started(store.aget(key) for key in ("other", "replies", "n", "absent"))
+    return task
+
+
+@pytest.mark.parametrize("begin", [alone, joined])
+@pytest.mark.parametrize("make", [raw, cached])
+def test_a_value_of_replies_cancelled_at_every_byte(
+    make: Callable[[Proxy], Awaitable[Any]],
+    begin: Callable[[Any], Awaitable["asyncio.Task[Any]"]],
+    run: Run,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It never becomes another key's value or a counter, for those who ask meanwhile or later."""
+    proxy.chunk = 16
+    scissors = Scissors(monkeypatch)
+    held = {"raw": (REPLIES, RIGHT), "cached": (None, RIGHT)}[make.__name__]
+
+    async def body() -> None:
+        store = await make(proxy)
+        replies = held[0] or await store.aget("replies")
+        number = int(await store.aget("n"))
+        before = proxy.replied
+        await begin(store)
+        await quiet(store)
+        size = proxy.replied - before
+        made = proxy.accepted
+        for place in range(size):
+            scissors.cut_at(place)
+            task = await begin(store)
+            await scissors.has_cut.wait()
+            task.cancel()
+            number += 1
+            meanwhile = started(calls_of(store))
+            await turns(2)
+            scissors.release()
+            right = [RIGHT, number, None, {"other": RIGHT, "replies": replies}, replies]
+            assert await asyncio.gather(*meanwhile) == right
+            assert await store.aget("other") == RIGHT
+            assert await store.aget("replies") == replies
+            assert int(await store.aget("n")) == number
+        assert size > len(replies)
+        assert proxy.accepted == made
+        await store.aclose()
+
+    async def quiet(store: Any) -> None:
+        """Wait until all that was asked has been answered."""
+        assert await store.aget("absent") is None
+
+    def calls_of(store: Any) -> list[Any]:
+        return [
+            store.aget("other"),
+            store.aincr("n", 1),
+            store.aget("absent"),
+            store.aget_many(["other", "replies", "absent"]),
+            store.aget("replies"),
+        ]
+
+    run(body())

@@ -1,0 +1,506 @@
+"""memcached: what is no reply to the question is an error or asked again, never a value."""
+
+import socketserver
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.chaos import MemcachedServer, Proxy, Stalls, eventually
+from tests.chaos.fixtures import MakeProxy
+from tests.memcached_text import VERSION, CommandReader, answer
+from tests.network_raw import value_of
+from twofold import counter
+from twofold.backends.memcached import MemcachedBackend
+from twofold.backends.network import INCOMPLETE
+from twofold.counter import HIGHEST, LOWEST
+from twofold.errors import BackendUnavailable, CounterOverflow
+from twofold.testing import FACES, Face
+
+Call = Callable[[Any], Awaitable[Any]]
+
+DEADLINE = 0.2  # seconds, where one is to pass
+TOLD_WITHIN = 0.1  # seconds after it
+MOST = 5  # times that a call is sent
+TRIES = 16  # of what compares, while others write
+BIG = b"v" * 1000  # of which the server must tell whether it has room
+
+
+@pytest.fixture(params=FACES, ids=lambda face: face.name)
+def face(request: pytest.FixtureRequest) -> Face:
+    found: Face = request.param
+    return found
+
+
+class Liar(socketserver.ThreadingTCPServer):
+    """A memcached that gives some commands another answer than they should have."""
+
+    daemon_threads = True
+    block_on_close = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Talk)
+        self.lies: dict[bytes, list[bytes]] = {}
+        """What is answered to a verb, one after the other."""
+        self.always: dict[bytes, bytes] = {}
+        """What is answered to it else, instead of what it should have."""
+        self.asked: list[list[bytes]] = []
+        self.last_words: bytes | None = None
+        """What it falls silent after, though the connection stays open."""
+        self.pause = 0.0
+        """Seconds before each key that it names."""
+        self.ended = 0
+        """Connections that clients have closed."""
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server_address[1]}"
+
+    def reply(self, command: list[bytes]) -> bytes:
+        """Return what is answered to a command."""
+        self.asked.append(command)
+        if lies := self.lies.get(command[0]):
+            return lies.pop(0)
+        return self.always[command[0]] if command[0] in self.always else answer(command)
+
+    def asked_for(self, verb: bytes) -> int:
+        """Return how often it was given a command."""
+        return [command[0] for command in self.asked].count(verb)
+
+
+class Talk(socketserver.BaseRequestHandler):
+    server: Liar
+
+    def handle(self) -> None:
+        reader, silent = CommandReader(), False
+        with suppress(OSError):
+            while data := self.request.recv(65536):
+                if silent:
+                    continue
+                reader.feed(data)
+                said = b"".join(map(self.server.reply, iter(reader.gets, INCOMPLETE)))
+                self._say(said)
+                silent = said == self.server.last_words
+        self.server.ended += 1
+
+    def _say(self, words: bytes) -> None:
+        for line in words.splitlines(keepends=True) if b"key=" in words else [words]:
+            time.sleep(self.server.pause if line.startswith(b"key=") else 0)
+            self.request.sendall(line)
+
+
+@pytest.fixture
+def liar() -> Iterator[Liar]:
+    with Liar() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+class Asked(NamedTuple):
+    """A call, what the liar gives it if it does not lie, and the verbs that it sends."""
+
+    call: Call
+    right: Any
+    verbs: tuple[bytes, ...]
+
+
+VALUE = value_of("k")
+CALLS = {
+    "get": Asked(lambda store: store.get("k"), VALUE, (b"get",)),
+    "get_many": Asked(
+        lambda store: store.get_many(["k", "absent", "l"]),
+        {"k": VALUE, "l": value_of("l")},
+        (b"get",),
+    ),
+    "has": Asked(lambda store: store.has("k"), True, (b"mg",)),
+    "ttl": Asked(lambda store: store.ttl("k"), None, (b"mg t",)),
+    "set": Asked(lambda store: store.set("k", b"v", 60), True, (b"set",)),
+    "set of much": Asked(lambda store: store.set("k", BIG, 60), True, (b"stats", b"set")),
+    "add": Asked(lambda store: store.add("absent", b"v", 60), True, (b"add",)),
+    "touch": Asked(lambda store: store.touch("k", 60), True, (b"touch",)),
+    "delete": Asked(lambda store: store.delete("k"), True, (b"delete",)),
+    "incr": Asked(lambda store: store.incr("k", 1), 11, (b"incr",)),
+    "compare_and_set": Asked(
+        lambda store: store.compare_and_set("k", VALUE, b"v", 60), True, (b"gets", b"cas")
+    ),
+    "compare_and_delete": Asked(
+        lambda store: store.compare_and_delete("k", VALUE), True, (b"gets", b"cas")
+    ),
+    "incr of text": Asked(lambda store: store.incr("k", 1), -4, (b"gets", b"mg t", b"cas")),
+    "set_many": Asked(lambda store: store.set_many({"k": b"v", "l": b"v"}, 60), [], (b"set",)),
+    "delete_many": Asked(lambda store: store.delete_many(["k", "l"]), 2, (b"delete",)),
+    "clear": Asked(lambda store: store.clear("k"), None, (b"lru_crawler", b"delete")),
+    "clear of all": Asked(lambda store: store.clear(""), None, (b"flush_all",)),
+}
+ASKED_AGAIN = (b"get", b"gets", b"mg", b"mg t")
+
+LINES = [
+    b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND", b"TOUCHED", b"DELETED", b"12", b"-12",
+    b"12 12", b"HD", b"HD t", b"HD tx", b"EN", b"OK", b"VERSION 1.6.18", b"MN", b"BUSY x", b"VA 5",
+    b"", b"$-1", b"RESET", b"END ", b" END", b"VALUE", b"\0",
+]  # fmt: skip
+STORED = {b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND"}
+FITTING = {
+    b"set": STORED,
+    b"add": STORED,
+    b"cas": STORED,
+    b"touch": {b"TOUCHED", b"NOT_FOUND"},
+    b"delete": {b"DELETED", b"NOT_FOUND"},
+    b"incr": {b"12", b"NOT_FOUND"},
+    b"mg": {b"HD", b"EN"},
+    b"mg t": {b"EN"},
+    b"flush_all": {b"OK"},
+    b"lru_crawler": {b"BUSY x"},
+}
+WRONG = b"VALUE other 0 5\r\nWRONG\r\n"
+MINE = b"VALUE k 0 5\r\nWRONG\r\n"
+OTHERS = {
+    "another's value": WRONG + b"END\r\n",
+    "another's value, unique": b"VALUE other 0 5 7\r\nWRONG\r\nEND\r\n",
+    "mine and another's": MINE + WRONG + b"END\r\n",
+    "one in upper case": b"VALUE K 0 5\r\nWRONG\r\nEND\r\n",
+    "values and statistics": MINE + b"STAT a b\r\nEND\r\n",
+    "values and a line": MINE + b"STORED\r\n",
+    "statistics and a line": b"STAT a b\r\nSTORED\r\n",
+    "keys and a line": b"key=k exp=-1\nDELETED\r\n",
+    "HTTP": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "no size": b"VALUE k 0\r\nWRONG\r\nEND\r\n",
+    "a negative size": b"VALUE k 0 -5\r\nWRONG\r\nEND\r\n",
+    "an odd size": b"VALUE k 0 x\r\nWRONG\r\nEND\r\n",
+    "a huge size": b"VALUE k 0 99999999999999999999\r\nWRONG\r\nEND\r\n",
+    "a size too small": b"VALUE k 0 3\r\nWRONG\r\nEND\r\n",
+    "a size with a sign": b"VALUE k 0 +5\r\nWRONG\r\nEND\r\n",
+    "odd flags": b"VALUE k x 5\r\nWRONG\r\nEND\r\n",
+    "a key of no characters": b"VALUE  0 5\r\nWRONG\r\nEND\r\n",
+    "a line without end": b"x" * 70_000,
+}
+LISTED = {b"stats", b"lru_crawler"}
+
+
+def lies_to(verb: bytes) -> list[bytes]:
+    """Return all that is no answer to a command."""
+    lines = [line + b"\r\n" for line in LINES if line not in FITTING.get(verb, ())]
+    lists = [] if verb in LISTED else [b"STAT item_size_max 5\r\nEND\r\n", b"key=k la=1\nEND\r\n"]
+    if verb not in (*LISTED, b"get", b"gets"):
+        lists.append(b"END\r\n")
+    return lines + lists + [*OTHERS.values()]
+
+
+NO_NUMBER = b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
+TEXT = {b"incr": NO_NUMBER, b"gets": b"VALUE k 0 2 7\r\n-5\r\nEND\r\n"}
+"""The replies to an `incr` of a number that the server takes for text."""
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_reply_to_something_else_is_taken(name: str, face: Face, liar: Liar) -> None:
+    """Its connection is closed; reads are asked again, writers told, and the next call is right."""
+    asked = CALLS[name]
+    liar.always = TEXT if name == "incr of text" else {}
+
+    async def lie_to(store: Any, verb: bytes, lie: bytes) -> None:
+        if verb == b"stats":
+            await store.close()
+            assert await store.get("k") == VALUE  # of a new connection it is asked anew
+        lies = [lie]
+        liar.lies = {verb.split()[0]: lies}
+        try:
+            found = await asked.call(store)
+        except BackendUnavailable:
+            assert verb not in ASKED_AGAIN
+        else:
+            assert verb in ASKED_AGAIN
+            assert found == asked.right
+        assert not lies
+        assert await store.get("k") == VALUE
+        assert await store.delete("absent") is False
+
+    async def body() -> None:
+        store = face.view(MemcachedBackend(liar.address, deadline=10.0))
+        assert await store.get("k") == VALUE  # now the server's version is known
+        assert await asked.call(store) == asked.right
+        told = [(verb, lie) for verb in asked.verbs for lie in lies_to(verb)]
+        for verb, lie in told:
+            await lie_to(store, verb, lie)
+        eventually(lambda: liar.ended >= len(told), "each time the connection is closed")
+        await store.close()
+
+    face.run(body())
+
+
+@pytest.mark.parametrize("name", ["get", "get_many", "has", "ttl"])
+def test_a_server_that_only_lies_is_an_outage(name: str, face: Face, liar: Liar) -> None:
+    """What is asked again is so a few times, and then it fails."""
+    asked = CALLS[name]
+
+    async def body() -> None:
+        store = face.view(MemcachedBackend(liar.address, deadline=10.0))
+        assert await store.get("k") == VALUE
+        liar.asked.clear()
+        [verb] = {verb.split()[0] for verb in asked.verbs}
+        liar.always = {verb: OTHERS["another's value"]}
+        with pytest.raises(BackendUnavailable):
+            await asked.call(store)
+        assert 1 < liar.asked_for(verb) <= MOST
+        await store.close()
+
+    face.run(body())
+
+
+REFUSALS = [
+    b"ERROR\r\n",
+    b"CLIENT_ERROR bad command line format\r\n",
+    b"SERVER_ERROR out of memory writing get response\r\n",
+    MINE + b"SERVER_ERROR out of memory writing get response\r\n",
+    b"STAT a b\r\nSERVER_ERROR out of memory\r\n",
+]
+
+
+@pytest.mark.parametrize("name", sorted({*CALLS} - {"set", "set of much", "set_many"}))
+def test_a_refusal_is_told(name: str, face: Face, liar: Liar) -> None:
+    """It is no value, even amid one; the connection stays, and the next call is right."""
+    asked = CALLS[name]
+    liar.always = TEXT if name == "incr of text" else {}
+
+    async def body() -> None:
+        store = face.view(MemcachedBackend(liar.address, deadline=10.0))
+        assert await store.get("k") == VALUE
+        for verb in [each.split()[0] for each in asked.verbs]:
+            for refusal in REFUSALS:
+                liar.lies = {verb: [refusal]}
+                with pytest.raises(BackendUnavailable):
+                    await asked.call(store)
+                assert await store.get("k") == VALUE
+                assert await store.delete("absent") is False
+        assert liar.ended == 0 or name.startswith("clear")  # which looks for what is wrong
+        await store.close()
+
+    face.run(body())
+
+
+EXTRA = [b"STORED", b"12", b"END", b"DELETED", b"VALUE k 0 5\r\nWRONG\r\nEND", b"x", b"\0"]
+
+
+@pytest.mark.parametrize("name", ["get", "set", "incr", "set_many"])
+@pytest.mark.parametrize("extra", EXTRA)
+def test_what_comes_with_a_reply_is_nobodys(
+    extra: bytes, name: str, face: Face, liar: Liar
+) -> None:
+    """A reply too many ends its connection, and the next calls have their own replies."""
+    asked = CALLS[name]
+    [verb] = asked.verbs
+
+    async def body() -> None:
+        store = face.view(MemcachedBackend(liar.address, deadline=10.0))
+        assert await store.get("k") == VALUE
+        for times, last in enumerate([extra, extra + b"\r\n"], 1):
+            with_more = answer([verb, b"k"]) + last
+            liar.lies = {verb: [answer([verb, b"l"]), with_more] if name[3:] else [with_more]}
+            with suppress(BackendUnavailable):
+                assert await asked.call(store) == asked.right
+            assert await store.incr("k", 1) == 11
+            assert await store.get("k") == VALUE
+            assert await store.add("k", b"v", 60) is False
+            eventually(
+                lambda times=times: liar.ended >= times, "each time the connection is closed"
+            )
+        await store.close()
+
+    face.run(body())
+
+
+# Silence
+
+
+PARTS = [b"VALUE k 0 10", MINE[:-3], MINE, b"VALUE k 0 1073741824\r\nWRONG", b"STAT a b\r\n"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_reply_that_does_not_end_in_time(
+    part: bytes, face: Face, liar: Liar, stalls: Stalls
+) -> None:
+    """Who waits for the rest is told so at the deadline, and what comes late is nobody's."""
+
+    async def body() -> None:
+        store = face.view(MemcachedBackend(liar.address, deadline=DEADLINE))
+        assert await store.get("k") == VALUE
+        liar.lies, liar.last_words = {b"get": [part]}, part
+        seconds = await seconds_of(store.get("k"))
+        assert 0.9 * DEADLINE <= seconds <= DEADLINE + TOLD_WITHIN + stalls.longest
+        assert await store.get("k") == VALUE
+        assert await store.incr("k", 1) == 11
+        await store.close()
+
+    face.run(body())
+
+
+async def seconds_of(call: Awaitable[Any]) -> float:
+    """Make a call that fails as an outage does, and return how long that took."""
+    started = time.monotonic()
+    with pytest.raises(BackendUnavailable):
+        await call
+    return time.monotonic() - started
+
+
+KEYS_TOLD = b"".join(b"key=k%d exp=-1 la=1\n" % n for n in range(8))
+
+
+def test_a_walk_that_takes_its_time(face: Face, liar: Liar) -> None:
+    """A server may take longer than the deadline to name its keys, as long as it goes on."""
+
+    async def body() -> None:
+        store = face.view(MemcachedBackend(liar.address, deadline=DEADLINE))
+        assert await store.get("k") == VALUE
+        liar.always, liar.pause = {b"lru_crawler": KEYS_TOLD + b"END\r\n"}, DEADLINE / 4
+        await store.clear("k")
+        assert liar.asked_for(b"delete") == 8
+        await store.close()
+
+    face.run(body())
+
+
+@pytest.mark.parametrize("words", [b"", KEYS_TOLD], ids=["at once", "after some keys"])
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+def test_a_walk_that_falls_silent(
+    words: bytes, warm: bool, face: Face, liar: Liar, stalls: Stalls
+) -> None:
+    """It ends at the deadline, and what is asked beside it and after it is right."""
+
+    async def body() -> None:
+        store = face.view(MemcachedBackend(liar.address, deadline=DEADLINE))
+        if warm:
+            assert await store.get("k") == VALUE
+        liar.always, liar.last_words = {b"lru_crawler": words}, words
+        seconds = await seconds_of(store.clear("k"))
+        assert 0.9 * DEADLINE <= seconds <= DEADLINE + TOLD_WITHIN + stalls.longest
+        assert await store.get("k") == VALUE
+        assert liar.asked_for(b"delete") == 0
+        await store.close()
+
+    face.run(body())
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_server_that_never_says_a_word(name: str, face: Face, liar: Liar, stalls: Stalls) -> None:
+    """No call waits for longer than the deadline to be connected, whatever it may take later."""
+
+    async def body() -> None:
+        store = face.view(MemcachedBackend(liar.address, deadline=DEADLINE))
+        liar.always = {b"version": b""}
+        seconds = await seconds_of(CALLS[name].call(store))
+        assert seconds <= DEADLINE + TOLD_WITHIN + stalls.longest
+        await store.close()
+
+    face.run(body())
+
+
+# Connecting
+
+
+GREETINGS = [
+    b"ERROR\r\n",
+    b"STORED\r\n",
+    b"VERSIO 1\r\n",
+    WRONG,
+    b"\r\n",
+    b"\0\r\n",
+    b"SSH-2.0\r\n",
+]
+
+
+@pytest.mark.parametrize("greeting", GREETINGS)
+def test_a_server_that_is_no_memcached(greeting: bytes, face: Face, liar: Liar) -> None:
+    """Nothing is asked of it, and that it cannot be reached is told."""
+
+    async def body() -> None:
+        store = face.view(MemcachedBackend(liar.address, deadline=10.0))
+        liar.always = {b"version": greeting}
+        for name in ("get", "set", "incr", "set_many", "delete_many"):
+            with pytest.raises(BackendUnavailable, match=r"cannot be reached|left alone"):
+                await CALLS[name].call(store)
+        assert {command[0] for command in liar.asked} == {b"version"}
+        liar.always.clear()
+        while True:  # the breaker closes in a moment
+            with suppress(BackendUnavailable):
+                assert await store.get("k") == VALUE
+                break
+        await store.close()
+
+    face.run(body())
+
+
+def test_a_cut_while_logging_in(tmp_path: Path, face: Face, proxied: MakeProxy) -> None:
+    """A connection that is lost before it is logged in is never used."""
+
+    async def body(proxy: Proxy) -> None:
+        location = f"memcached://user:secret@{proxy.address}"
+        for place in range(len(b"STORED\r\n" + VERSION)):
+            store = face.view(MemcachedBackend(location, deadline=10.0))
+            proxy.cut_after(place)
+            with pytest.raises(BackendUnavailable, match="cannot be reached"):
+                await store.get("k")
+            await store.close()
+            again = face.view(MemcachedBackend(location, deadline=10.0))
+            assert await again.get("k") is None
+            assert await again.set("l", VALUE, 60)
+            assert await again.get("l") == VALUE
+            await again.close()
+
+    with MemcachedServer(tmp_path / "own", login="user:secret") as server:
+        face.run(body(proxied(server)))
+
+
+# In two steps
+
+
+@pytest.mark.parametrize("name", ["compare_and_set", "compare_and_delete", "incr of text"])
+def test_a_value_that_others_change_all_the_time(name: str, face: Face, liar: Liar) -> None:
+    """Comparing is tried again a few times, and then fails as an outage does."""
+    asked = CALLS[name]
+
+    async def body() -> None:
+        store = face.view(MemcachedBackend(liar.address, deadline=10.0))
+        liar.always = TEXT | {b"cas": b"EXISTS\r\n"} if "text" in name else {b"cas": b"EXISTS\r\n"}
+        with pytest.raises(BackendUnavailable, match="changed by others"):
+            await asked.call(store)
+        assert liar.asked_for(b"cas") == TRIES
+        liar.always[b"cas"] = b"STORED\r\n"
+        liar.lies = {b"cas": [b"EXISTS\r\n"] * (TRIES - 1)}
+        assert await asked.call(store) == asked.right
+        assert liar.asked_for(b"cas") == 2 * TRIES
+        await store.close()
+
+    face.run(body())
+
+
+@pytest.mark.parametrize(("number", "delta"), [(HIGHEST, 1), (LOWEST, -1)])
+def test_a_sum_that_is_taken_back_and_the_reply_is_lost(
+    number: int, delta: int, face: Face, memcached_server: MemcachedServer, proxied: MakeProxy
+) -> None:
+    """The caller is told that the outcome is not known, and it is taken back once at most."""
+    proxy = proxied(memcached_server)
+    first, second = [b"%d\r\n" % (each % 2**64) for each in (number + delta, number)]
+    before, beyond = counter.write(number), counter.write(-1 - number)
+
+    async def body() -> None:
+        store = face.view(MemcachedBackend(proxy.address, deadline=10.0))
+        assert await store.set("n", before, None)
+        with pytest.raises(CounterOverflow):
+            await store.incr("n", delta)
+        assert await store.get("n") == before
+        for place in range(len(first), len(first + second)):
+            proxy.cut_after(place)
+            with pytest.raises(BackendUnavailable):
+                await store.incr("n", delta)
+            found = await store.get("n")
+            assert found == before or (found == beyond and place == len(first))
+            assert await store.set("n", before, None)
+        await store.close()
+
+    face.run(body())
