@@ -1,6 +1,7 @@
 """memcached: a value that looks like replies is a value, whoever leaves while it is read."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -15,7 +16,6 @@ from tests.network_loops import run as run  # a fixture
 from tests.network_raw import started, turns
 from twofold.backends.memcached import MemcachedBackend
 from twofold.backends.network.channel import Channel
-from twofold.core import Cache
 from twofold.errors import BackendUnavailable
 from twofold.testing import FACES, Face
 
@@ -121,14 +121,13 @@ def test_a_value_of_replies_cancelled_at_every_byte(
         replies = held[0] or await store.aget("replies")
         number = int(await store.aget("n"))
         before = proxy.replied
-        await begin(store)
-        await quiet(store)
+        assert await (await begin(store)) == replies
         size = proxy.replied - before
         made = proxy.accepted
         for place in range(size):
             scissors.cut_at(place)
             task = await begin(store)
-            await scissors.has_cut.wait()
+            await asyncio.wait_for(scissors.has_cut.wait(), 10.0)
             task.cancel()
             number += 1
             meanwhile = started(calls_of(store))
@@ -143,10 +142,6 @@ def test_a_value_of_replies_cancelled_at_every_byte(
         assert proxy.accepted == made
         await store.aclose()
 
-    async def quiet(store: Any) -> None:
-        """Wait until all that was asked has been answered."""
-        assert await store.aget("absent") is None
-
     def calls_of(store: Any) -> list[Any]:
         return [
             store.aget("other"),
@@ -157,3 +152,57 @@ def test_a_value_of_replies_cancelled_at_every_byte(
         ]
 
     run(body())
+
+
+def test_a_value_of_replies_cut_at_every_byte(face: Face, proxy: Proxy) -> None:
+    """No part of it is taken for a reply: it is read again as a whole."""
+
+    async def body() -> None:
+        store = face.view(MemcachedBackend(proxy.address, deadline=10.0))
+        assert await store.set_many({"replies": REPLIES, "other": RIGHT, "n": b"0"}, None) == []
+        before = proxy.replied
+        assert await store.get_many(["replies", "other"]) == {"replies": REPLIES, "other": RIGHT}
+        for place in range(proxy.replied - before):
+            proxy.cut_after(place)
+            found = await store.get_many(["replies", "other"])
+            assert found == {"replies": REPLIES, "other": RIGHT}
+            assert await store.incr("n", 1) == place + 1
+            assert await store.get("other") == RIGHT
+        await store.close()
+
+    face.run(body())
+
+
+@pytest.mark.parametrize("name", ["compare_and_set", "compare_and_delete"])
+def test_comparing_amid_a_writer(name: str, face: Face, memcached_server: MemcachedServer) -> None:
+    """Each time it is done once, or the caller told that others write all the time."""
+    backend = MemcachedBackend(memcached_server.address, deadline=10.0)
+    ended = threading.Event()
+
+    def write() -> None:
+        with socket.create_connection((memcached_server.host, memcached_server.port)) as writer:
+            while not ended.is_set():
+                writer.sendall(b"set k 0 0 3\r\nold\r\n" * 20)
+                assert writer.recv(1000)
+
+    def counted(stat: str) -> int:
+        return int(memcached_server.stats()[stat])
+
+    async def body() -> None:
+        store = face.view(backend)
+        given = ("k", b"old", b"new", None)[: 4 if name == "compare_and_set" else 2]
+        done = 0
+        while counted("cas_badval") < refused + 10 or done < 10:
+            with suppress(BackendUnavailable):
+                done += await getattr(store, name)(*given)
+        assert counted("cas_hits") == hits + done
+        await store.close()
+
+    refused, hits = counted("cas_badval"), counted("cas_hits")
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        face.run(body())
+    finally:
+        ended.set()
+        writing.join()

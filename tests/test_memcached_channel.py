@@ -19,7 +19,7 @@ from twofold.backends.memcached.dial import Direct
 from twofold.backends.network import ConnectionLost
 from twofold.errors import BackendUnavailable, DeadlineExceeded
 
-DEADLINE = 0.4  # seconds, where one is to pass
+DEADLINE = 0.3  # seconds, where one is to pass
 ANSWERED_WITHIN = 0.1  # seconds after the deadline
 
 

@@ -1,10 +1,12 @@
 """One of three memcached servers in an outage: its keys are not to be had, the others' are."""
 
 import asyncio
+import socketserver
 import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
 import pytest
@@ -142,6 +144,41 @@ def test_calls_for_many_keys_do_what_can_be_done(
 
     face.run(body())
     three.heal()
+
+
+class Trickle(socketserver.BaseRequestHandler):
+    """Answers byte by byte, each of them in time, and never to the end."""
+
+    def handle(self) -> None:
+        with suppress(OSError):
+            self.request.recv(65536)
+            while True:
+                self.request.sendall(b"V")
+                time.sleep(DEADLINE / 10)
+
+
+@pytest.fixture
+def trickling() -> Iterator[str]:
+    """Return the address of a server that answers by `Trickle`."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Trickle) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
+        serving.start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        serving.join()
+
+
+def test_a_greeting_that_trickles(trickling: str, face: Face, stalls: Stalls) -> None:
+    """A connection that is opened byte by byte is given up in time."""
+    store = face.view(MemcachedBackend(trickling, deadline=DEADLINE))
+
+    async def body() -> None:
+        took, error = await outcome(lambda: store.get("k"))
+        assert isinstance(error, BackendUnavailable)
+        assert took < DEADLINE + GRACE + stalls.longest
+        await store.close()
+
+    face.run(body())
 
 
 def test_a_dead_server_slows_no_other(three: Three, face: Face, stalls: Stalls) -> None:

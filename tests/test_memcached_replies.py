@@ -1,5 +1,6 @@
 """memcached: what is no reply to the question is an error or asked again, never a value."""
 
+import socket
 import socketserver
 import threading
 import time
@@ -76,6 +77,7 @@ class Talk(socketserver.BaseRequestHandler):
     server: Liar
 
     def handle(self) -> None:
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reader, silent = CommandReader(), False
         with suppress(OSError):
             while data := self.request.recv(65536):
@@ -318,7 +320,7 @@ def test_what_comes_with_a_reply_is_nobodys(
 # Silence
 
 
-PARTS = [b"VALUE k 0 10", MINE[:-3], MINE, b"VALUE k 0 1073741824\r\nWRONG", b"STAT a b\r\n"]
+PARTS = [b"VALUE k 0 10", MINE, b"VALUE k 0 1073741824\r\nWRONG"]
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -386,7 +388,7 @@ def test_a_walk_that_falls_silent(
     face.run(body())
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", ["get", "set_many", "set of much", "clear", "clear of all"])
 def test_a_server_that_never_says_a_word(name: str, face: Face, liar: Liar, stalls: Stalls) -> None:
     """No call waits for longer than the deadline to be connected, whatever it may take later."""
 

@@ -39,6 +39,7 @@ STEPS = 60
 MOST_STEPS = 20_000  # by then every operation has ended
 BYSTANDERS = {f"bystander:{n}": f"value of {n}" for n in range(8)}
 MANY = [f"m{n}" for n in range(5)]
+DOOMED = {f"doomed:{n}": n for n in range(100)}
 ABSENT = "never stored"
 BIG = "big" * 40_000
 BACKENDS = str(Path(backends.__file__).parent)
@@ -159,9 +160,9 @@ async def assert_nothing_is_harmed(cache: Cache, operation: Operation, steps: in
     return ended
 
 
-async def steps_of(attempt: Callable[[int], Awaitable[bool]]) -> None:
+async def steps_of(attempt: Callable[[int], Awaitable[bool]], every: int = 1) -> None:
     """Attempt it after 0, 1, 2, … 60 iterations, and after more until it has ended by itself."""
-    for steps in range(STEPS + 1):
+    for steps in range(0, STEPS + 1, every):
         ended = await attempt(steps)
     while not ended:
         steps += steps // 2
@@ -208,6 +209,26 @@ def test_a_first_call_cancelled_at_any_step(
         await steps_of(attempt)
         await warm.aclose()
 
+    run(body())
+
+
+def test_a_clear_cancelled_at_any_step(run: Run, kind: Kind, server: Server) -> None:
+    """Who leaves amid the walk over the keys harms no other key, and the next one clears."""
+
+    async def attempt(steps: int) -> bool:
+        await begin(cache)
+        assert await cache.aset_many(DOOMED, 60) == []
+        ended = await cancelled_after(steps, cache.aclear_prefix("doomed"))
+        await assert_unharmed(cache)
+        await cache.aclear_prefix("doomed")
+        assert await cache.aget_many(DOOMED) == {}
+        return ended
+
+    async def body() -> None:
+        await steps_of(attempt, every=15)  # memcached takes its time to walk
+        await cache.aclose()
+
+    cache = cache_on(kind.url(server))
     run(body())
 
 

@@ -66,11 +66,10 @@ class Direct:
         client = Client(address.path or (address.host, address.port))
         with _failures(address.name):
             try:
-                client.sock = opened = self._connected(_left(ends))
+                opened = self._connected(_left(ends))
+                client.sock = _Hurried(opened, ends)
                 if self._login:
-                    opened.settimeout(_left(ends))
                     client.set("twofold", self._login, _AT_ONCE, noreply=False)
-                opened.settimeout(_left(ends))
                 self._opened(b"VERSION " + client.version())
             except BaseException:
                 client.close()
@@ -142,6 +141,23 @@ class Direct:
             raise MemcacheError(version.decode(errors="replace"))
         self.version = number.decode(errors="replace")
         self.item_size_max = None
+
+
+class _Hurried:
+    """A socket for pymemcache, which limits each receive, that limits all of them together."""
+
+    def __init__(self, opened: socket.socket, ends: float) -> None:
+        self._opened = opened
+        self._ends = ends
+        self.close = opened.close
+
+    def sendall(self, data: bytes) -> None:
+        self._opened.settimeout(_left(self._ends))
+        self._opened.sendall(data)
+
+    def recv(self, size: int) -> bytes:
+        self._opened.settimeout(_left(self._ends))
+        return self._opened.recv(size)
 
 
 async def _told(stream: asyncio.StreamReader, writer: asyncio.StreamWriter, line: bytes) -> bytes:

@@ -5,7 +5,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from twofold.backend import ServerState
-from twofold.backends.network.faults import ConnectionLost, Refused, is_lost, late, sure
+from twofold.backends.network.faults import ConnectionLost, Refused, is_lost, late
 from twofold.backends.network.lanes import Lanes
 from twofold.backends.network.replies import Reply, ReplyError
 from twofold.backends.network.requests import BULK, Answers, Command, Request
@@ -299,7 +299,12 @@ class Exchange:
 def _answered(outcomes: list[Reply | BackendUnavailable]) -> Reply | Refused:
     """Return what a server replied; raise why none did."""
     [outcome] = outcomes
-    return sure(outcome) if is_lost(outcome) else outcome
+    if not is_lost(outcome):
+        return outcome
+    try:
+        raise outcome
+    finally:
+        del outcome, outcomes  # an error whose traceback has this frame would keep itself alive
 
 
 def _answered_in_part(
