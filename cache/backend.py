@@ -5,6 +5,7 @@ A backend stores values under keys that are already normalised (printable ASCII,
 half is abstract; the async half is written here, once, as one hop to a worker thread.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,9 +57,11 @@ class Examined:
 
 
 def is_lock(key: str) -> bool:
-    """Tell whether `key` is a lock's or a lease's: whether "!" ends the prefix in it."""
-    mark = key.find("!")
-    return mark >= 0 and ":" not in key[:mark]
+    """Tell whether `key` is a lock's or a lease's: "prefix!lock:name", "prefix!lease:key"."""
+    return "!" in key and _LOCK(key) is not None
+
+
+_LOCK = re.compile(r"[^:!]*!(?:lock|lease):").match
 
 
 class Backend(ABC):

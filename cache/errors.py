@@ -97,6 +97,6 @@ class PartlyUnavailable(BackendUnavailable):
     that where `OPTIONS["on_error"]` is "miss".
     """
 
-    def __init__(self, text: str, result: Any) -> None:
+    def __init__(self, text: str, result: Any = None) -> None:
         super().__init__(text)
         self.result: Any = result

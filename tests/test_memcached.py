@@ -562,6 +562,30 @@ class TestSizes:
 
                 face.run(sets())
 
+    def test_an_old_connection_does_not_tell_the_limit(
+        self, face: Face, opened: Open, tmp_path: Path
+    ) -> None:
+        """What is too big for a server that was restarted harms nothing that others put there."""
+        large = os.urandom(500_000)
+        with MemcachedServer(tmp_path / "large") as server:
+            store, port = opened(server.address, deadline=10.0), server.port
+
+            async def sets_before() -> None:
+                assert await store.set("k", large, None) is True
+
+            face.run(sets_before())
+        with MemcachedServer(tmp_path / "small", *SMALL_ITEMS) as server:
+            server.kill()
+            server.port = port
+            server.start()
+            put(server, "k", b"old", 0)
+
+            async def sets_after() -> None:
+                assert await store.set("k", large, None) is False
+
+            face.run(sets_after())
+            assert raw(server, "k") == b"old"
+
 
 class TestCounters:
     """Signed 64 bits over the server's unsigned ones."""
@@ -574,8 +598,11 @@ class TestCounters:
             (-5, 0, b"18446744073709551611"),
             (0, -1, b"18446744073709551615"),
             (-1, 1, b"0"),
-            (2**63 - 2, 1, b"9223372036854775807"),
-            (-(2**63) + 1, -1, b"9223372036854775808"),
+            (2**62, 0, b"4611686018427387904"),
+            (2**62, 1, b"=4611686018427387905"),
+            (-(2**62), -1, b"=-4611686018427387905"),
+            (2**63 - 2, 1, b"=9223372036854775807"),
+            (-(2**63) + 1, -1, b"=-9223372036854775808"),
             (-(2**63), 2**63 - 1, b"18446744073709551615"),
             (2**63 - 1, -(2**63), b"18446744073709551615"),
         ]:
@@ -585,10 +612,10 @@ class TestCounters:
             assert await store.get("n") == b"%d" % (start + delta)
 
     @case
-    async def test_an_overflow_is_taken_back(
+    async def test_an_overflow_changes_nothing(
         self, opened: Open, memcached_server: MemcachedServer
     ) -> None:
-        """The server wraps around without a word; the counter is as it was all the same."""
+        """Value and life of the counter are as they were."""
         store = opened(memcached_server.address)
         for start, delta in [
             (2**63 - 1, 1),
@@ -598,11 +625,41 @@ class TestCounters:
             (1, 2**63 - 1),
         ]:
             await store.set("n", b"%d" % start, 100.0)
-            with pytest.raises(CounterOverflow, match=r"'n' \+ -?\d+ leaves the range"):
+            with pytest.raises(CounterOverflow, match="leaves the range of a signed 64-bit"):
                 await store.incr("n", delta)
             assert await store.get("n") == b"%d" % start
             assert lasts(await store.ttl("n"), 100)
             assert await store.incr("n", 0) == start
+
+    @case
+    async def test_an_overflow_of_another_programs_number(
+        self, opened: Open, memcached_server: MemcachedServer
+    ) -> None:
+        """The server wraps around without a word; that is taken back."""
+        store = opened(memcached_server.address)
+        put(memcached_server, "n", b"9223372036854775807", 100)
+        with pytest.raises(CounterOverflow, match=r"'n' \+ 1 leaves the range"):
+            await store.incr("n", 1)
+        assert await store.get("n") == b"9223372036854775807"
+        assert lasts(await store.ttl("n"), 100)
+
+    def test_many_adders_at_the_end(self, memcached_server: MemcachedServer) -> None:
+        """As many add as there is room for; the others are told, and change nothing."""
+        room, added = 40, list[int]()
+
+        def add() -> None:
+            with suppress(CounterOverflow):
+                while True:
+                    with suppress(BackendUnavailable):  # too many at a time: it was not added
+                        added.append(backend.incr("n", 1))
+
+        with closing(MemcachedBackend(memcached_server.address, deadline=10.0)) as backend:
+            backend.set("n", b"%d" % (2**63 - 1 - room), 100.0)
+            with ThreadPoolExecutor(4) as threads:
+                for done in [threads.submit(add) for _ in range(4)]:
+                    done.result()
+            assert sorted(added) == [2**63 - n for n in range(room, 0, -1)]
+            assert backend.get("n") == b"%d" % (2**63 - 1)
 
     @case
     async def test_numbers_of_another_program(

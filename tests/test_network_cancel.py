@@ -421,10 +421,11 @@ def test_a_signal_amid_a_reply(kind: Kind) -> None:
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10.0)
         thread = threading.Thread(target=serve, args=(listener,))
         thread.start()
         url = f"{kind.name}://127.0.0.1:{listener.getsockname()[1]}"
-        backend = kind.make(url, deadline=10.0)
+        backend = kind.make(url, deadline=5.0)
         try:
             with pytest.raises(Interruption):
                 backend.get("first")
@@ -648,4 +649,4 @@ def test_a_storm_whose_connections_are_killed(
     assert done.longest <= 2 * DEADLINE + stalls.longest
     assert done.frozen <= 0.2 + stalls.longest
     assert done.fates["left alone"] >= 0.3 * calls
-    assert proxy.accepted >= 5
+    assert proxy.accepted >= 3

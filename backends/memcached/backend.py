@@ -10,11 +10,12 @@ from twofold.backends.memcached.deployment import Weights, read_router
 from twofold.backends.memcached.limits import SURELY_FITS, Limits
 from twofold.backends.memcached.router import Node
 from twofold.backends.memcached.swaps import Swaps
-from twofold.backends.network import Command, Exchange, NetworkBackend, Outcome
+from twofold.backends.network import Command, Exchange, NetworkBackend, Outcome, partly
 from twofold.backends.network.backend import BLOCKING, NATIVE
 from twofold.backends.network.options import read_tls
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import Effects, run_sync
+from twofold.errors import BackendUnavailable
 
 
 class MemcachedBackend(NetworkBackend):
@@ -242,7 +243,15 @@ class MemcachedBackend(NetworkBackend):
         return await self._swaps.swap(io, key, expected, put, due)
 
     async def _examine(self, io: Effects) -> list[Examined]:
-        return [await self._examine_node(io, node) for node in self._router.servers()]
+        found, failures = [], []
+        for node in self._router.servers():
+            try:
+                found.append(await self._examine_node(io, node))
+            except BackendUnavailable as error:
+                failures.append(error)
+        if not found:
+            raise failures[0]
+        return partly(found, failures)
 
     async def _examine_node(self, io: Effects, node: Node) -> Examined:
         [lines] = await self._exchange.tell(io, node, commands.SETTINGS)

@@ -111,6 +111,12 @@ VERSION: Final = b"version\r\n"
 SETTINGS: Final = b"stats settings\r\n"
 """Reply: a list of lines such as `b"STAT item_size_max 1048576"`."""
 
+
+def settings(key: str, bulk: bool) -> Command:
+    """Reply: as to `SETTINGS`, of the server that has `key`; on the way that `bulk` goes."""
+    return Command(SETTINGS, key, True, bulk)
+
+
 FLUSH: Final = b"flush_all\r\n"
 """Reply: `b"OK"`."""
 

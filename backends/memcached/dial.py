@@ -28,6 +28,7 @@ from twofold.backends.memcached.addresses import Address
 from twofold.backends.network import DialFailed, Opened
 
 _AT_ONCE: Final = -1  # the life of the login, for a server that asks for none and stores it
+_REFUSALS = (b"unauthenticated", b"authentication failure")
 _HINTS = {
     "unauthenticated": " (OPTIONS['username'] and OPTIONS['password'] tell who you are)",
     "closed": (
@@ -85,8 +86,8 @@ class Direct:
                     if self._login:
                         size = len(self._login)
                         head = b"set twofold 0 %d %d\r\n" % (_AT_ONCE, size)
-                        await _told(stream, writer, head + self._login)
-                    self._opened(await _told(stream, writer, b"version"))
+                        await _told(stream, writer, head + self._login, b"STORED")
+                    self._opened(await _told(stream, writer, b"version", b"VERSION "))
                     if stream.at_eof() or writer.transport.is_closing():
                         raise ConnectionResetError("it closed the connection")  # noqa: TRY301
                 except BaseException:
@@ -136,10 +137,7 @@ class Direct:
 
     def _opened(self, version: bytes) -> None:
         """Note what a new connection tells of the server, which may be another one now."""
-        word, _, number = version.partition(b" ")
-        if word != b"VERSION":
-            raise MemcacheError(version.decode(errors="replace"))
-        self.version = number.decode(errors="replace")
+        self.version = version.removeprefix(b"VERSION ").decode(errors="replace")
         self.item_size_max = None
 
 
@@ -160,15 +158,18 @@ class _Hurried:
         return self._opened.recv(size)
 
 
-async def _told(stream: asyncio.StreamReader, writer: asyncio.StreamWriter, line: bytes) -> bytes:
-    """Return the line that the server answers to another."""
+async def _told(
+    stream: asyncio.StreamReader, writer: asyncio.StreamWriter, line: bytes, wanted: bytes
+) -> bytes:
+    """Return the line that the server answers to another, if it is one that is `wanted`."""
     writer.write(line + b"\r\n")
     answer = (await stream.readuntil(b"\r\n")).rstrip()
-    if answer.startswith(b"ERROR"):
-        raise MemcacheUnknownCommandError(answer.decode(errors="replace"))
-    if answer.startswith((b"CLIENT_ERROR", b"SERVER_ERROR")):
-        raise MemcacheError(answer.decode(errors="replace"))
-    return answer
+    if answer.startswith(wanted):
+        return answer
+    for known in _REFUSALS:
+        if known in answer:
+            raise MemcacheError(known)
+    raise MemcacheUnknownCommandError("what it said is not shown, since it may be what it was told")
 
 
 def _left(ends: float) -> float:

@@ -2,24 +2,25 @@
 
 from collections.abc import Mapping
 from time import monotonic
+from typing import Final
 
 from twofold.backends.memcached import commands, results
 from twofold.backends.memcached.router import Node, Router
-from twofold.backends.network import Exchange, Refused
+from twofold.backends.network import BULK, Exchange, is_lost
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable
 
-SURELY_FITS = 700
+SURELY_FITS: Final = 700
 """Bytes of a value for which every server has room: the least is 1,024."""
 
 _OVERHEAD = 128  # bytes at most that a server keeps beside key and value
-_DEFAULT_ITEM_SIZE_MAX = 2**20
 
 
 class Limits:
     """The limits of all servers.
 
-    Each is asked for anew on each connection: the server may have been restarted.
+    Each is asked for on a new connection, since the server may have been restarted, and
+    before each value that takes long to pass.
     """
 
     def __init__(self, exchange: Exchange, router: Router) -> None:
@@ -28,14 +29,7 @@ class Limits:
 
     async def fits(self, io: Effects, key: str, value: bytes, due: float) -> bool:
         """Tell whether a value is not too big, by the monotonic time `due`."""
-        if len(value) <= SURELY_FITS:
-            return True
-        node = self._router.place(key)
-        largest = node.direct.item_size_max
-        if largest is None:
-            seconds = due - monotonic()
-            largest = node.direct.item_size_max = await self._item_size_max(io, node, seconds)
-        return len(key) + len(value) + _OVERHEAD <= largest
+        return bool(await self.those_that_fit(io, {key: value}, due))
 
     async def those_that_fit(
         self, io: Effects, items: Mapping[str, bytes], due: float
@@ -48,26 +42,52 @@ class Limits:
         big = {key: value for key, value in items.items() if len(value) > SURELY_FITS}
         if not big:
             return items
-        lost, too_big = dict[Node, BackendUnavailable](), set()
+        known = await self._known(io, big, due)
         try:
-            for key, value in big.items():
-                node = self._router.place(key)
-                try:
-                    if node not in lost and not await self.fits(io, key, value, due):
-                        too_big.add(key)
-                except BackendUnavailable as error:
-                    lost[node] = error
-            fit = [key for key in items if self._router.place(key) not in lost]
-            if lost and not fit:
+            lost = {node: each for node, each in known.items() if not isinstance(each, int)}
+            there = [key for key in items if self._router.place(key) not in lost]
+            if not there:
                 raise next(iter(lost.values()))
-            return {key: items[key] for key in fit if key not in too_big}
+            return {
+                key: items[key] for key in there if key not in big or self._fits(key, big, known)
+            }
         finally:
+            known.clear()
             lost.clear()  # errors whose traceback has this frame would keep themselves alive
 
-    async def _item_size_max(self, io: Effects, node: Node, seconds: float) -> int:
+    def _fits(
+        self, key: str, big: Mapping[str, bytes], known: Mapping[Node, int | BackendUnavailable]
+    ) -> bool:
+        largest = known[self._router.place(key)]
+        return isinstance(largest, int) and len(key) + len(big[key]) + _OVERHEAD <= largest
+
+    async def _known(
+        self, io: Effects, big: Mapping[str, bytes], due: float
+    ) -> dict[Node, int | BackendUnavailable]:
+        """Return the limits of the servers that have the keys, or why one cannot be told.
+
+        Those who must be asked are asked side by side, in half of the time that is left.
+        """
+        known: dict[Node, int | BackendUnavailable] = {}
+        unknown: dict[Node, str] = {}
+        for key, value in big.items():
+            node = self._router.place(key)
+            largest = node.direct.item_size_max
+            if largest is None or len(value) >= BULK:
+                unknown[node] = key
+            else:
+                known[node] = largest
+        if not unknown:
+            return known
+        asked = [commands.settings(key, len(big[key]) >= BULK) for key in unknown.values()]
+        half = (monotonic() + due) / 2
         try:
-            [lines] = await self._exchange.tell(io, node, commands.SETTINGS, seconds=seconds)
-        except Refused:  # a proxy may be there instead
-            return _DEFAULT_ITEM_SIZE_MAX
-        told = results.settings(lines).get("item_size_max", "")
-        return int(told) if told.isdigit() else _DEFAULT_ITEM_SIZE_MAX
+            told = await io.op(self._exchange.ask_all, self._exchange.aask_all, asked, half)
+        except BackendUnavailable as error:
+            told = [error] * len(asked)
+        for node, outcome in zip(unknown, told, strict=True):
+            if is_lost(outcome):
+                known[node] = outcome
+            else:
+                known[node] = node.direct.item_size_max = results.item_size_max(outcome)
+        return known

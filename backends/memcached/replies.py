@@ -110,7 +110,7 @@ class Reader:
             self._values, self._lines = {}, []
             return ReplyError(line.decode(errors="replace"))
         if word == b"VALUE" or self._values or self._lines:
-            raise ProtocolError(f"no reply has {line[:300]!r} there")
+            raise ProtocolError("a line is where none should be")
         return line
 
 

@@ -10,6 +10,7 @@ from twofold.backends.memcached.replies import Item
 from twofold.backends.network import Outcome, Refused, Reply, is_lost, partly, sure
 from twofold.errors import BackendUnavailable, CounterOverflow, MissingKey
 
+_DEFAULT_ITEM_SIZE_MAX = 2**20
 _MOMENT = 0.001  # seconds of life left, at least, in what is there
 
 
@@ -125,6 +126,13 @@ def settings(lines: Reply) -> dict[str, str]:
     """Return what `stats settings` tells, by its names."""
     words = (line.decode(errors="replace").split(" ", 2) for line in lines)
     return {each[1]: each[2] for each in words if len(each) == 3}
+
+
+def item_size_max(outcome: Outcome) -> int:
+    """Return the bytes of the largest item; a proxy in the place of a server may not tell."""
+    lines = [] if isinstance(outcome, Refused) else sure(outcome)
+    told = settings(lines).get("item_size_max", "")
+    return int(told) if told.isdigit() else _DEFAULT_ITEM_SIZE_MAX
 
 
 def examined(name: str, version: str, told: dict[str, str], round_trip: float) -> Examined:

@@ -87,4 +87,4 @@ def score(digest: int, seed: int, weight: float) -> float:
     bits = (bits ^ bits >> 33) * 0xFF51AFD7ED558CCD & _BITS
     bits = (bits ^ bits >> 33) * 0xC4CEB9FE1A85EC53 & _BITS
     bits ^= bits >> 33
-    return -weight / log((bits + 1) / (_BITS + 2))
+    return -weight / log(((bits >> 12) + 0.5) / 2**52)  # never 0 or 1

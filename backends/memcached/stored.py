@@ -4,7 +4,8 @@ The server counts in unsigned 64 bits, and wraps around
 (https://github.com/memcached/memcached/blob/master/doc/protocol.txt). So a negative
 counter is kept as its two's complement: then one `incr` adds any signed number, exactly.
 What the server would take for a number though it is none, such as b"01", is kept behind
-a mark; and the blanks are left out that the server puts behind a number that got shorter.
+a mark; so are counters near the ends of signed 64 bits, for the server not to add beyond
+them. The blanks are left out that the server puts behind a number that got shorter.
 """
 
 from typing import Final
@@ -16,6 +17,10 @@ MARKED: Final = 0x2F0D
 
 WRAP: Final = 2**64
 
+MOST: Final = 2**32
+"""What the server may add, at most: then many adders at a time pass no end unseen."""
+
+_END: Final = 2**62
 _MARK: Final = b"="
 _NUMERIC: Final = frozenset(b"+-0123456789 \t\n\v\f\r")  # what a number may begin with, to C
 
@@ -25,12 +30,14 @@ def write(value: bytes) -> tuple[int, bytes]:
     if not value or value[0] not in _NUMERIC:
         return 0, value
     number = counter.read(value)
-    return (MARKED, _MARK + value) if number is None else (0, write_number(number))
+    if number is None or is_near_the_end(number):
+        return MARKED, _MARK + value
+    return 0, b"%d" % (number % WRAP)
 
 
-def write_number(number: int) -> bytes:
-    """Return the digits of a signed number, as the server adds to them."""
-    return b"%d" % (number % WRAP)
+def is_near_the_end(number: int) -> bool:
+    """Tell whether the server must not add to a counter: it may leave signed 64 bits."""
+    return abs(number) > _END
 
 
 def read(flags: int, data: bytes) -> bytes:

@@ -1,10 +1,11 @@
 """What takes several steps on one key: counting, and writing over what is expected."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 
 from twofold import counter
-from twofold.backends.memcached import commands, results
+from twofold.backends.memcached import commands, results, stored
 from twofold.backends.network import Command, Exchange, Refused, Reply
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable, CacheError
@@ -32,36 +33,44 @@ class Swaps:
         self._deadline = deadline
 
     async def incr(self, io: Effects, key: str, delta: int) -> int:
-        """Add by the server's `incr`, and take back what leaves signed 64 bits.
+        """Add by the server's `incr` where it can, and by CAS otherwise.
 
-        Where the server sees no number it is done by CAS; who comes second may find one.
+        A counter that comes near the ends of signed 64 bits is written so that the server
+        sees no number in it. What another program wrote is taken back if it was passed.
         """
         due = monotonic() + self._deadline
         for _ in range(_ATTEMPTS):
-            reply = await self._ask(io, commands.incr(key, delta), due)
-            if results.is_no_number(reply):
-                added = await self._incr_by_cas(io, key, delta, due)
-                if added is not None:
-                    return added
-                continue
-            total = results.counted(key, reply)
-            if not results.is_overflow(total, delta):
+            if abs(delta) <= stored.MOST:
+                reply = await self._ask(io, commands.incr(key, delta), due)
+                if not results.is_no_number(reply):
+                    return await self._added(io, key, delta, results.counted(key, reply), due)
+            total = await self._incr_by_cas(io, key, delta, due)
+            if total is not None:
                 return total
-            await self._ask(io, commands.incr(key, -delta))  # with all the time that it may take
-            raise results.overflow(key, delta)
         raise _restless(key)
 
-    async def _incr_by_cas(self, io: Effects, key: str, delta: int, due: float) -> int | None:
-        """Add to another program's number, such as `b"-5"`; None if it was changed meanwhile.
+    async def _added(self, io: Effects, key: str, delta: int, total: int, due: float) -> int:
+        """Return what the server says is the sum, or take it back."""
+        if results.is_overflow(total, delta):
+            await self._ask(io, commands.incr(key, -delta), due)
+            raise results.overflow(key, delta)
+        if stored.is_near_the_end(total):
+            with suppress(CacheError):  # it has been added; who comes next will see to it too
+                await self._incr_by_cas(io, key, 0, due)
+        return total
 
-        Servers before 1.6 also fail to see a number in one over 2**63 now and then.
+    async def _incr_by_cas(self, io: Effects, key: str, delta: int, due: float) -> int | None:
+        """Add where the server sees no number; None if it was changed meanwhile.
+
+        That is near the ends, and in another program's number such as `b"-5"`. Servers
+        before 1.6 also fail to see one in a number over 2**63 now and then.
         """
         asked = [commands.gets(key), commands.ttl(key)]
         found, left = await io.op(self._exchange.ask_all, self._exchange.aask_all, asked, due)
         item = results.item(key, found)
+        total = counter.total(key, item.value if item else None, delta)
         if item is None:
             return None
-        total = counter.total(key, item.value, delta)
         expiry = self._expiry(key, results.seconds(key, left))
         put = commands.cas(key, counter.write(total), expiry, item.unique)
         return total if results.is_added(await self._ask(io, put, due)) else None

@@ -10,8 +10,9 @@ from twofold.effects import Effects
 from twofold.errors import BackendUnavailable
 
 _WALK = 60.0  # seconds that a server may take to name its keys
-_BUSY_PAUSE = 0.02  # seconds
-_AT_A_TIME = 1000  # keys to delete at a time
+_BUSY_PAUSE = 0.02  # seconds, doubled each time
+_LONGEST_PAUSE = 0.5
+_AT_A_TIME = 1000  # keys
 
 
 async def clear(io: Effects, exchange: Exchange, nodes: Sequence[Node], prefix: str) -> None:
@@ -36,8 +37,11 @@ async def clear(io: Effects, exchange: Exchange, nodes: Sequence[Node], prefix: 
 
 
 async def _clear_node(io: Effects, exchange: Exchange, node: Node, prefix: bytes) -> None:
-    keys = map(results.walked, await _keys(io, exchange, node))
-    doomed = [key for key in keys if key.startswith(prefix) and commands.is_key(key)]
+    lines, doomed = await _keys(io, exchange, node), list[bytes]()
+    for at in range(0, len(lines), _AT_A_TIME):
+        keys = map(results.walked, lines[at : at + _AT_A_TIME])
+        doomed += [key for key in keys if key.startswith(prefix) and commands.is_key(key)]
+        await io.sleep(0)  # a loop has others to serve
     for at in range(0, len(doomed), _AT_A_TIME):
         some = [b"delete %b\r\n" % key for key in doomed[at : at + _AT_A_TIME]]
         await exchange.tell(io, node, *some)
@@ -45,7 +49,7 @@ async def _clear_node(io: Effects, exchange: Exchange, node: Node, prefix: bytes
 
 async def _keys(io: Effects, exchange: Exchange, node: Node) -> Sequence[bytes]:
     """Return a line for each key of a server, which does that for one at a time."""
-    until, how = monotonic() + _WALK, commands.WALK
+    until, how, pause = monotonic() + _WALK, commands.WALK, _BUSY_PAUSE
     while monotonic() < until:
         try:
             [reply] = await exchange.tell(io, node, how, seconds=_WALK, apart=True)
@@ -60,5 +64,6 @@ async def _keys(io: Effects, exchange: Exchange, node: Node) -> Sequence[bytes]:
         if reply.startswith(b"BADCLASS"):
             how = commands.WALK_BY_CLASS
         else:
-            await io.sleep(_BUSY_PAUSE)
+            await io.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
     raise BackendUnavailable(f"{node.name} is busy naming its keys to others")

@@ -15,6 +15,7 @@ from twofold.effects import Blocking, Effects, Native, PerLoop, run_sync
 from twofold.errors import BackendUnavailable
 
 _ATTEMPTS = 5  # times that a command is sent at most, redirections included
+_AT_A_TIME = 1000  # commands to a server whose replies wait to be read; see `Wires`
 _MOST_BIG = 1024  # keys whose values are known to be big
 _BLOCKING = Blocking()
 _NATIVE = Native()
@@ -256,6 +257,24 @@ class Exchange:
                 results[n] = Tried(None, nobody)
             else:
                 by_server.setdefault(server, []).append(n)
+        longest = max(map(len, by_server.values()), default=0)
+        for at in range(0, longest, _AT_A_TIME):
+            some = {
+                server: part for server, n in by_server.items() if (part := n[at : at + _AT_A_TIME])
+            }
+            results |= await self._try_some(io, commands, tries, some, due)
+        return results
+
+    async def _try_some(
+        self,
+        io: Effects,
+        commands: Sequence[Command],
+        tries: dict[int, Try],
+        by_server: dict[Server, list[int]],
+        due: float,
+    ) -> dict[int, Tried]:
+        """Send not too many `tries`, for the servers that are told, and return what came."""
+        results: dict[int, Tried] = {}
         requests = [
             self._request(server, [(commands[n], tries[n]) for n in numbers])
             for server, numbers in by_server.items()
@@ -293,7 +312,7 @@ class Exchange:
         return self._refused(server, outcome) if isinstance(outcome, ReplyError) else outcome
 
     def _refused(self, server: Server, error: ReplyError) -> Refused:
-        return Refused(server.name, error)
+        return Refused(f"{server.name} refused: {error}", error)
 
 
 def _answered(outcomes: list[Reply | BackendUnavailable]) -> Reply | Refused:

@@ -27,7 +27,7 @@ class ConnectionLost(BackendUnavailable):
 class DialFailed(ConnectionLost):
     """No connection came about; `refused` unless time ran out over it."""
 
-    def __init__(self, text: str, refused: bool) -> None:
+    def __init__(self, text: str, refused: bool = True) -> None:
         super().__init__(text, sent=False)
         self.refused: bool = refused
 
@@ -35,10 +35,10 @@ class DialFailed(ConnectionLost):
 class Refused(BackendUnavailable):
     """A server refused a command; `code` is the first word of what it said."""
 
-    def __init__(self, name: str, error: ReplyError, hint: str = "") -> None:
-        super().__init__(f"{name} refused: {error}{hint}")
-        self.code: str = error.code
-        self.reason: str = str(error)
+    def __init__(self, text: str, error: ReplyError | None = None) -> None:
+        super().__init__(text)
+        self.reason: str = str(error or "")
+        self.code: str = self.reason.partition(" ")[0]
 
 
 def late(name: str, deadline: float) -> DeadlineExceeded:

@@ -97,4 +97,4 @@ class RedisExchange(Exchange):
 
     def _refused(self, server: Server, error: ReplyError) -> Refused:
         hint = "" if self.topology.splits else _HINTS.get(error.code, "")
-        return Refused(server.name, error, hint)
+        return Refused(f"{server.name} refused: {error}{hint}", error)

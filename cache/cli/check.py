@@ -8,7 +8,7 @@ from time import perf_counter
 
 from twofold.backend import Examined
 from twofold.core import Cache
-from twofold.errors import BackendUnavailable, CacheError, SettingsError
+from twofold.errors import BackendUnavailable, CacheError, PartlyUnavailable, SettingsError
 from twofold.registry import build
 from twofold.settings import CacheConfig, discover, unknown
 from twofold.urls import mask_url
@@ -62,11 +62,22 @@ def check_alias(config: CacheConfig) -> Checked:
     except Exception as error:  # a backend of somebody else's may raise anything
         ours = isinstance(error, CacheError)
         trouble = str(error) if ours else f"{type(error).__name__}: {error}"
-        return Checked(config.alias, store, warnings=warnings, trouble=trouble)
+        servers = _those_that_answer(cache)
+        return Checked(config.alias, store, servers=servers, warnings=warnings, trouble=trouble)
     finally:
         cache.close()
     warnings += tuple(warning for each in servers for warning in each.warnings)
     return Checked(config.alias, store, in_sync, in_async, servers, warnings)
+
+
+def _those_that_answer(cache: Cache) -> tuple[Examined, ...]:
+    """Return what servers tell of themselves beside one that does not."""
+    try:
+        return tuple(cache.backend.examine())
+    except PartlyUnavailable as error:
+        return tuple(error.result)
+    except Exception:  # it is told as the trouble
+        return ()
 
 
 def _warnings(config: CacheConfig, cache: Cache) -> tuple[str, ...]:
