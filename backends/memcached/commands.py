@@ -5,7 +5,7 @@ and replies.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Final
 
@@ -17,7 +17,7 @@ from twofold.errors import InvalidKey
 _MONTH: Final = 30 * 86400  # seconds that are a life; more are a time since 1970
 _LAST: Final = 2**31 - 1  # seconds since 1970 that a server can tell
 
-is_key = re.compile(rb"[!-~]{1,250}").fullmatch
+is_key: Callable[[bytes], object] = re.compile(rb"[!-~]{1,250}").fullmatch
 """What the protocol takes for one key; what follows any other would be read as commands."""
 
 

@@ -44,9 +44,9 @@ class Joint:
     __slots__ = ("due", "packed", "slots", "wanted")
 
     def __init__(self, slots: list[Slot], packed: bytes) -> None:
-        self.slots = slots
-        self.packed = packed
-        self.wanted = 1
+        self.slots: list[Slot] = slots
+        self.packed: bytes = packed
+        self.wanted: int = 1
         self.due: float = slots[0].due
 
     def next_part(self) -> bytes:
