@@ -21,6 +21,7 @@ import uvloop
 from tests.chaos import Certificates, Proxy, RedisCluster, RedisServer, Server, Stalls, eventually
 from tests.network_loops import Run
 from tests.network_loops import run as run  # a fixture
+from tests.network_raw import turns, until
 from twofold.backends.redis import RedisBackend, replies
 from twofold.errors import BackendUnavailable, DeadlineExceeded
 from twofold.testing import FACES, Face
@@ -99,19 +100,6 @@ async def outcome(call: Callable[[], Awaitable[Any]]) -> tuple[float, Any]:
     except BaseException as error:
         result = error
     return time.monotonic() - before, result
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Let the loop run until something is true."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0)
-
-
-async def turns(number: int) -> None:
-    """Let the loop run for so many iterations."""
-    for _ in range(number):
-        await asyncio.sleep(0)
 
 
 def connections(server: Server) -> int:
