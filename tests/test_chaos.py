@@ -29,6 +29,7 @@ from tests.chaos import (
     SlotMove,
     eventually,
 )
+from tests.chaos.processes import free_port
 from tests.chaos.resp import packed
 
 ROOT = Path(__file__).parent.parent
@@ -126,7 +127,7 @@ def test_a_port_that_is_taken_is_not_insisted_on(
     monkeypatch: pytest.MonkeyPatch, own_redis: RedisServer, tmp_path: Path
 ) -> None:
     """A server whose port was taken in the last moment tries another one."""
-    ports = iter([own_redis.port, own_redis.port, own_redis.port + 1])
+    ports = iter([own_redis.port, own_redis.port, free_port()])
     monkeypatch.setattr("tests.chaos.servers.free_port", lambda: next(ports))
     with RedisServer(tmp_path / "other") as other:
         assert other.port != own_redis.port

@@ -437,7 +437,7 @@ def test_a_held_lock_is_not_evicted() -> None:
 def test_more_locks_than_entries_fit_leave_room_for_one() -> None:
     """Locks alone go over the bounds until they end; the last value is there meanwhile."""
     store, clock = store_of("locks", max_entries=3)
-    locks = [f"app!job{number}:x" for number in range(50)]
+    locks = [f"app!lock:job{number}:x" for number in range(50)]
     assert all(store.add(key, number, 10.0) for number, key in enumerate(locks))
     for number in range(5):
         assert store.set(f"app:1:k!{number}", number, None)
