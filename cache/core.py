@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from twofold import counter
 from twofold.backend import Backend, ServerState
-from twofold.effects import Blocking, Effects, Native, in_event_loop, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, in_event_loop, run_sync
 from twofold.entry import MISSING, Codec
 from twofold.errors import (
     BackendUnavailable,
@@ -26,9 +26,6 @@ from twofold.keys import KeyMaker
 from twofold.lock import Lock
 from twofold.outage import FailOpen
 from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
-
-_BLOCKING = Blocking()
-_NATIVE = Native()
 
 
 @dataclass(frozen=True)
@@ -336,21 +333,21 @@ class Cache:
         """
         if self._guard is not None:
             self._guard("incr_version")
-        return run_sync(self._move(_BLOCKING, key, delta, version))
+        return run_sync(self._move(BLOCKING, key, delta, version))
 
     async def aincr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Do what `incr_version` does."""
-        return await self._move(_NATIVE, key, delta, version)
+        return await self._move(NATIVE, key, delta, version)
 
     def decr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Move the value of `key` `delta` versions back; see `incr_version`."""
         if self._guard is not None:
             self._guard("decr_version")
-        return run_sync(self._move(_BLOCKING, key, -delta, version))
+        return run_sync(self._move(BLOCKING, key, -delta, version))
 
     async def adecr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Do what `decr_version` does."""
-        return await self._move(_NATIVE, key, -delta, version)
+        return await self._move(NATIVE, key, -delta, version)
 
     def get_or_set(
         self,
@@ -376,7 +373,7 @@ class Cache:
         value = MISSING if stored is None else self._load(full, stored)
         if value is not MISSING:
             return value
-        return run_sync(self._filler.fill(_BLOCKING, full, producer(default), ttl))
+        return run_sync(self._filler.fill(BLOCKING, full, producer(default), ttl))
 
     async def aget_or_set(
         self,
@@ -395,7 +392,7 @@ class Cache:
         value = MISSING if stored is None else self._load(full, stored)
         if value is not MISSING:
             return value
-        return await self._filler.fill(_NATIVE, full, aproducer(default), ttl)
+        return await self._filler.fill(NATIVE, full, aproducer(default), ttl)
 
     def lock(self, key: str, timeout: Timeout = 60, wait: Timeout = None) -> Lock:
         """Return a lock named `key`: `with cache.lock("k"):`, `async with cache.lock("k"):`.
@@ -473,11 +470,11 @@ class Cache:
         if self._guard is not None:
             self._guard(method)
         self._flights.detach_all(scope)
-        run_sync(self._clear_scope(_BLOCKING, scope))
+        run_sync(self._clear_scope(BLOCKING, scope))
 
     async def _aclear(self, scope: str) -> None:
         self._flights.detach_all(scope)
-        await self._clear_scope(_NATIVE, scope)
+        await self._clear_scope(NATIVE, scope)
 
     async def _clear_scope(self, io: Effects, scope: str) -> None:
         """Clear leases, then values; of these what can be reached, also where a part cannot."""

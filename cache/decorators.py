@@ -19,7 +19,7 @@ from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Self, TypeV
 from asgiref.sync import markcoroutinefunction
 
 from twofold.core import Cache
-from twofold.effects import Blocking, Effects, Native, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable, BlockingCallInEventLoop, SettingsError
 from twofold.fill import Condition
@@ -32,9 +32,6 @@ P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 S = TypeVar("S")
-
-_BLOCKING = Blocking()
-_NATIVE = Native()
 
 
 class CacheInfo(NamedTuple):
@@ -181,11 +178,11 @@ class _CachedFunction(Generic[P, R]):
         if guard is not None:
             with self._advising("refresh"):
                 guard("refresh")
-        return run_sync(self._fill(_BLOCKING, self._bound + args, kwargs, refresh=True))
+        return run_sync(self._fill(BLOCKING, self._bound + args, kwargs, refresh=True))
 
     async def arefresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Do what `refresh` does; a sync function runs in a worker thread."""
-        return await self._fill(_NATIVE, self._bound + args, kwargs, refresh=True)
+        return await self._fill(NATIVE, self._bound + args, kwargs, refresh=True)
 
     def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Remove what is stored for these arguments, and return whether it was there.
@@ -278,7 +275,7 @@ class Cached(_CachedFunction[P, R]):
             plan.hits += 1
             return hit  # type: ignore[no-any-return]
         plan.misses += 1
-        return run_sync(self._fill(_BLOCKING, given, kwargs))
+        return run_sync(self._fill(BLOCKING, given, kwargs))
 
     @overload
     def __get__(
@@ -334,7 +331,7 @@ class AsyncCached(_CachedFunction[P, R]):
             plan.hits += 1
             return hit  # type: ignore[no-any-return]
         plan.misses += 1
-        return await self._fill(_NATIVE, given, kwargs)
+        return await self._fill(NATIVE, given, kwargs)
 
     @overload
     def __get__(

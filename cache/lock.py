@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from twofold.backend import Backend, Stored
-from twofold.effects import Blocking, Effects, Native, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import Codec
 from twofold.errors import BlockingCallInEventLoop, LockLost, LockNotAcquired
 
@@ -58,11 +58,11 @@ class Lock:
     def __enter__(self) -> "Lock":
         if self._guard is not None:
             self._guard("lock")
-        run_sync(self._acquire(Blocking()))
+        run_sync(self._acquire(BLOCKING))
         return self
 
     async def __aenter__(self) -> "Lock":
-        await self._acquire(Native())
+        await self._acquire(NATIVE)
         return self
 
     def __exit__(
@@ -71,7 +71,7 @@ class Lock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        run_sync(self._release(Blocking(), error))
+        run_sync(self._release(BLOCKING, error))
 
     async def __aexit__(
         self,
@@ -79,7 +79,7 @@ class Lock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        io = Native()
+        io = NATIVE
         await io.settle(self._release(io, error))
 
     async def _acquire(self, io: Effects) -> None:

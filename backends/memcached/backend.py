@@ -1,6 +1,7 @@
 """The backend: the operations of a cache as commands of memcached."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from time import monotonic
 from typing import Literal
 
@@ -11,10 +12,9 @@ from twofold.backends.memcached.limits import SURELY_FITS, Limits
 from twofold.backends.memcached.router import Node
 from twofold.backends.memcached.swaps import Swaps
 from twofold.backends.network import Command, Exchange, NetworkBackend, Outcome, partly
-from twofold.backends.network.backend import BLOCKING, NATIVE
 from twofold.backends.network.options import read_tls
 from twofold.clock import SYSTEM_CLOCK, Clock
-from twofold.effects import Effects, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BackendUnavailable
 
 
@@ -88,7 +88,7 @@ class MemcachedBackend(NetworkBackend):
         )
         self._exchange = Exchange(self._router, self.deadline)
         self._limits = Limits(self._exchange, self._router)
-        self._swaps = Swaps(self._exchange, self._expiry, self.deadline)
+        self._swaps = Swaps(self._exchange, self._expiry)
 
     def get(self, key: str) -> bytes | None:
         return results.value(key, self._exchange.ask(commands.get(key)))
@@ -176,10 +176,10 @@ class MemcachedBackend(NetworkBackend):
         return results.is_there(key, await self._exchange.aask(self._is_there(key)))
 
     def incr(self, key: str, delta: int) -> int:
-        return run_sync(self._swaps.incr(BLOCKING, key, delta))
+        return run_sync(self._swaps.incr(BLOCKING, key, delta, self._due()))
 
     async def aincr(self, key: str, delta: int) -> int:
-        return await self._swaps.incr(NATIVE, key, delta)
+        return await self._swaps.incr(NATIVE, key, delta, self._due())
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
         return run_sync(self._compare_and_set(BLOCKING, key, expected, value, ttl))
@@ -190,15 +190,11 @@ class MemcachedBackend(NetworkBackend):
         return await self._compare_and_set(NATIVE, key, expected, value, ttl)
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
-        def put(unique: int) -> Command:
-            return commands.cas_away(key, unique)
-
+        put = partial(commands.cas_away, key)
         return run_sync(self._swaps.swap(BLOCKING, key, expected, put, self._due()))
 
     async def acompare_and_delete(self, key: str, expected: bytes) -> bool:
-        def put(unique: int) -> Command:
-            return commands.cas_away(key, unique)
-
+        put = partial(commands.cas_away, key)
         return await self._swaps.swap(NATIVE, key, expected, put, self._due())
 
     def clear(self, prefix: str) -> None:
@@ -217,7 +213,7 @@ class MemcachedBackend(NetworkBackend):
         return commands.add(key, value, self._expiry(key, ttl))
 
     def _is_there(self, key: str) -> Command:
-        modern = results.is_modern(self._router.place(key).direct.version)
+        modern = results.is_modern(self._router.place(key).dialer.version)
         return commands.is_there(key) if modern else commands.get(key)
 
     def _due(self) -> float:
@@ -257,5 +253,5 @@ class MemcachedBackend(NetworkBackend):
         [lines] = await self._exchange.tell(io, node, commands.SETTINGS)
         told = results.settings(lines)
         return results.examined(
-            node.name, node.direct.version, told, await self._round_trip(io, node)
+            node.name, node.dialer.version, told, await self._round_trip(io, node)
         )

@@ -72,7 +72,7 @@ class Limits:
         unknown: dict[Node, str] = {}
         for key, value in big.items():
             node = self._router.place(key)
-            largest = node.direct.item_size_max
+            largest = node.dialer.item_size_max
             if largest is None or len(value) >= BULK:
                 unknown[node] = key
             else:
@@ -89,5 +89,5 @@ class Limits:
             if is_lost(outcome):
                 known[node] = outcome
             else:
-                known[node] = node.direct.item_size_max = results.item_size_max(outcome)
+                known[node] = node.dialer.item_size_max = results.item_size_max(outcome)
         return known

@@ -28,9 +28,10 @@ _DIGESTED_TWICE = re.compile(r"(#[0-9a-f]{40})#[0-9a-f]{40}\Z")  # a lease of a 
 class Node(Server):
     """One server, and what share of the keys is its own."""
 
-    def __init__(self, name: str, direct: Direct, weight: float = 1.0) -> None:
-        super().__init__(name, direct, MEMCACHED)
-        self.direct = direct
+    dialer: Direct
+
+    def __init__(self, name: str, dialer: Direct, weight: float = 1.0) -> None:
+        super().__init__(name, dialer, MEMCACHED)
         self.weight = weight
         self.seed: int = seed(name)
 

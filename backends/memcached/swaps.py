@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from time import monotonic
 
 from twofold import counter
 from twofold.backends.memcached import commands, results, stored
@@ -19,26 +18,20 @@ class Swaps:
     Args:
         exchange: the way to the servers.
         expiry: returns a life as a server wants it.
-        deadline: seconds that all steps together may take.
+
+    All steps together end at the monotonic time `due`.
     """
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        expiry: Callable[[str, float | None], int],
-        deadline: float,
-    ) -> None:
+    def __init__(self, exchange: Exchange, expiry: Callable[[str, float | None], int]) -> None:
         self._exchange = exchange
         self._expiry = expiry
-        self._deadline = deadline
 
-    async def incr(self, io: Effects, key: str, delta: int) -> int:
+    async def incr(self, io: Effects, key: str, delta: int, due: float) -> int:
         """Add by the server's `incr` where it can, and by CAS otherwise.
 
         A counter that comes near the ends of signed 64 bits is written so that the server
         sees no number in it. What another program wrote is taken back if it was passed.
         """
-        due = monotonic() + self._deadline
         for _ in range(_ATTEMPTS):
             if abs(delta) <= stored.MOST:
                 reply = await self._ask(io, commands.incr(key, delta), due)
@@ -91,9 +84,7 @@ class Swaps:
                 return True
         raise _restless(key)
 
-    async def _ask(
-        self, io: Effects, command: Command, due: float | None = None
-    ) -> Reply | Refused:
+    async def _ask(self, io: Effects, command: Command, due: float) -> Reply | Refused:
         return await io.op(self._exchange.ask, self._exchange.aask, command, due)
 
 

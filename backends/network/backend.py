@@ -6,10 +6,7 @@ from time import monotonic
 from twofold.backend import Backend, Examined, Kind, ServerState
 from twofold.backends.network.exchange import Exchange
 from twofold.backends.network.servers import Server
-from twofold.effects import Blocking, Effects, Native, run_sync
-
-BLOCKING = Blocking()
-NATIVE = Native()
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 
 _PINGS = 5  # round trips of which the fastest counts
 

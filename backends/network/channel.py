@@ -174,7 +174,7 @@ class Channel(asyncio.Protocol):
                 slot = sent[0]
                 if fits is not None and not fits(slot.next_part(), reply):
                     raise ProtocolError("one is to something else")  # noqa: TRY301
-                if slot.wanted > 1 and not slot.take(reply):
+                if slot.wanted > 1 and isinstance(slot, Slot) and not slot.take(reply):
                     continue
                 sent.popleft()
                 if not slot.done():

@@ -11,14 +11,12 @@ from twofold.backends.network.replies import Reply, ReplyError
 from twofold.backends.network.requests import BULK, Answers, Command, Request
 from twofold.backends.network.servers import Server, Topology
 from twofold.backends.network.wires import Wires
-from twofold.effects import Blocking, Effects, Native, PerLoop, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, PerLoop, run_sync
 from twofold.errors import BackendUnavailable
 
 _ATTEMPTS = 5  # times that a command is sent at most, redirections included
-_AT_A_TIME = 1000  # commands to a server whose replies wait to be read; see `Wires`
+_AT_A_TIME = 1000  # commands to a server: it reads no more while too many replies wait to be read
 _MOST_BIG = 1024  # keys whose values are known to be big
-_BLOCKING = Blocking()
-_NATIVE = Native()
 
 
 class Try(NamedTuple):
@@ -83,7 +81,7 @@ class Exchange:
                 return reply
             tried = [Tried(server, reply, seen)]
             del reply  # see `_persist`
-        return _answered(run_sync(self._persist(_BLOCKING, [command], tried, due)))
+        return _answered(run_sync(self._persist(BLOCKING, [command], tried, due)))
 
     async def aask(self, command: Command, due: float | None = None) -> Reply | Refused:
         """Do what `ask` does."""
@@ -106,7 +104,7 @@ class Exchange:
                 return reply
             tried = [Tried(server, reply, seen)]
             del reply, value  # see `_persist`
-        return _answered(await self._persist(_NATIVE, [command], tried, due))
+        return _answered(await self._persist(NATIVE, [command], tried, due))
 
     def ask_all(
         self, commands: Sequence[Command], due: float | None = None
@@ -120,7 +118,7 @@ class Exchange:
             return [self.ask(commands[0], due)]
         due = due or monotonic() + self._deadline
         untried = [_UNTRIED] * len(commands)
-        return _answered_in_part(run_sync(self._persist(_BLOCKING, commands, untried, due)))
+        return _answered_in_part(run_sync(self._persist(BLOCKING, commands, untried, due)))
 
     async def aask_all(
         self, commands: Sequence[Command], due: float | None = None
@@ -130,7 +128,7 @@ class Exchange:
             return [await self.aask(commands[0], due)]
         due = due or monotonic() + self._deadline
         untried = [_UNTRIED] * len(commands)
-        return _answered_in_part(await self._persist(_NATIVE, commands, untried, due))
+        return _answered_in_part(await self._persist(NATIVE, commands, untried, due))
 
     async def tell(
         self,

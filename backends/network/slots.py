@@ -63,11 +63,6 @@ class Joint:
             if not slot.done():
                 slot.set_result(reply)
 
-    def take(self, reply: Reply) -> bool:
-        """Take the one reply."""
-        self.set_result(reply)
-        return True
-
 
 def callers(requests: Iterable[Slot | Joint]) -> Iterator[Slot]:
     """Return the callers who wait for `requests`."""

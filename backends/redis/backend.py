@@ -6,13 +6,12 @@ from typing import Literal
 from twofold import counter
 from twofold.backend import Examined
 from twofold.backends.network import Command, NetworkBackend, Outcome, Server, sure
-from twofold.backends.network.backend import BLOCKING, NATIVE
 from twofold.backends.network.options import flag
 from twofold.backends.redis import commands, deployment, results
 from twofold.backends.redis.commands import COMPARE_AND_DELETE, COMPARE_AND_SET, INCR
 from twofold.backends.redis.exchange import RedisExchange
 from twofold.clock import SYSTEM_CLOCK, Clock
-from twofold.effects import Effects, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 
 
 class RedisBackend(NetworkBackend):

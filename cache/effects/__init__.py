@@ -5,13 +5,23 @@ calls off the loop, `loops` keeps what belongs to one event loop, `forks` tells 
 child process must forget.
 """
 
-from twofold.effects.faces import Blocking, Effects, Native, Spawned, run_sync
+from twofold.effects.faces import (
+    BLOCKING,
+    NATIVE,
+    Blocking,
+    Effects,
+    Native,
+    Spawned,
+    run_sync,
+)
 from twofold.effects.forks import after_fork_in_child, park
 from twofold.effects.hop import Call, Hop, call_in_thread
 from twofold.effects.locks import Lock, ThreadLocal, new_lock, new_rlock
 from twofold.effects.loops import PerLoop, in_event_loop, serves_event_loop
 
 __all__ = [
+    "BLOCKING",
+    "NATIVE",
     "Blocking",
     "Call",
     "Effects",

@@ -228,3 +228,10 @@ def _schedule(loop: asyncio.AbstractEventLoop, step: Callable[..., Any], *args: 
 def _release(waiter: "asyncio.Future[None]") -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+BLOCKING: Effects = Blocking()
+"""The effects of sync code, which have no state."""
+
+NATIVE: Effects = Native()
+"""The effects of async code, which have none either."""
