@@ -94,6 +94,16 @@ class Cache:
     def __repr__(self) -> str:
         return f"<Cache {self.alias!r} {self._keys!r} timeout={self.timeout} {self.backend!r}>"
 
+    @property
+    def available(self) -> bool:
+        """Whether the last operation that an outage may turn into a miss reached the store."""
+        return self._fail_open is None or not self._fail_open.failing
+
+    @property
+    def flushes(self) -> bool:
+        """Whether `clear()` empties the whole store, and not only this alias's prefix."""
+        return self._scope is not None
+
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Return the value of `key`, or `default`; a stored None is a hit."""
         if self._guard is not None:

@@ -35,7 +35,7 @@ from twofold.codecs.immutables import ATOMS
 from twofold.codecs.refusal import refuse_awaitable
 from twofold.codecs.serializers import Serializer, resolve_serializer
 from twofold.errors import SettingsError
-from twofold.settings.config import CacheConfig, placed
+from twofold.settings.config import CacheConfig, Secret, placed
 
 
 class _Sentinel(Enum):
@@ -107,7 +107,8 @@ class Envelope:
         serializer: makes and reads the payload.
         compressor: makes it smaller; entries of any known compressor are read.
         compress_min: bytes of payload from which compression is tried.
-        secret: signs every entry; entries without this very signature are misses.
+        secret: signs every entry; entries without its signature are misses. Of several,
+            the first signs, and the signatures of the others count as well.
     """
 
     plain: Final[frozenset[type]] = frozenset()
@@ -117,7 +118,7 @@ class Envelope:
         serializer: Serializer,
         compressor: Compressor | None = None,
         compress_min: int = 256,
-        secret: str | bytes | None = None,
+        secret: Secret | None = None,
     ) -> None:
         self.damaged: int = 0
         self._serializer = serializer
@@ -223,20 +224,27 @@ class _Signature:
     flag = _SIGNED
     size = 16
 
-    def __init__(self, secret: str | bytes) -> None:
-        self._key = _signing_key(secret)
+    def __init__(self, secret: Secret) -> None:
+        several: Any = secret if isinstance(secret, list | tuple) else [secret]
+        self._keys = [_signing_key(each) for each in several]
 
-    def begin(self, head: bytes) -> blake2b:
-        return blake2b(head, key=self._key, digest_size=self.size, person=b"twofold")
+    def begin(self, head: bytes) -> list[blake2b]:
+        return [
+            blake2b(head, key=key, digest_size=self.size, person=b"twofold") for key in self._keys
+        ]
 
-    def over(self, beginning: blake2b, key: str, body: bytes) -> bytes:
-        signature = beginning.copy()
-        signature.update(key.encode() + _END)
-        signature.update(body)
-        return signature.digest()
+    def over(self, beginning: list[blake2b], key: str, body: bytes) -> bytes:
+        return _sign(beginning[0], key, body)
 
-    def holds(self, beginning: blake2b, key: str, body: bytes, check: bytes) -> bool:
-        return compare_digest(check, self.over(beginning, key, body))
+    def holds(self, beginning: list[blake2b], key: str, body: bytes, check: bytes) -> bool:
+        return any(compare_digest(check, _sign(each, key, body)) for each in beginning)
+
+
+def _sign(beginning: blake2b, key: str, body: bytes) -> bytes:
+    signature = beginning.copy()
+    signature.update(key.encode() + _END)
+    signature.update(body)
+    return signature.digest()
 
 
 def _signing_key(secret: str | bytes) -> bytes:

@@ -15,7 +15,8 @@ _log = logging.getLogger("twofold")
 class FailOpen(Backend):
     """Reads of a store that is unavailable are misses, writes to it do nothing.
 
-    The first failure of an outage is logged as a warning; all are counted in `failures`.
+    The first failure of an outage is logged as a warning; all are counted in `failures`,
+    and while it lasts `failing` is set.
     """
 
     def __init__(self, inner: Backend, alias: str) -> None:
@@ -23,14 +24,14 @@ class FailOpen(Backend):
         self.failures: int = 0
         self._inner = inner
         self._alias = alias
-        self._failing = False
+        self.failing: bool = False
 
     def _try(self, otherwise: T, operation: Callable[..., T], *args: object) -> T:
         try:
             result = operation(*args)
         except BackendUnavailable as exc:
             return self._failed(exc, otherwise)
-        self._failing = False
+        self.failing = False
         return result
 
     async def _atry(self, otherwise: T, operation: Callable[..., Awaitable[T]], *args: object) -> T:
@@ -38,14 +39,14 @@ class FailOpen(Backend):
             result = await operation(*args)
         except BackendUnavailable as exc:
             return self._failed(exc, otherwise)
-        self._failing = False
+        self.failing = False
         return result
 
     def _failed(self, exc: BackendUnavailable, otherwise: T) -> T:
         """Take note of a failure, and return what was done all the same, or `otherwise`."""
         self.failures += 1
-        if not self._failing:
-            self._failing = True
+        if not self.failing:
+            self.failing = True
             _log.warning("cache %r is unavailable, going on without it: %s", self._alias, exc)
         return exc.result if isinstance(exc, PartlyUnavailable) else otherwise
 

@@ -32,8 +32,14 @@ def check(config: CacheConfig) -> None:
 
 def build(config: CacheConfig, clock: Clock = SYSTEM_CLOCK) -> Cache:
     """Return a cache as `config` says; nothing is connected or opened yet."""
+    keys = KeyMaker(config.key_prefix, config.version, config.key_function)
+    return build_over(build_backend(config, clock), config, keys)
+
+
+def build_backend(config: CacheConfig, clock: Clock = SYSTEM_CLOCK) -> Backend:
+    """Return the store that `config` names."""
     store: type[Backend] = backend_class(config)
-    common, options = split_options(config, store)
+    _, options = split_options(config, store)
     if isinstance(config.location, list) and not store.takes_many_locations:
         raise SettingsError(
             f"CACHES[{config.alias!r}]['LOCATION'] is a list, and {store.__name__} has one place"
@@ -41,13 +47,18 @@ def build(config: CacheConfig, clock: Clock = SYSTEM_CLOCK) -> Cache:
     if clock is not SYSTEM_CLOCK:
         options = {**options, "clock": clock}
     try:
-        backend = store(config.location, **options)
+        return store(config.location, **options)
     except SettingsError as exc:
         raise SettingsError(f"CACHES[{config.alias!r}]: {exc}") from exc
+
+
+def build_over(backend: Backend, config: CacheConfig, keys: KeyMaker) -> Cache:
+    """Return a cache over a store that is there already, which others may use too."""
+    common, _ = split_options(config, type(backend))
     return Cache(
         backend,
         codec_for(config, backend.holds_objects),
-        KeyMaker(config.key_prefix, config.version, config.key_function),
+        keys,
         alias=config.alias,
         timeout=config.timeout,
         **common,

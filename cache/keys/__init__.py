@@ -1,6 +1,15 @@
 """Keys: the one normaliser, the keys of an alias, and the keys of calls."""
 
 from twofold.keys.calls import CallKeys
+from twofold.keys.full import FullKeys
 from twofold.keys.maker import KeyFunction, KeyMaker, check_prefix, check_version, normalise
 
-__all__ = ["CallKeys", "KeyFunction", "KeyMaker", "check_prefix", "check_version", "normalise"]
+__all__ = [
+    "CallKeys",
+    "FullKeys",
+    "KeyFunction",
+    "KeyMaker",
+    "check_prefix",
+    "check_version",
+    "normalise",
+]

@@ -41,10 +41,10 @@ def normalise(full_key: str) -> str:
         and (full_key[-_DIGEST:-40] != "#" or not _DIGESTED.search(full_key))
     ):
         return full_key
-    return f"{_head(full_key)}#{_digest(full_key, 20)}"
+    return f"{head(full_key)}#{_digest(full_key, 20)}"
 
 
-def _head(full_key: str) -> str:
+def head(full_key: str) -> str:
     """Return the readable beginning of a digested key."""
     return _BAD.sub("_", full_key[:_HEAD])
 
@@ -159,7 +159,7 @@ class KeyMaker:
 
     def leases(self, scope: str) -> str:
         """Return what the leases of all normalised keys that begin with `scope` begin with."""
-        return _head(f"{self.key_prefix}!lease:{scope}")
+        return head(f"{self.key_prefix}!lease:{scope}")
 
     def scope(self) -> str:
         """Return what every value's key of this alias begins with, in all versions.
@@ -181,7 +181,7 @@ class KeyMaker:
         """
         self._need_common_prefix("delete keys by their names instead")
         number = check_version(self.version if version is None else version)
-        return _head(f"{self.key_prefix}:{number:d}:{_checked(start)}")
+        return head(f"{self.key_prefix}:{number:d}:{_checked(start)}")
 
     def _need_common_prefix(self, way_out: str) -> None:
         if self._function is not None:

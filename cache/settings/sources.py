@@ -31,6 +31,9 @@ ENTRY_POINTS = "twofold.backends"
 """The group of entry points that gives backends their short names."""
 
 
+_FOR_DJANGO = "twofold.contrib.django."
+
+
 class CommonOptions(TypedDict):
     """The options that every alias has, whatever its backend."""
 
@@ -237,12 +240,21 @@ def _in_django() -> Source | None:
             entries = conf.settings.CACHES
         except Exception as error:
             raise SettingsError(f"they cannot be read: {error}") from error
-    ours = {alias: entry for alias, entry in entries.items() if _names_twofold(entry)}
+        ours = {alias: _plain(entry) for alias, entry in entries.items() if _is_ours(entry)}
     return Source("Django's settings", ours) if ours else None
 
 
-def _names_twofold(entry: Mapping[str, Any]) -> bool:
+def _is_ours(entry: Mapping[str, Any]) -> bool:
     return str(entry.get("BACKEND", "")).startswith("twofold.")
+
+
+def _plain(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an entry in twofold's own terms, which drop-in backends for Django know."""
+    path = entry["BACKEND"]
+    if not path.startswith(_FOR_DJANGO):
+        return entry
+    translated: Mapping[str, Any] = import_object(path).to_twofold(entry)
+    return translated
 
 
 def _in_cache_url() -> Source | None:

@@ -1,0 +1,1 @@
+"""twofold inside frameworks: one room for each, and `http` for what they share."""

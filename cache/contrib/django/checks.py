@@ -1,0 +1,87 @@
+"""What `manage.py check` finds in `CACHES`; with `--deploy` it asks the servers, too."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+from django.core.cache import CacheHandler, InvalidCacheBackendError
+from django.core.checks import CheckMessage, Tags, register
+
+from twofold.contrib.django.backends import TwofoldCache
+from twofold.contrib.django.entries import SERIALIZER
+from twofold.errors import CacheError, PartlyUnavailable
+
+
+@register(Tags.caches)
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """Tell of entries of `CACHES` that cannot be used, or are better changed."""
+    messages: list[CheckMessage] = []
+    for alias in settings.CACHES:
+        try:
+            cache = CacheHandler(settings.CACHES)[alias]
+        except InvalidCacheBackendError as error:
+            messages += _refusal(alias, error)
+        else:
+            messages += _advice(alias, cache)
+    return messages
+
+
+@register(Tags.caches, deploy=True)
+def check_servers(**_: Any) -> list[CheckMessage]:
+    """Tell of servers that do not answer, and of what they say is wrong with them."""
+    messages: list[CheckMessage] = []
+    for alias in settings.CACHES:
+        try:
+            cache = CacheHandler(settings.CACHES)[alias]
+        except InvalidCacheBackendError:
+            continue  # `check_settings` tells of it
+        if isinstance(cache, TwofoldCache):
+            messages += _examine(alias, cache)
+    return messages
+
+
+def _refusal(alias: str, error: InvalidCacheBackendError) -> Iterator[CheckMessage]:
+    """Tell what is wrong with an entry of ours; of others Django tells when they are used."""
+    if str(settings.CACHES[alias].get("BACKEND", "")).startswith("twofold."):
+        yield checks.Error(str(error), hint=f"Change CACHES[{alias!r}].", id="twofold.E001")
+
+
+def _advice(alias: str, cache: Any) -> Iterator[CheckMessage]:
+    if not isinstance(cache, TwofoldCache):
+        return
+    if _has_unsigned_pickles(cache.to_twofold(settings.CACHES[alias])):
+        yield checks.Warning(
+            f"CACHES[{alias!r}] keeps pickles that are not signed: whoever can write to the store"
+            " can run code here.",
+            hint="Leave SECRET out, then SECRET_KEY signs them; or choose SERIALIZER 'msgpack'.",
+            id="twofold.W001",
+        )
+    if not (cache.can_clear or cache.cache.flushes):
+        yield checks.Warning(
+            f"CACHES[{alias!r}] has keys of its own making, so that clear() cannot tell them from"
+            " others', and refuses.",
+            hint="OPTIONS['clear'] = 'flush' lets clear() empty the whole store, as in Django.",
+            id="twofold.W002",
+        )
+
+
+def _has_unsigned_pickles(raw: Mapping[str, Any]) -> bool:
+    """Tell whether others may reach the store, and its pickles are not signed."""
+    pickles = raw["SERIALIZER"] in (SERIALIZER, "pickle")
+    return pickles and not raw["SECRET"] and raw["BACKEND"] not in ("dummy", "memory")
+
+
+def _examine(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
+    try:
+        servers = cache.cache.backend.examine()
+    except CacheError as error:
+        yield checks.Error(
+            f"CACHES[{alias!r}]: {error}",
+            hint="Start the server, or correct LOCATION and OPTIONS.",
+            id="twofold.E002",
+        )
+        servers = error.result if isinstance(error, PartlyUnavailable) else []
+    for server in servers:
+        for warning in server.warnings:
+            yield checks.Warning(f"CACHES[{alias!r}]: {warning}", id="twofold.W003")

@@ -1,0 +1,89 @@
+"""Entries of Django's `CACHES`, and what they are in twofold's settings."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.cache.backends.base import get_key_func
+
+from twofold.errors import SettingsError
+from twofold.keys import KeyFunction, check_prefix
+
+SERIALIZER = "twofold.contrib.django.pickles.DjangoPickle"
+"""The serializer of an entry that names none: what Django pickles is pickled."""
+
+_UNKEPT = "twofold.contrib.django.pickles.Unkept"
+_DEFAULTS = {"blocking_calls": "warn", "on_error": "miss"}
+_CULLING = {"max_entries": 300, "cull_frequency": 3}  # Django's, where one of them is given
+_BOUNDS = frozenset({*_CULLING, "max_bytes"})
+_KEYS = frozenset({"KEY_FUNCTION", "KEY_PREFIX", "VERSION"})
+
+
+def raw_settings(
+    backend: str, location: Any, params: Mapping[str, Any], *, bounded: bool
+) -> dict[str, Any]:
+    """Return what an entry of Django's `CACHES` is in twofold's, but for its keys.
+
+    Args:
+        backend: the short name of the store.
+        location: the entry's `LOCATION`.
+        params: the rest of the entry.
+        bounded: whether the store knows `MAX_ENTRIES` and `CULL_FREQUENCY`.
+
+    Raises:
+        SettingsError: the entry asks for what Django cannot live with.
+    """
+    options = _options(params.get("OPTIONS") or {}, bounded=bounded)
+    if params.get("SERIALIZER", SERIALIZER) is None:
+        raise SettingsError(
+            "SERIALIZER None would share objects, such as pages, that Django changes after they"
+            " were cached: name a serializer, or leave SERIALIZER out"
+        )
+    return {
+        "SERIALIZER": _UNKEPT if backend == "dummy" else SERIALIZER,
+        "SECRET": [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS],
+        **{name: value for name, value in params.items() if name not in _KEYS},
+        "BACKEND": backend,
+        "LOCATION": _store_name(location, options) if backend == "memory" else location,
+        "OPTIONS": {**_DEFAULTS, **options},
+    }
+
+
+def raw_keys(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that make the keys which Django makes of an entry."""
+    prefix, function = params.get("KEY_PREFIX", ""), params.get("KEY_FUNCTION")
+    version = {"VERSION": params.get("VERSION", 1)}
+    try:
+        check_prefix(prefix)
+    except SettingsError:
+        return {**version, "KEY_FUNCTION": _with_prefix(get_key_func(function), prefix)}
+    return {**version, "KEY_PREFIX": prefix, "KEY_FUNCTION": function}
+
+
+def _with_prefix(function: KeyFunction, prefix: str) -> KeyFunction:
+    """Return a function for a prefix that twofold itself does not take."""
+    return lambda key, _, version: function(key, prefix, version)
+
+
+def _options(given: Mapping[str, Any], *, bounded: bool) -> dict[str, Any]:
+    """Return the options by their names in lower case, with Django's defaults for culling."""
+    options = {str(name).lower(): value for name, value in given.items()}
+    culling = {name: options.pop(name) for name in _CULLING if name in options}
+    if not culling or not bounded:
+        return options
+    return {**options, **{name: int(culling.get(name, _CULLING[name])) for name in _CULLING}}
+
+
+def _store_name(location: Any, options: Mapping[str, Any]) -> str:
+    """Return a name for a store in memory: aliases share it only with the same bounds."""
+    bounds = [f"{name}={options[name]}" for name in sorted(_BOUNDS & options.keys())]
+    return " ".join(["django", str(location), *bounds])
+
+
+def frozen(value: Any) -> Hashable:
+    """Return something hashable that is equal for equal settings."""
+    if isinstance(value, Mapping):
+        return tuple(sorted((str(name), frozen(each)) for name, each in value.items()))
+    if isinstance(value, list | tuple):
+        return tuple(frozen(each) for each in value)
+    return value if isinstance(value, Hashable) else id(value)

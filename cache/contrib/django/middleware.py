@@ -1,0 +1,142 @@
+"""`cache_page` and the cache middleware: Django's, but nothing blocks the event loop."""
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from asgiref.sync import iscoroutinefunction
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.middleware import cache as rules
+
+from twofold.contrib.django.pages import PageSettings, Proceed, fetch, update
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class _TwoFaces:
+    """A middleware with one body for sync and for async requests."""
+
+    async_mode: bool
+    get_response: Callable[[HttpRequest], Any]
+    cache_alias: str
+    key_prefix: str
+    cache_timeout: float = 0
+    page_timeout: float | None = None
+    single_flight: bool | None = None
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if self.async_mode:
+            return self.__acall__(request)
+        return run_sync(self._serve(BLOCKING, request, _sync(self.get_response, request)))
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponse:
+        return await self._serve(NATIVE, request, lambda: self.get_response(request))
+
+    def _settings(self) -> PageSettings:
+        single_flight = self.single_flight
+        if single_flight is None:
+            single_flight = getattr(settings, "CACHE_MIDDLEWARE_SINGLE_FLIGHT", True)
+        return PageSettings(
+            self.cache_alias, self.key_prefix, self.cache_timeout, self.page_timeout, single_flight
+        )
+
+    async def _serve(self, io: Effects, request: HttpRequest, proceed: Proceed) -> HttpResponse:
+        raise NotImplementedError
+
+
+class UpdateCacheMiddleware(_TwoFaces, rules.UpdateCacheMiddleware):
+    """Store pages; the first in `MIDDLEWARE`, with `FetchFromCacheMiddleware` as the last."""
+
+    async def _serve(self, io: Effects, request: HttpRequest, proceed: Proceed) -> HttpResponse:
+        return await update(io, request, self._settings(), proceed)
+
+
+class FetchFromCacheMiddleware(_TwoFaces, rules.FetchFromCacheMiddleware):
+    """Answer with stored pages; the last in `MIDDLEWARE`."""
+
+    async def _serve(self, io: Effects, request: HttpRequest, proceed: Proceed) -> HttpResponse:
+        return await fetch(io, request, self._settings(), proceed)
+
+
+class CacheMiddleware(_TwoFaces, rules.CacheMiddleware):
+    """Both in one, for simple sites.
+
+    Args:
+        get_response: the next middleware, or the view.
+        cache_timeout: seconds, for responses without a `max-age`.
+        page_timeout: seconds, whatever `max-age` says.
+        single_flight: whether one request computes a page, and the others wait for it;
+            None asks the setting `CACHE_MIDDLEWARE_SINGLE_FLIGHT`, which is True by default.
+        **kwargs: `cache_alias` and `key_prefix`, in the place of Django's settings.
+    """
+
+    def __init__(
+        self,
+        get_response: Callable[[HttpRequest], Any],
+        cache_timeout: float | None = None,
+        page_timeout: float | None = None,
+        single_flight: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(get_response, cache_timeout, page_timeout, **kwargs)
+        self.single_flight = single_flight
+
+    async def _serve(self, io: Effects, request: HttpRequest, proceed: Proceed) -> HttpResponse:
+        settings = self._settings()
+        return await update(io, request, settings, lambda: fetch(io, request, settings, proceed))
+
+
+def cache_page(
+    timeout: float,
+    *,
+    cache: str | None = None,
+    key_prefix: str | None = None,
+    single_flight: bool | None = None,
+) -> Callable[[View], View]:
+    """Decorate a view, `def` or `async def`, so that its pages are cached.
+
+    As Django's decorator of that name; on an async view all I/O of the cache is awaited,
+    and of those who ask together for a page that is missing one computes it.
+
+    Args:
+        timeout: seconds that a page lives.
+        cache: the alias.
+        key_prefix: begins the keys of these pages.
+        single_flight: see `CacheMiddleware`.
+    """
+
+    def decorate(view: View) -> View:
+        middleware = CacheMiddleware(
+            view,
+            page_timeout=timeout,
+            single_flight=single_flight,
+            cache_alias=cache,
+            key_prefix=key_prefix,
+        )
+
+        async def serve(io: Effects, request: HttpRequest, proceed: Proceed) -> HttpResponse:
+            return await middleware._serve(io, request, proceed)
+
+        @wraps(view)
+        def in_sync(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            proceed = _sync(view, request, *args, **kwargs)
+            return run_sync(serve(BLOCKING, request, proceed))
+
+        @wraps(view)
+        async def in_async(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            return await serve(NATIVE, request, lambda: view(request, *args, **kwargs))
+
+        return in_async if iscoroutinefunction(view) else in_sync  # type: ignore[return-value]
+
+    return decorate
+
+
+def _sync(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[[], Awaitable[Any]]:
+    """Return an async function that calls a sync one, and never suspends."""
+
+    async def call() -> Any:
+        return function(*args, **kwargs)
+
+    return call

@@ -1,0 +1,259 @@
+"""Pages in a cache, by Django's own rules, with the I/O of the cache taken out of them.
+
+What may be stored, for how long and under which key is decided by Django's middleware,
+which asks a cache as it goes. Here it asks a stand-in, which knows what was read so far
+and notes what is to be written; the reading and writing is done outside, by the face of
+the caller. So sync views do sync I/O, async views await theirs, and the rules are those
+of the Django that is installed.
+
+Three things are stricter than there:
+
+- A page's key gets one more part, made of the values that its `Vary` names, each apart
+  from the others and from none: in Django 5.2's own keys "EU" and "" meet "" and "EU".
+- What a page of an address once varied on, all its later ones do. For Django the last
+  one stored decides, so that a page without `Vary` hides those with.
+- A request with `Authorization` is answered only with a page that is `public` or varies
+  on it, also if the page was stored for a request without (RFC 9111, section 3.5).
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from hashlib import blake2b
+from typing import Any, NamedTuple
+from weakref import finalize
+
+from django.core.cache import caches
+from django.http import HttpRequest, HttpResponse
+from django.middleware import cache as rules
+from django.utils.cache import has_vary_header, patch_vary_headers
+
+from twofold.contrib.http.encoding import encode
+from twofold.contrib.http.turns import Turn, Turns
+from twofold.effects import BLOCKING, Effects, run_sync
+
+Proceed = Callable[[], Awaitable[HttpResponse]]
+"""Goes on to what is inside: the next middleware, or the view."""
+
+turns: Turns = Turns()
+"""Who computes which page; the others wait."""
+
+_log = logging.getLogger("twofold")
+_failing: set[str] = set()  # the aliases of caches that failed when they were last asked
+
+
+class PageSettings(NamedTuple):
+    """How the pages of a middleware or a decorated view are kept."""
+
+    cache_alias: str
+    key_prefix: str
+    cache_timeout: float
+    """Seconds, for responses without a `max-age`."""
+    page_timeout: float | None
+    """Seconds, whatever `max-age` says."""
+    single_flight: bool
+    """Whether one request computes a page, and the others wait for it."""
+
+
+class _Unread(Exception):
+    """Django wants to know a key that was not read yet."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+class _StandIn:
+    """Stands for a cache while Django decides."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Any] = {}
+        self.written: list[tuple[str, Any, float]] = []
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key not in self.known:
+            raise _Unread(key)
+        return default if self.known[key] is None else self.known[key]
+
+    def set(self, key: str, value: Any, timeout: float) -> None:
+        self.written.append((key, value, timeout))
+
+
+class _Fetch(rules.FetchFromCacheMiddleware):
+    """Django's rules for answering a request."""
+
+    def __init__(self, settings: PageSettings, cache: _StandIn) -> None:
+        self.key_prefix = settings.key_prefix
+        self._cache = cache
+
+    @property
+    def cache(self) -> Any:
+        return self._cache
+
+
+class _Update(rules.UpdateCacheMiddleware):
+    """Django's rules for storing a response."""
+
+    def __init__(self, settings: PageSettings, cache: _StandIn) -> None:
+        self.key_prefix = settings.key_prefix
+        self.cache_timeout = settings.cache_timeout
+        self.page_timeout = settings.page_timeout
+        self._cache = cache
+
+    @property
+    def cache(self) -> Any:
+        return self._cache
+
+
+async def fetch(
+    io: Effects, request: HttpRequest, settings: PageSettings, proceed: Proceed
+) -> HttpResponse:
+    """Answer from the cache, or go on; then the turn to compute is kept for `update`."""
+    held: list[Turn] | None = getattr(request, "_twofold_turns", None)
+    response, key = await _look(io, request, settings)
+    if response is not None or not key or held is None or not settings.single_flight:
+        return response or await proceed()
+    looked = [(response, key)]
+
+    async def look(io: Effects) -> tuple[HttpResponse | None, str]:
+        return looked.pop() if looked else await _look(io, request, settings)
+
+    response, turn = await turns.find(io, look)
+    if turn is not None:
+        held.append(turn)
+    return response or await proceed()
+
+
+async def update(
+    io: Effects, request: HttpRequest, settings: PageSettings, proceed: Proceed
+) -> HttpResponse:
+    """Go on, and store what comes back if it may be stored; then release the turn."""
+    outer = getattr(request, "_twofold_turns", None)
+    held: list[Turn] = []
+    request._twofold_turns = held  # type: ignore[attr-defined]
+    shared = None
+    try:
+        response = await proceed()
+        if not getattr(response, "is_rendered", True):
+            _store_when_rendered(request, response, settings, held.copy())
+            held.clear()
+        else:
+            shared = await _store(io, request, response, settings)
+        return response
+    finally:
+        request._twofold_turns = outer  # type: ignore[attr-defined]
+        _release(held, shared)
+
+
+def _store_when_rendered(
+    request: HttpRequest, response: Any, settings: PageSettings, held: list[Turn]
+) -> None:
+    """Store a response that Django renders later, in a thread if an event loop runs."""
+    finalize(response, _release, held, None).atexit = False  # should rendering fail
+
+    def store(rendered: HttpResponse) -> None:
+        shared = None
+        try:
+            shared = run_sync(_store(BLOCKING, request, rendered, settings))
+        finally:
+            _release(held, shared)
+
+    response.add_post_render_callback(store)
+
+
+def _release(held: list[Turn], shared: bool | None) -> None:
+    for turn in held:
+        turn.release(shared)
+
+
+async def _look(
+    io: Effects, request: HttpRequest, settings: PageSettings
+) -> tuple[HttpResponse | None, str]:
+    """Return the page, or None and the key that was missing; "" if no page may answer."""
+    cache = _StandIn()
+    rule = _Fetch(settings, cache)
+    key = ""
+    headers: list[str] = []
+    while True:
+        try:
+            response = rule.process_request(request)
+        except _Unread as unread:
+            key = f"{settings.cache_alias}:{unread.key}"
+            own = _key(unread.key, headers, request)
+            found = await _read(io, settings.cache_alias, own)
+            if not cache.known:
+                headers = request._twofold_varies = found or []  # type: ignore[attr-defined]
+            elif found is not None and not _is_for(request, found):
+                found = None
+            cache.known[unread.key] = found
+        else:
+            return response, key
+
+
+def _is_for(request: HttpRequest, response: HttpResponse) -> bool:
+    """Tell whether a stored response may answer a request, as to `Authorization`."""
+    if not request.headers.get("Authorization"):
+        return True
+    directives = response.get("Cache-Control", "").lower().split(",")
+    is_public = any(each.strip() == "public" for each in directives)
+    return is_public or has_vary_header(response, "Authorization")
+
+
+async def _store(
+    io: Effects, request: HttpRequest, response: HttpResponse, settings: PageSettings
+) -> bool:
+    """Store `response` if Django's rules allow it, and return whether others will find it."""
+    _mend_vary(request, response)
+    cache = _StandIn()
+    _Update(settings, cache).process_response(request, response)
+    if not cache.written:
+        return False
+    (header_key, headers, timeout), *pages = cache.written
+    items = {_key(key, headers, request): page for key, page, _ in pages}
+    return await _write(io, settings.cache_alias, {header_key: headers, **items}, timeout)
+
+
+def _key(key: str, headers: list[str], request: HttpRequest) -> str:
+    """Return Django's `key` with the digest of the values of `headers`; absent is not empty."""
+    if not headers:
+        return key
+    values = [request.META.get(name) for name in headers]
+    told = [encode([] if value is None else [value.encode()]) for value in values]
+    return f"{key}.{blake2b(encode(told), digest_size=16).hexdigest()}"
+
+
+def _mend_vary(request: HttpRequest, response: HttpResponse) -> None:
+    """Take blanks off `Vary`, as Django 5.2 does not, and add what pages here varied on."""
+    if "Vary" in response.headers:
+        response.headers["Vary"] = response.headers["Vary"].strip()
+    if varies := getattr(request, "_twofold_varies", []):
+        names = [name.removeprefix("HTTP_").replace("_", "-").title() for name in varies]
+        patch_vary_headers(response, names)
+
+
+async def _read(io: Effects, alias: str, key: str) -> Any:
+    cache = caches[alias]
+    try:
+        found = await io.op(cache.get, cache.aget, key)
+    except Exception as error:
+        _fail(alias, error)
+        return None
+    _failing.discard(alias)
+    return found
+
+
+async def _write(io: Effects, alias: str, items: dict[str, Any], timeout: float) -> bool:
+    cache = caches[alias]
+    try:
+        failed = await io.op(cache.set_many, cache.aset_many, items, timeout)
+    except Exception as error:
+        _fail(alias, error)
+        return False
+    _failing.discard(alias)
+    return not failed
+
+
+def _fail(alias: str, error: Exception) -> None:
+    """Log that the pages go without their cache, once until it works again."""
+    if alias not in _failing:
+        _failing.add(alias)
+        _log.warning("cache %r fails, pages are answered without it: %r", alias, error)

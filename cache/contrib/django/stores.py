@@ -1,0 +1,102 @@
+"""The caches behind Django's, one for each entry of `CACHES` and process.
+
+Django makes a new cache object for each thread, and under ASGI for each request. These
+objects are thin; what has connections is here, shared by all of them.
+"""
+
+import atexit
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+from django.core.cache import InvalidCacheBackendError
+from django.core.signals import setting_changed
+
+from twofold.backend import Backend
+from twofold.contrib.django.entries import frozen
+from twofold.core import Cache
+from twofold.effects import after_fork_in_child, new_lock
+from twofold.errors import SettingsError
+from twofold.keys import FullKeys
+from twofold.registry import build_backend, build_over
+from twofold.settings import CacheConfig, read_cache
+
+_SETTINGS = frozenset({"CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS"})
+
+
+class Stores:
+    """Caches by the settings that made them; entries for the same place share a backend."""
+
+    def __init__(self) -> None:
+        self._lock = new_lock()
+        self._caches: dict[Hashable, Cache] = {}
+        self._backends: dict[Hashable, Backend] = {}
+        after_fork_in_child(self)
+
+    def get(
+        self, key: Hashable, alias: Callable[[], str], settings: Callable[[], Mapping[str, Any]]
+    ) -> Cache:
+        """Return the cache of `key`, made as `settings` says when first asked for.
+
+        Raises:
+            InvalidCacheBackendError: the settings ask for what cannot be.
+        """
+        cache = self._caches.get(key)
+        return self._make(key, alias(), settings) if cache is None else cache
+
+    def _make(self, key: Hashable, alias: str, settings: Callable[[], Mapping[str, Any]]) -> Cache:
+        try:
+            config = read_cache(alias, settings())
+            with self._lock:
+                cache = build_over(self._backend(config), config, FullKeys())
+                return self._caches.setdefault(key, cache)
+        except SettingsError as error:
+            raise InvalidCacheBackendError(str(error)) from error
+
+    def _backend(self, config: CacheConfig) -> Backend:
+        place = frozen((config.backend, config.location, config.options))
+        if place not in self._backends:
+            self._backends[place] = build_backend(config)
+        return self._backends[place]
+
+    def close(self) -> None:
+        """Let go of connections, files and threads; the next operation takes them anew."""
+        for backend in list(self._backends.values()):
+            backend.close()
+
+    async def aclose(self) -> None:
+        """Do what `close` does."""
+        for backend in list(self._backends.values()):
+            await backend.aclose()
+
+    def forget(self) -> None:
+        """Close all, and build anew from the settings; what is in memory stays there."""
+        self.close()
+        with self._lock:
+            self._caches.clear()
+            inline = {key: each for key, each in self._backends.items() if each.kind == "inline"}
+            self._backends = inline
+
+    def _after_fork(self) -> None:
+        self._lock = new_lock()
+
+
+stores: Stores = Stores()
+
+
+def close_all() -> None:
+    """Close the connections, files and threads of all of Django's caches that are ours."""
+    stores.close()
+
+
+async def aclose_all() -> None:
+    """Do what `close_all` does."""
+    await stores.aclose()
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting in _SETTINGS:
+        stores.forget()
+
+
+setting_changed.connect(_forget)
+atexit.register(close_all)
