@@ -129,23 +129,44 @@ def test_loops_side_by_side(backend: Backend, server: Server, new_loop: Loops) -
 # Threads
 
 
-def test_a_thread_takes_its_connection_along(backend: Backend, server: Server) -> None:
-    """Eight threads have a connection each, which are closed when the threads end."""
-    used, end = threading.Barrier(9), threading.Event()
+def test_threads_inherit_connections(backend: Backend, server: Server) -> None:
+    """Eight threads have a connection each; those who come after them use the same ones."""
+    for _ in range(3):
+        used, end = threading.Barrier(9), threading.Event()
 
-    def work(n: int) -> None:
-        use(backend, f"thread:{n}", 10)
+        def work(n: int, used: threading.Barrier = used, end: threading.Event = end) -> None:
+            use(backend, f"thread:{n}", 10)
+            used.wait(10)
+            end.wait(10)
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
         used.wait(10)
-        end.wait(10)
+        assert connections(server) == 8
+        end.set()
+        for thread in threads:
+            thread.join()
+    backend.close()
+    eventually(lambda: connections(server) == 0, "the connections are closed")
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+
+def test_ended_threads_leave_few_connections(backend: Backend, server: Server) -> None:
+    """Of the connections of a hundred threads that end together, a bounded number stays."""
+    used = threading.Barrier(100)
+
+    def work() -> None:
+        backend.set("key", b"value", 10)
+        used.wait(30)
+
+    threads = [threading.Thread(target=work) for _ in range(100)]
     for thread in threads:
         thread.start()
-    used.wait(10)
-    assert connections(server) == 8
-    end.set()
     for thread in threads:
         thread.join()
+    eventually(lambda: connections(server) <= 64, "the others are closed")
+    assert connections(server) > 0
+    backend.close()
     eventually(lambda: connections(server) == 0, "the connections are closed")
 
 

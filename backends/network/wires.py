@@ -7,6 +7,7 @@ more. A connection that is left by an exception is closed: there may be bytes to
 
 import select
 import socket
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
@@ -22,6 +23,7 @@ from twofold.errors import BackendUnavailable
 _CHUNK = 65536  # bytes to receive at a time
 _IDLE = 1.0  # seconds after which a connection is looked at before it is used
 _NEARLY = 0.005  # seconds that a limit may be off, so that the socket is told of few
+_INHERITED = 64  # connections to a server that ended threads may leave
 _GRACE = 0.001  # seconds at least for replies that may lie there, after another server's
 
 
@@ -103,8 +105,44 @@ def _shut(opened: socket.socket) -> None:
         opened.close()
 
 
+class Estate:
+    """The connections of threads that have ended, for those that come."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Server, deque[Wire]] = {}
+
+    def leave(self, server: Server, wire: Wire) -> None:
+        """Take a connection in, or close it: there are enough, or it is out of date."""
+        idle = self._idle.setdefault(server, deque())
+        if len(idle) < _INHERITED and wire.generation == server.generation:
+            idle.append(wire)
+        else:
+            wire.close()
+
+    def take(self, server: Server) -> Wire | None:
+        """Hand a connection out, if there is one."""
+        try:
+            return self._idle[server].pop()
+        except LookupError:
+            return None
+
+    def count(self, server: Server) -> int:
+        """Return how many connections there are to a server."""
+        return len(self._idle.get(server, ()))
+
+    def close(self) -> None:
+        """Close them."""
+        for server in list(self._idle):
+            while (wire := self.take(server)) is not None:
+                wire.close()
+
+
 class Shelf(dict[Server, list[Wire]]):
-    """The connections of one thread that are not in use; they are closed as it ends."""
+    """The connections of one thread that are not in use; `estate` gets them as it ends."""
+
+    def __init__(self, estate: Estate) -> None:
+        super().__init__()
+        self._estate = estate
 
     def close(self) -> None:
         """Close them."""
@@ -114,7 +152,9 @@ class Shelf(dict[Server, list[Wire]]):
                     idle.pop().close()
 
     def __del__(self) -> None:
-        self.close()  # an error that somebody keeps may keep the connections themselves, too
+        for server, idle in self.items():
+            while idle:
+                self._estate.leave(server, idle.pop())
 
 
 class Wires:
@@ -130,6 +170,7 @@ class Wires:
         after_fork_in_child(self)
 
     def _begin(self) -> None:
+        self._estate = Estate()
         self._shelves: WeakValueDictionary[int, Shelf] = WeakValueDictionary()
         self._own = ThreadLocal()
 
@@ -178,10 +219,12 @@ class Wires:
             server.renew(server.generation)
         for shelf in self._all_shelves():
             shelf.close()
+        self._estate.close()
 
     def count(self, server: Server) -> int:
         """Return how many idle connections there are to a server."""
-        return sum(len(shelf.get(server, ())) for shelf in self._all_shelves())
+        own = sum(len(shelf.get(server, ())) for shelf in self._all_shelves())
+        return own + self._estate.count(server)
 
     def _all_shelves(self) -> list[Shelf]:
         references = self._shelves.valuerefs()  # a list, whatever threads come and go meanwhile
@@ -192,7 +235,7 @@ class Wires:
         try:
             shelf: Shelf = self._own.shelf
         except AttributeError:
-            shelf = self._own.shelf = Shelf()
+            shelf = self._own.shelf = Shelf(self._estate)
             self._shelves[id(shelf)] = shelf
         return shelf
 
@@ -234,6 +277,10 @@ class Wires:
             if wire.is_fit(server):
                 return wire
             wire.close()
+        while (left := self._estate.take(server)) is not None:
+            if left.is_fit(server):
+                return left
+            left.close()
         return self._open(server, due)
 
     def _open(self, server: Server, due: float) -> Wire:
@@ -277,7 +324,7 @@ class Wires:
         return lost
 
     def _after_fork(self) -> None:
-        park(self._own, self._shelves)
+        park(self._own, self._shelves, self._estate)
         self._begin()
 
 
