@@ -1,0 +1,754 @@
+"""Pages in Django: `cache_page` and the middleware, for sync and for async views."""
+
+import asyncio
+import gc
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from inspect import isawaitable
+from typing import Any
+
+import pytest
+
+from tests import django_project
+from tests.chaos import RedisServer
+
+django_project.configure()
+
+from django.core.cache import InvalidCacheBackendError, caches  # noqa: E402
+from django.core.cache.backends.base import BaseCache  # noqa: E402
+from django.core.handlers.asgi import ASGIHandler  # noqa: E402
+from django.core.handlers.wsgi import WSGIHandler  # noqa: E402
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse  # noqa: E402
+from django.middleware import cache as rules  # noqa: E402
+from django.template import Context, Engine, TemplateSyntaxError  # noqa: E402
+from django.template.backends.django import DjangoTemplates  # noqa: E402
+from django.template.response import SimpleTemplateResponse  # noqa: E402
+from django.test import AsyncClient, Client, RequestFactory, override_settings  # noqa: E402
+from django.urls import path  # noqa: E402
+
+from twofold.contrib.django import (  # noqa: E402
+    CacheMiddleware,
+    FetchFromCacheMiddleware,
+    UpdateCacheMiddleware,
+    cache_page,
+    make_template_fragment_key,
+)
+from twofold.contrib.django import pages as pages_room  # noqa: E402
+from twofold.contrib.http.turns import Turns  # noqa: E402
+
+MEMORY = {"BACKEND": "twofold.contrib.django.MemoryCache", "LOCATION": "pages"}
+
+
+@pytest.fixture(autouse=True)
+def _nobody_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Begin with no turn taken, and check that none is left."""
+    turns = Turns()
+    monkeypatch.setattr(pages_room, "turns", turns)
+    yield
+    assert repr(turns) == "<Turns []>"
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have Django use an empty cache on this store."""
+    entry: dict[str, Any] = MEMORY
+    if request.param == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        entry = {"BACKEND": "twofold.contrib.django.RedisCache", "LOCATION": server.url}
+    with override_settings(CACHES={"default": entry}):
+        caches["default"].clear()
+        yield
+        caches["default"].clear()
+
+
+@pytest.fixture
+def memory() -> Iterator[None]:
+    """Have Django use an empty cache in memory."""
+    with override_settings(CACHES={"default": MEMORY}):
+        caches["default"].clear()
+        yield
+        caches["default"].clear()
+
+
+Answer = Callable[[HttpRequest], HttpResponse]
+
+
+class Site:
+    """One view under `cache_page`, which tells how often it ran."""
+
+    def __init__(self, answer: Answer, is_async: bool, **options: Any) -> None:
+        self.runs = 0
+        self._answer = answer
+        self.view: Callable[..., Any] = cache_page(60, **options)(
+            self._in_async if is_async else self._in_sync
+        )
+
+    def _in_sync(self, request: HttpRequest) -> HttpResponse:
+        self.runs += 1
+        return self._answer(request)
+
+    async def _in_async(self, request: HttpRequest) -> HttpResponse:
+        self.runs += 1
+        await asyncio.sleep(0)
+        return self._answer(request)
+
+    def get(self, where: str = "/page", /, *, method: str = "GET", **headers: str) -> HttpResponse:
+        request = RequestFactory().generic(
+            method, where, headers={name.replace("_", "-"): each for name, each in headers.items()}
+        )
+        response = self.view(request)
+        return asyncio.run(response) if isawaitable(response) else response
+
+
+@pytest.fixture(params=["sync", "async"])
+def site(request: pytest.FixtureRequest) -> Callable[..., Site]:
+    """Return a function that makes a site of what answers a request."""
+
+    def make(answer: Answer, **options: Any) -> Site:
+        return Site(answer, request.param == "async", **options)
+
+    return make
+
+
+def of_user(**headers: str) -> Answer:
+    """Return a view that answers each user with their own page, under these headers."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        told = [request.headers.get(name, "-") for name in ("Cookie", "Authorization", "X-Region")]
+        page = "|".join([*told, request.headers.get("X-Tenant", "-")])
+        return HttpResponse(page, headers=headers)
+
+    return answer
+
+
+# What is shared
+
+
+def test_a_page_is_computed_once(site: Callable[..., Site], store: None) -> None:
+    """The second request is answered from the cache, with its age."""
+    shop = site(lambda request: HttpResponse("page"))
+    first, second = shop.get(), shop.get()
+    assert (first.content, second.content, shop.runs) == (b"page", b"page", 1)
+    assert "Age" not in first
+    assert int(second["Age"]) >= 0
+    assert second["Cache-Control"] == "max-age=60"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("/page",), ("/page?a=1",)),
+        (("/page?a=1&b=2",), ("/page?b=2&a=1",)),
+        (("/page",), ("/Page",)),
+    ],
+)
+def test_pages_have_their_own_address(
+    site: Callable[..., Site], memory: None, one: tuple[str], other: tuple[str]
+) -> None:
+    """Another path or query is another page."""
+    shop = site(lambda request: HttpResponse(request.get_full_path()))
+    assert shop.get(*one).content != shop.get(*other).content
+    assert shop.runs == 2
+
+
+def test_hosts_have_their_own_pages(site: Callable[..., Site], memory: None) -> None:
+    """The same path of another host is another page."""
+    shop = site(lambda request: HttpResponse(request.get_host()))
+    assert shop.get(host="one.test").content == b"one.test"
+    assert shop.get(host="two.test").content == b"two.test"
+
+
+def test_head_is_answered_with_a_stored_get(site: Callable[..., Site], memory: None) -> None:
+    """A HEAD request finds the page of a GET; its own page is no GET's."""
+    shop = site(lambda request: HttpResponse(request.method))
+    assert shop.get("/a", method="HEAD").content == b"HEAD"
+    assert shop.get("/a").content == b"GET"
+    assert shop.get("/b").content == b"GET"
+    assert shop.get("/b", method="HEAD").content == b"GET"
+    assert shop.runs == 3
+
+
+# What is not shared
+
+USERS = [
+    ({"Vary": "Cookie"}, {"cookie": "u=1"}, {"cookie": "u=2"}),
+    ({"Vary": "Cookie"}, {"cookie": "u=1"}, {}),
+    ({"Vary": " Cookie "}, {"cookie": "u=1"}, {"cookie": "u=2"}),
+    ({"Vary": "Accept-Encoding ,\tCookie"}, {"cookie": "u=1"}, {"cookie": "u=2"}),
+    ({"Vary": "*"}, {"cookie": "u=1"}, {"cookie": "u=2"}),
+    ({"Vary": " * "}, {"cookie": "u=1"}, {"cookie": "u=2"}),
+    ({"Vary": "Accept, * , Pony"}, {"cookie": "u=1"}, {"cookie": "u=2"}),
+    ({"Cache-Control": "private"}, {"cookie": "u=1"}, {"cookie": "u=2"}),
+    ({"Cache-Control": "Private"}, {"cookie": "u=1"}, {"cookie": "u=2"}),
+    ({"Cache-Control": "max-age=9, PRIVATE"}, {"cookie": "u=1"}, {"cookie": "u=2"}),
+    ({"Cache-Control": 'private="Set-Cookie"'}, {"cookie": "u=1"}, {"cookie": "u=2"}),
+    ({"Cache-Control": 'private = "Set-Cookie"'}, {"cookie": "u=1"}, {"cookie": "u=2"}),
+    ({"Cache-Control": "No-Store"}, {"cookie": "u=1"}, {"cookie": "u=2"}),
+    ({"Cache-Control": "no-cache"}, {"cookie": "u=1"}, {"cookie": "u=2"}),
+    ({}, {"authorization": "u1"}, {"authorization": "u2"}),
+    ({}, {"authorization": "u1"}, {}),
+    ({"Vary": "X-Region"}, {}, {"x_region": ""}),
+    ({"Vary": "X-Region"}, {"x_region": ""}, {}),
+    (
+        {"Vary": "X-Region, X-Tenant"},
+        {"x_region": "EU", "x_tenant": ""},
+        {"x_region": "", "x_tenant": "EU"},
+    ),
+    ({"Vary": "X-Region, X-Tenant"}, {"x_region": "EU"}, {"x_tenant": "EU"}),
+    ({"Vary": "X-Region, X-Tenant"}, {"x_region": "E", "x_tenant": "U"}, {"x_region": "EU"}),
+]
+
+
+@pytest.mark.parametrize(("headers", "one", "other"), USERS)
+def test_users_never_cross(
+    site: Callable[..., Site],
+    memory: None,
+    headers: dict[str, str],
+    one: dict[str, str],
+    other: dict[str, str],
+) -> None:
+    """Nobody is given the page of somebody else, in whatever order they ask."""
+    shop = site(of_user(**headers))
+    mine = site(of_user(**headers), key_prefix="apart")
+    expected = [shop.get("/own", **one).content]
+    caches["default"].clear()
+    expected.append(shop.get("/own", **other).content)
+    caches["default"].clear()
+    got = [mine.get(**each).content for each in (one, other, one, other)]
+    assert got == expected * 2
+    assert len(set(expected)) == len({str(one), str(other)}) or "" in {*one.values()} | {
+        *other.values()
+    }
+
+
+def test_public_is_for_all(site: Callable[..., Site], memory: None) -> None:
+    """A response marked `public` is shared though the request was authorized."""
+    shop = site(of_user(**{"Cache-Control": "public"}))
+    assert shop.get(authorization="u1").content == shop.get(authorization="u2").content
+    assert shop.runs == 1
+
+
+def test_cookies_that_are_set_stay_with_their_user(site: Callable[..., Site], memory: None) -> None:
+    """A response that sets a cookie and varies on Cookie is not stored, whoever asks."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        response = HttpResponse("page", headers={"Vary": "Cookie"})
+        response.set_cookie("session", "secret")
+        return response
+
+    shop = site(answer)
+    for _ in range(2):
+        shop.get(cookie="unrelated=1")
+    shop.get()
+    shop.get()
+    assert shop.runs == 4
+
+
+@pytest.mark.parametrize("status", [201, 204, 301, 404, 500])
+def test_only_ok_is_stored(site: Callable[..., Site], memory: None, status: int) -> None:
+    """Other responses than 200 are not kept."""
+    shop = site(lambda request: HttpResponse(status=status))
+    assert [shop.get().status_code, shop.get().status_code, shop.runs] == [status, status, 2]
+
+
+def test_max_age_zero_is_not_stored(site: Callable[..., Site], memory: None) -> None:
+    """What says it is stale at once is not kept, as far as `cache_page` leaves it to max-age."""
+    with override_settings(CACHE_MIDDLEWARE_SECONDS=60):
+        runs = 0
+
+        def view(request: HttpRequest) -> HttpResponse:
+            nonlocal runs
+            runs += 1
+            return HttpResponse(headers={"Cache-Control": "max-age=0"})
+
+        middleware = CacheMiddleware(view)
+        for _ in range(2):
+            middleware(RequestFactory().get("/"))
+    assert runs == 2
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_unsafe_methods_go_through(site: Callable[..., Site], memory: None, method: str) -> None:
+    """They are neither answered from the cache nor stored."""
+    shop = site(lambda request: HttpResponse(request.method))
+    shop.get()
+    assert shop.get(method=method).content == method.encode()
+    assert shop.get().content == b"GET"
+    assert shop.runs == 2
+
+
+def test_streams_pass_through(site: Callable[..., Site], memory: None) -> None:
+    """A streaming response is handed on as it is, and not stored."""
+    taken: list[int] = []
+
+    def parts() -> Iterator[bytes]:
+        for number in range(3):
+            taken.append(number)
+            yield b"part"
+
+    shop = site(lambda request: StreamingHttpResponse(parts()))  # type: ignore[arg-type, return-value]
+    assert shop.get().streaming
+    assert taken == []
+    shop.get()
+    assert shop.runs == 2
+
+
+# One computation
+
+
+class Gate:
+    """A view that waits until it is let go, from sync and from async code."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.inside = threading.Semaphore(0)
+        self.open = threading.Event()
+        self.runs = 0
+        self._answer = answer
+
+    def in_sync(self, request: HttpRequest) -> HttpResponse:
+        self.runs += 1
+        self.inside.release()
+        assert self.open.wait(10)
+        return self._answer(request)
+
+    async def in_async(self, request: HttpRequest) -> HttpResponse:
+        self.runs += 1
+        self.inside.release()
+        while not self.open.is_set():
+            await asyncio.sleep(0.001)
+        return self._answer(request)
+
+
+def ask(view: Callable[..., Any], **headers: str) -> HttpResponse:
+    response = view(RequestFactory().get("/page", headers=headers))
+    return asyncio.run(response) if isawaitable(response) else response
+
+
+def waiting(view: Callable[..., Any], many: int) -> "list[Any]":
+    """Start `many` threads that ask for the page."""
+    threads = ThreadPoolExecutor(many)
+    asked = [threads.submit(ask, view) for _ in range(many)]
+    threads.shutdown(wait=False)
+    return asked
+
+
+@pytest.mark.parametrize("face", ["in_sync", "in_async"])
+def test_one_computes_and_the_others_wait(face: str, store: None) -> None:
+    """Twenty who ask together in threads, some with loops of their own, run the view once."""
+    gate = Gate(lambda request: HttpResponse("page"))
+    view = cache_page(60)(getattr(gate, face))
+    asked = waiting(view, 20)
+    assert gate.inside.acquire(timeout=10)
+    assert not gate.inside.acquire(timeout=0.2)
+    gate.open.set()
+    assert {each.result(10).content for each in asked} == {b"page"}
+    assert gate.runs == 1
+
+
+async def test_tasks_share_a_page(store: None) -> None:
+    """Twenty tasks of one loop run the view once, and the loop goes on meanwhile."""
+    gate = Gate(lambda request: HttpResponse("page"))
+    view = cache_page(60)(gate.in_async)
+    asked = [asyncio.create_task(view(RequestFactory().get("/page"))) for _ in range(20)]
+    while not gate.runs:
+        await asyncio.sleep(0)
+    gate.open.set()
+    assert {each.content for each in await asyncio.gather(*asked)} == {b"page"}
+    assert gate.runs == 1
+
+
+@pytest.mark.parametrize("face", ["in_sync", "in_async"])
+def test_single_flight_is_an_option(face: str, memory: None) -> None:
+    """Without it each computes for itself."""
+    gate = Gate(lambda request: HttpResponse("page"))
+    asked = waiting(cache_page(60, single_flight=False)(getattr(gate, face)), 5)
+    for _ in range(5):
+        assert gate.inside.acquire(timeout=10)
+    gate.open.set()
+    assert {each.result(10).content for each in asked} == {b"page"}
+
+
+def test_the_middleware_takes_it_from_a_setting(memory: None) -> None:
+    """`CACHE_MIDDLEWARE_SINGLE_FLIGHT = False` lets each compute for itself."""
+    gate = Gate(lambda request: HttpResponse("page"))
+    with override_settings(CACHE_MIDDLEWARE_SINGLE_FLIGHT=False):
+        asked = waiting(CacheMiddleware(gate.in_sync), 3)
+        for _ in range(3):
+            assert gate.inside.acquire(timeout=10)
+        gate.open.set()
+        assert {each.result(10).content for each in asked} == {b"page"}
+
+
+async def test_those_who_wait_get_their_own_page(memory: None) -> None:
+    """Where it turns out that the page varies, each user's is computed, and none crosses."""
+    gate = Gate(lambda request: HttpResponse(request.headers["Cookie"], headers={"Vary": "Cookie"}))
+    view = cache_page(60)(gate.in_async)
+    users = [f"user={n % 4}" for n in range(20)]
+    asked = [
+        asyncio.create_task(view(RequestFactory().get("/page", headers={"cookie": user})))
+        for user in users
+    ]
+    while not gate.runs:
+        await asyncio.sleep(0)
+    gate.open.set()
+    assert [each.content.decode() for each in await asyncio.gather(*asked)] == users
+    assert gate.runs == 4
+
+
+async def test_private_pages_are_not_done_in_turn(memory: None) -> None:
+    """After the first of them all run side by side, and so do those who come next."""
+    gate = Gate(lambda request: HttpResponse("mine", headers={"Cache-Control": "private"}))
+    view = cache_page(60)(gate.in_async)
+    gate.open.set()
+    await view(RequestFactory().get("/page"))
+    gate.open.clear()
+    asked = [asyncio.create_task(view(RequestFactory().get("/page"))) for _ in range(10)]
+    while gate.runs < 11:
+        await asyncio.sleep(0)
+    gate.open.set()
+    await asyncio.gather(*asked)
+
+
+@pytest.mark.parametrize("face", ["in_sync", "in_async"])
+def test_errors_are_not_shared(face: str, memory: None) -> None:
+    """Who computes gets the error; the next one computes anew, and nothing is stored."""
+    failures = iter([ValueError("mine")])
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        if error := next(failures, None):
+            raise error
+        return HttpResponse("page")
+
+    gate = Gate(answer)
+    asked = waiting(cache_page(60)(getattr(gate, face)), 5)
+    assert gate.inside.acquire(timeout=10)
+    gate.open.set()
+    errors = [each for each in asked if each.exception(10)]
+    assert [str(each.exception()) for each in errors] == ["mine"]
+    assert gate.runs == 2
+
+
+async def test_a_client_that_goes_away(store: None) -> None:
+    """A cancelled request stores nothing and leaves nothing; the next one computes."""
+    gate = Gate(lambda request: HttpResponse("page"))
+    view = cache_page(60)(gate.in_async)
+    gone = asyncio.create_task(view(RequestFactory().get("/page")))
+    while not gate.runs:
+        await asyncio.sleep(0)
+    others = [asyncio.create_task(view(RequestFactory().get("/page"))) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    gate.open.set()
+    assert {each.content for each in await asyncio.gather(*others)} == {b"page"}
+    assert gate.runs == 2
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_a_view_may_be_decorated_twice(site: Callable[..., Site], memory: None) -> None:
+    """A decorated view behind the middleware does not wait for itself."""
+    shop = site(lambda request: HttpResponse("page"))
+    nested = CacheMiddleware(shop.view, page_timeout=60, key_prefix="", cache_alias=None)
+    assert ask(nested).content == b"page"
+    assert ask(nested).content == b"page"
+    assert shop.runs == 1
+
+
+# Responses that are rendered later
+
+
+ENGINE = DjangoTemplates({"NAME": "t", "DIRS": [], "APP_DIRS": False, "OPTIONS": {}})
+
+
+def page_of(text: str) -> SimpleTemplateResponse:
+    return SimpleTemplateResponse(ENGINE.from_string(text))
+
+
+def test_template_responses_are_stored_once_rendered(
+    site: Callable[..., Site], memory: None
+) -> None:
+    """What template-response middleware adds is in the page; a hit is rendered already."""
+    shop = site(lambda request: page_of("hello"))
+    first: Any = shop.get()
+    assert not first.is_rendered
+    first.render()
+    assert shop.get().content == b"hello"
+    assert shop.runs == 1
+
+
+def test_rendering_belongs_to_the_turn(memory: None) -> None:
+    """Who waits does so until the page is rendered; if that fails, the next one computes."""
+    started: list[Any] = []
+
+    def view(request: HttpRequest) -> Any:
+        started.append(page_of("hello"))
+        return started[-1]
+
+    cached_view = cache_page(60)(view)
+    mine: Any = cached_view(RequestFactory().get("/page"))
+    asked = waiting(lambda request: cached_view(request).render(), 3)
+    done = threading.Event()
+    assert not done.wait(0.1)
+    assert len(started) == 1
+    mine.render()
+    assert {each.result(10).content for each in asked} == {b"hello"}
+    assert len(started) == 1
+
+
+def test_a_page_that_is_never_rendered_releases_its_turn(memory: None) -> None:
+    """A response that is thrown away lets the next one compute."""
+    runs = 0
+
+    def view(request: HttpRequest) -> Any:
+        nonlocal runs
+        runs += 1
+        return page_of("hello")
+
+    cached_view = cache_page(60)(view)
+    cached_view(RequestFactory().get("/page"))
+    gc.collect()
+    assert cached_view(RequestFactory().get("/page")).render().content == b"hello"
+    assert runs == 2
+
+
+# A cache that fails
+
+
+class Broken(BaseCache):
+    """A cache whose server is away, of somebody else's making."""
+
+    def __init__(self, location: str, params: dict[str, Any]) -> None:
+        super().__init__(params)
+
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        raise ConnectionError("away")
+
+    set = add = touch = delete = clear = get
+
+    async def aget(self, *args: Any, **kwargs: Any) -> Any:
+        raise ConnectionError("away")
+
+    aset = aadd = atouch = adelete = aclear = aget
+
+
+def test_a_broken_cache_is_no_broken_page(
+    site: Callable[..., Site], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pages are answered without it, and that is logged once."""
+    with override_settings(CACHES={"default": {"BACKEND": f"{__name__}.Broken"}}):
+        shop = site(lambda request: HttpResponse("page"))
+        with caplog.at_level(logging.WARNING, "twofold"):
+            assert [shop.get().content for _ in range(3)] == [b"page"] * 3
+    assert [each.getMessage() for each in caplog.records if each.name == "twofold"] == [
+        "cache 'default' fails, pages are answered without it: ConnectionError('away')"
+    ]
+    pages_room._failing.clear()
+
+
+def test_an_unpicklable_response_is_answered(
+    site: Callable[..., Site], memory: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A page that cannot be stored is answered all the same."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        response = HttpResponse("page")
+        response.lock = threading.Lock()  # type: ignore[attr-defined]
+        return response
+
+    shop = site(answer)
+    with caplog.at_level(logging.WARNING, "twofold"):
+        assert [shop.get().content for _ in range(2)] == [b"page"] * 2
+    assert shop.runs == 2
+    assert "pages are answered without it" in caplog.text
+    pages_room._failing.clear()
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+def test_a_server_that_dies(
+    own_redis: RedisServer, face: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With Redis killed, pages go on, and it is logged once."""
+    entry = {"BACKEND": "twofold.contrib.django.RedisCache", "LOCATION": own_redis.url}
+    with override_settings(CACHES={"default": entry}):
+        shop = Site(lambda request: HttpResponse("page"), face == "async")
+        shop.get()
+        shop.get()
+        assert shop.runs == 1
+        own_redis.kill()
+        with caplog.at_level(logging.WARNING, "twofold"):
+            assert [shop.get().content for _ in range(5)] == [b"page"] * 5
+    assert shop.runs == 6
+    messages = [each.getMessage() for each in caplog.records if each.name == "twofold"]
+    assert len(messages) == 1
+    assert "is unavailable" in messages[0]
+
+
+# The middleware in a project
+
+
+def greet(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(f"{request.session.get('name', 'nobody')}")  # type: ignore[attr-defined]
+
+
+async def agreet(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(f"{await request.session.aget('name', 'nobody')}")  # type: ignore[attr-defined]
+
+
+def enter(request: HttpRequest) -> HttpResponse:
+    request.session["name"] = request.GET["name"]  # type: ignore[attr-defined]
+    return HttpResponse("entered")
+
+
+def plain(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("plain")
+
+
+urlpatterns = [path("sync", greet), path("async", agreet), path("enter", enter), path("", plain)]
+
+
+@pytest.fixture
+def project(store: None) -> Iterator[None]:
+    """Have Django run these views behind sessions and our middleware."""
+    with override_settings(
+        ROOT_URLCONF=__name__,
+        SESSION_ENGINE="django.contrib.sessions.backends.cache",
+        MIDDLEWARE=[
+            "twofold.contrib.django.UpdateCacheMiddleware",
+            "django.contrib.sessions.middleware.SessionMiddleware",
+            "twofold.contrib.django.FetchFromCacheMiddleware",
+        ],
+    ):
+        yield
+
+
+@pytest.mark.parametrize("where", ["/sync", "/async"])
+def test_sessions_stay_apart(project: None, where: str) -> None:
+    """Behind the middleware two users see their own pages, and no cookie goes astray."""
+    one, other, nobody = Client(), Client(), Client()
+    one.get("/enter?name=one")
+    other.get("/enter?name=other")
+    for _ in range(2):
+        assert one.get(where).content == b"one"
+        assert other.get(where).content == b"other"
+        assert nobody.get(where).content == b"nobody"
+    assert not nobody.cookies
+    assert one.cookies["sessionid"].value != other.cookies["sessionid"].value
+
+
+@pytest.mark.parametrize("where", ["/sync", "/async"])
+async def test_sessions_stay_apart_under_asgi(project: None, where: str) -> None:
+    """So they do where Django runs in an event loop, which no call of the cache blocks."""
+    one, other = AsyncClient(), AsyncClient()
+    await one.get("/enter?name=one")
+    await other.get("/enter?name=other")
+    for _ in range(2):
+        assert (await one.get(where)).content == b"one"
+        assert (await other.get(where)).content == b"other"
+
+
+async def test_the_pair_answers_from_the_cache(project: None) -> None:
+    """A page without a session is stored by the one and found by the other."""
+    client = AsyncClient()
+    first, second = await client.get("/"), await client.get("/")
+    assert "Age" not in first.headers
+    assert "Age" in second.headers
+
+
+def test_fetching_alone_takes_no_turn(memory: None) -> None:
+    """Without the middleware that stores, nobody waits for what will not be stored."""
+    middleware = FetchFromCacheMiddleware(plain)
+    assert middleware(RequestFactory().get("/")).content == b"plain"
+    assert middleware(RequestFactory().get("/")).content == b"plain"
+
+
+def test_handlers_take_the_middleware(project: None) -> None:
+    """Django's WSGI and ASGI handlers load it in either mode."""
+    assert WSGIHandler()
+    assert ASGIHandler()
+    for ours in (CacheMiddleware, FetchFromCacheMiddleware, UpdateCacheMiddleware):
+        assert isinstance(ours(plain), getattr(rules, ours.__name__))
+
+
+# Fragments
+
+
+def render(text: str, **context: Any) -> str:
+    engine = Engine(libraries={"twofold": "twofold.contrib.django.templatetags.twofold"})
+    return engine.from_string("{% load twofold %}" + text).render(Context(context))
+
+
+def test_fragments_are_kept(store: None) -> None:
+    """A fragment is rendered once for the same values, and anew for others."""
+    text = "{% cache 60 box name %}{{ value }}{% endcache %}"
+    assert render(text, name="a", value="<1>") == "&lt;1&gt;"
+    assert render(text, name="a", value="2") == "&lt;1&gt;"
+    assert render(text, name="b", value="2") == "2"
+
+
+def test_fragments_do_not_meet(memory: None) -> None:
+    """Values are kept apart, whatever is in them."""
+    text = "{% cache 60 box one two %}{{ one }}|{{ two }}{% endcache %}"
+    assert render(text, one="a:b", two="c") == "a:b|c"
+    assert render(text, one="a", two="b:c") == "a|b:c"
+    assert make_template_fragment_key("box", ["a:b", "c"]) != make_template_fragment_key(
+        "box", ["a", "b:c"]
+    )
+    assert make_template_fragment_key("box") == make_template_fragment_key("box", [])
+    assert make_template_fragment_key("box", [""]) != make_template_fragment_key("box", [])
+
+
+def test_a_fragment_is_rendered_once(memory: None) -> None:
+    """Ten threads that miss a fragment together render it once."""
+    runs = threading.Semaphore(0)
+    together = threading.Barrier(10)
+
+    class Slow:
+        def __str__(self) -> str:
+            runs.release()
+            threading.Event().wait(0.05)
+            return "slow"
+
+    def work() -> str:
+        together.wait(10)
+        return render("{% cache 60 slow %}{{ value }}{% endcache %}", value=Slow())
+
+    with ThreadPoolExecutor(10) as threads:
+        assert {each.result() for each in [threads.submit(work) for _ in range(10)]} == {"slow"}
+    assert runs.acquire(blocking=False)
+    assert not runs.acquire(blocking=False)
+
+
+def test_a_fragment_names_its_cache(memory: None) -> None:
+    """`using` takes another alias; without it "template_fragments" is taken where it is."""
+    other = {**MEMORY, "LOCATION": "fragments"}
+    with override_settings(CACHES={"default": MEMORY, "template_fragments": other}):
+        render("{% cache None box %}x{% endcache %}")
+        key = make_template_fragment_key("box")
+        assert (caches["template_fragments"].get(key), caches["default"].get(key)) == ("x", None)
+        render('{% cache None box using="default" %}y{% endcache %}')
+        assert caches["default"].get(key) == "y"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("{% cache 'x' box %}{% endcache %}", "a number of seconds"),
+        ("{% cache unknown box %}{% endcache %}", "a number of seconds"),
+        ("{% cache 1 box using='none' %}{% endcache %}", "names no cache"),
+        ("{% cache 1 %}{% endcache %}", "requires at least 2 arguments"),
+    ],
+)
+def test_fragments_refuse(memory: None, text: str, what: str) -> None:
+    """What the tag cannot do is told when the template is compiled or rendered."""
+    with pytest.raises(TemplateSyntaxError, match=what):
+        render(text)
+
+
+def test_an_unknown_alias_is_no_page() -> None:
+    """An alias that is not in CACHES is an error of the project, and told."""
+    view = cache_page(60, cache="none")(plain)
+    with pytest.raises(InvalidCacheBackendError, match="none"):
+        view(RequestFactory().get("/"))
