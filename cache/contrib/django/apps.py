@@ -1,8 +1,11 @@
 """The app, which brings the system checks and `{% load twofold %}`."""
 
+from contextlib import suppress
 from importlib import import_module
 
 from django.apps import AppConfig
+from django.conf import settings
+from django.core.cache import CacheHandler, InvalidCacheBackendError
 
 
 class TwofoldConfig(AppConfig):
@@ -13,5 +16,9 @@ class TwofoldConfig(AppConfig):
     verbose_name: str = "twofold"
 
     def ready(self) -> None:
-        """Register the checks."""
+        """Register the checks, and load the drivers: no request is to wait for imports."""
         import_module("twofold.contrib.django.checks")
+        for alias, entry in settings.CACHES.items():
+            if str(entry.get("BACKEND", "")).startswith("twofold."):
+                with suppress(InvalidCacheBackendError):  # the checks tell of it
+                    CacheHandler(settings.CACHES)[alias]
