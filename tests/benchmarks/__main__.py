@@ -4,11 +4,22 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import decorators, footprint, hop, memcached, memory, redis, report, sqlite
+from tests.benchmarks import (
+    decorators,
+    django,
+    footprint,
+    hop,
+    memcached,
+    memory,
+    redis,
+    report,
+    sqlite,
+)
 from tests.benchmarks.harness import Bench
 
 AREAS: dict[str, Callable[[Bench], None]] = {
-    area.AREA: area.run for area in (memory, decorators, sqlite, redis, memcached, hop, footprint)
+    area.AREA: area.run
+    for area in (memory, decorators, sqlite, redis, memcached, django, hop, footprint)
 }
 
 
