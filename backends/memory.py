@@ -26,6 +26,7 @@ from weakref import WeakValueDictionary
 
 from twofold import counter
 from twofold.backend import InlineBackend, Stored, is_lock
+from twofold.backends.bounds import kept_by_culling, positive
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import after_fork_in_child, new_rlock
 from twofold.errors import BackendUnavailable, MissingKey, NotACounter, SettingsError
@@ -49,6 +50,8 @@ class MemoryBackend(InlineBackend):
         location: the name of the store.
         max_entries: how many entries it holds at most.
         max_bytes: how many bytes keys, values and their entries take at most, about.
+        cull_frequency: one in how many entries goes when there are too many, 0 for all
+            but the newcomer; None for as few as needed.
         deadline: unused, for nothing here waits.
         clock: tells the time.
     """
@@ -61,13 +64,14 @@ class MemoryBackend(InlineBackend):
         *,
         max_entries: int = 100_000,
         max_bytes: int = 256 * 1024 * 1024,
+        cull_frequency: int | None = None,
         deadline: float = 1.0,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__(location, deadline=deadline, clock=clock)
-        self._store = _stores.open(
-            location, _bound("max_entries", max_entries), _bound("max_bytes", max_bytes)
-        )
+        positive("max_entries", max_entries)
+        positive("max_bytes", max_bytes)
+        self._store = _stores.open(location, max_entries, max_bytes, cull_frequency)
         self._find = self._store.entries.get
         self._now = clock.monotonic
 
@@ -148,9 +152,11 @@ class _Entry:
 class _Store:
     """The entries of one `LOCATION`; reading them is free, all else goes through `do`."""
 
-    def __init__(self, max_entries: int, max_bytes: int) -> None:
+    def __init__(self, max_entries: int, max_bytes: int, cull_frequency: int | None) -> None:
         self.max_entries = max_entries
         self.max_bytes = max_bytes
+        self.cull_frequency = cull_frequency
+        self._kept = kept_by_culling(max_entries, cull_frequency) or max_entries
         self.entries: dict[str, _Entry] = {}
         self.bytes = 0
         self.busy = False
@@ -217,9 +223,8 @@ class _Store:
             self._expiries.add(entry, ttl)
         if self._expiries.soonest <= now:
             self._expire(now)
-        while self.bytes > self.max_bytes or len(self.entries) > self.max_entries:
-            if not self._evict(entry):
-                break
+        if self.bytes > self.max_bytes or len(self.entries) > self.max_entries:
+            self._make_room(entry)
         return True
 
     def add(self, key: str, value: Stored, weight: int, ttl: float | None, now: float) -> bool:
@@ -316,6 +321,14 @@ class _Store:
                 break
             self._remove(self.entries[key])
 
+    def _make_room(self, newcomer: _Entry) -> None:
+        """Evict down to the bounds, or to what a culling leaves of too many entries."""
+        is_full = len(self.entries) > self.max_entries
+        most = self._kept if is_full else self.max_entries
+        while self.bytes > self.max_bytes or len(self.entries) > most:
+            if not self._evict(newcomer):
+                break
+
     def _evict(self, newcomer: _Entry) -> bool:
         """Take out the oldest entry that was not asked for since it was looked at last.
 
@@ -405,16 +418,19 @@ class _Stores:
         self._lock = new_rlock()
         after_fork_in_child(self)
 
-    def open(self, location: str, max_entries: int, max_bytes: int) -> _Store:
+    def open(
+        self, location: str, max_entries: int, max_bytes: int, cull_frequency: int | None
+    ) -> _Store:
+        bounds = max_entries, max_bytes, cull_frequency
         with self._lock:
             store = self._open.get(location)
             if store is None:
-                store = self._open.setdefault(location, _Store(max_entries, max_bytes))
-        if (store.max_entries, store.max_bytes) != (max_entries, max_bytes):
+                store = self._open.setdefault(location, _Store(*bounds))
+        if (store.max_entries, store.max_bytes, store.cull_frequency) != bounds:
             raise SettingsError(
-                f"the memory store {location!r} is in use with max_entries={store.max_entries} and"
-                f" max_bytes={store.max_bytes}: give both aliases the same OPTIONS, or this one"
-                " a LOCATION of its own"
+                f"the memory store {location!r} is in use with max_entries={store.max_entries},"
+                f" max_bytes={store.max_bytes} and cull_frequency={store.cull_frequency}: give both"
+                " aliases the same OPTIONS, or this one a LOCATION of its own"
             )
         return store
 
@@ -423,12 +439,6 @@ class _Stores:
 
 
 _stores = _Stores()
-
-
-def _bound(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise SettingsError(f"OPTIONS[{name!r}] is a whole number of 1 or more, not {value!r}")
-    return value
 
 
 def _weigh(value: Stored) -> int:

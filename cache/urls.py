@@ -9,7 +9,8 @@ from twofold.errors import SettingsError
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+._-]*)://")
 _BACKENDS = {"rediss": "redis", "unix": "redis"}  # by scheme, where the names differ
-_LOCAL = frozenset({"dummy", "memory", "sqlite"})
+_ON_DISK = frozenset({"files", "sqlite"})
+_LOCAL = frozenset({"dummy", "memory"}) | _ON_DISK
 _OURS = _LOCAL | {"memcached", "redis"}
 
 _BLANK = r"\s(?!\S*://)"  # one that belongs to a password: no other URL follows it
@@ -52,7 +53,7 @@ def split(url: str, settings: Iterable[str]) -> Url:
     process or on its disk is the bare name or path.
 
     Raises:
-        SettingsError: a parameter is given twice, the path of `sqlite:` is no path, or a
+        SettingsError: a parameter is given twice, the path of a store on disk is no path, or a
             password is cut in two by a "?".
     """
     backend = backend_of(url)
@@ -79,12 +80,12 @@ def split(url: str, settings: Iterable[str]) -> Url:
 
 def _local_name(backend: str, address: str) -> str:
     name = unquote(address.partition("://")[2])
-    if backend != "sqlite" or not name:
+    if backend not in _ON_DISK or not name:
         return name.strip("/")
     if not name.startswith("/"):
         raise SettingsError(
-            f"'sqlite://{name}': write sqlite:///{name} for a path relative to the working"
-            f" directory, sqlite:////{name} for an absolute one"
+            f"'{backend}://{name}': write {backend}:///{name} for a path relative to the working"
+            f" directory, {backend}:////{name} for an absolute one"
         )
     return name[1:]
 

@@ -10,6 +10,7 @@ from dict_backend import DictBackend
 from tests.chaos import MemcachedServer, RedisCluster, RedisSentinels, RedisServer, eventually
 from twofold.backend import Backend
 from twofold.backends.dummy import DummyBackend
+from twofold.backends.files import FilesBackend
 from twofold.backends.memcached import MemcachedBackend
 from twofold.backends.memory import MemoryBackend
 from twofold.backends.redis import RedisBackend, replies
@@ -38,6 +39,13 @@ class TestSQLite(BackendConformance):
 
     def make_backend(self, tmp_path: Path, clock: FakeClock) -> Backend:
         return SQLiteBackend(str(tmp_path / "cache.db"), clock=clock)
+
+
+class TestFiles(BackendConformance):
+    """The store of files."""
+
+    def make_backend(self, tmp_path: Path, clock: FakeClock) -> Backend:
+        return FilesBackend(str(tmp_path / "cache"), clock=clock)
 
 
 class RealTime(BackendConformance):

@@ -57,6 +57,39 @@ def test_entries_are_bounded() -> None:
     assert store.get("k99") == 99
 
 
+@pytest.mark.parametrize(("cull_frequency", "left"), [(3, 29), (0, 19), (None, 30), (1, 19)])
+def test_culling_is_what_django_does(cull_frequency: int | None, left: int) -> None:
+    """49 sets of new keys leave what Django's own tests of culling expect."""
+    store, _ = store_of(f"cull {cull_frequency}", max_entries=30, cull_frequency=cull_frequency)
+    for number in range(1, 50):
+        assert store.set(f"cull{number}", "value", 1000)
+        assert store.has(f"cull{number}")
+        check(store)
+    assert sum(store.has(f"cull{number}") for number in range(1, 50)) == left
+    assert store.set("cull49", "again", None)
+    assert len(store._store.entries) == left
+
+
+def test_culling_leaves_locks() -> None:
+    """However many others go, a held lock stays; and so does the newcomer."""
+    store, _ = store_of("cull locks", max_entries=10, cull_frequency=0)
+    store.set("!lock:a", "token", 60)
+    for number in range(10):
+        store.set(f"k{number}", "value", None)
+    assert list(store._store.entries) == ["!lock:a", "k9"]
+    store.set("!lease:b", "token", 60)
+    for number in range(20, 28):
+        store.set(f"k{number}", "value", None)
+    assert list(store._store.entries) == ["!lock:a", "!lease:b", "k27"]
+
+
+@pytest.mark.parametrize("value", [-1, True, 1.5, "3"])
+def test_a_frequency_that_is_no_number_is_refused(value: Any) -> None:
+    """The error names the key in OPTIONS and shows the value."""
+    with pytest.raises(SettingsError, match=rf"OPTIONS\['cull_frequency'\].*{value!r}"):
+        MemoryBackend(f"frequency {value}", cull_frequency=value)
+
+
 def test_bytes_are_bounded() -> None:
     """Keys, values and what an entry costs count together."""
     store, _ = store_of("bytes", max_bytes=20 * (ENTRY_BYTES + 1200))
@@ -190,6 +223,8 @@ def test_aliases_with_one_location_share_a_store() -> None:
     assert caches["c"].get("k") is None
     with pytest.raises(SettingsError, match="max_entries=100000"):
         MemoryBackend("shared", max_entries=5)
+    with pytest.raises(SettingsError, match="cull_frequency=None"):
+        MemoryBackend("shared", cull_frequency=3)
 
 
 def test_a_store_lives_as_long_as_somebody_uses_it() -> None:

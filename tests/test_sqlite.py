@@ -386,6 +386,40 @@ def test_a_held_lock_is_not_evicted(opened: Open, clock: Hands, bound: dict[str,
     assert store.get_many(keys[:3]) == {}
 
 
+@pytest.mark.parametrize(("cull_frequency", "left"), [(3, 29), (0, 19), (None, 30), (1, 19)])
+@pytest.mark.parametrize("many", [False, True])
+def test_culling_is_what_django_does(
+    opened: Open, path: Path, cull_frequency: int | None, left: int, many: bool
+) -> None:
+    """49 sets of new keys leave what Django's own tests of culling expect."""
+    store = opened(max_entries=30, cull_frequency=cull_frequency)
+    for number in range(1, 50):
+        key = f"cull{number}"
+        assert store.set_many({key: b"v"}, 1000) == [] if many else store.set(key, b"v", 1000)
+        assert store.has(key)
+    assert sum(store.has(f"cull{number}") for number in range(1, 50)) == left
+    assert count(path) == left
+    assert store.set("cull49", b"again", None)
+    assert count(path) == left
+
+
+def test_culling_leaves_locks(opened: Open) -> None:
+    """However many others go, a held lock stays; and so does the newcomer."""
+    store = opened(max_entries=10, cull_frequency=0)
+    store.set_many({"!lock:a": b"token", "app!lease:b": b"token"}, 60)
+    for number in range(9):
+        store.set(f"k{number}", b"v", None)
+    keys = ["!lock:a", "app!lease:b", *(f"k{number}" for number in range(9))]
+    assert sorted(store.get_many(keys)) == ["!lock:a", "app!lease:b", "k8"]
+
+
+@pytest.mark.parametrize("value", [-1, True, 1.5, "3"])
+def test_a_frequency_that_is_no_number_is_refused(path: Path, value: object) -> None:
+    """The error names the key in OPTIONS and shows the value."""
+    with pytest.raises(SettingsError, match=rf"OPTIONS\['cull_frequency'\].*{value!r}"):
+        SQLiteBackend(str(path), cull_frequency=value)  # type: ignore[arg-type]
+
+
 def test_the_count_is_bounded_whoever_writes(opened: Open, path: Path) -> None:
     """Writers that each write less than the interval are no way around the bound."""
     writers = [opened(max_entries=320) for _ in range(40)]

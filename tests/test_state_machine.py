@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from tests.chaos import MemcachedServer, RedisCluster, RedisSentinels, RedisServer
 from twofold.backend import Backend
+from twofold.backends.files import FilesBackend
 from twofold.backends.memcached import MemcachedBackend
 from twofold.backends.memory import MemoryBackend
 from twofold.backends.redis import RedisBackend
@@ -265,6 +266,8 @@ def _local(kind: str, folder: Path) -> Store:
             return MemoryBackend(f"machine-{id(clock)}", clock=clock)
         if kind == "sqlite":
             return SQLiteBackend(str(folder / f"{next(numbers)}.db"), clock=clock)
+        if kind == "files":
+            return FilesBackend(str(folder / str(next(numbers))), clock=clock)
         return DictBackend(clock=clock)
 
     return Store(make)
@@ -297,7 +300,7 @@ def _memcached(servers: Sequence[MemcachedServer]) -> Store:
 
 
 STORES = (
-    *("memory", "sqlite", "third party", "redis", "cluster", "sentinels"),
+    *("memory", "sqlite", "files", "third party", "redis", "cluster", "sentinels"),
     *("memcached", "three memcached"),
 )
 

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from twofold.backend import Backend
+from twofold.backends.bounds import kept_by_culling, positive
 from twofold.backends.sqlite.database import DatabaseFile
 from twofold.backends.sqlite.entries import Entries
 from twofold.backends.sqlite.faults import Fault, is_busy, is_damage, is_fault
@@ -43,7 +44,7 @@ class SQLiteBackend(Backend):
     at once in `max_entries / 32` new entries, 4096 at most, whichever process writes
     them, and at each value of more than a tenth of `max_bytes` shared by those. So for a
     moment there may be 3 % more entries, a tenth more bytes and the last value on top; a
-    lowered bound is approached by 8192 entries a time.
+    lowered bound is approached by 8192 entries a time; a culling takes 65,536 at most.
 
     Time: entries are stamped by the wall clock. One with an expiry that was written in
     the future, before the clock was set back, is expired.
@@ -58,6 +59,8 @@ class SQLiteBackend(Backend):
         location: the path of the file; `~` is expanded.
         max_entries: entries to keep; None for any number.
         max_bytes: bytes to keep, counted in pages of the file; a larger value is not stored.
+        cull_frequency: one in how many entries goes when there are too many, 0 for all
+            but the newcomer; None for as few as needed.
         deadline: seconds that one operation may take; how long to wait for locks.
         clock: tells the time.
 
@@ -74,6 +77,7 @@ class SQLiteBackend(Backend):
         *,
         max_entries: int | None = 100_000,
         max_bytes: int = 256 * 1024 * 1024,
+        cull_frequency: int | None = None,
         deadline: float = 1.0,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -84,10 +88,11 @@ class SQLiteBackend(Backend):
                 " for a cache without a file use BACKEND 'memory'"
             )
         if max_entries is not None:
-            _require_positive("max_entries", max_entries)
-        _require_positive("max_bytes", max_bytes)
+            positive("max_entries", max_entries)
+        positive("max_bytes", max_bytes)
+        kept = kept_by_culling(max_entries, cull_frequency)
         path = os.path.abspath(os.path.expanduser(location))
-        self._entries = Entries(clock, max_entries, max_bytes)
+        self._entries = Entries(clock, max_entries, max_bytes, kept)
         self._sessions = Sessions(DatabaseFile(path, self.deadline), self.deadline)
         self._rewrite_or_write = partial(Session.write, quick=self._entries.rewrite)
         self._path = path
@@ -356,8 +361,3 @@ def _sorted(calls: Sequence[Call]) -> tuple[list[Call], list[Call], list[Call]]:
 
 def _is_read(call: Call) -> bool:
     return getattr(call.function, "__name__", "") in _READS
-
-
-def _require_positive(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise SettingsError(f"OPTIONS[{name!r}] is a whole number of 1 or more; not {value!r}")

@@ -70,6 +70,7 @@ _SWEEP_EVERY = 16  # new rows
 _SWEEP_ROWS = 64
 _LONGEST_INTERVAL = 4096  # new rows from one count to the next
 _STEP_ROWS = 8192  # removed at a time, about 30 ms
+_CULLED_ROWS = 65_536  # likewise, where room is made for many writes at once
 _LARGEST_VALUE = 999_000_000  # SQLite's own limit is 1e9 bytes a row
 _NEWEST_FOR = 1.0  # seconds for which a look for the last rowid serves
 _EMPTY_PAGES = 4  # of a file without entries
@@ -85,11 +86,15 @@ class Entries:
         clock: its wall clock stamps the entries.
         max_entries: rows to keep; None for any number.
         max_bytes: bytes of pages in use to keep.
+        kept: rows that a culling leaves; None for `max_entries`, without culling.
     """
 
-    def __init__(self, clock: Clock, max_entries: int | None, max_bytes: int) -> None:
+    def __init__(
+        self, clock: Clock, max_entries: int | None, max_bytes: int, kept: int | None = None
+    ) -> None:
         self._clock = clock
         self._max_entries = max_entries
+        self._kept = kept
         self._max_bytes = max_bytes
         rows = max_entries or 100_000
         self._interval = max(1, min(_LONGEST_INTERVAL, rows // 32))
@@ -278,17 +283,23 @@ class Entries:
             self._sweep(db, max(_SWEEP_ROWS, after - before))
         counted = after // self._interval != before // self._interval
         if counted:
-            self._bound_entries(db)
+            self._bound_entries(db, after)
         if counted or size >= self._large:
             self._bound_bytes(db, after)
 
-    def _bound_entries(self, db: sqlite3.Cursor) -> None:
+    def _bound_entries(self, db: sqlite3.Cursor, newest: int) -> None:
         if self._max_entries is None:
             return
         (count,) = db.execute(_COUNT).fetchone()
-        excess = min(count - self._max_entries, _STEP_ROWS)
-        if excess > 0:
-            self._evict(db, excess - self._sweep(db, excess))
+        if count > self._max_entries:
+            excess = self._excess(count, self._max_entries)
+            self._evict(db, excess - self._sweep(db, excess), newest)
+
+    def _excess(self, count: int, most: int) -> int:
+        """Return how many of `count` rows go, which are more than `most`."""
+        if self._kept is None:
+            return min(count - most, _STEP_ROWS)
+        return min(count - self._kept, _CULLED_ROWS)
 
     def _bound_bytes(self, db: sqlite3.Cursor, newest: int) -> None:
         excess = self._used_bytes(db) - self._max_bytes
@@ -315,10 +326,10 @@ class Entries:
         """Remove up to `rows` expired entries, and return how many."""
         return db.execute(_SWEEP, (math.floor(self._clock.time()), rows)).rowcount
 
-    def _evict(self, db: sqlite3.Cursor, rows: int) -> None:
-        """Remove the `rows` entries that were stored longest ago; locks stay until they end."""
+    def _evict(self, db: sqlite3.Cursor, rows: int, newest: int = 2**63 - 1) -> None:
+        """Remove `rows` entries stored longest ago; locks stay until they end, `newest` stays."""
         if rows > 0:
-            oldest = db.execute(_OLDEST, (2**63 - 1, rows)).fetchall()
+            oldest = db.execute(_OLDEST, (newest, rows)).fetchall()
             if oldest:
                 db.execute(_EVICT, (oldest[-1][0],))
 

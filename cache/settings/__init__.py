@@ -1,6 +1,6 @@
 """`CACHES`: what an entry means, where the settings are kept, and what they choose."""
 
-from twofold.settings.config import CacheConfig, Raw, read_cache, read_caches, unknown
+from twofold.settings.config import CacheConfig, Raw, placed, read_cache, read_caches, unknown
 from twofold.settings.sources import (
     CommonOptions,
     Source,
@@ -18,6 +18,7 @@ __all__ = [
     "backend_class",
     "discover",
     "find",
+    "placed",
     "read_cache",
     "read_caches",
     "split_options",

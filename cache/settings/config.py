@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from importlib import import_module
@@ -16,6 +16,9 @@ from twofold.urls import backend_of, literal, mask_url, scheme, split
 
 Raw: TypeAlias = Mapping[str, Any] | str
 """One entry of `CACHES`: a dict of settings, or a URL."""
+
+Secret: TypeAlias = str | bytes | Sequence[str | bytes]
+"""What signs entries; of several the first signs, and all are recognised."""
 
 _HARMLESS = re.compile(r"[\w./-]*")
 _SECRET_NAME = re.compile(r"passw|secret|token", re.IGNORECASE)
@@ -36,7 +39,7 @@ class CacheConfig:
     serializer: str | None = "msgpack"
     compressor: str | None = None
     compress_min: int = 256
-    secret: str | bytes | None = None
+    secret: Secret | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -125,7 +128,7 @@ def _upper(raw: Mapping[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for key, value in raw.items():
         name = str(key).upper()
-        if name == "MAX_ENTRIES":
+        if name in ("CULL_FREQUENCY", "MAX_ENTRIES"):
             raise SettingsError(f"{key!r} is an option: put it into OPTIONS")
         if name not in _READERS:
             raise SettingsError(unknown("setting", str(key), _READERS))
@@ -137,8 +140,6 @@ def _upper(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def unknown(kind: str, name: str, right: Collection[str]) -> str:
     """Return the message for a name that is none of the `right` ones."""
-    if name.upper() == "CULL_FREQUENCY":
-        return f"{name!r} has no counterpart: each write evicts what is too much; leave it out"
     near = did_you_mean(name, right)
     return f"there is no {kind} {name!r}{near or '.'} There are: {', '.join(sorted(right))}"
 
@@ -224,10 +225,11 @@ def _size(value: object) -> int:
     return size
 
 
-def _secret(value: object) -> str | bytes | None:
-    if value is None or (isinstance(value, str | bytes) and value):
-        return value
-    raise SettingsError("must be non-empty text or bytes, or None")
+def _secret(value: object) -> Secret | None:
+    several = value if isinstance(value, list | tuple) else [value]
+    if value is None or (several and all(isinstance(s, str | bytes) and s for s in several)):
+        return cast("Secret | None", value)
+    raise SettingsError("must be non-empty text or bytes, a list of such, or None")
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -1,0 +1,197 @@
+"""The bounds: what goes when there is too much, and what is swept by the way.
+
+The counts tell when there is too much, so a write scans nothing. What is to go is found
+by a scan of a few shards, for many writes at a time: keys are spread over the shards by
+their digests, so the oldest of a few are about the oldest of all. All are scanned where
+there are few entries.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from time import monotonic
+from typing import Final
+
+from twofold.backends.bounds import NO_BOUND, kept_by_culling
+from twofold.backends.files import shelf
+from twofold.backends.files.counts import Counts, Totals
+from twofold.backends.files.entry import SHARDS, decode, key_in
+from twofold.backends.files.faults import Damaged
+from twofold.backends.files.shelf import Seen
+from twofold.backends.files.tree import Tree
+from twofold.clock import Clock
+from twofold.errors import BackendUnavailable, DeadlineExceeded
+from twofold.policy import wall_expired
+
+_BATCH_PART: Final = 32  # of the bound, by which it is undercut
+_LONGEST_BATCH: Final = 512  # entries
+_SAMPLE: Final = 1024  # entries to choose from, at least
+_CHOICE: Final = 8  # entries to choose from, for each that goes, at least
+_SWEEP_EVERY: Final = 1024  # new entries, from one shard to the next
+_LARGEST_LOCK: Final = 4096  # bytes of the file of a lock that is looked into
+
+
+class Bounds:
+    """Keeps the entries of a tree within bounds."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        counts: Counts,
+        clock: Clock,
+        max_entries: int | None,
+        max_bytes: int,
+        cull_frequency: int | None,
+    ) -> None:
+        most = NO_BOUND if max_entries is None else max_entries
+        self._tree = tree
+        self._counts = counts
+        self._clock = clock
+        self._max_entries = most
+        self._max_bytes = max_bytes
+        self._kept = kept_by_culling(max_entries, cull_frequency) or (
+            most - min(most // _BATCH_PART, _LONGEST_BATCH)
+        )
+        self._kept_bytes = max_bytes - max_bytes // _BATCH_PART
+        self._turn = os.getpid() % SHARDS  # so that processes begin with different shards
+        self._grown = 0
+
+    def keep(self, newcomer: str, until: float) -> None:
+        """Make room after a write that took more; its own file, `newcomer`, stays.
+
+        Nothing is raised: the write itself has been done.
+        """
+        self._grown += 1
+        with suppress(OSError, BackendUnavailable):
+            if self._grown == 1:
+                self._tidy()
+            totals = self._known_totals()
+            if totals.entries > self._max_entries or totals.weight > self._max_bytes:
+                self._make_room(newcomer, until)
+            if self._grown % _SWEEP_EVERY == 0:
+                self.refresh(next(self._turns()), 0.0)
+
+    def refresh(self, number: int, until: float) -> None:
+        """Count a shard anew; remove what is expired, and what a killed writer has left."""
+        now = self._clock.time()
+        with self._tree.locked(number, until) as shard:
+            shelf.remove(shard.descriptor, shelf.TEMPORARY)
+            left = []
+            for seen in shelf.scan(shard.descriptor):
+                if self._is_over(shard.descriptor, seen, now):
+                    shelf.remove(shard.descriptor, seen.name)
+                else:
+                    left.append(seen.weight)
+            self._counts.put(number, len(left), sum(left))
+
+    def clear(self, number: int, prefix: bytes, until: float) -> None:
+        """Remove the files of a shard whose keys begin so."""
+        with self._tree.locked(number, until) as shard:
+            folder = shard.descriptor
+            gone = [
+                seen
+                for seen in shelf.scan(folder)
+                if not prefix or key_in(shelf.head(folder, seen.name)).startswith(prefix)
+                if shelf.remove(folder, seen.name)
+            ]
+            self._forget(number, gone)
+
+    def _tidy(self) -> None:
+        """Remove what killed writers have left, before this process writes much."""
+        for number in range(SHARDS):
+            with suppress(DeadlineExceeded), self._tree.locked(number, 0.0) as shard:
+                shelf.remove(shard.descriptor, shelf.TEMPORARY)
+
+    def _known_totals(self) -> Totals:
+        """Return the totals; count the shards of which nothing is known."""
+        totals = self._counts.totals()
+        if not totals.unknown:
+            return totals
+        for number in totals.unknown:
+            with suppress(DeadlineExceeded):
+                self.refresh(number, 0.0)
+        return self._counts.totals()
+
+    def _make_room(self, newcomer: str, until: float) -> None:
+        """Remove what is too much of a sample: the expired first, then those stored longest ago."""
+        found = self._sample(until)
+        totals = self._counts.totals()
+        entries = totals.entries - self._kept if totals.entries > self._max_entries else 0
+        weight = totals.weight - self._kept_bytes if totals.weight > self._max_bytes else 0
+        going: dict[int, list[Seen]] = defaultdict(list)
+        for number, seen in self._in_order(found, newcomer):
+            if entries <= 0 and weight <= 0:
+                break
+            entries -= 1
+            weight -= seen.weight
+            going[number].append(seen)
+        for number, each in going.items():
+            self._remove(number, each, until)
+            if monotonic() >= until:
+                break
+
+    def _sample(self, until: float) -> list[tuple[int, Seen]]:
+        """Return entries to choose from, with their shards; half of the time is for removing."""
+        halfway = (monotonic() + until) / 2
+        enough = max(_SAMPLE, _CHOICE * (self._counts.totals().entries - self._kept))
+        found: list[tuple[int, Seen]] = []
+        for number in islice(self._turns(), SHARDS):
+            here = self._scan(number)
+            if len(here) != self._counts.entries(number):
+                self.refresh(number, until)
+                here = self._scan(number)
+            found += ((number, seen) for seen in here)
+            if len(found) >= enough or monotonic() >= halfway:
+                break
+        return found
+
+    def _scan(self, number: int) -> list[Seen]:
+        shard = self._tree.find(number)
+        return [] if shard is None else shelf.scan(shard.descriptor)
+
+    def _turns(self) -> Iterator[int]:
+        """Yield one shard after the other, from where the last one stopped."""
+        while True:
+            self._turn = (self._turn + 1) % SHARDS
+            yield self._turn
+
+    def _in_order(self, found: Iterable[tuple[int, Seen]], newcomer: str) -> list[tuple[int, Seen]]:
+        """Return what may go, the expired first; a lock only if it seems to be expired."""
+        now = self._clock.time()
+        keyed = [
+            (not is_over, seen.written, seen.changed, number, seen)
+            for number, seen in found
+            if seen.name != newcomer
+            if (is_over := seen.is_over(now)) or not seen.is_held()
+        ]
+        return [(number, seen) for *_, number, seen in sorted(keyed)]
+
+    def _remove(self, number: int, going: Iterable[Seen], until: float) -> None:
+        """Remove those files that are still what was seen."""
+        now = self._clock.time()
+        with self._tree.locked(number, until) as shard:
+            gone = [
+                seen
+                for seen in going
+                if shelf.look(shard.descriptor, seen.name) == seen
+                if not seen.is_held() or self._is_over(shard.descriptor, seen, now)
+                if shelf.remove(shard.descriptor, seen.name)
+            ]
+            self._forget(number, gone)
+
+    def _forget(self, number: int, gone: Iterable[Seen]) -> None:
+        weights = [seen.weight for seen in gone]
+        self._counts.add(number, -len(weights), -sum(weights))
+
+    def _is_over(self, folder: int, seen: Seen, now: float) -> bool:
+        """Tell whether a file's time is over; what a lock's says inside decides."""
+        if not seen.is_over(now) or not seen.is_held():
+            return seen.is_over(now)
+        key = key_in(shelf.head(folder, seen.name)).decode("ascii", "replace")
+        try:
+            entry = decode(key, shelf.read(folder, seen.name, _LARGEST_LOCK) or b"")
+        except Damaged:
+            return True
+        return wall_expired(now, entry.written, entry.expires)
