@@ -6,7 +6,8 @@ The conventions of a page:
   A block that awaits at its top level runs in an event loop, any other outside of one.
 - `expression  # -> value` is checked against the value's repr, `# raises Name` against the
   exception that the statement raises, and what it is derived from.
-- A block that begins with `# docs/examples/NAME.py` is that file, and is imported from there.
+- A block that begins with `# docs/examples/NAME.py` is that file, and is imported from there;
+  the files of a whole project, which stand in a folder, are run by `test_example_projects`.
   Examples that are tests are among those that pytest collects.
 - ```toml blocks with caches are settings, which are read and built.
 - ```console blocks show commands that exist. Programs (`python NAME.py`), and `twofold check`,
@@ -52,7 +53,7 @@ LANGUAGES = {"python", "toml", "console", "text"}
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
-EXAMPLE = re.compile(r"# docs/examples/(\w+)\.py\n")
+EXAMPLE = re.compile(r"# docs/examples/([\w/]+)\.py\n")
 OPTION_TABLE = re.compile(r"^##+ Options of `(\w+)`\n(.*?)(?=^#|\Z)", re.MULTILINE | re.DOTALL)
 ACL_RULE = re.compile(r"^user (shop .+)$", re.MULTILINE)
 
@@ -313,7 +314,7 @@ def test_the_python_of_a_page_runs(
         example = block.example()
         if example is None:
             run_block(block._replace(text=stand_in(block.text)), names)
-        elif not example.startswith("test_"):
+        elif not example.startswith("test_") and "/" not in example:
             names.update(vars(import_module(example)))
 
 
@@ -478,7 +479,7 @@ def test_every_setting_is_documented(name: str) -> None:
     assert name == "ALIAS" or f"`{name}`" in reference("settings.md")
 
 
-@pytest.mark.parametrize("name", ["dummy", "memcached", "memory", "redis", "sqlite"])
+@pytest.mark.parametrize("name", ["dummy", "files", "memcached", "memory", "redis", "sqlite"])
 def test_the_option_tables_agree_with_the_constructors(name: str) -> None:
     """Each option is listed, with the default that it has."""
     pages = map(reference, ("settings.md", "redis.md", "memcached.md"))

@@ -30,7 +30,7 @@ LONG = {"name": "Ada Lovelace", "tags": ["analyst", "poet"] * 40, "n": [1, 2.5, 
 def envelope(
     serializer: Any = "msgpack",
     compressor: str | None = None,
-    secret: str | bytes | None = None,
+    secret: Any = None,
     compress_min: int = 0,
 ) -> Envelope:
     return Envelope(
@@ -249,7 +249,21 @@ def test_secrets_are_not_interchangeable() -> None:
             assert reader.load(KEY, stored) == ("text" if reader is writer else MISSING)
 
 
-@pytest.mark.parametrize("secret", ["", b"", 5])
+def test_a_new_secret_recognises_old_ones() -> None:
+    """Of several secrets the first signs, and entries of each are read."""
+    old, new, both = (
+        envelope(secret="old"),
+        envelope(secret="new"),
+        envelope(secret=["new", b"old"]),
+    )
+    assert both.load(KEY, old.dump(KEY, "value")) == "value"
+    assert both.load(KEY, new.dump(KEY, "value")) == "value"
+    assert new.load(KEY, both.dump(KEY, "value")) == "value"
+    assert old.load(KEY, both.dump(KEY, "value")) is MISSING
+    assert both.load(KEY, envelope(secret="third").dump(KEY, "value")) is MISSING
+
+
+@pytest.mark.parametrize("secret", ["", b"", 5, ["one", ""], [5]])
 def test_no_empty_secret(secret: Any) -> None:
     """An empty secret would sign nothing, and is refused."""
     with pytest.raises(SettingsError, match="SECRET"):

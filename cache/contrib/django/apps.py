@@ -5,7 +5,7 @@ from importlib import import_module
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.cache import CacheHandler, InvalidCacheBackendError
+from django.core.cache import InvalidCacheBackendError, caches
 
 
 class TwofoldConfig(AppConfig):
@@ -18,7 +18,6 @@ class TwofoldConfig(AppConfig):
     def ready(self) -> None:
         """Register the checks, and load the drivers: no request is to wait for imports."""
         import_module("twofold.contrib.django.checks")
-        for alias, entry in settings.CACHES.items():
-            if str(entry.get("BACKEND", "")).startswith("twofold."):
-                with suppress(InvalidCacheBackendError):  # the checks tell of it
-                    CacheHandler(settings.CACHES)[alias]
+        for alias in settings.CACHES:
+            with suppress(InvalidCacheBackendError):  # the checks tell of it
+                getattr(caches[alias], "cache", None)

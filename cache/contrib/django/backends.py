@@ -7,6 +7,8 @@ objects leave to each thread or request, connections, is shared: see `stores`.
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import cached_property
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar, TypeVar
 
@@ -24,7 +26,7 @@ from twofold.contrib.django.entries import frozen, raw_keys, raw_settings
 from twofold.contrib.django.pickles import evaluated, needs_thread, pickled
 from twofold.contrib.django.stores import stores
 from twofold.core import Cache
-from twofold.errors import CannotSerialize, SettingsError
+from twofold.errors import CannotSerialize, InvalidTimeout, SettingsError
 from twofold.policy import Timeout, seconds
 
 T = TypeVar("T")
@@ -40,9 +42,6 @@ class TwofoldCache(BaseCache):
     Args:
         location: the entry's `LOCATION`.
         params: the rest of the entry.
-
-    Raises:
-        InvalidCacheBackendError: the entry asks for what cannot be.
     """
 
     store: ClassVar[str]
@@ -53,16 +52,28 @@ class TwofoldCache(BaseCache):
 
     def __init__(self, location: Any, params: dict[str, Any]) -> None:
         super().__init__(params)
-        place = os.fspath(location) if isinstance(location, os.PathLike) else location
-        self.cache: Cache = stores.get(
-            frozen((self.store, place, params)),
+        self._location = os.fspath(location) if isinstance(location, os.PathLike) else location
+        self._params = params
+        with suppress(InvalidTimeout):  # `cache` tells of it
+            self.default_timeout: float | None = seconds(params.get("TIMEOUT", 300))
+
+    @cached_property
+    def cache(self) -> Cache:
+        """The cache behind this object, made when it is first needed.
+
+        Raises:
+            InvalidCacheBackendError: the entry asks for what cannot be.
+        """
+        location, params = self._location, self._params
+        return stores.get(
+            frozen((self.store, location, params)),
             lambda: _alias(location, params),
-            lambda: raw_settings(self.store, place, params, bounded=self.bounded),
+            lambda: raw_settings(self.store, location, params, bounded=self.bounded),
         )
-        self.default_timeout: float | None = self.cache.timeout
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.cache!r}>"
+        shown = repr(self.cache) if "cache" in vars(self) else "not in use yet"
+        return f"<{type(self).__name__} {shown}>"
 
     @classmethod
     def to_twofold(cls, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,6 +249,9 @@ class TwofoldCache(BaseCache):
     async def ahas_key(self, key: Any, version: int | None = None) -> bool:
         return await self.cache.ahas_key(self.make_and_validate_key(key, version))
 
+    def __contains__(self, key: Any) -> bool:
+        return self.has_key(key)
+
     def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
         """Add `delta`, atomically, keeping the expiry; raise ValueError if `key` is missing."""
         return self.cache.incr(self.make_and_validate_key(key, version), delta)
@@ -302,7 +316,8 @@ def _alias(location: Any, params: Mapping[str, Any]) -> str:
     """Return the alias of an entry, which Django does not tell its backends."""
     for alias, entry in settings.CACHES.items():
         rest = {name: value for name, value in entry.items() if name not in _PLACE}
-        if entry.get("LOCATION", "") == location and rest == params:
+        place = entry.get("LOCATION", "")
+        if rest == params and location in (place, str(place)):
             return str(alias)
     return "?"
 

@@ -1,11 +1,12 @@
 """What `manage.py check` finds in `CACHES`; with `--deploy` it asks the servers, too."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
 from django.core import checks
-from django.core.cache import CacheHandler, InvalidCacheBackendError
+from django.core.cache import InvalidCacheBackendError, caches
 from django.core.checks import CheckMessage, Tags, register
 
 from twofold.contrib.django.backends import TwofoldCache
@@ -17,13 +18,12 @@ from twofold.errors import CacheError, PartlyUnavailable
 def check_settings(**_: Any) -> list[CheckMessage]:
     """Tell of entries of `CACHES` that cannot be used, or are better changed."""
     messages: list[CheckMessage] = []
-    for alias in settings.CACHES:
+    for alias, cache in _ours():
         try:
-            cache = CacheHandler(settings.CACHES)[alias]
-        except InvalidCacheBackendError as error:
-            messages += _refusal(alias, error)
-        else:
             messages += _advice(alias, cache)
+        except InvalidCacheBackendError as error:
+            hint = f"Change CACHES[{alias!r}]."
+            messages.append(checks.Error(str(error), hint=hint, id="twofold.E001"))
     return messages
 
 
@@ -31,25 +31,21 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 def check_servers(**_: Any) -> list[CheckMessage]:
     """Tell of servers that do not answer, and of what they say is wrong with them."""
     messages: list[CheckMessage] = []
-    for alias in settings.CACHES:
-        try:
-            cache = CacheHandler(settings.CACHES)[alias]
-        except InvalidCacheBackendError:
-            continue  # `check_settings` tells of it
-        if isinstance(cache, TwofoldCache):
+    for alias, cache in _ours():
+        with suppress(InvalidCacheBackendError):  # `check_settings` tells of it
             messages += _examine(alias, cache)
     return messages
 
 
-def _refusal(alias: str, error: InvalidCacheBackendError) -> Iterator[CheckMessage]:
-    """Tell what is wrong with an entry of ours; of others Django tells when they are used."""
-    if str(settings.CACHES[alias].get("BACKEND", "")).startswith("twofold."):
-        yield checks.Error(str(error), hint=f"Change CACHES[{alias!r}].", id="twofold.E001")
+def _ours() -> Iterator[tuple[str, TwofoldCache]]:
+    for alias in settings.CACHES:
+        cache = caches[alias]
+        if isinstance(cache, TwofoldCache):
+            yield alias, cache
 
 
-def _advice(alias: str, cache: Any) -> Iterator[CheckMessage]:
-    if not isinstance(cache, TwofoldCache):
-        return
+def _advice(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
+    can_clear = cache.can_clear or cache.cache.flushes
     if _has_unsigned_pickles(cache.to_twofold(settings.CACHES[alias])):
         yield checks.Warning(
             f"CACHES[{alias!r}] keeps pickles that are not signed: whoever can write to the store"
@@ -57,7 +53,7 @@ def _advice(alias: str, cache: Any) -> Iterator[CheckMessage]:
             hint="Leave SECRET out, then SECRET_KEY signs them; or choose SERIALIZER 'msgpack'.",
             id="twofold.W001",
         )
-    if not (cache.can_clear or cache.cache.flushes):
+    if not can_clear:
         yield checks.Warning(
             f"CACHES[{alias!r}] has keys of its own making, so that clear() cannot tell them from"
             " others', and refuses.",

@@ -18,7 +18,7 @@ from twofold.effects import after_fork_in_child, new_lock
 from twofold.errors import SettingsError
 from twofold.keys import FullKeys
 from twofold.registry import build_backend, build_over
-from twofold.settings import CacheConfig, read_cache
+from twofold.settings import CacheConfig, placed, read_cache
 
 _SETTINGS = frozenset({"CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS"})
 
@@ -45,7 +45,9 @@ class Stores:
 
     def _make(self, key: Hashable, alias: str, settings: Callable[[], Mapping[str, Any]]) -> Cache:
         try:
-            config = read_cache(alias, settings())
+            with placed(f"CACHES[{alias!r}]"):
+                raw = settings()
+            config = read_cache(alias, raw)
             with self._lock:
                 cache = build_over(self._backend(config), config, FullKeys())
                 return self._caches.setdefault(key, cache)

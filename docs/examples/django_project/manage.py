@@ -1,3 +1,4 @@
+# docs/examples/django_project/manage.py
 """Django's command line for this project: `python manage.py check`, `runserver`, …"""
 
 import os

@@ -1,3 +1,4 @@
+# docs/examples/django_project/shop/asgi.py
 """For ASGI servers: `uvicorn shop.asgi:application`."""
 
 import os

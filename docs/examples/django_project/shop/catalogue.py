@@ -1,3 +1,4 @@
+# docs/examples/django_project/shop/catalogue.py
 """The data, which is slow to get at, and a cached function over it."""
 
 import time

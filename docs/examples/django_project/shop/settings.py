@@ -1,3 +1,4 @@
+# docs/examples/django_project/shop/settings.py
 """The settings; the environment's `CACHE_URL` chooses the cache."""
 
 import os

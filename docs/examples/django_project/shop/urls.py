@@ -1,3 +1,4 @@
+# docs/examples/django_project/shop/urls.py
 """The addresses."""
 
 from django.urls import path

@@ -1,3 +1,4 @@
+# docs/examples/django_project/shop/views.py
 """A sync view and an async view of the same entry, and a page that is cached whole."""
 
 from asgiref.sync import sync_to_async

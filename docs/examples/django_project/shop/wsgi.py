@@ -1,3 +1,4 @@
+# docs/examples/django_project/shop/wsgi.py
 """For WSGI servers: `gunicorn shop.wsgi`."""
 
 import os

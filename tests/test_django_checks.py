@@ -1,0 +1,88 @@
+"""What `manage.py check` says of the caches of a Django project."""
+
+from typing import Any
+
+import pytest
+
+from tests import django_project
+from tests.chaos import RedisServer
+
+django_project.configure()
+
+from django.core import checks  # noqa: E402
+from django.test import override_settings  # noqa: E402
+
+REDIS = "twofold.contrib.django.RedisCache"
+NOWHERE = "redis://127.0.0.1:1"
+
+
+def told(entry: dict[str, Any], *, deploy: bool = False) -> dict[str, str]:
+    """Return what the checks tell of a cache, by id."""
+    with override_settings(CACHES={"default": entry}):
+        messages = checks.run_checks(tags=[checks.Tags.caches], include_deployment_checks=deploy)
+    return {each.id or "": f"{each.msg} {each.hint}" for each in messages}
+
+
+def test_good_settings_are_good() -> None:
+    """Nothing is said of settings that work, and no server is asked."""
+    assert told({"BACKEND": REDIS, "LOCATION": NOWHERE}) == {}
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [
+        ({"BACKEND": REDIS, "OPTIONS": {"max_entrys": 1}}, "there is no option 'max_entrys'"),
+        ({"BACKEND": REDIS, "OPTIONS": {"deadlin": 1}}, "Did you mean 'deadline'"),
+        ({"BACKEND": REDIS, "LOCATION": "http://127.0.0.1"}, "is no URL of a Redis server"),
+        ({"BACKEND": REDIS, "SERIALISER": "json"}, "SERIALIZER"),
+        ({"BACKEND": REDIS, "SERIALIZER": None}, "name a serializer"),
+        ({"BACKEND": REDIS, "TIMEOUT": "soon"}, "is no duration"),
+    ],
+)
+def test_bad_settings_are_errors(entry: dict[str, Any], what: str) -> None:
+    """An entry that cannot be used is told, with what to do and where."""
+    message = told(entry)["twofold.E001"]
+    assert what.lower() in message.lower()
+    assert "CACHES['default']" in message
+
+
+def test_others_are_left_alone() -> None:
+    """Backends of others are none of our business."""
+    assert told({"BACKEND": "django.core.cache.backends.dummy.DummyCache"}, deploy=True) == {}
+
+
+@pytest.mark.parametrize(
+    ("entry", "warns"),
+    [
+        ({"SECRET": None}, True),
+        ({"SECRET": None, "SERIALIZER": "pickle"}, True),
+        ({"SECRET": "a long one"}, False),
+        ({"SECRET": None, "SERIALIZER": "msgpack"}, False),
+        ({"SECRET": None, "BACKEND": "twofold.contrib.django.MemoryCache"}, False),
+    ],
+)
+def test_unsigned_pickles_are_warned_of(entry: dict[str, Any], warns: bool) -> None:
+    """Pickles that nobody signed are warned of, where others may reach the store."""
+    assert ("twofold.W001" in told({"BACKEND": REDIS, "LOCATION": NOWHERE, **entry})) is warns
+
+
+def test_a_clear_that_would_refuse_is_warned_of() -> None:
+    """A KEY_FUNCTION makes keys that `clear` cannot tell from others'."""
+
+    def key(name: str, prefix: str, version: int) -> str:
+        return name
+
+    entry = {"BACKEND": REDIS, "LOCATION": NOWHERE, "KEY_FUNCTION": key}
+    assert "twofold.W002" in told(entry)
+    assert "twofold.W002" not in told({**entry, "OPTIONS": {"clear": "flush"}})
+
+
+def test_servers_are_asked_on_deployment(redis_server: RedisServer) -> None:
+    """`check --deploy` tells of a server that is away, and of what one says is wrong."""
+    assert (
+        "cannot be reached"
+        in told({"BACKEND": REDIS, "LOCATION": NOWHERE}, deploy=True)["twofold.E002"]
+    )
+    there = told({"BACKEND": REDIS, "LOCATION": redis_server.url}, deploy=True)
+    assert set(there) <= {"twofold.W003"}
+    assert "maxmemory-policy" in there["twofold.W003"]
