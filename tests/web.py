@@ -77,7 +77,7 @@ class WebServer(Server):
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
             """Ask on one connection, and tell whether the server ended it before all was asked."""
             for number, where in waiting:
-                writer.write(f"GET {where} HTTP/1.1\r\nHost: {self.host}\r\n\r\n".encode())
+                writer.write(f"GET {where} HTTP/1.1\r\nHost: {self.address}\r\n\r\n".encode())
                 answers[number] = answer = await _read(reader)
                 if answer.headers.get("connection") == "close":
                     return True

@@ -45,7 +45,7 @@ def _ours() -> Iterator[tuple[str, TwofoldCache]]:
 
 
 def _advice(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
-    can_clear = cache.can_clear or cache.cache.flushes
+    can_clear = cache.cache.flushes or cache.can_clear
     if _has_unsigned_pickles(cache.to_twofold(settings.CACHES[alias])):
         yield checks.Warning(
             f"CACHES[{alias!r}] keeps pickles that are not signed: whoever can write to the store"
