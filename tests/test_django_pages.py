@@ -189,6 +189,7 @@ USERS = [
     ({"Cache-Control": "no-cache"}, {"cookie": "u=1"}, {"cookie": "u=2"}),
     ({}, {"authorization": "u1"}, {"authorization": "u2"}),
     ({}, {"authorization": "u1"}, {}),
+    ({}, {}, {"authorization": "u1"}),
     ({"Vary": "X-Region"}, {}, {"x_region": ""}),
     ({"Vary": "X-Region"}, {"x_region": ""}, {}),
     (
@@ -221,6 +222,22 @@ def test_users_never_cross(
     assert len(set(expected)) == len({str(one), str(other)}) or "" in {*one.values()} | {
         *other.values()
     }
+
+
+def test_what_varies_once_varies_on(site: Callable[..., Site], memory: None) -> None:
+    """A page for nobody in particular, which says no `Vary`, does not hide those of users."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        if user := request.headers.get("Cookie"):
+            return HttpResponse(user, headers={"Vary": "Cookie"})
+        return HttpResponse("nobody")
+
+    shop = site(answer)
+    for _ in range(2):
+        assert shop.get(cookie="u=1").content == b"u=1"
+        assert shop.get().content == b"nobody"
+        assert shop.get(cookie="u=2").content == b"u=2"
+    assert shop.runs == 3
 
 
 def test_public_is_for_all(site: Callable[..., Site], memory: None) -> None:
@@ -397,18 +414,24 @@ async def test_those_who_wait_get_their_own_page(memory: None) -> None:
     assert gate.runs == 4
 
 
-async def test_private_pages_are_not_done_in_turn(memory: None) -> None:
-    """After the first of them all run side by side, and so do those who come next."""
-    gate = Gate(lambda request: HttpResponse("mine", headers={"Cache-Control": "private"}))
-    view = cache_page(60)(gate.in_async)
-    gate.open.set()
-    await view(RequestFactory().get("/page"))
-    gate.open.clear()
-    asked = [asyncio.create_task(view(RequestFactory().get("/page"))) for _ in range(10)]
-    while gate.runs < 11:
-        await asyncio.sleep(0)
-    gate.open.set()
-    await asyncio.gather(*asked)
+@pytest.mark.parametrize(
+    ("page", "headers"), [("mine", {"Cache-Control": "private"}), ("too big" * 10_000, {})]
+)
+async def test_what_is_not_stored_is_not_done_in_turn(page: str, headers: dict[str, str]) -> None:
+    """After the first of such pages all run side by side, and so do those who come next."""
+    gate = Gate(lambda request: HttpResponse(page, headers=headers))
+    small = {**MEMORY, "OPTIONS": {"max_bytes": 10_000}}
+    with override_settings(CACHES={"default": small}):
+        view = cache_page(60)(gate.in_async)
+        gate.open.set()
+        await view(RequestFactory().get("/page"))
+        gate.open.clear()
+        asked = [asyncio.create_task(view(RequestFactory().get("/page"))) for _ in range(10)]
+        async with asyncio.timeout(10):
+            while gate.runs < 11:
+                await asyncio.sleep(0)
+        gate.open.set()
+        await asyncio.gather(*asked)
 
 
 @pytest.mark.parametrize("face", ["in_sync", "in_async"])
@@ -661,7 +684,9 @@ def test_fetching_alone_takes_no_turn(memory: None) -> None:
     """Without the middleware that stores, nobody waits for what will not be stored."""
     middleware = FetchFromCacheMiddleware(plain)
     assert middleware(RequestFactory().get("/")).content == b"plain"
-    assert middleware(RequestFactory().get("/")).content == b"plain"
+    request = RequestFactory().get("/")
+    cache_page(60, key_prefix="other")(plain)(request)
+    assert middleware(request).content == b"plain"
 
 
 def test_handlers_take_the_middleware(project: None) -> None:

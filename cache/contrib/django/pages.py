@@ -207,9 +207,12 @@ async def _store(
     _Update(settings, cache).process_response(request, response)
     if not cache.written:
         return False
-    (header_key, headers, timeout), *pages = cache.written
-    items = {_key(key, headers, request): page for key, page, _ in pages}
-    return await _write(io, settings.cache_alias, {header_key: headers, **items}, timeout)
+    (header_key, headers, timeout), (page_key, page, _) = cache.written
+    own, alias = _key(page_key, headers, request), settings.cache_alias
+    # The page goes first: what has no room must not leave others to wait for it.
+    return await _write(io, alias, own, page, timeout) and await _write(
+        io, alias, header_key, headers, timeout
+    )
 
 
 def _key(key: str, headers: list[str], request: HttpRequest) -> str:
@@ -241,10 +244,11 @@ async def _read(io: Effects, alias: str, key: str) -> Any:
     return found
 
 
-async def _write(io: Effects, alias: str, items: dict[str, Any], timeout: float) -> bool:
+async def _write(io: Effects, alias: str, key: str, value: Any, timeout: float) -> bool:
+    """Store a value, and return whether that was done: `set_many` tells, in all caches."""
     cache = caches[alias]
     try:
-        failed = await io.op(cache.set_many, cache.aset_many, items, timeout)
+        failed = await io.op(cache.set_many, cache.aset_many, {key: value}, timeout)
     except Exception as error:
         _fail(alias, error)
         return False
