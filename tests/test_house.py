@@ -71,7 +71,11 @@ def test_nothing_bridges_by_async_to_sync(path: Path) -> None:
     assert "async_to_sync" not in path.read_text()
 
 
-@pytest.mark.parametrize("room", ["fill.py", "flight.py", "lock.py", "core.py", "decorators.py"])
+BODIES = ["fill.py", "flight.py", "lock.py", "core.py", "decorators.py"]
+BODIES += [f"contrib/http/{room}.py" for room in ("pages", "store", "turns")]
+
+
+@pytest.mark.parametrize("room", BODIES)
 def test_bodies_await_only_effects_and_other_bodies(room: str) -> None:
     """What takes `io` awaits nothing but methods of `io` and calls that are given `io`."""
     for body in ast.walk(ast.parse((ROOT / "cache" / room).read_text())):

@@ -45,11 +45,15 @@ class WebServer(Server):
 
     def get(self, where: str, **headers: str) -> "Answer":
         """Ask for one page."""
+        return self.ask("GET", where, **headers)
+
+    def ask(self, method: str, where: str, body: bytes | None = None, **headers: str) -> "Answer":
+        """Make one request; a body is JSON, unless `headers` say something else."""
         connection = HTTPConnection(self.host, self.port, timeout=30)
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        kind = {} if body is None else {"content-type": "application/json"}
         try:
-            connection.request(
-                "GET", where, headers={k.replace("_", "-"): headers[k] for k in headers}
-            )
+            connection.request(method, where, body, kind | sent)
             response = connection.getresponse()
             told = {name.lower(): value for name, value in response.getheaders()}
             return Answer(response.status, told, response.read())

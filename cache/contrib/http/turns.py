@@ -46,9 +46,9 @@ class Turn:
     __slots__ = ("_done", "_shared", "_turns", "by_loop", "ends", "key", "leads")
 
     def __init__(self, turns: "Turns", key: str, by_loop: bool, ends: float) -> None:
-        self.key = key
-        self.by_loop = by_loop
-        self.ends = ends
+        self.key: str = key
+        self.by_loop: bool = by_loop
+        self.ends: float = ends
         self.leads: bool = False
         self._turns = turns
         self._shared: bool | None = None

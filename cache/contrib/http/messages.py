@@ -1,0 +1,41 @@
+"""A request and a response, as the rules see them."""
+
+from dataclasses import dataclass
+
+from twofold.contrib.http.headers import Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What of a request decides which page it is given."""
+
+    method: str
+    scheme: str
+    host: bytes
+    """The `Host` field as it came; nothing that `X-Forwarded-…` fields say."""
+    path: bytes
+    """The path as it came, escapes and all."""
+    query: bytes
+    """The query as it came, without the question mark."""
+    headers: Headers
+    app_path: str = ""
+    """The path that the application sees, which something in front may have rewritten."""
+
+    @property
+    def reads(self) -> bool:
+        """Whether a stored page may be the answer."""
+        return self.method in ("GET", "HEAD")
+
+    @property
+    def changes(self) -> bool:
+        """Whether the method is unsafe: it may change what is at the URI (RFC 9110, 9.2.1)."""
+        return self.method not in ("GET", "HEAD", "OPTIONS", "TRACE", "QUERY")
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer; `body` is None while it is streamed, and nobody has it as a whole."""
+
+    status: int
+    headers: Headers
+    body: bytes | None

@@ -1,0 +1,96 @@
+"""A stored page, and the record of what the page of a URL varies with."""
+
+from typing import Any, NamedTuple
+
+from twofold.contrib.http.headers import Headers, Pairs
+from twofold.contrib.http.messages import Request, Response
+from twofold.contrib.http.storing import serves
+from twofold.contrib.http.validators import not_modified, of_304
+from twofold.policy import CLOCK_SLACK
+
+
+class Page(NamedTuple):
+    """A complete response, as it is stored: nothing in it can be changed."""
+
+    status: int
+    fields: Pairs
+    body: bytes
+    stored: float
+    """Seconds since the Unix epoch."""
+    lifetime: float | None
+    """Seconds from then; None for ever."""
+    age: int
+    """Seconds that it was old already when it came."""
+
+    def plain(self) -> tuple[Any, ...]:
+        """Return what is given to the store."""
+        return ("page1", *self)
+
+    def left(self, now: float) -> float | None:
+        """Return for how many seconds it is fresh yet: 0 or less if it is not; None for ever."""
+        if self.lifetime is None:
+            return None
+        written_later = self.stored > now + CLOCK_SLACK  # the clock was set back: of unknown age
+        return 0.0 if written_later else self.stored + self.lifetime - now
+
+    def serves(self, request: Request, now: float) -> bool:
+        """Tell whether it is fresh, and may be the answer to `request`."""
+        left = self.left(now)
+        return (left is None or left > 0) and serves(request, Headers(self.fields))
+
+    def answer(self, request: Request, now: float) -> Response:
+        """Return the answer to a GET or HEAD: the page, its head, or that it is known already."""
+        age = max(0, int(now - self.stored)) + self.age
+        left = self.left(now)
+        ttl = "" if left is None else f"; ttl={int(left)}"
+        headers = Headers(self.fields).without("age").plus("age", str(age))
+        told = headers.plus("cache-status", f"twofold; hit{ttl}")
+        return conditional(request, Response(self.status, told, self.body))
+
+
+def conditional(request: Request, response: Response) -> Response:
+    """Return `response`, as a 304 if the client has it already; to HEAD without its body."""
+    if response.status == 200 and not_modified(request.headers, response.headers):
+        told = response.headers.only("age", "cache-status")
+        kept = of_304(response.headers)
+        return Response(304, Headers((*kept.pairs, *told.pairs)), b"")
+    if request.method == "HEAD":
+        return Response(response.status, response.headers, b"")
+    return response
+
+
+class Varied(NamedTuple):
+    """Says under which keys the variants of a URL's page are."""
+
+    names: tuple[str, ...]
+    token: bytes
+    """Names no variant from before the URL was invalidated."""
+
+    def plain(self) -> tuple[Any, ...]:
+        """Return what is given to the store."""
+        return ("vary1", *self)
+
+
+def read(stored: Any) -> "Page | Varied | None":
+    """Return what was stored; None for whatever cannot be read."""
+    match stored:
+        case ("page1", int() as status, tuple() as fields, bytes() as body, *times):
+            return _page(status, fields, body, times)
+        case ("vary1", tuple() as names, bytes() as token):
+            return Varied(names, token) if all(isinstance(each, str) for each in names) else None
+    return None
+
+
+def _page(status: int, fields: tuple[Any, ...], body: bytes, times: list[Any]) -> Page | None:
+    match times:
+        case (float() as stored, (float() | None) as lifetime, int() as age):
+            if all(_is_field(each) for each in fields):
+                return Page(status, fields, body, stored, lifetime, age)
+    return None
+
+
+def _is_field(pair: Any) -> bool:
+    match pair:
+        case (bytes(), bytes()):
+            return True
+    return False

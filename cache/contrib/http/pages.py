@@ -1,0 +1,191 @@
+"""A shared cache of pages, and what one request does there.
+
+exchange = await pages.open(io, request)
+try:
+    if exchange.answer is not None:
+        return exchange.answer
+    ...                                          # compute the response
+    return await exchange.respond(io, response)
+finally:
+    exchange.release()
+"""
+
+from dataclasses import replace
+
+from twofold.clock import SYSTEM_CLOCK, Clock
+from twofold.contrib.http.cache_control import CacheControl
+from twofold.contrib.http.freshness import age_on_arrival, lifetime
+from twofold.contrib.http.headers import Headers
+from twofold.contrib.http.invalidation import Invalidations
+from twofold.contrib.http.keys import page_key
+from twofold.contrib.http.messages import Request, Response
+from twofold.contrib.http.page import Page, conditional
+from twofold.contrib.http.store import PageStore
+from twofold.contrib.http.storing import may_store, passes
+from twofold.contrib.http.turns import Turn, Turns
+from twofold.contrib.http.validators import entity_tag
+from twofold.core import Cache
+from twofold.effects import Effects
+from twofold.policy import DEFAULT_TIMEOUT, Timeout
+
+REALMS = ("page", "endpoint")
+"""What is stored in front of an application, and what behind its middleware: they do not meet."""
+
+MAX_BODY = 1 << 20
+"""Bytes that the body of a stored page has at most, unless told otherwise."""
+
+
+class Pages:
+    """The pages that one middleware, extension or application keeps.
+
+    Args:
+        cache: an alias of the settings, or a cache.
+        max_body: bytes; a page with a larger body is not stored.
+        clock: tells the time.
+    """
+
+    def __init__(
+        self, cache: Cache | str = "default", max_body: int = MAX_BODY, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self.store: PageStore = PageStore(cache)
+        self.max_body = max_body
+        self.clock = clock
+        self.turns: Turns = Turns(clock)
+        self.invalidations: Invalidations = Invalidations()
+
+    def __repr__(self) -> str:
+        return f"<Pages {self.store!r}>"
+
+    async def open(
+        self,
+        io: Effects,
+        request: Request,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        realm: str = "page",
+    ) -> "Exchange":
+        """Begin to answer `request`, perhaps after another has computed its page.
+
+        Whatever comes of it, the exchange is to be released. Directives of the request
+        other than `no-store` and `only-if-cached` are advice (RFC 9111, 5.2.1), and not
+        taken: with them every client could have every page computed at will.
+
+        Args:
+            io: the face of the caller.
+            request: what is asked for.
+            timeout: how long a page lives that says nothing of it; the cache's own if absent.
+            realm: one of `REALMS`.
+        """
+        exchange = Exchange(self, request, self.store.seconds(timeout), realm)
+        if not request.reads or passes(request):
+            return exchange
+        exchange.reason = "miss"
+        wishes = CacheControl(request.headers)
+        only_if_cached = "only-if-cached" in wishes
+        if request.method == "HEAD" or only_if_cached or "no-store" in wishes:
+            page, _ = await exchange.look(io)
+        else:
+            page, exchange.turn = await self.turns.find(io, exchange.look)
+        if page is not None:
+            exchange.answer = page.answer(request, self.clock.time())
+        elif only_if_cached:
+            exchange.answer = Response(504, exchange.status_of(Headers()), b"")
+        return exchange
+
+
+class Exchange:
+    """One request at the cache, from the look for its page to its answer."""
+
+    def __init__(self, pages: Pages, request: Request, timeout: float | None, realm: str) -> None:
+        self.answer: Response | None = None
+        """What to answer without computing."""
+        self.turn: Turn | None = None
+        self.reason: str = "bypass"
+        self._pages = pages
+        self._request = request
+        self._timeout = timeout
+        self._realm = realm
+        self._begun = pages.invalidations.begin()
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self._request.method} {self._request.path!r} {self.turn}>"
+
+    async def look(self, io: Effects) -> tuple[Page | None, str]:
+        """Return the stored page that may be the answer; or None, and whose turn it is."""
+        page, key = await self._pages.store.find(io, self._request, self._realm)
+        if page is not None and page.serves(self._request, self._pages.clock.time()):
+            return page, key
+        sent = [name for name in ("authorization", "cookie") if name in self._request.headers]
+        return None, " ".join((key, *sent))  # who sends credentials may get what nobody else may
+
+    async def respond(self, io: Effects, response: Response) -> Response:
+        """Return what to answer with the response that was computed; store it if it may be.
+
+        A response whose body is None is streamed: it is not stored, and only the head of
+        what is returned counts. The turn, if there is one, is over.
+        """
+        if self._request.changes:
+            await self._invalidate(io, response.status)
+        if not self._request.reads:
+            return response
+        page = self._page_of(response)
+        if page is None or not await self._keep(io, page):
+            self.release(shared=False)
+            return replace(response, headers=self.status_of(response.headers))
+        self.release(shared=True)
+        headers = self.status_of(Headers(page.fields), "; stored")
+        return conditional(self._request, Response(page.status, headers, page.body))
+
+    def release(self, shared: bool | None = None) -> None:
+        """Let others go on who wait for this page; a second call does nothing."""
+        if self.turn is not None:
+            self.turn.release(shared)
+
+    def status_of(self, headers: Headers, stored: str = "") -> Headers:
+        """Return `headers` with what the cache did (RFC 9211)."""
+        return headers.plus("cache-status", f"twofold; fwd={self.reason}{stored}")
+
+    def _page_of(self, response: Response) -> Page | None:
+        """Return the page to store; None if the response is not to be."""
+        status, headers, body = response.status, response.headers, response.body
+        if body is None or len(body) > self._pages.max_body or not _complete(headers, body):
+            return None
+        if self.reason == "bypass" or not may_store(self._request, status, headers):
+            return None
+        now = self._pages.clock.time()
+        fresh = lifetime(headers, now, self._timeout)
+        if fresh is not None and fresh <= 0:
+            return None
+        kept = _described(status, headers.end_to_end(), body)
+        return Page(status, kept.pairs, body, now, fresh, age_on_arrival(headers))
+
+    async def _keep(self, io: Effects, page: Page) -> bool:
+        """Store `page`, unless its URL was invalidated while it was being computed."""
+        key = page_key(self._request, self._realm)
+        if self._pages.invalidations.hit(key, self._begun):
+            return False
+        stored = await self._pages.store.keep(io, self._request, self._realm, page)
+        if stored and self._pages.invalidations.hit(key, self._begun):
+            await self._pages.store.drop(io, [key])
+            return False
+        return stored
+
+    async def _invalidate(self, io: Effects, status: int) -> None:
+        """Remove the pages of a URL that was changed with success (RFC 9111, 4.4)."""
+        if 200 <= status < 400:
+            keys = [page_key(self._request, realm) for realm in REALMS]
+            self._pages.invalidations.note(keys)
+            await self._pages.store.drop(io, keys)
+
+
+def _complete(headers: Headers, body: bytes) -> bool:
+    """Tell whether `body` is as long as the response says, if it does."""
+    return all(length == str(len(body)) for length in headers.values("content-length"))
+
+
+def _described(status: int, headers: Headers, body: bytes) -> Headers:
+    """Return `headers` with the length and, of what can be revalidated, the tag of `body`."""
+    if "content-length" not in headers and status != 204:
+        headers = headers.plus("content-length", str(len(body)))
+    if status == 200 and "etag" not in headers:
+        headers = headers.plus("etag", entity_tag(headers, body))
+    return headers

@@ -1,0 +1,74 @@
+"""What a shared cache may store, and whom it may serve with it (RFC 9111, 3)."""
+
+from twofold.contrib.http.cache_control import CacheControl
+from twofold.contrib.http.freshness import explicit
+from twofold.contrib.http.headers import Headers, varying
+from twofold.contrib.http.messages import Request
+
+_CACHEABLE = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})
+"""Statuses that may be stored without being told so (RFC 9110, 15.1); but for 206."""
+
+_NOT_OURS = ("range", "if-range", "if-match", "if-unmodified-since", "transfer-encoding")
+
+_FORBIDS = ("private", "no-store", "no-cache")
+
+
+def may_store(request: Request, status: int, headers: Headers) -> bool:
+    """Tell whether a complete response may be given to others than who asked for it.
+
+    Stricter than the RFC in three points: what would need revalidation is not stored; of
+    an answer to `Authorization` only `public` makes one for all; and a request with a
+    `Cookie` is treated like it, unless the response varies with the cookie.
+    """
+    control = CacheControl(headers)
+    return (
+        request.method == "GET"
+        and not passes(request)
+        and "no-store" not in CacheControl(request.headers)
+        and _storable_status(status, headers)
+        and not control.malformed
+        and not any(name in control for name in _FORBIDS)
+        and not _pragma(headers)
+        and "set-cookie" not in headers
+        and "content-range" not in headers
+        and varying(headers) is not None
+        and serves(request, headers)
+    )
+
+
+def passes(request: Request) -> bool:
+    """Tell whether a request goes past the cache: only the application can answer it.
+
+    Ranges, and the conditions that guard a change, are not ours to evaluate; and content,
+    which a GET should not have, is in no key.
+    """
+    return any(name in request.headers for name in _NOT_OURS) or any(
+        length.strip("0") for length in request.headers.values("content-length")
+    )
+
+
+def serves(request: Request, headers: Headers) -> bool:
+    """Tell whether a response may be shared as far as the credentials of `request` go.
+
+    Who sends credentials may get another page than who sends none. So this holds for
+    reading as for storing.
+    """
+    if "public" in CacheControl(headers):
+        return True
+    if "authorization" in request.headers:
+        return False
+    return "cookie" not in request.headers or "cookie" in (varying(headers) or ())
+
+
+def _storable_status(status: int, headers: Headers) -> bool:
+    """Tell of a final status; an error of the server is stored only as the RFC's list has it."""
+    if status in _CACHEABLE:
+        return True
+    return 200 <= status < 500 and status not in (206, 304) and explicit(headers)
+
+
+def _pragma(headers: Headers) -> bool:
+    """Tell whether a response without `Cache-Control` says the old `Pragma: no-cache`."""
+    if "cache-control" in headers:
+        return False
+    return any(each.lower() == "no-cache" for each in headers.members("pragma"))

@@ -1,0 +1,68 @@
+"""ASGI middleware: a shared cache in front of an application, or of some of its endpoints."""
+
+from enum import Enum
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from twofold.contrib.http import MAX_BODY, Pages, Response
+from twofold.contrib.starlette.messages import request_of
+from twofold.contrib.starlette.responder import Responder
+from twofold.core import Cache
+from twofold.policy import Timeout
+
+
+class _Absent(Enum):
+    DECORATED_ONLY = "DECORATED_ONLY"
+
+
+_DECORATED_ONLY: Final = _Absent.DECORATED_ONLY
+
+
+class CacheMiddleware:
+    """A shared HTTP cache by RFC 9111.
+
+    Args:
+        app: the application.
+        cache: an alias of the settings, or a cache.
+        timeout: cache the whole application: each page for as long as it says, and one
+            that says nothing for `timeout`; with 0, only pages that say so. Without it,
+            only endpoints decorated by `cached_page` are cached.
+        max_body: bytes; a page with a larger body passes through and is not stored.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        cache: Cache | str = "default",
+        timeout: Timeout | _Absent = _DECORATED_ONLY,
+        max_body: int = MAX_BODY,
+    ) -> None:
+        self.app: ASGIApp = app
+        self.pages: Pages = Pages(cache, max_body)
+        self.timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"<CacheMiddleware {self.pages!r} timeout={self.timeout!r}>"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        responder = Responder(self.pages, scope, send)
+        try:
+            answer = await self._look(responder, scope)
+            if answer is not None:
+                await responder.answer(answer)
+            else:
+                await self.app(scope, receive, responder.send)
+        finally:
+            responder.release()
+
+    async def _look(self, responder: Responder, scope: Scope) -> Response | None:
+        """Return the stored page, if whole applications are cached; changes are noted anyway."""
+        if self.timeout is not _DECORATED_ONLY:
+            return await responder.open(scope, self.timeout, "page")
+        if request_of(scope).changes:
+            return await responder.open(scope, 0, "page")
+        return None

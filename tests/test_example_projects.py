@@ -1,0 +1,98 @@
+"""The projects in docs/examples, under real web servers, with every store.
+
+Each has a sync view, an async view and a cached function over the same data, and chooses
+its store by the environment's `CACHE_URL`.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.chaos import MemcachedServer, RedisServer
+from tests.web import ROOT, WebServer
+
+EXAMPLES = ROOT / "docs" / "examples"
+
+
+class Project(NamedTuple):
+    """One of the projects, and a command that serves it."""
+
+    command: list[str]
+    path: Path
+    """Where its modules are."""
+    in_sync: str = "/sync/1/"
+    """The address of the sync view of product 1."""
+    in_async: str = "/async/1/"
+    page: str = "/page/"
+    """The address of a page that is cached whole."""
+
+
+DJANGO = EXAMPLES / "django_project"
+PROJECTS = {
+    "Django, gunicorn": Project(
+        ["gunicorn", "shop.wsgi", "--bind", "127.0.0.1:{port}", "--threads", "4"], DJANGO
+    ),
+    "Django, uvicorn": Project(
+        ["uvicorn", "shop.asgi:application", "--port", "{port}", "--log-level", "warning"], DJANGO
+    ),
+    "Flask, gunicorn": Project(
+        ["gunicorn", "flask_app:create_app()", "--bind", "127.0.0.1:{port}", "--threads", "4"],
+        EXAMPLES,
+        "/sync/1",
+        "/async/1",
+        "/page",
+    ),
+}
+
+Url = Callable[[str], str]
+
+
+@pytest.fixture
+def url(redis_server: RedisServer, memcached_server: MemcachedServer, tmp_path: Path) -> Url:
+    """Return a function that tells the `CACHE_URL` of a store."""
+    urls = {
+        "memory": "memory://",
+        "sqlite": f"sqlite:///{tmp_path}/cache.db",
+        "redis": redis_server.url,
+        "memcached": f"memcached://{memcached_server.address}",
+    }
+    return urls.__getitem__
+
+
+STORES = ["memory", "sqlite", "redis", "memcached"]
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("name", PROJECTS)
+def test_a_project_works_on_every_store(name: str, store: str, url: Url, tmp_path: Path) -> None:
+    """Both views find what the other stored, and a page is computed once for all who ask."""
+    project = PROJECTS[name]
+    environment = {"CACHE_URL": url(store)}
+    with WebServer(tmp_path / "web", project.command, project.path, environment) as web:
+        first = json.loads(web.get(project.in_sync).body)
+        assert first == {"number": 1, "name": "tea", "price": 1.5, "loads": 1}
+        assert json.loads(web.get(project.in_async).body) == first
+        pages = web.get_all([project.page] * 10, 10)
+        assert {page.status for page in pages} == {200}
+        assert {page.body for page in pages} == {pages[0].body}
+        assert "age" in web.get(project.page).headers
+        assert json.loads(web.get(project.in_sync).body)["loads"] == 4
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_the_fastapi_app_works_on_every_store(store: str, url: Url, tmp_path: Path) -> None:
+    """Endpoints of both kinds share an entry; a page is computed once, until it is changed."""
+    command = ["uvicorn", "fastapi_app:app", "--port", "{port}", "--log-level", "warning"]
+    environment = {"CACHE_URL": url(store)}
+    with WebServer(tmp_path / "web", command, EXAMPLES, environment) as web:
+        assert (web.get("/sync/tea").body, web.get("/async/tea").body) == (b"3", b"3")
+        pages = web.get_all(["/products/tea"] * 10, 10)
+        assert {page.body for page in pages} == {b'{"name":"tea","left":3,"price":4.5}'}
+        assert "age" in web.get("/products/tea").headers
+        assert json.loads(web.get("/").body) == {"stock": 1, "price": 1}
+        assert web.ask("PUT", "/products/tea", b"5").status == 200
+        assert json.loads(web.get("/products/tea").body)["left"] == 5
+        assert json.loads(web.get("/").body) == {"stock": 2, "price": 1}

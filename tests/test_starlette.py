@@ -1,0 +1,1018 @@
+"""Pages of Starlette and FastAPI: the middleware, the decorator, the lifespan."""
+
+import asyncio
+import inspect
+import logging
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from typing import Annotated, Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import Cookie, Depends, FastAPI, Header, HTTPException, Request, Response
+from fastapi.security import APIKeyCookie, APIKeyHeader, APIKeyQuery
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.endpoints import HTTPEndpoint
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.responses import FileResponse, PlainTextResponse, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.types import Message, Receive, Scope, Send
+
+from tests.chaos import RedisServer
+from tests.chaos.patience import eventually
+from twofold import DEFAULT_TIMEOUT, InvalidTimeout, SettingsError, caches, configure
+from twofold.contrib.starlette import CacheMiddleware, cached_page, twofold_lifespan
+
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
+USERS, ASKING = ("ann", "bob"), 20
+
+
+@pytest.fixture
+def empty_cache() -> Iterator[None]:
+    """A cache in memory that other tests have left nothing in."""
+    configure("memory://")
+    caches["default"].clear()
+    yield
+    configure()
+
+
+class Counter:
+    """Counts how often something ran, in whatever thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.count = 0
+
+    def __call__(self) -> int:
+        with self._lock:
+            self.count += 1
+            return self.count
+
+
+@pytest.fixture
+def computed() -> Counter:
+    return Counter()
+
+
+def client(app: Any) -> httpx.AsyncClient:
+    """Return a client of `app`, without a network; errors of the application are 500s."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://shop.example")
+
+
+def pages_of(app: Any) -> Any:
+    """Return the pages of the middleware in the stack of `app`."""
+    layer = app.middleware_stack
+    while not isinstance(layer, CacheMiddleware):
+        layer = layer.app
+    return layer.pages
+
+
+def site(endpoint: Any, timeout: Any = 60, **options: Any) -> Starlette:
+    """Return an application whose every page is cached."""
+    methods = ["GET", "POST", "DELETE"]
+    app = Starlette(routes=[Route("/{rest:path}", endpoint, methods=methods)])
+    app.add_middleware(CacheMiddleware, timeout=timeout, **options)
+    return app
+
+
+def hit(response: httpx.Response) -> bool:
+    """Tell whether the last cache served a response."""
+    return "twofold; hit" in response.headers.get("cache-status", "")
+
+
+# The middleware
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_page_is_computed_once(computed: Counter, is_async: bool) -> None:
+    """Of a `def` and of an `async def`, one computation serves all who ask together and later."""
+
+    async def page(request: Request) -> Response:
+        await asyncio.sleep(0.05)
+        return PlainTextResponse(f"page {computed()}")
+
+    def sync_page(request: Request) -> Response:
+        time.sleep(0.05)
+        return PlainTextResponse(f"page {computed()}")
+
+    app = site(page if is_async else sync_page)
+    async with client(app) as http:
+        together = await asyncio.gather(*(http.get("/") for _ in range(ASKING)))
+        later = await http.get("/")
+    assert {each.text for each in (*together, later)} == {"page 1"}
+    assert sum(not hit(each) for each in together) == 1
+    assert later.headers["age"] == "0"
+    assert not pages_of(app).turns._table
+
+
+async def test_head_and_conditions(computed: Counter) -> None:
+    """HEAD and `If-None-Match` are answered from the stored page."""
+
+    async def page(request: Request) -> Response:
+        computed()
+        return PlainTextResponse("page")
+
+    async with client(site(page)) as http:
+        tag = (await http.get("/")).headers["etag"]
+        head = await http.head("/")
+        known = await http.get("/", headers={"If-None-Match": tag})
+    assert (head.status_code, head.text, head.headers["content-length"]) == (200, "", "4")
+    assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", tag)
+    assert computed.count == 1
+
+
+async def test_the_one_who_computes_may_have_the_page_already() -> None:
+    """Its client gets a 304, though the application sent the page; others get the page."""
+
+    async def page(request: Request) -> Response:
+        return PlainTextResponse("page")
+
+    async with client(site(page)) as http:
+        tag = (await http.get("/one")).headers["etag"]
+        assert (await http.get("/two", headers={"If-None-Match": tag})).status_code == 304
+        assert (await http.get("/two")).text == "page"
+
+
+async def test_only_what_says_so(computed: Counter) -> None:
+    """With a timeout of 0 a page is stored only if it says for how long it is fresh."""
+
+    async def page(request: Request) -> Response:
+        fresh = {"Cache-Control": "max-age=60"} if "fresh" in request.url.path else {}
+        return PlainTextResponse(str(computed()), headers=fresh)
+
+    async with client(site(page, timeout=0)) as http:
+        assert [(await http.get("/fresh")).text for _ in range(2)] == ["1", "1"]
+        assert [(await http.get("/other")).text for _ in range(2)] == ["2", "3"]
+
+
+async def test_the_caches_own_timeout() -> None:
+    """`DEFAULT_TIMEOUT` means that of the settings."""
+    configure({"default": {"LOCATION": "memory://own", "TIMEOUT": 7}})
+
+    async def page(request: Request) -> Response:
+        return PlainTextResponse("")
+
+    async with client(site(page, timeout=DEFAULT_TIMEOUT)) as http:
+        await http.get("/")
+        assert (await http.get("/")).headers["cache-status"] == "twofold; hit; ttl=6"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Set-Cookie": "unrelated=1"},
+        {"Cache-Control": "Private"},
+        {"Cache-Control": 'max-age=60, private = "x"'},
+        {"Cache-Control": "no-store"},
+        {"Cache-Control": "no-cache"},
+        {"Vary": " Accept , * "},
+    ],
+    ids=str,
+)
+async def test_what_must_not_be_shared_is_not(computed: Counter, fields: dict[str, str]) -> None:
+    """Such a page is computed for each who asks, without waiting for each other."""
+
+    async def page(request: Request) -> Response:
+        return PlainTextResponse(str(computed()), headers=fields)
+
+    async with client(site(page)) as http:
+        pages = await asyncio.gather(*(http.get("/") for _ in range(5)))
+    assert len({each.text for each in pages}) == 5
+    assert {each.headers["cache-status"] for each in pages} == {"twofold; fwd=miss"}
+
+
+@pytest.mark.parametrize(("name", "status"), [("Cookie", 200), ("Authorization", 200)])
+async def test_users_never_cross(name: str, status: int) -> None:
+    """Who sends credentials gets a page of their own, also where nothing says `Vary`."""
+
+    async def page(request: Request) -> Response:
+        await asyncio.sleep(0.01)
+        return PlainTextResponse(request.headers.get(name, "nobody"), status)
+
+    async with client(site(page)) as http:
+        for _ in range(3):
+            asked = [{name: user} for user in USERS * 3] + [{}] * 3
+            pages = await asyncio.gather(*(http.get("/", headers=each) for each in asked))
+            assert [each.text for each in pages] == [each.get(name, "nobody") for each in asked]
+
+
+@pytest.mark.parametrize("inside", [True, False])
+async def test_sessions_never_cross(computed: Counter, inside: bool) -> None:
+    """A page that reads or writes a session is for its owner, wherever the middleware stands."""
+
+    async def page(request: Request) -> Response:
+        if "user" in request.query_params:
+            request.session["user"] = request.query_params["user"]
+        token = request.session.setdefault("token", str(computed()))
+        return PlainTextResponse(request.session.get("user", "nobody") + token)
+
+    app = Starlette(routes=[Route("/", page)])
+    app.add_middleware(SessionMiddleware, secret_key="s")
+    app.add_middleware(CacheMiddleware, timeout=60)
+    if inside:
+        app.user_middleware.reverse()
+    async with client(app) as ann, client(app) as bob, client(app) as nobody:
+        first = [(await http.get("/")).text for http in (ann, bob, nobody)]
+        assert first == ["nobody1", "nobody2", "nobody3"]
+        for http, user in ((ann, "ann"), (bob, "bob")):
+            assert (await http.get("/", params={"user": user})).text[:3] == user
+        for _ in range(2):
+            seen = [(await http.get("/")).text for http in (ann, bob, nobody)]
+            assert seen == ["ann1", "bob2", "nobody3"]
+
+
+async def test_a_page_that_only_reads_the_session(computed: Counter) -> None:
+    """It is one page for all who have no session."""
+
+    async def page(request: Request) -> Response:
+        return PlainTextResponse(f"{request.session.get('user')}{computed()}")
+
+    app = Starlette(routes=[Route("/", page)])
+    app.add_middleware(CacheMiddleware, timeout=60)
+    app.add_middleware(SessionMiddleware, secret_key="s")
+    async with client(app) as http:
+        assert [(await http.get("/")).text for _ in range(2)] == ["None1", "None1"]
+
+
+async def test_a_session_that_is_a_dict(computed: Counter) -> None:
+    """Of one that does not know itself, as before Starlette 1.0, changes are seen."""
+
+    async def page(request: Request) -> Response:
+        if "write" in request.url.path:
+            request.session["token"] = "own"
+        return PlainTextResponse(str(computed()))
+
+    inner = site(page)
+
+    async def with_session(scope: Scope, receive: Receive, send: Send) -> None:
+        await inner({**scope, "session": {"user": "ann"}}, receive, send)
+
+    async with client(with_session) as http:
+        assert [(await http.get("/read")).text for _ in range(2)] == ["1", "1"]
+        assert [(await http.get("/write")).text for _ in range(2)] == ["2", "3"]
+
+
+async def test_a_change_is_seen_at_once(computed: Counter) -> None:
+    """A successful POST removes the page of its URL."""
+
+    async def page(request: Request) -> Response:
+        return PlainTextResponse(str(computed()))
+
+    async with client(site(page)) as http:
+        assert (await http.get("/a?b")).text == "1"
+        assert (await http.post("/a?b")).text == "2"
+        assert (await http.get("/a?b")).text == "3"
+
+
+async def test_an_error_is_not_shared(computed: Counter) -> None:
+    """When the one who computes fails, the next one computes."""
+
+    async def page(request: Request) -> Response:
+        await asyncio.sleep(0.01)
+        if computed() == 1:
+            raise LookupError
+        return PlainTextResponse("page")
+
+    app = site(page)
+    async with client(app) as http:
+        pages = await asyncio.gather(*(http.get("/") for _ in range(5)))
+    assert sorted(each.status_code for each in pages) == [200] * 4 + [500]
+    assert computed.count == 2
+    assert not pages_of(app).turns._table
+
+
+async def test_a_cancelled_request_leaves_nothing(computed: Counter) -> None:
+    """Whoever is cancelled while computing or waiting leaves no half page and nobody waiting."""
+    entered = asyncio.Event()
+
+    async def page(request: Request) -> Response:
+        if computed() == 1:
+            entered.set()
+            await asyncio.sleep(60)
+        return PlainTextResponse("page")
+
+    app = site(page)
+    async with client(app) as http:
+        first = asyncio.create_task(http.get("/"))
+        await entered.wait()
+        second, third = (asyncio.create_task(http.get("/")) for _ in range(2))
+        await asyncio.sleep(0.02)
+        first.cancel()
+        second.cancel()
+        assert (await third).text == "page"
+        await asyncio.gather(first, second, return_exceptions=True)
+    assert computed.count == 2
+    assert not pages_of(app).turns._table
+
+
+async def ask(app: Any, messages: list[Message], **given: Any) -> list[Message]:
+    """Return what the server is sent when the application behind `CacheMiddleware` sends this."""
+    sent: list[Message] = []
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        for message in messages:
+            await send(message)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], **given}
+    await CacheMiddleware(inner, timeout=60)(scope, app, send)
+    return sent
+
+
+def start(*fields: tuple[str, str], **more: Any) -> Message:
+    headers = [(name.encode(), value.encode()) for name, value in fields]
+    return {"type": "http.response.start", "status": 200, "headers": headers, **more}
+
+
+def body(text: bytes, more: bool = False) -> Message:
+    return {"type": "http.response.body", "body": text, "more_body": more}
+
+
+PATHSEND = {"type": "http.response.pathsend", "path": "/x"}
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [start(), body(b"a", True), body(b"b")],
+        [start(), body(b"a")],
+        [start(("content-length", "2")), body(b"a", True), body(b"b")],
+        [start(("content-length", "3")), body(b"a")],
+        [start(("content-length", "x")), body(b"a")],
+        [start(("content-length", "1"), trailers=True), body(b"a")],
+        [start(("content-length", "9")), PATHSEND],
+        [start(("content-length", str(1 << 21))), body(b"a" * (1 << 21))],
+        [start(), {"type": "http.response.zerocopysend", "file": 0}],
+        [{"type": "http.response.debug", "info": {}}, start(), body(b"")],
+    ],
+    ids=lambda messages: " ".join(each["type"].rpartition(".")[2] for each in messages),
+)
+async def test_what_is_not_one_whole_body_passes(messages: list[Message]) -> None:
+    """Streams, files, trailers and large bodies pass message by message, and are not stored."""
+    sent = await ask(None, messages)
+    head = next(each for each in sent if each["type"] == "http.response.start")
+    assert head["headers"].pop() == (b"cache-status", b"twofold; fwd=miss")
+    assert sent == messages
+    assert not [
+        name for name, _ in (await ask(None, messages))[0].get("headers", ()) if name == b"age"
+    ]
+
+
+async def test_a_whole_body_in_a_stream_of_one() -> None:
+    """What a `BaseHTTPMiddleware` makes of a page, one chunk and an empty one, is a page."""
+    messages = [start(("content-length", "1")), body(b"a", True), body(b"")]
+    for status in (b"twofold; fwd=miss; stored", b"twofold; hit; ttl=59"):
+        sent = await ask(None, messages)
+        assert [each["type"] for each in sent] == ["http.response.start", "http.response.body"]
+        assert (b"cache-status", status) in sent[0]["headers"]
+        assert sent[1]["body"] == b"a"
+
+
+async def test_each_message_passes_before_the_next() -> None:
+    """Of a stream neither the head nor a chunk is held back."""
+    reached: list[int] = []
+    sent: list[Message] = []
+
+    async def streaming(scope: Scope, receive: Receive, send: Send) -> None:
+        for message in (start(), body(b"a", True), body(b"b")):
+            await send(message)
+            reached.append(len(sent))
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    await CacheMiddleware(streaming, timeout=60)(scope, None, send)  # type: ignore[arg-type]
+    assert reached == [1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", ["websocket", "lifespan", "of the future"])
+async def test_other_scopes_pass_untouched(kind: str) -> None:
+    """What is not HTTP gets the very scope and channels that the server gave."""
+    seen: list[Any] = []
+
+    async def inner(*given: Any) -> None:
+        seen.extend(given)
+
+    given: tuple[Any, Any, Any] = ({"type": kind}, object(), object())
+    await CacheMiddleware(inner, timeout=60)(*given)
+    assert all(one is other for one, other in zip(seen, given, strict=True))
+
+
+@pytest.mark.parametrize("middleware", [GZipMiddleware, BaseHTTPMiddleware])
+async def test_among_other_middleware(computed: Counter, middleware: Any) -> None:
+    """Pages are stored whether a middleware stands inside or outside, and stay what they are."""
+
+    async def page(request: Request) -> Response:
+        return PlainTextResponse(f"{computed()}" * 1000)
+
+    async def dispatch(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
+        return await call_next(request)
+
+    options = {"dispatch": dispatch} if middleware is BaseHTTPMiddleware else {}
+    for n in (1, 2):
+        app = site(page)
+        app.add_middleware(middleware, **options)
+        if n == 2:
+            app.user_middleware.reverse()
+        async with client(app) as http:
+            pages = [await http.get(f"/{n}") for _ in range(2)]
+        assert [each.text for each in pages] == [str(n) * 1000] * 2
+        assert [hit(each) for each in pages] == [False, True]
+
+
+async def test_encodings_are_variants(computed: Counter) -> None:
+    """A compressed page is not given to a client that did not ask for it."""
+
+    async def page(request: Request) -> Response:
+        return PlainTextResponse("a" * 1000)
+
+    app = site(page)
+    app.add_middleware(GZipMiddleware)
+    app.user_middleware.reverse()
+    async with client(app) as http:
+        for _ in range(2):
+            for accepted in ("gzip", "identity"):
+                got = await http.get("/", headers={"Accept-Encoding": accepted})
+                assert got.headers.get("content-encoding", accepted) == accepted
+                assert got.text == "a" * 1000
+
+
+# The decorator, in Starlette
+
+
+@pytest.mark.parametrize("bare", [True, False])
+async def test_only_decorated_endpoints(computed: Counter, bare: bool) -> None:
+    """Without a timeout the middleware leaves alone what is not decorated."""
+
+    async def page(request: Request) -> Response:
+        return PlainTextResponse(str(computed()))
+
+    decorated = cached_page(page) if bare else cached_page(timeout=60)(page)
+    app = Starlette(routes=[Route("/cached", decorated), Route("/plain", page)])
+    app.add_middleware(CacheMiddleware)
+    async with client(app) as http:
+        assert [(await http.get("/cached")).text for _ in range(2)] == ["1", "1"]
+        plain = [await http.get("/plain") for _ in range(2)]
+        head = await http.head("/cached")
+    assert [each.text for each in plain] == ["2", "3"]
+    assert "cache-status" not in plain[0].headers
+    assert (head.text, head.headers["content-length"]) == ("", "1")
+
+
+async def test_class_based_endpoints(computed: Counter) -> None:
+    """Methods of an `HTTPEndpoint` are decorated like functions."""
+
+    class Page(HTTPEndpoint):
+        @cached_page
+        async def get(self, request: Request) -> Response:
+            return PlainTextResponse(str(computed()))
+
+        @cached_page
+        def post(self, request: Request) -> Response:
+            return PlainTextResponse("changed")
+
+    app = Starlette(routes=[Route("/", Page)])
+    app.add_middleware(CacheMiddleware)
+    async with client(app) as http:
+        assert [(await http.get("/")).text for _ in range(2)] == ["1", "1"]
+        assert (await http.post("/")).text == "changed"
+        assert (await http.get("/")).text == "2"
+
+
+async def test_mounted_applications_do_not_meet() -> None:
+    """The same path below two mounts, or two hosts, is two pages."""
+
+    @cached_page
+    async def page(request: Request) -> Response:
+        return PlainTextResponse(str(request.url))
+
+    inner = [Route("/", page)]
+    app = Starlette(routes=[Mount("/a", routes=inner), Mount("/b", routes=inner)])
+    app.add_middleware(CacheMiddleware)
+    urls = [f"http://{host}.example/{mount}/" for host in "xy" for mount in "ab"]
+    async with client(app) as http:
+        for _ in range(2):
+            assert [(await http.get(url)).text for url in urls] == urls
+
+
+async def test_what_an_endpoint_declares(computed: Counter) -> None:
+    """`vary` and `public` say of an endpoint's pages what its code knows."""
+
+    @cached_page(vary=["Cookie"])
+    async def own(request: Request) -> Response:
+        return PlainTextResponse(request.cookies.get("user", "nobody") + str(computed()))
+
+    @cached_page(vary="X-Lang")
+    async def speaking(request: Request) -> Response:
+        return PlainTextResponse(request.headers.get("x-lang", "none"))
+
+    @cached_page(public=True)
+    async def common(request: Request) -> Response:
+        return PlainTextResponse(str(computed()))
+
+    routes = [Route("/own", own), Route("/common", common), Route("/speaking", speaking)]
+    app = Starlette(routes=routes)
+    app.add_middleware(CacheMiddleware)
+    asked = [{"Cookie": f"user={user}"} for user in USERS] + [{}]
+    async with client(app) as http:
+        for _ in range(2):
+            seen = [(await http.get("/own", headers=each)).text for each in asked]
+            assert seen == ["ann1", "bob2", "nobody3"]
+        shared = [await http.get("/common", headers=each) for each in asked]
+        assert {each.text for each in shared} == {"4"}
+        assert shared[0].headers["cache-control"] == "public"
+        for lang in ("de", "en") * 2:
+            assert (await http.get("/speaking", headers={"X-Lang": lang})).text == lang
+
+
+async def test_a_decorated_stream_passes() -> None:
+    """An endpoint may return a stream now and then: it passes as it comes."""
+
+    @cached_page
+    async def page(request: Request) -> Response:
+        return StreamingResponse(iter(["a", "b"]))
+
+    app = Starlette(routes=[Route("/", page)])
+    app.add_middleware(CacheMiddleware)
+    async with client(app) as http:
+        pages = [await http.get("/") for _ in range(2)]
+    assert [each.text for each in pages] == ["ab", "ab"]
+    assert not any(hit(each) for each in pages)
+
+
+async def test_files_are_files(tmp_path: Any) -> None:
+    """A small file is a page; of a large one, chunks pass as they are read."""
+    (tmp_path / "small").write_bytes(b"s" * 10)
+    (tmp_path / "large").write_bytes(b"l" * 200_000)
+
+    @cached_page
+    async def page(request: Request) -> Response:
+        return FileResponse(tmp_path / request.path_params["name"])
+
+    app = Starlette(routes=[Route("/{name}", page)])
+    app.add_middleware(CacheMiddleware)
+    async with client(app) as http:
+        for name, stored in (("small", True), ("large", False)):
+            pages = [await http.get(f"/{name}") for _ in range(2)]
+            assert [each.content for each in pages] == [(tmp_path / name).read_bytes()] * 2
+            assert hit(pages[1]) is stored
+        part = await http.get("/small", headers={"Range": "bytes=0-3"})
+    assert (part.status_code, part.content) == (206, b"ssss")
+
+
+async def test_background_tasks_of_a_page_run_once(computed: Counter) -> None:
+    """They belong to the computation: a hit has none."""
+
+    @cached_page
+    async def page(request: Request) -> Response:
+        return PlainTextResponse("page", background=BackgroundTask(computed))
+
+    app = Starlette(routes=[Route("/", page)])
+    app.add_middleware(CacheMiddleware)
+    async with client(app) as http:
+        assert [(await http.get("/")).text for _ in range(2)] == ["page"] * 2
+    assert computed.count == 1
+
+
+async def test_mistakes_are_told() -> None:
+    """No middleware, a generator, a wrong timeout: each is told, with what to do."""
+
+    @cached_page
+    async def page(request: Request) -> Response:
+        return PlainTextResponse("page")
+
+    app = Starlette(routes=[Route("/", page)])
+    with pytest.raises(SettingsError, match=r"page is decorated.*add_middleware"):
+        await httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://shop.example"
+        ).get("/")
+
+    async def stream() -> AsyncIterator[str]:
+        yield ""
+
+    with pytest.raises(SettingsError, match="yields"):
+        cached_page(stream)
+    with pytest.raises(InvalidTimeout):
+        cached_page(timeout="soon")
+
+
+async def test_a_decorated_function_can_be_called() -> None:
+    """Without a request, as in a test, the endpoint just runs."""
+
+    @cached_page
+    def page(n: int) -> int:
+        return n
+
+    @cached_page
+    async def apage(n: int) -> int:
+        return n
+
+    assert (await page(1), await apage(n=2)) == (1, 2)
+
+
+# The decorator, in FastAPI
+
+
+class Stored(BaseModel):
+    name: str
+    secret: str = "hidden"
+
+
+class Shown(BaseModel):
+    name: str
+
+
+class Language(BaseModel):
+    x_lang: str = "none"
+
+
+def fast(*endpoints: Any, **options: Any) -> FastAPI:
+    """Return an application with a path for each endpoint, at its name."""
+    app = FastAPI()
+    app.add_middleware(CacheMiddleware, **options)
+    for endpoint in endpoints:
+        app.get(f"/{endpoint.__name__}")(endpoint)
+    return app
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_response_models_go_on_working(computed: Counter, is_async: bool) -> None:
+    """What an endpoint returns is filtered and serialized by FastAPI, and then stored."""
+
+    async def page(number: int, q: str = "") -> Stored:
+        return Stored(name=f"{number}{q}{computed()}")
+
+    def sync_page(number: int, q: str = "") -> Stored:
+        return Stored(name=f"{number}{q}{computed()}")
+
+    app = FastAPI()
+    app.add_middleware(CacheMiddleware)
+    endpoint = cached_page(timeout=60)(page if is_async else sync_page)
+    app.get("/{number}", response_model=Shown)(endpoint)
+    async with client(app) as http:
+        pages = await asyncio.gather(*(http.get("/5?q=x") for _ in range(ASKING)))
+        assert {each.text for each in pages} == {'{"name":"5x1"}'}
+        assert (await http.get("/6?q=x")).json() == {"name": "6x2"}
+        wrong = [await http.get("/six") for _ in range(2)]
+    assert [each.status_code for each in wrong] == [422, 422]
+    assert computed.count == 2
+
+
+async def test_openapi_and_signature_stay() -> None:
+    """The schema is that of the plain endpoint; the request is no parameter of it."""
+
+    def page(number: int, lang: Annotated[str, Header()] = "en", **more: Any) -> Shown:
+        """Tell of it."""
+        return Shown(name="")
+
+    def apage(request: Request, number: "int" = 1) -> "Shown":
+        return Shown(name="")
+
+    plain, cached = (
+        fast(page, apage).openapi(),
+        fast(cached_page(page), cached_page(apage)).openapi(),
+    )
+    assert cached == plain
+    assert inspect.signature(cached_page(apage)) == inspect.signature(apage, eval_str=True)
+    assert [*inspect.signature(cached_page(page)).parameters] == [
+        "number",
+        "lang",
+        "twofold_request",
+        "more",
+    ]
+
+
+async def test_annotations_that_cannot_be_evaluated(computed: Counter) -> None:
+    """An endpoint of Starlette may have annotations of names that only type checkers know."""
+
+    @cached_page
+    async def page(request: "OnlyForTypeCheckers") -> "OnlyForTypeCheckers":  # type: ignore  # noqa: F821
+        return PlainTextResponse(str(computed()))
+
+    app = Starlette(routes=[Route("/", page)])
+    app.add_middleware(CacheMiddleware)
+    async with client(app) as http:
+        assert [(await http.get("/")).text for _ in range(2)] == ["1", "1"]
+
+
+async def test_dependencies_are_asked_at_each_request(computed: Counter) -> None:
+    """A dependency may refuse a request that there is a page for, with a timeout or without."""
+
+    def insider(request: Request) -> str:
+        if request.headers.get("x-badge") not in USERS:
+            raise HTTPException(403)
+        return request.headers["x-badge"]
+
+    def database() -> object:
+        return object()
+
+    @cached_page
+    async def page(
+        badge: Annotated[str, Depends(insider)], session: Annotated[object, Depends(database)]
+    ) -> int:
+        return computed()
+
+    for options in ({}, {"timeout": 60}):
+        async with client(fast(page, **options)) as http:
+            for user in USERS:
+                assert (await http.get("/page", headers={"X-Badge": user})).json() == 1
+            refused = await http.get("/page")
+        assert refused.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("parameter", "kind", "fields"),
+    [
+        (Annotated[str, Header(alias="X-User")], str, "X-User: {}"),
+        (Annotated[str, Cookie(alias="user")], str, "Cookie: user={}"),
+        (Annotated[str, Depends(APIKeyHeader(name="X-Key"))], str, "X-Key: {}"),
+        (Annotated[str, Depends(APIKeyCookie(name="user"))], str, "Cookie: user={}"),
+        (Annotated[Language, Header()], Language, "X-Lang: {}"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("options", [{}, {"timeout": 60}], ids=str)
+async def test_declared_headers_vary(
+    computed: Counter, parameter: Any, kind: Any, fields: str, options: Any
+) -> None:
+    """What an endpoint, or a dependency of its dependencies, declares to read parts its pages."""
+
+    def inner(value: parameter) -> str:
+        return value.x_lang if kind is Language else value
+
+    async def page(value: Annotated[str, Depends(inner)]) -> str:
+        return value + str(computed())
+
+    name, _, pattern = fields.partition(": ")
+    async with client(fast(page if options else cached_page(page), **options)) as http:
+        for _ in range(2):
+            for n, user in enumerate(USERS, 1):
+                got = await http.get("/page", headers={name: pattern.format(user)})
+                assert got.json() == f"{user}{n}"
+                assert name.lower() in got.headers["vary"]
+
+
+async def test_a_key_in_the_query_is_in_the_url() -> None:
+    """Such a key adds nothing to `Vary`."""
+
+    async def page(key: Annotated[str, Depends(APIKeyQuery(name="key"))]) -> str:
+        return key
+
+    async with client(fast(cached_page(page))) as http:
+        for user in USERS * 2:
+            got = await http.get(f"/page?key={user}")
+            assert (got.json(), "vary" in got.headers) == (user, False)
+
+
+async def test_a_change_by_an_endpoint_that_is_not_decorated(computed: Counter) -> None:
+    """Any successful unsafe request removes the decorated page of its URL."""
+
+    @cached_page
+    async def page() -> int:
+        return computed()
+
+    app = fast(page)
+    app.put("/page")(lambda: None)
+    async with client(app) as http:
+        assert (await http.get("/page")).json() == 1
+        assert (await http.put("/page")).status_code == 200
+        assert (await http.get("/page")).json() == 2
+
+
+async def test_dependencies_of_many_run_side_by_side(computed: Counter) -> None:
+    """Where the whole application is cached too, nobody waits in front of a decorated endpoint."""
+    entered, all_in = Counter(), asyncio.Event()
+
+    async def enter() -> None:
+        if entered() == 5:
+            all_in.set()
+
+    @cached_page
+    async def page(_: Annotated[None, Depends(enter)]) -> int:
+        await asyncio.wait_for(all_in.wait(), 5)
+        return computed()
+
+    async with client(fast(page, timeout=60)) as http:
+        pages = await asyncio.gather(*(http.get("/page") for _ in range(5)))
+    assert {each.text for each in pages} == {"1"}
+
+
+async def test_a_sync_endpoint_leaves_the_loop_alone(computed: Counter) -> None:
+    """A `def` runs in a worker thread, decorated or not."""
+    ours = threading.get_ident()
+
+    @cached_page
+    def page() -> bool:
+        return threading.get_ident() == ours
+
+    async with client(fast(page)) as http:
+        assert (await http.get("/page")).json() is False
+
+
+async def test_the_own_response_of_an_endpoint(computed: Counter) -> None:
+    """Fields that an endpoint sets on the `Response` it was given are stored with the page."""
+
+    @cached_page
+    async def page(response: Response) -> int:
+        response.headers["X-Own"] = "1"
+        response.headers["Cache-Control"] = "s-maxage=5"
+        return computed()
+
+    async with client(fast(page)) as http:
+        pages = [await http.get("/page") for _ in range(2)]
+    assert [each.headers["x-own"] for each in pages] == ["1", "1"]
+    assert pages[1].headers["cache-status"] == "twofold; hit; ttl=4"
+
+
+# The end of an application
+
+
+async def test_the_lifespan_closes_everything(redis_server: RedisServer) -> None:
+    """At its end no connection is left, with a lifespan of one's own around it too."""
+    events: list[str] = []
+
+    @asynccontextmanager
+    async def own(app: FastAPI) -> AsyncIterator[dict[str, str]]:
+        async with twofold_lifespan():
+            events.append("begin")
+            yield {"state": "mine"}
+            events.append("end")
+
+    for lifespan in (twofold_lifespan, own):
+        configure(redis_server.url)
+        app = FastAPI(lifespan=lifespan)
+        async with app.router.lifespan_context(app) as state:
+            await caches["default"].aset("k", 1)
+            assert [each.connections for each in caches["default"].stats().servers] == [1]
+        assert [each.connections for each in caches["default"].stats().servers] == [0]
+    assert (events, state) == (["begin", "end"], {"state": "mine"})
+
+
+# Over real sockets
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """Serve `app` by uvicorn in a thread, and yield its URL."""
+    with closing(socket.socket()) as listening:
+        listening.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(app, ws="none", http="h11", log_level="error", timeout_keep_alive=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            eventually(lambda: server.started, "uvicorn runs")
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("store", ["memory", "redis"])
+def test_a_crowd_over_real_sockets(
+    computed: Counter, store: str, request: pytest.FixtureRequest
+) -> None:
+    """Twenty who ask together have one page computed, of a `def` and of an `async def`."""
+    if store == "redis":
+        configure(request.getfixturevalue("redis_server").url)
+
+    @cached_page
+    async def page() -> int:
+        await asyncio.sleep(0.2)
+        return computed()
+
+    @cached_page
+    def sync_page() -> int:
+        time.sleep(0.2)
+        return computed()
+
+    async def crowd(url: str) -> list[httpx.Response]:
+        async with httpx.AsyncClient() as http:
+            return await asyncio.gather(*(http.get(url) for _ in range(ASKING)))
+
+    app = fast(page, sync_page)
+    app.router.lifespan_context = twofold_lifespan
+    with served(app) as url:
+        for n, name in enumerate(("page", "sync_page"), 1):
+            pages = asyncio.run(crowd(f"{url}/{name}"))
+            assert [each.text for each in pages] == [str(n)] * ASKING
+    assert computed.count == 2
+
+
+def test_two_users_over_real_sockets(computed: Counter) -> None:
+    """Of two users that hammer one page, none ever sees the other's."""
+
+    @cached_page
+    async def page(request: Request) -> str:
+        await asyncio.sleep(0)
+        return request.headers.get("cookie") or request.headers.get("authorization") or "nobody"
+
+    kinds = [{"Cookie": "ann"}, {"Cookie": "bob"}, {"Authorization": "ann"}, {}]
+
+    async def hammer(url: str) -> list[tuple[str, str]]:
+        async with httpx.AsyncClient() as http:
+            asked = kinds * 30
+            pages = await asyncio.gather(*(http.get(url, headers=each) for each in asked))
+        return [
+            (next(iter(each.values()), "nobody"), got.json())
+            for each, got in zip(asked, pages, strict=True)
+        ]
+
+    with served(fast(page)) as url:
+        for asked, seen in asyncio.run(hammer(f"{url}/page")):
+            assert asked == seen
+
+
+def test_a_stream_reaches_its_client_while_it_is_made() -> None:
+    """The first chunk is there before the last one is made."""
+    seen = threading.Event()
+
+    async def page(request: Request) -> Response:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"first"
+            await asyncio.to_thread(seen.wait, 10)
+            yield b"last" if seen.is_set() else b"late"
+
+        return StreamingResponse(chunks())
+
+    with served(site(page)) as url, httpx.stream("GET", url) as response:
+        chunks = response.iter_raw()
+        assert next(chunks) == b"first"
+        seen.set()
+        assert b"".join(chunks) == b"last"
+
+
+def test_a_client_that_goes_away(computed: Counter) -> None:
+    """It leaves no half page, no turn, and nobody who waits for it."""
+    entered = threading.Event()
+
+    async def page(request: Request) -> Response:
+        if computed() == 1:
+            entered.set()
+            while not await request.is_disconnected():
+                await asyncio.sleep(0.01)
+            raise ConnectionError("nobody is there")
+        return PlainTextResponse("x" * 1000)
+
+    async def broken_stream(request: Request) -> Response:
+        async def chunks() -> AsyncIterator[bytes]:
+            for _ in range(10_000):
+                yield b"x" * 100_000
+                await asyncio.sleep(0.001)
+
+        return StreamingResponse(chunks())
+
+    app = Starlette(routes=[Route("/", page), Route("/stream", broken_stream)])
+    app.add_middleware(CacheMiddleware, timeout=60)
+    with served(app) as url, ExitStack() as left, httpx.Client() as http:
+        gone = left.enter_context(
+            socket.create_connection(httpx.URL(url).netloc.decode().split(":"))
+        )
+        gone.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert entered.wait(10)
+        gone.close()
+        assert http.get(url, headers={"Host": "x"}).text == "x" * 1000
+        with httpx.stream("GET", f"{url}/stream") as response:
+            assert next(response.iter_raw())
+        assert hit(http.get(url, headers={"Host": "x"}))
+        eventually(lambda: not pages_of(app).turns._table, "no turn is left")
+
+
+@pytest.mark.parametrize("on_error", ["raise", "miss"])
+def test_an_outage_costs_no_page(
+    computed: Counter, own_redis: RedisServer, on_error: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the server killed every page is a 200, and the log says so once."""
+    configure({"default": {"LOCATION": own_redis.url, "OPTIONS": {"on_error": on_error}}})
+
+    @cached_page
+    async def page() -> int:
+        return computed()
+
+    app = fast(page)
+    app.router.lifespan_context = twofold_lifespan
+    with served(app) as url, httpx.Client() as http:
+        assert [http.get(f"{url}/page").text for _ in range(2)] == ["1", "1"]
+        own_redis.kill()
+        with caplog.at_level(logging.WARNING, "twofold"):
+            pages = [http.get(f"{url}/page") for _ in range(4)]
+        assert [(each.status_code, each.text) for each in pages] == [
+            (200, str(n)) for n in range(2, 6)
+        ]
+        assert len([each for each in caplog.records if each.name == "twofold"]) == 1
+        own_redis.start()
+        eventually(lambda: hit(http.get(f"{url}/page")), "pages are cached again")
