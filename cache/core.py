@@ -4,6 +4,7 @@ Each sync method stands above its async twin, which has the same parameters and 
 by `await` alone. Names, parameters and rules are Django's.
 """
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from twofold.keys import KeyMaker
 from twofold.lock import Lock
 from twofold.outage import FailOpen
 from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
+
+_ROOMS = f"{__name__.partition('.')[0]}."
 
 
 @dataclass(frozen=True)
@@ -559,4 +562,15 @@ class Cache:
         )
         if not self._warns:
             raise BlockingCallInEventLoop(message)
-        warnings.warn(message, BlockingCallWarning, stacklevel=3)
+        warnings.warn(message, BlockingCallWarning, stacklevel=_callers_level())
+
+
+def _callers_level() -> int:
+    """Return the `stacklevel` with which a method here warns of the code that called us.
+
+    A framework's drop-in cache lies between; Python tells a warning once for each line.
+    """
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(_ROOMS):
+        level, frame = level + 1, frame.f_back
+    return level

@@ -5,7 +5,6 @@ apps go on working; the `a` methods are native. Keys are Django's own. What Djan
 objects leave to each thread or request, connections, is shared: see `stores`.
 """
 
-import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -52,7 +51,7 @@ class TwofoldCache(BaseCache):
 
     def __init__(self, location: Any, params: dict[str, Any]) -> None:
         super().__init__(params)
-        self._location = os.fspath(location) if isinstance(location, os.PathLike) else location
+        self._location = location
         self._params = params
         with suppress(InvalidTimeout):  # `cache` tells of it
             self.default_timeout: float | None = seconds(params.get("TIMEOUT", 300))
