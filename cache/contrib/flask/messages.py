@@ -1,0 +1,58 @@
+"""Requests and responses: of Flask, and of the rules."""
+
+from urllib.parse import quote
+
+import flask
+
+from twofold.contrib.http import Headers, Request, Response
+
+
+def request_of(request: flask.Request) -> Request:
+    """Return the request as it came to the server, as far as WSGI tells it.
+
+    A user whom the server itself has authenticated counts as `Authorization` does.
+    """
+    environ = request.environ
+    headers = Headers.of_text(request.headers)
+    user = environ.get("REMOTE_USER")
+    if user and "authorization" not in headers:
+        headers = headers.plus("authorization", user)
+    server = f"{environ.get('SERVER_NAME')}:{environ.get('SERVER_PORT')}"
+    return Request(
+        method=request.method,
+        scheme=request.scheme,
+        host=environ.get("HTTP_HOST", server).encode("latin-1"),
+        path=_raw_path(request).encode("latin-1"),
+        query=request.query_string,
+        headers=headers,
+        app_path=request.root_path + request.path,
+    )
+
+
+def _raw_path(request: flask.Request) -> str:
+    """Return the path as it came, where the server tells it; else made of what it tells."""
+    for name in ("RAW_URI", "REQUEST_URI"):
+        raw: str = request.environ.get(name, "")
+        if raw:
+            return raw.partition("?")[0]
+    return quote(request.root_path + request.path)
+
+
+def response_of(response: flask.Response) -> Response:
+    """Return what `response` sends; its body is None if it is streamed."""
+    headers = response.get_wsgi_headers(flask.request.environ)
+    body = response.get_data() if response.is_sequence else None
+    return Response(response.status_code, Headers.of_text(headers), body)
+
+
+def flask_response(response: Response) -> flask.Response:
+    """Return the response of the current application with these fields."""
+    made = flask.current_app.response_class(response.body, response.status)
+    put(made, response.headers)
+    return made
+
+
+def put(response: flask.Response, headers: Headers) -> None:
+    """Give `response` the fields `headers` instead of its own."""
+    response.headers.clear()
+    response.headers.extend(headers.text())

@@ -1,0 +1,85 @@
+"""`cached_page`: a view in, the same view with a cache out."""
+
+from collections.abc import Callable, Iterable
+from functools import update_wrapper
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from flask import Response, current_app, request
+from flask import views as class_based
+
+from twofold.contrib.flask.visit import Visit
+from twofold.contrib.http import Pages
+from twofold.keys.encoding import module_name
+from twofold.policy import Timeout, seconds
+
+View: TypeAlias = Callable[..., Response]
+"""A view that Flask calls in the request's thread."""
+
+
+class PageDecorator:
+    """Makes cached views of views.
+
+    Args:
+        pages: returns the pages of the current application.
+        timeout: how long a page lives that does not say so itself.
+        vary: names of request fields to add to `Vary`.
+        public: whether to add `public` to `Cache-Control`.
+    """
+
+    def __init__(
+        self, pages: Callable[[], Pages], timeout: Timeout, vary: Iterable[str], public: bool
+    ) -> None:
+        seconds(timeout)
+        self._pages = pages
+        self._timeout = timeout
+        self._vary = (vary,) if isinstance(vary, str) else tuple(vary)
+        self._public = public
+
+    def __repr__(self) -> str:
+        return f"cached_page(timeout={self._timeout!r}, vary={self._vary}, public={self._public})"
+
+    def __call__(self, view: Callable[..., Any]) -> View:
+        name = _name_of(view)
+
+        def cached_view(*args: Any, **kwargs: Any) -> Response:
+            def compute() -> Response:
+                return current_app.make_response(current_app.ensure_sync(view)(*args, **kwargs))
+
+            return self._answer(name, compute) if _is_for_url(args, kwargs) else compute()
+
+        vars(cached_view).update(_attributes(view))
+        return update_wrapper(cached_view, view, updated=())
+
+    def _answer(self, name: str, compute: Callable[[], Response]) -> Response:
+        """Return the stored page, or what `compute` returns, to be stored in the end."""
+        visit = Visit(self._pages(), name, self._timeout, self._vary, self._public)
+        hit = visit.open()
+        if hit is not None:
+            return hit
+        response = compute()
+        visit.take(response)
+        return response
+
+
+def _is_for_url(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Tell whether Flask calls a view for a GET or HEAD, for the first time in the request."""
+    return (
+        request.method in ("GET", "HEAD")
+        and kwargs == (request.view_args or {})
+        and all(isinstance(each, class_based.View) for each in args)
+        and Visit.current() is None
+    )
+
+
+def _name_of(view: Callable[..., Any]) -> str:
+    """Return what tells views apart, as ASCII; all that `as_view` makes have one `__qualname__`."""
+    name = getattr(view, "__name__", "")
+    qualname = getattr(view, "__qualname__", type(view).__qualname__)
+    return quote(f"{module_name(view)}.{qualname}:{name}")
+
+
+def _attributes(view: Callable[..., Any]) -> dict[str, Any]:
+    """Return what others have noted on `view`, but for the mark that it is async: we are not."""
+    noted = getattr(view, "__dict__", {})
+    return {name: each for name, each in noted.items() if not name.startswith("_is_coroutine")}
