@@ -2,6 +2,7 @@
 """The addresses."""
 
 from django.urls import path
+
 from shop import views
 
 urlpatterns = [

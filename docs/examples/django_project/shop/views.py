@@ -4,6 +4,7 @@
 from asgiref.sync import sync_to_async
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, JsonResponse
+
 from shop import catalogue
 from twofold.contrib.django import cache_page
 
