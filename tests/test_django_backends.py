@@ -741,3 +741,35 @@ def test_template_fragments(use: Use) -> None:
     assert template.render(TemplateContext({"user": "ann", "text": "second"})) == "first"
     assert template.render(TemplateContext({"user": "bob", "text": "third"})) == "third"
     assert cache.get(make_template_fragment_key("side", ["ann"])) == "first"
+
+
+@pytest.mark.parametrize("prefix", ["", "shop"])
+@pytest.mark.parametrize("remove", ["delete", "clear"])
+def test_a_removal_reaches_what_twofold_computes(prefix: str, remove: str) -> None:
+    """What `twofold.cache` computes is not kept if Django's cache removed the key meanwhile."""
+    entry = {"BACKEND": "twofold.contrib.django.MemoryCache", "KEY_PREFIX": prefix}
+    with override_settings(CACHES={"default": {**entry, "LOCATION": "removal"}}):
+        twofold.configure()
+        computing, go_on = threading.Event(), threading.Event()
+
+        def compute() -> str:
+            computing.set()
+            assert go_on.wait(10)
+            return "old"
+
+        thread = threading.Thread(target=twofold.cache.get_or_set, args=("key", compute))
+        thread.start()
+        assert computing.wait(10)
+        caches["default"].delete("key") if remove == "delete" else caches["default"].clear()
+        go_on.set()
+        thread.join()
+        assert caches["default"].get("key") is None
+        twofold.configure()
+
+
+@pytest.mark.parametrize("entry", [{}, {"BACKEND": "RedisCache", "SECRET": "a secret of its own"}])
+def test_no_secret_key_is_needed_where_none_signs(entry: Entry) -> None:
+    """What is not signed, or by another secret, works without a SECRET_KEY."""
+    path = f"twofold.contrib.django.{entry.get('BACKEND', 'MemoryCache')}"
+    with override_settings(CACHES={"default": {**entry, "BACKEND": path}}, SECRET_KEY=""):
+        assert caches["default"].cache.alias == "default"

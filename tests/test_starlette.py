@@ -742,7 +742,7 @@ async def test_dependencies_are_asked_at_each_request(computed: Counter) -> None
         (Annotated[str, Depends(APIKeyCookie(name="user"))], str, "Cookie: user={}"),
         (Annotated[Language, Header()], Language, "X-Lang: {}"),
     ],
-    ids=str,
+    ids=["header", "cookie", "header key", "cookie key", "model"],
 )
 @pytest.mark.parametrize("options", [{}, {"timeout": 60}], ids=str)
 async def test_declared_headers_vary(

@@ -5,12 +5,16 @@ from twofold.keys.maker import KeyMaker, head
 
 
 class FullKeys(KeyMaker):
-    """Normalises keys that are full already; their versions are the maker's business."""
+    """Normalises keys that are full already; their versions are the maker's business.
+
+    Args:
+        prefix: the prefix of their locks and leases.
+    """
 
     __slots__ = ()
 
-    def __init__(self) -> None:
-        super().__init__(function=_unlike_a_lock)
+    def __init__(self, prefix: str = "") -> None:
+        super().__init__(prefix, function=_unlike_a_lock)
 
     def prefix(self, start: str, version: int | None = None) -> str:
         """Return what the normalised keys of all full keys that begin with `start` begin with."""

@@ -18,6 +18,7 @@ class TwofoldConfig(AppConfig):
     def ready(self) -> None:
         """Register the checks, and load the drivers: no request is to wait for imports."""
         import_module("twofold.contrib.django.checks")
-        for alias in settings.CACHES:
-            with suppress(InvalidCacheBackendError):  # the checks tell of it
-                getattr(caches[alias], "cache", None)
+        for alias, entry in settings.CACHES.items():
+            if str(entry.get("BACKEND", "")).startswith("twofold."):
+                with suppress(InvalidCacheBackendError):  # the checks tell of it
+                    getattr(caches[alias], "cache", None)

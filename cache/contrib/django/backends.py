@@ -21,7 +21,7 @@ from django.core.cache.backends.base import (
     memcache_key_warnings,
 )
 
-from twofold.contrib.django.entries import frozen, raw_keys, raw_settings
+from twofold.contrib.django.entries import frozen, lease_prefix, raw_keys, raw_settings
 from twofold.contrib.django.pickles import evaluated, needs_thread, pickled
 from twofold.contrib.django.stores import stores
 from twofold.core import Cache
@@ -67,7 +67,10 @@ class TwofoldCache(BaseCache):
         return stores.get(
             frozen((self.store, location, params)),
             lambda: _alias(location, params),
-            lambda: raw_settings(self.store, location, params, bounded=self.bounded),
+            lambda: {
+                **raw_settings(self.store, location, params, bounded=self.bounded),
+                "KEY_PREFIX": lease_prefix(params),
+            },
         )
 
     def __repr__(self) -> str:

@@ -10,7 +10,7 @@ from django.core.cache import InvalidCacheBackendError, caches
 from django.core.checks import CheckMessage, Tags, register
 
 from twofold.contrib.django.backends import TwofoldCache
-from twofold.contrib.django.entries import SERIALIZER
+from twofold.contrib.django.entries import SERIALIZER, UNSHARED
 from twofold.errors import CacheError, PartlyUnavailable
 
 
@@ -39,7 +39,9 @@ def check_servers(**_: Any) -> list[CheckMessage]:
 
 def _ours() -> Iterator[tuple[str, TwofoldCache]]:
     for alias in settings.CACHES:
-        cache = caches[alias]
+        cache = None
+        with suppress(Exception):  # a backend of somebody else's, whose driver is not there
+            cache = caches[alias]
         if isinstance(cache, TwofoldCache):
             yield alias, cache
 
@@ -65,7 +67,7 @@ def _advice(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
 def _has_unsigned_pickles(raw: Mapping[str, Any]) -> bool:
     """Tell whether others may reach the store, and its pickles are not signed."""
     pickles = raw["SERIALIZER"] in (SERIALIZER, "pickle")
-    return pickles and not raw["SECRET"] and raw["BACKEND"] not in ("dummy", "memory")
+    return pickles and raw["BACKEND"] not in UNSHARED and not raw.get("SECRET")
 
 
 def _examine(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:

@@ -13,6 +13,10 @@ SERIALIZER = "twofold.contrib.django.pickles.DjangoPickle"
 """The serializer of an entry that names none: what Django pickles is pickled."""
 
 _UNKEPT = "twofold.contrib.django.pickles.Unkept"
+
+UNSHARED = frozenset({"dummy", "memory"})
+"""Stores that nobody else can write to, so that nothing there is signed."""
+
 _DEFAULTS = {"blocking_calls": "warn", "on_error": "miss"}
 _CULLING = {"max_entries": 300, "cull_frequency": 3}  # Django's, where one of them is given
 _BOUNDS = frozenset({*_CULLING, "max_bytes"})
@@ -41,12 +45,24 @@ def raw_settings(
         )
     return {
         "SERIALIZER": _UNKEPT if backend == "dummy" else SERIALIZER,
-        "SECRET": [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS],
+        **_secret(backend, params),
         **{name: value for name, value in params.items() if name not in _KEYS},
         "BACKEND": backend,
         "LOCATION": _store_name(location, options) if backend == "memory" else location,
         "OPTIONS": {**_DEFAULTS, **options},
     }
+
+
+def _secret(backend: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the secret of an entry that names none, where there is need of one."""
+    if "SECRET" in params or backend in UNSHARED:
+        return {}
+    return {"SECRET": [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]}
+
+
+def lease_prefix(params: Mapping[str, Any]) -> str:
+    """Return the prefix that twofold itself gives to the leases of an entry."""
+    return str(raw_keys(params).get("KEY_PREFIX", ""))
 
 
 def raw_keys(params: Mapping[str, Any]) -> dict[str, Any]:

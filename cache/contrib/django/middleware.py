@@ -9,7 +9,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.middleware import cache as rules
 
-from twofold.contrib.django.pages import PageSettings, Proceed, fetch, update
+from twofold.contrib.django.pages import Proceed, fetch, update
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -20,11 +20,7 @@ class _TwoFaces:
 
     async_mode: bool
     get_response: Callable[[HttpRequest], Any]
-    cache_alias: str
-    key_prefix: str
-    cache_timeout: float = 0
-    page_timeout: float | None = None
-    single_flight: bool | None = None
+    _single_flight: bool | None = None
 
     def __call__(self, request: HttpRequest) -> Any:
         if self.async_mode:
@@ -34,13 +30,11 @@ class _TwoFaces:
     async def __acall__(self, request: HttpRequest) -> HttpResponse:
         return await self._serve(NATIVE, request, lambda: self.get_response(request))
 
-    def _settings(self) -> PageSettings:
-        single_flight = self.single_flight
-        if single_flight is None:
-            single_flight = getattr(settings, "CACHE_MIDDLEWARE_SINGLE_FLIGHT", True)
-        return PageSettings(
-            self.cache_alias, self.key_prefix, self.cache_timeout, self.page_timeout, single_flight
-        )
+    def single_flight(self) -> bool:
+        """Tell whether one request computes a page, and the others wait for it."""
+        if self._single_flight is not None:
+            return self._single_flight
+        return bool(getattr(settings, "CACHE_MIDDLEWARE_SINGLE_FLIGHT", True))
 
     async def _serve(self, io: Effects, request: HttpRequest, proceed: Proceed) -> HttpResponse:
         raise NotImplementedError
@@ -50,14 +44,14 @@ class UpdateCacheMiddleware(_TwoFaces, rules.UpdateCacheMiddleware):
     """Store pages; the first in `MIDDLEWARE`, with `FetchFromCacheMiddleware` as the last."""
 
     async def _serve(self, io: Effects, request: HttpRequest, proceed: Proceed) -> HttpResponse:
-        return await update(io, request, self._settings(), proceed)
+        return await update(io, request, self, proceed)
 
 
 class FetchFromCacheMiddleware(_TwoFaces, rules.FetchFromCacheMiddleware):
     """Answer with stored pages; the last in `MIDDLEWARE`."""
 
     async def _serve(self, io: Effects, request: HttpRequest, proceed: Proceed) -> HttpResponse:
-        return await fetch(io, request, self._settings(), proceed)
+        return await fetch(io, request, self, proceed)
 
 
 class CacheMiddleware(_TwoFaces, rules.CacheMiddleware):
@@ -81,11 +75,10 @@ class CacheMiddleware(_TwoFaces, rules.CacheMiddleware):
         **kwargs: Any,
     ) -> None:
         super().__init__(get_response, cache_timeout, page_timeout, **kwargs)
-        self.single_flight = single_flight
+        self._single_flight = single_flight
 
     async def _serve(self, io: Effects, request: HttpRequest, proceed: Proceed) -> HttpResponse:
-        settings = self._settings()
-        return await update(io, request, settings, lambda: fetch(io, request, settings, proceed))
+        return await update(io, request, self, lambda: fetch(io, request, self, proceed))
 
 
 def cache_page(

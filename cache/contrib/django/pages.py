@@ -18,18 +18,19 @@ Three things are stricter than there:
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import cache
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, Protocol, TypeVar
 from weakref import finalize
 
-from django.core.cache import caches
 from django.http import HttpRequest, HttpResponse
-from django.middleware import cache as rules
 from django.utils.cache import has_vary_header, patch_vary_headers
 
 from twofold.contrib.http.encoding import encode
 from twofold.contrib.http.turns import Turn, Turns
 from twofold.effects import BLOCKING, Effects, run_sync
+
+T = TypeVar("T")
 
 Proceed = Callable[[], Awaitable[HttpResponse]]
 """Goes on to what is inside: the next middleware, or the view."""
@@ -38,20 +39,20 @@ turns: Turns = Turns()
 """Who computes which page; the others wait."""
 
 _log = logging.getLogger("twofold")
-_failing: set[str] = set()  # the aliases of caches that failed when they were last asked
+_failing: set[tuple[str, str]] = set()  # aliases, and what failed there when last tried
 
 
-class PageSettings(NamedTuple):
-    """How the pages of a middleware or a decorated view are kept."""
+class Middleware(Protocol):
+    """What is needed of a middleware of Django's for caching."""
 
     cache_alias: str
-    key_prefix: str
-    cache_timeout: float
-    """Seconds, for responses without a `max-age`."""
-    page_timeout: float | None
-    """Seconds, whatever `max-age` says."""
-    single_flight: bool
-    """Whether one request computes a page, and the others wait for it."""
+
+    @property
+    def cache(self) -> Any:
+        """The cache, one of Django's."""
+
+    def single_flight(self) -> bool:
+        """Tell whether one request computes a page, and the others wait for it."""
 
 
 class _Unread(Exception):
@@ -78,44 +79,31 @@ class _StandIn:
         self.written.append((key, value, timeout))
 
 
-class _Fetch(rules.FetchFromCacheMiddleware):
-    """Django's rules for answering a request."""
-
-    def __init__(self, settings: PageSettings, cache: _StandIn) -> None:
-        self.key_prefix = settings.key_prefix
-        self._cache = cache
-
-    @property
-    def cache(self) -> Any:
-        return self._cache
+@cache
+def _twin(kind: type[Any]) -> type[Any]:
+    """Return a kind of middleware that decides as `kind` does, and has a stand-in for its cache."""
+    return type(kind.__name__, (kind,), {"cache": property(lambda self: vars(self)["_stand_in"])})
 
 
-class _Update(rules.UpdateCacheMiddleware):
-    """Django's rules for storing a response."""
-
-    def __init__(self, settings: PageSettings, cache: _StandIn) -> None:
-        self.key_prefix = settings.key_prefix
-        self.cache_timeout = settings.cache_timeout
-        self.page_timeout = settings.page_timeout
-        self._cache = cache
-
-    @property
-    def cache(self) -> Any:
-        return self._cache
+def _deciding(middleware: Middleware, stand_in: _StandIn) -> Any:
+    """Return what decides as `middleware` does, a user's own methods included."""
+    twin = object.__new__(_twin(type(middleware)))
+    vars(twin).update(vars(middleware), _stand_in=stand_in)
+    return twin
 
 
 async def fetch(
-    io: Effects, request: HttpRequest, settings: PageSettings, proceed: Proceed
+    io: Effects, request: HttpRequest, middleware: Middleware, proceed: Proceed
 ) -> HttpResponse:
     """Answer from the cache, or go on; then the turn to compute is kept for `update`."""
     held: list[Turn] | None = getattr(request, "_twofold_turns", None)
-    response, key = await _look(io, request, settings)
-    if response is not None or not key or held is None or not settings.single_flight:
+    response, key = await _look(io, request, middleware)
+    if response is not None or not key or held is None or not middleware.single_flight():
         return response or await proceed()
     looked = [(response, key)]
 
     async def look(io: Effects) -> tuple[HttpResponse | None, str]:
-        return looked.pop() if looked else await _look(io, request, settings)
+        return looked.pop() if looked else await _look(io, request, middleware)
 
     response, turn = await turns.find(io, look)
     if turn is not None:
@@ -124,7 +112,7 @@ async def fetch(
 
 
 async def update(
-    io: Effects, request: HttpRequest, settings: PageSettings, proceed: Proceed
+    io: Effects, request: HttpRequest, middleware: Middleware, proceed: Proceed
 ) -> HttpResponse:
     """Go on, and store what comes back if it may be stored; then release the turn."""
     outer = getattr(request, "_twofold_turns", None)
@@ -134,10 +122,10 @@ async def update(
     try:
         response = await proceed()
         if not getattr(response, "is_rendered", True):
-            _store_when_rendered(request, response, settings, held.copy())
+            _store_when_rendered(request, response, middleware, held.copy())
             held.clear()
         else:
-            shared = await _store(io, request, response, settings)
+            shared = await _store(io, request, response, middleware)
         return response
     finally:
         request._twofold_turns = outer  # type: ignore[attr-defined]
@@ -145,7 +133,7 @@ async def update(
 
 
 def _store_when_rendered(
-    request: HttpRequest, response: Any, settings: PageSettings, held: list[Turn]
+    request: HttpRequest, response: Any, middleware: Middleware, held: list[Turn]
 ) -> None:
     """Store a response that Django renders later, in a thread if an event loop runs."""
     finalize(response, _release, held, None).atexit = False  # should rendering fail
@@ -153,7 +141,7 @@ def _store_when_rendered(
     def store(rendered: HttpResponse) -> None:
         shared = None
         try:
-            shared = run_sync(_store(BLOCKING, request, rendered, settings))
+            shared = run_sync(_store(BLOCKING, request, rendered, middleware))
         finally:
             _release(held, shared)
 
@@ -166,25 +154,24 @@ def _release(held: list[Turn], shared: bool | None) -> None:
 
 
 async def _look(
-    io: Effects, request: HttpRequest, settings: PageSettings
+    io: Effects, request: HttpRequest, middleware: Middleware
 ) -> tuple[HttpResponse | None, str]:
     """Return the page, or None and the key that was missing; "" if no page may answer."""
-    cache = _StandIn()
-    rule = _Fetch(settings, cache)
+    stand_in = _StandIn()
+    rule = _deciding(middleware, stand_in)
     key = ""
     headers: list[str] = []
     while True:
         try:
             response = rule.process_request(request)
         except _Unread as unread:
-            key = f"{settings.cache_alias}:{unread.key}"
-            own = _key(unread.key, headers, request)
-            found = await _read(io, settings.cache_alias, own)
-            if not cache.known:
+            key = f"{middleware.cache_alias}:{unread.key}"
+            found = await _read(io, middleware, _key(unread.key, headers, request))
+            if not stand_in.known:
                 headers = request._twofold_varies = found or []  # type: ignore[attr-defined]
             elif found is not None and not _is_for(request, found):
                 found = None
-            cache.known[unread.key] = found
+            stand_in.known[unread.key] = found
         else:
             return response, key
 
@@ -199,19 +186,19 @@ def _is_for(request: HttpRequest, response: HttpResponse) -> bool:
 
 
 async def _store(
-    io: Effects, request: HttpRequest, response: HttpResponse, settings: PageSettings
+    io: Effects, request: HttpRequest, response: HttpResponse, middleware: Middleware
 ) -> bool:
     """Store `response` if Django's rules allow it, and return whether others will find it."""
     _mend_vary(request, response)
-    cache = _StandIn()
-    _Update(settings, cache).process_response(request, response)
-    if not cache.written:
+    stand_in = _StandIn()
+    _deciding(middleware, stand_in).process_response(request, response)
+    if not stand_in.written:
         return False
-    (header_key, headers, timeout), (page_key, page, _) = cache.written
-    own, alias = _key(page_key, headers, request), settings.cache_alias
+    (header_key, headers, timeout), (page_key, page, _) = stand_in.written
+    own = _key(page_key, headers, request)
     # The page goes first: what has no room must not leave others to wait for it.
-    return await _write(io, alias, own, page, timeout) and await _write(
-        io, alias, header_key, headers, timeout
+    return await _write(io, middleware, own, page, timeout) and await _write(
+        io, middleware, header_key, headers, timeout
     )
 
 
@@ -233,31 +220,28 @@ def _mend_vary(request: HttpRequest, response: HttpResponse) -> None:
         patch_vary_headers(response, names)
 
 
-async def _read(io: Effects, alias: str, key: str) -> Any:
-    cache = caches[alias]
-    try:
-        found = await io.op(cache.get, cache.aget, key)
-    except Exception as error:
-        _fail(alias, error)
-        return None
-    _failing.discard(alias)
-    return found
+async def _read(io: Effects, middleware: Middleware, key: str) -> Any:
+    cache = middleware.cache
+    return await _try(middleware, "read", io.op(cache.get, cache.aget, key), None)
 
 
-async def _write(io: Effects, alias: str, key: str, value: Any, timeout: float) -> bool:
+async def _write(io: Effects, middleware: Middleware, key: str, value: Any, timeout: float) -> bool:
     """Store a value, and return whether that was done: `set_many` tells, in all caches."""
-    cache = caches[alias]
+    cache = middleware.cache
+    storing = io.op(cache.set_many, cache.aset_many, {key: value}, timeout)
+    return not await _try(middleware, "write", storing, [key])
+
+
+async def _try(middleware: Middleware, what: str, doing: Awaitable[T], otherwise: T) -> T:
+    """Return what an operation brings; if it fails, log that once until it works again."""
+    failing = middleware.cache_alias, what
     try:
-        failed = await io.op(cache.set_many, cache.aset_many, {key: value}, timeout)
+        result = await doing
     except Exception as error:
-        _fail(alias, error)
-        return False
-    _failing.discard(alias)
-    return not failed
-
-
-def _fail(alias: str, error: Exception) -> None:
-    """Log that the pages go without their cache, once until it works again."""
-    if alias not in _failing:
-        _failing.add(alias)
-        _log.warning("cache %r fails, pages are answered without it: %r", alias, error)
+        if failing not in _failing:
+            _failing.add(failing)
+            text = "cache %r fails to %s, pages are answered without it: %r"
+            _log.warning(text, *failing, error)
+        return otherwise
+    _failing.discard(failing)
+    return result

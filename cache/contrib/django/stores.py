@@ -49,7 +49,7 @@ class Stores:
                 raw = settings()
             config = read_cache(alias, raw)
             with self._lock:
-                cache = build_over(self._backend(config), config, FullKeys())
+                cache = build_over(self._backend(config), config, FullKeys(config.key_prefix))
                 return self._caches.setdefault(key, cache)
         except SettingsError as error:
             raise InvalidCacheBackendError(str(error)) from error
