@@ -64,7 +64,7 @@ if missing; then
 fi
 
 step "pytest"
-if [ $# -eq 0 ]; then
-    set -- --cov --cov-report=term:skip-covered
+if [ $# -eq 0 ]; then  # half of the time goes by waiting: two processes
+    set -- -n 2 --dist worksteal --cov --cov-report=term:skip-covered
 fi
 "$bin/python" -m pytest "$@"
