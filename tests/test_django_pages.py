@@ -553,6 +553,19 @@ def test_rendering_belongs_to_the_turn(memory: None) -> None:
     assert len(started) == 1
 
 
+def test_a_rendering_that_fails_releases_its_turn(memory: None) -> None:
+    """The error is the request's own, and the next one computes at once."""
+    pages = [page_of("{{ broken }}"), page_of("hello")]
+    pages[0].context_data = {"broken": type("Broken", (), {"__str__": lambda self: 1 / 0})()}
+    cached_view = cache_page(60)(lambda request: pages.pop(0))
+    failing: Any = cached_view(RequestFactory().get("/page"))
+    with pytest.raises(ZeroDivisionError):
+        failing.render()
+    assert repr(pages_room.turns) == "<Turns []>"
+    assert cached_view(RequestFactory().get("/page")).render().content == b"hello"
+    assert cached_view(RequestFactory().get("/page")).content == b"hello"
+
+
 def test_a_page_that_is_never_rendered_releases_its_turn(memory: None) -> None:
     """A response that is thrown away lets the next one compute."""
     runs = 0

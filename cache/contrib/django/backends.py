@@ -54,7 +54,9 @@ class TwofoldCache(BaseCache):
         self._location = location
         self._params = params
         with suppress(InvalidTimeout):  # `cache` tells of it
-            self.default_timeout: float | None = seconds(params.get("TIMEOUT", 300))
+            self.default_timeout: float | None = seconds(
+                params.get("timeout", params.get("TIMEOUT", 300))
+            )
 
     @cached_property
     def cache(self) -> Cache:

@@ -136,7 +136,16 @@ def _store_when_rendered(
     request: HttpRequest, response: Any, middleware: Middleware, held: list[Turn]
 ) -> None:
     """Store a response that Django renders later, in a thread if an event loop runs."""
-    finalize(response, _release, held, None).atexit = False  # should rendering fail
+    finalize(response, _release, held, None).atexit = False  # should it never be rendered
+
+    def render() -> HttpResponse:
+        del response.render
+        try:
+            rendered: HttpResponse = response.render()
+        except BaseException:
+            _release(held, None)
+            raise
+        return rendered
 
     def store(rendered: HttpResponse) -> None:
         shared = None
@@ -145,6 +154,7 @@ def _store_when_rendered(
         finally:
             _release(held, shared)
 
+    response.render = render
     response.add_post_render_callback(store)
 
 
