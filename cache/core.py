@@ -103,6 +103,11 @@ class Cache:
         return self._fail_open is None or not self._fail_open.failing
 
     @property
+    def fails_open(self) -> bool:
+        """Whether an outage of the store is a miss, and no error."""
+        return self._backend is self._fail_open
+
+    @property
     def flushes(self) -> bool:
         """Whether `clear()` empties the whole store, and not only this alias's prefix."""
         return self._scope is not None

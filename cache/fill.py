@@ -86,10 +86,12 @@ class Filler:
             io: the face of the caller.
             key: the normalised key.
             function: computes the value; async only where `io` can run it.
-            ttl: seconds to keep it, None for ever; 0 stores nothing.
+            ttl: seconds to keep it, None for ever; 0 stores nothing, and shares nothing.
             condition: tells whether to store it.
             refresh: compute and store anew, whatever is there or on its way.
         """
+        if ttl is not None and ttl <= 0 and not refresh:
+            return await self._call(io, function)  # what nobody is to find, nobody shares
         if refresh:
             self.flights.detach(key)
 

@@ -13,6 +13,7 @@ table and lands it. The others follow: they wait for what the leader brings.
 - Nobody waits in a circle. Each caller knows the flights it computes for; if the flight
   it wants waits, over however many others, for one of those, it computes for itself. A
   function that needs its own key raises `ReentrantCall`.
+- Nobody waits for longer than 30 seconds: then they compute for themselves.
 - Sync code that a running loop waits for does not wait for a loop, which may need that
   very thread (code inside the loop, and in threads of asgiref's that serve one). Such
   callers share flights of their own; inside a running loop they do not wait even for those.
@@ -32,6 +33,7 @@ from twofold.errors import ReentrantCall
 T = TypeVar("T")
 
 _LOOK_EVERY = 1.0  # seconds between two looks at whether the leader still lives
+_LONGEST = 30.0  # seconds that anybody waits: locks that nobody sees here may close a circle
 
 _leading: "ContextVar[tuple[Flight[Any], ...]]" = ContextVar("twofold_leading", default=())
 
@@ -118,18 +120,24 @@ class Flights:
         Returns:
             What it returned, and whether it ran for this caller in the first place.
         """
+        looks = 0
         while True:
-            flight, leads = self._join(io, key)
+            tired = looks * _LOOK_EVERY >= _LONGEST
+            flight, leads = self._join(io, key, alone=tired)
             try:
                 if leads:
                     flight.leader = io.spawn(self._lead(io, flight, body))
                 while not await io.wait(flight.done, _LOOK_EVERY) and not flight.lost():
-                    pass
+                    looks += 1
+                    tired = not leads and looks * _LOOK_EVERY >= _LONGEST
+                    if tired:
+                        break
                 if flight.done.done() and (leads or not flight.lost()):
                     return flight.outcome(), leads
             finally:
                 self._leave(flight)
-            self._take_off(flight)
+            if not tired:
+                self._take_off(flight)
 
     def detach(self, key: str) -> None:
         """Keep what is being computed for `key` from being stored."""
@@ -144,7 +152,7 @@ class Flights:
             if key.startswith(prefix):
                 self.detach(key)
 
-    def _join(self, io: Effects, key: str) -> tuple[Flight[Any], bool]:
+    def _join(self, io: Effects, key: str, alone: bool) -> tuple[Flight[Any], bool]:
         """Return the flight to share, and whether to lead it: one of its own goes alone."""
         mine = tuple(flight for flight in _leading.get() if not flight.done.done())
         if any(flight.flights is self and flight.key == key for flight in mine):
@@ -162,11 +170,11 @@ class Flights:
                 flight = self.table[key, lane] = Flight(self, key, io.by_loop)
                 flight.waiting = 1
                 return flight, True
-            if not io.may_wait(for_loop=False) or _leads_to(flight, mine):
-                alone: Flight[Any] = Flight(self, key, io.by_loop)
-                alone.detach()
-                alone.waiting = 1
-                return alone, True
+            if alone or not io.may_wait(for_loop=False) or _leads_to(flight, mine):
+                own_one: Flight[Any] = Flight(self, key, io.by_loop)
+                own_one.detach()
+                own_one.waiting = 1
+                return own_one, True
             flight.waiting += 1
             for own in mine:
                 own.wants.append(flight)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -773,3 +774,69 @@ def test_no_secret_key_is_needed_where_none_signs(entry: Entry) -> None:
     path = f"twofold.contrib.django.{entry.get('BACKEND', 'MemoryCache')}"
     with override_settings(CACHES={"default": {**entry, "BACKEND": path}}, SECRET_KEY=""):
         assert caches["default"].cache.alias == "default"
+
+
+@pytest.mark.parametrize("store", ["MemoryCache", "DummyCache"])
+def test_what_is_not_stored_is_not_shared(store: str) -> None:
+    """With a timeout of 0, or nothing kept at all, each caller has what it computed itself."""
+    entry = {"BACKEND": f"twofold.contrib.django.{store}", "LOCATION": "unshared"}
+    timeout = 0 if store == "MemoryCache" else 60
+    together = threading.Barrier(2)
+
+    def mine(value: object) -> object:
+        together.wait(10)
+        return value
+
+    def ask(value: object) -> object:
+        return caches["default"].get_or_set("key", lambda: mine(value), timeout)
+
+    async def aask() -> list[object]:
+        async def compute(value: int) -> int:
+            await asyncio.sleep(0.01)
+            return value
+
+        cache = caches["default"]
+        asked = [cache.aget_or_set("key", partial(compute, n), timeout) for n in range(2)]
+        return list(await asyncio.gather(*asked))
+
+    with override_settings(CACHES={"default": entry}):
+        with ThreadPoolExecutor(2) as threads:
+            assert [*threads.map(ask, ["alice", "bob"])] == ["alice", "bob"]
+        assert asyncio.run(aask()) == [0, 1]
+
+
+def test_a_function_may_ask_for_its_own_key() -> None:
+    """As in Django, the inner call computes for itself."""
+    entry = {"BACKEND": "twofold.contrib.django.MemoryCache", "LOCATION": "nested"}
+    with override_settings(CACHES={"default": entry}):
+        cache = caches["default"]
+
+        def outer() -> str:
+            return f"outer {cache.get_or_set('key', lambda: 'inner')}"
+
+        async def aouter() -> str:
+            return f"outer {await cache.aget_or_set('akey', lambda: 'inner')}"
+
+        assert cache.get_or_set("key", outer) == "outer inner"
+        assert asyncio.run(cache.aget_or_set("akey", aouter)) == "outer inner"
+
+
+def test_cache_objects_follow_the_settings() -> None:
+    """An object that Django keeps signs with the SECRET_KEY that holds now."""
+    entry = {"BACKEND": "twofold.contrib.django.MemoryCache", "LOCATION": "followed"}
+    with override_settings(CACHES={"default": entry}):
+        kept = caches["default"]
+        before = kept.cache
+        with override_settings(SECRET_KEY="another secret, as long as the first one"):
+            assert kept.cache is not before
+
+
+def test_a_prefix_that_is_digested_is_not_cleared_by() -> None:
+    """Such prefixes look alike in the store: `clear` refuses instead of taking others along."""
+    entry = {"BACKEND": "twofold.contrib.django.MemoryCache", "LOCATION": "prefixes"}
+    both = {"default": {**entry, "KEY_PREFIX": "ö"}, "other": {**entry, "KEY_PREFIX": "ü"}}
+    with override_settings(CACHES=both):
+        caches["other"].set("key", 1)
+        with pytest.raises(SettingsError, match="plain ASCII"):
+            caches["default"].clear()
+        assert caches["other"].get("key") == 1

@@ -1,5 +1,6 @@
 """What `manage.py check` says of the caches of a Django project."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,3 +87,31 @@ def test_servers_are_asked_on_deployment(redis_server: RedisServer) -> None:
     there = told({"BACKEND": REDIS, "LOCATION": redis_server.url}, deploy=True)
     assert set(there) <= {"twofold.W003"}
     assert "maxmemory-policy" in there["twofold.W003"]
+
+
+def test_sessions_want_errors_in_outages(redis_server: RedisServer) -> None:
+    """On deployment it is told that a logout may be lost where outages are misses."""
+    entry = {"BACKEND": REDIS, "LOCATION": redis_server.url}
+    with override_settings(SESSION_ENGINE="django.contrib.sessions.backends.cached_db"):
+        assert "twofold.W004" in told(entry, deploy=True)
+        strict = {**entry, "OPTIONS": {"on_error": "raise"}}
+        assert "twofold.W004" not in told(strict, deploy=True)
+        assert "twofold.W004" not in told(entry)
+
+
+@pytest.mark.parametrize("kind", ["FileCache", "SQLiteCache"])
+def test_files_are_not_to_be_served(kind: str, tmp_path: Path) -> None:
+    """A relative path, and one that a web server may serve, are told."""
+    entry = {"BACKEND": f"twofold.contrib.django.{kind}", "LOCATION": "cache"}
+    assert set(told(entry)) == {"twofold.W005"}
+    with override_settings(MEDIA_ROOT=str(tmp_path)):
+        assert set(told({**entry, "LOCATION": tmp_path / "cache"})) == {"twofold.W006"}
+    assert told({**entry, "LOCATION": tmp_path / "cache"}) == {}
+
+
+def test_a_directory_that_is_not_ours_is_told_on_deployment(tmp_path: Path) -> None:
+    """One in which others may write is refused, which the check tells in time."""
+    tmp_path.chmod(0o777)
+    entry = {"BACKEND": "twofold.contrib.django.FileCache", "LOCATION": tmp_path}
+    assert "chmod go-w" in told(entry, deploy=True)["twofold.E002"]
+    assert "twofold.E002" not in told(entry)

@@ -792,6 +792,57 @@ def test_a_fragment_is_rendered_once(memory: None) -> None:
     assert not runs.acquire(blocking=False)
 
 
+def test_errors_of_fragments_are_not_shared(memory: None) -> None:
+    """Who waited for a render that failed renders for itself."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Value:
+        def __init__(self, error: Exception | None) -> None:
+            self.error = error
+
+        def __str__(self) -> str:
+            if self.error is None:
+                return "fine"
+            inside.set()
+            assert go_on.wait(10)
+            raise self.error
+
+    text = "{% cache 60 mine %}{{ value }}{% endcache %}"
+    with ThreadPoolExecutor(2) as threads:
+        failing = threads.submit(render, text, value=Value(ValueError("mine")))
+        assert inside.wait(10)
+        waiting = threads.submit(render, text, value=Value(None))
+        go_on.set()
+        assert isinstance(failing.exception(10), ValueError)
+        assert waiting.result(10) == "fine"
+
+
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_fragments_without_a_life_are_not_kept(memory: None, timeout: int) -> None:
+    """A timeout of 0 renders for each request, also within another fragment of that name."""
+    text = "{% cache seconds box %}{{ value }}{% cache seconds box %}!{% endcache %}{% endcache %}"
+    assert render(text, seconds=timeout, value="alice") == "alice!"
+    assert render(text, seconds=timeout, value="bob") == "bob!"
+    assert render(text, seconds=60, value="kept") == "kept!"
+
+
+def test_headers_are_told_by_name(site: Callable[..., Site], memory: None) -> None:
+    """A page that varied with one header is no answer where another one has the same value."""
+    names = iter(["X-A", "X-B", "X-B"])
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        name = next(names)
+        return HttpResponse(f"{name}={request.headers.get(name)}", headers={"Vary": name})
+
+    shop = site(answer)
+    shop.get(x_a="x")
+    store = caches["default"].cache.backend  # type: ignore[attr-defined]
+    for key in [key for key in store._store.entries if "cache_header" in key]:
+        store.delete(key)
+    shop.get(x_b="y")
+    assert shop.get(x_b="x").content == b"X-B=x"
+
+
 def test_a_fragment_names_its_cache(memory: None) -> None:
     """`using` takes another alias; without it "template_fragments" is taken where it is."""
     other = {**MEMORY, "LOCATION": "fragments"}

@@ -31,6 +31,8 @@ from twofold import (
     lease,
 )
 from twofold.effects import Blocking, run_sync
+from twofold.registry import build
+from twofold.settings import read_cache
 
 THREADS, LOOPS, TASKS = 16, 8, 20
 
@@ -806,3 +808,24 @@ async def test_a_cancelled_computation_leaves_no_lease(cache: Cache) -> None:
             break
         await asyncio.sleep(0.01)
     assert await cache.backend.aget(full) is None
+
+
+def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A circle over a lock that flights do not see ends: who waits computes for itself."""
+    monkeypatch.setattr("twofold.flight._LOOK_EVERY", 0.02)
+    monkeypatch.setattr("twofold.flight._LONGEST", 0.1)
+    row, asked = threading.Lock(), threading.Event()
+    shared = build(read_cache("default", "memory://circle"))
+
+    def needs_the_row() -> str:
+        asked.set()
+        with row:
+            return "leader"
+
+    with ThreadPoolExecutor(1) as threads:
+        with row:
+            leading = threads.submit(shared.get_or_set, "key", needs_the_row)
+            assert asked.wait(10)
+            assert shared.get_or_set("key", lambda: "follower") == "follower"
+        assert leading.result(10) == "leader"
+    assert shared.get("key") == "leader"

@@ -32,7 +32,7 @@ class FilesBackend(Backend):
 
     The directory is to be on a local disk. It is made with mode 0700, as its 64 folders
     are, and files with 0600. One that belongs to another user, or that others may write
-    in, is refused with `SettingsError`. No symbolic link in it is followed.
+    in, is refused with `BackendUnavailable`. No symbolic link in it is followed.
 
     Bounds: expired entries go first, then those stored or touched longest ago. There are
     never more, but for a moment, whichever process writes; room is made for several

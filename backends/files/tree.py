@@ -17,7 +17,7 @@ from typing import Final
 
 from twofold.backends.files.entry import SHARDS
 from twofold.effects import Lock, after_fork_in_child, new_lock
-from twofold.errors import BackendUnavailable, DeadlineExceeded, SettingsError
+from twofold.errors import BackendUnavailable, DeadlineExceeded
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -86,7 +86,7 @@ class Tree:
 
         Raises:
             DeadlineExceeded: somebody else has kept the lock.
-            SettingsError: the directory is not ours alone.
+            BackendUnavailable: the directory is not ours alone.
             OSError: what the file system says.
         """
         lock = self._locks[number]
@@ -259,16 +259,16 @@ class Tree:
         """Raise unless nobody but this process's user can write in a directory."""
         if not stat.S_ISDIR(found.st_mode):
             what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no directory"
-            raise SettingsError(
+            raise BackendUnavailable(
                 f"LOCATION {path!r} is {what}; give the path of a directory, or of none yet"
             )
         if found.st_uid != os.geteuid():
-            raise SettingsError(
+            raise BackendUnavailable(
                 f"the cache directory {path!r} belongs to user {found.st_uid}, and this process"
                 f" runs as user {os.geteuid()}; let LOCATION be a directory of its own"
             )
         if found.st_mode & 0o022:
-            raise SettingsError(
+            raise BackendUnavailable(
                 f"others may write in the cache directory {path!r}, of mode"
                 f" {stat.S_IMODE(found.st_mode):o}: run chmod go-w on it, or give another LOCATION"
             )

@@ -7,7 +7,6 @@ objects leave to each thread or request, connections, is shared: see `stores`.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import cached_property
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar, TypeVar
 
@@ -25,7 +24,8 @@ from twofold.contrib.django.entries import frozen, lease_prefix, raw_keys, raw_s
 from twofold.contrib.django.pickles import evaluated, needs_thread, pickled
 from twofold.contrib.django.stores import stores
 from twofold.core import Cache
-from twofold.errors import CannotSerialize, InvalidTimeout, SettingsError
+from twofold.errors import CannotSerialize, InvalidTimeout, ReentrantCall, SettingsError
+from twofold.keys import normalise
 from twofold.policy import Timeout, seconds
 
 T = TypeVar("T")
@@ -53,18 +53,25 @@ class TwofoldCache(BaseCache):
         super().__init__(params)
         self._location = location
         self._params = params
+        self._found: tuple[int, Cache] | None = None
         with suppress(InvalidTimeout):  # `cache` tells of it
             self.default_timeout: float | None = seconds(
                 params.get("timeout", params.get("TIMEOUT", 300))
             )
 
-    @cached_property
+    @property
     def cache(self) -> Cache:
         """The cache behind this object, made when it is first needed.
 
         Raises:
             InvalidCacheBackendError: the entry asks for what cannot be.
         """
+        found = self._found
+        if found is None or found[0] != stores.generation:
+            found = self._found = stores.generation, self._find()
+        return found[1]
+
+    def _find(self) -> Cache:
         location, params = self._location, self._params
         return stores.get(
             frozen((self.store, location, params)),
@@ -76,7 +83,7 @@ class TwofoldCache(BaseCache):
         )
 
     def __repr__(self) -> str:
-        shown = repr(self.cache) if "cache" in vars(self) else "not in use yet"
+        shown = "not in use yet" if self._found is None else repr(self._found[1])
         return f"<{type(self).__name__} {shown}>"
 
     @classmethod
@@ -195,10 +202,14 @@ class TwofoldCache(BaseCache):
     ) -> Any:
         """Return the value of `key`; if it is missing, store and return `default`.
 
-        A callable is called, once however many threads and tasks miss the key together.
+        A callable is called, once however many threads and tasks miss the key together;
+        with a timeout of 0 or less each caller calls its own.
         """
         full, life = self.make_and_validate_key(key, version), self._life(timeout)
-        return self.cache.get_or_set(full, default, life)
+        try:
+            return self.cache.get_or_set(full, default, life)
+        except ReentrantCall:
+            return default() if callable(default) else default
 
     async def aget_or_set(
         self,
@@ -217,7 +228,10 @@ class TwofoldCache(BaseCache):
         async def produce() -> Any:
             return await evaluated(await _result(default))
 
-        return await self.cache.aget_or_set(full, produce, life)
+        try:
+            return await self.cache.aget_or_set(full, produce, life)
+        except ReentrantCall:
+            return await _result(default)
 
     def touch(
         self, key: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
@@ -284,7 +298,9 @@ class TwofoldCache(BaseCache):
     def can_clear(self) -> bool:
         """Whether the keys of this cache can be told from others' by how they begin."""
         own_keys = type(self).make_key is not BaseCache.make_key
-        return not own_keys and self.key_func is default_key_func
+        scope = f"{self.key_prefix}:"
+        plain = self.key_func is default_key_func and normalise(scope) == scope
+        return plain and not own_keys
 
     def close(self, **kwargs: Any) -> None:
         """Do nothing: Django calls this at the end of each request, and connections stay.
@@ -299,8 +315,9 @@ class TwofoldCache(BaseCache):
         """Return what the keys of this cache begin with."""
         if not self.can_clear:
             raise SettingsError(
-                f"CACHES[{self.cache.alias!r}]: with a KEY_FUNCTION the keys have no common"
-                ' prefix to clear by; OPTIONS["clear"] = "flush" lets clear() empty the whole store'
+                f"CACHES[{self.cache.alias!r}]: with a KEY_FUNCTION, or a KEY_PREFIX that is not"
+                " plain ASCII without blanks, the keys have no common prefix to clear by;"
+                ' OPTIONS["clear"] = "flush" lets clear() empty the whole store'
             )
         return f"{self.key_prefix}:"
 
@@ -384,6 +401,24 @@ class MemcachedCache(TwofoldCache):
 
 
 class DummyCache(TwofoldCache):
-    """A cache that keeps nothing."""
+    """A cache that keeps nothing; what is computed is each caller's own."""
 
     store = "dummy"
+
+    def get_or_set(
+        self,
+        key: Any,
+        default: Any,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> Any:
+        return super().get_or_set(key, default, 0, version)
+
+    async def aget_or_set(
+        self,
+        key: Any,
+        default: Any,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> Any:
+        return await super().aget_or_set(key, default, 0, version)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -9,7 +10,7 @@ from django.core import checks
 from django.core.cache import InvalidCacheBackendError, caches
 from django.core.checks import CheckMessage, Tags, register
 
-from twofold.contrib.django.backends import TwofoldCache
+from twofold.contrib.django.backends import FileCache, SQLiteCache, TwofoldCache
 from twofold.contrib.django.entries import SERIALIZER, UNSHARED
 from twofold.errors import CacheError, PartlyUnavailable
 
@@ -55,6 +56,7 @@ def _advice(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
             hint="Leave SECRET out, then SECRET_KEY signs them; or choose SERIALIZER 'msgpack'.",
             id="twofold.W001",
         )
+    yield from _exposure(alias, cache)
     if not can_clear:
         yield checks.Warning(
             f"CACHES[{alias!r}] has keys of its own making, so that clear() cannot tell them from"
@@ -62,6 +64,35 @@ def _advice(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
             hint="OPTIONS['clear'] = 'flush' lets clear() empty the whole store, as in Django.",
             id="twofold.W002",
         )
+
+
+def _has_sessions(alias: str) -> bool:
+    used = str(settings.SESSION_ENGINE).startswith("django.contrib.sessions.backends.cache")
+    installed = "django.contrib.sessions" in settings.INSTALLED_APPS
+    return used and installed and alias == settings.SESSION_CACHE_ALIAS
+
+
+def _exposure(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
+    """Tell of files of a cache that a web server, or another working directory, may reach."""
+    location = settings.CACHES[alias].get("LOCATION", "")
+    if not isinstance(cache, FileCache | SQLiteCache) or "://" in str(location):
+        return
+    path = Path(location)
+    if not path.is_absolute():
+        yield checks.Warning(
+            f"CACHES[{alias!r}] has a relative LOCATION, {str(location)!r}: it depends on the"
+            " working directory.",
+            hint="Use an absolute path.",
+            id="twofold.W005",
+        )
+    for name in ("MEDIA_ROOT", "STATIC_ROOT"):
+        served = getattr(settings, name, None)
+        if served and path.resolve().is_relative_to(Path(served).resolve()):
+            yield checks.Warning(
+                f"CACHES[{alias!r}] is inside {name}: it might be served, and its entries be read.",
+                hint=f"Move the cache, or {name}.",
+                id="twofold.W006",
+            )
 
 
 def _has_unsigned_pickles(raw: Mapping[str, Any]) -> bool:
@@ -72,6 +103,7 @@ def _has_unsigned_pickles(raw: Mapping[str, Any]) -> bool:
 
 def _examine(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
     try:
+        cache.cache.backend.get("twofold-check")
         servers = cache.cache.backend.examine()
     except CacheError as error:
         yield checks.Error(
@@ -80,6 +112,13 @@ def _examine(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
             id="twofold.E002",
         )
         servers = error.result if isinstance(error, PartlyUnavailable) else []
+    if _has_sessions(alias) and cache.cache.fails_open:
+        yield checks.Warning(
+            f"CACHES[{alias!r}] has the sessions, and its outages are misses: a logout during one"
+            " is lost without an error, and the session is back when the store is.",
+            hint="OPTIONS['on_error'] = 'raise' in an alias of their own, SESSION_CACHE_ALIAS.",
+            id="twofold.W004",
+        )
     for server in servers:
         for warning in server.warnings:
             yield checks.Warning(f"CACHES[{alias!r}]: {warning}", id="twofold.W003")

@@ -2,14 +2,19 @@
 
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Any, cast
+from typing import Any
 
 from django.core.cache import BaseCache, InvalidCacheBackendError, caches
-from django.template import Context, TemplateSyntaxError
+from django.template import Context, TemplateSyntaxError, VariableDoesNotExist
 from django.templatetags.cache import CacheNode
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from twofold.contrib.http.encoding import encode
+from twofold.contrib.http.turns import Turns
+from twofold.effects import BLOCKING, Effects, run_sync
+
+turns: Turns = Turns()
+"""Who renders which fragment; the others wait."""
 
 
 def make_template_fragment_key(fragment_name: str, vary_on: Iterable[Any] | None = None) -> str:
@@ -24,30 +29,57 @@ def make_template_fragment_key(fragment_name: str, vary_on: Iterable[Any] | None
 
 
 class FragmentNode(CacheNode):
-    """The tag `cache`: of those who miss a fragment together, one renders it."""
+    """The tag `cache`: of those who miss a fragment together, one renders it.
+
+    Each renders in a context of its own: an error, and what is not to be stored, is for
+    nobody else.
+    """
 
     def render(self, context: Context) -> SafeString:
         vary_on = [variable.resolve(context) for variable in self.vary_on]
         key = make_template_fragment_key(self.fragment_name, vary_on)
-        cache, timeout = self._cache(context), self._timeout(context)
-        found = cache.get_or_set(key, lambda: self.nodelist.render(context), timeout)
-        return cast("SafeString", found)
+        timeout = self._timeout(context)
+        if timeout is not None and timeout <= 0:
+            return self.nodelist.render(context)
+        return run_sync(self._find(key, timeout, context))
+
+    async def _find(self, key: str, timeout: int | None, context: Context) -> SafeString:
+        """Return the fragment; text is stored, which any serializer holds."""
+        alias = self._alias(context)
+        cache = self._cache(alias)
+
+        async def look(_: Effects) -> tuple[str | None, str]:
+            return cache.get(key), f"{alias}:{key}"
+
+        found, turn = await turns.find(BLOCKING, look)
+        if turn is None:
+            return mark_safe(found or "")  # noqa: S308 - it was rendered here
+        try:
+            rendered = self.nodelist.render(context)
+            cache.set(key, str.__str__(rendered), timeout)
+            turn.release(shared=True)
+            return rendered
+        finally:
+            turn.release()
 
     def _timeout(self, context: Context) -> int | None:
-        value = self.expire_time_var.resolve(context)
         try:
+            value = self.expire_time_var.resolve(context)
             return None if value is None else int(value)
+        except VariableDoesNotExist as error:
+            raise TemplateSyntaxError(f"the tag 'cache' has an unknown variable: {error}") from None
         except (ValueError, TypeError):
             raise TemplateSyntaxError(
                 f"the tag 'cache' wants a number of seconds, or None; not {value!r}"
             ) from None
 
-    def _cache(self, context: Context) -> BaseCache:
-        if not self.cache_name:
-            name = "template_fragments"
-            return caches[name] if name in caches.settings else caches["default"]
-        name = self.cache_name.resolve(context)
+    def _alias(self, context: Context) -> str:
+        if self.cache_name:
+            return str(self.cache_name.resolve(context))
+        return "template_fragments" if "template_fragments" in caches.settings else "default"
+
+    def _cache(self, alias: str) -> BaseCache:
         try:
-            return caches[name]
+            return caches[alias]
         except InvalidCacheBackendError as error:
             raise TemplateSyntaxError(f"the tag 'cache' names no cache: {error}") from error

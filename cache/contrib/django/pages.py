@@ -117,6 +117,7 @@ async def update(
     """Go on, and store what comes back if it may be stored; then release the turn."""
     outer = getattr(request, "_twofold_turns", None)
     held: list[Turn] = []
+    varies = getattr(request, "_twofold_varies", [])
     request._twofold_turns = held  # type: ignore[attr-defined]
     shared = None
     try:
@@ -129,6 +130,7 @@ async def update(
         return response
     finally:
         request._twofold_turns = outer  # type: ignore[attr-defined]
+        request._twofold_varies = varies  # type: ignore[attr-defined]
         _release(held, shared)
 
 
@@ -213,12 +215,13 @@ async def _store(
 
 
 def _key(key: str, headers: list[str], request: HttpRequest) -> str:
-    """Return Django's `key` with the digest of the values of `headers`; absent is not empty."""
+    """Return Django's `key` with the digest of `headers`, by name; absent is not empty."""
     if not headers:
         return key
     values = [request.META.get(name) for name in headers]
     told = [encode([] if value is None else [value.encode()]) for value in values]
-    return f"{key}.{blake2b(encode(told), digest_size=16).hexdigest()}"
+    names = [name.encode() for name in headers]
+    return f"{key}.{blake2b(encode(names, told), digest_size=16).hexdigest()}"
 
 
 def _mend_vary(request: HttpRequest, response: HttpResponse) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
+from django.db import Error as DatabaseError
 
 from twofold.codecs.immutables import is_immutable
 from twofold.codecs.serializers import Pickle
@@ -23,6 +24,8 @@ class DjangoPickle(Pickle):
         try:
             return super().dumps(value)
         except CannotSerialize as exc:
+            if isinstance(exc.__cause__, DatabaseError):
+                raise exc.__cause__ from None
             raise CannotPickle(str(exc)) from exc.__cause__
 
 

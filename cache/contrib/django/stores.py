@@ -27,6 +27,8 @@ class Stores:
     """Caches by the settings that made them; entries for the same place share a backend."""
 
     def __init__(self) -> None:
+        self.generation: int = 0
+        """How often everything was forgotten."""
         self._lock = new_lock()
         self._caches: dict[Hashable, Cache] = {}
         self._backends: dict[Hashable, Backend] = {}
@@ -74,6 +76,7 @@ class Stores:
         """Close all, and build anew from the settings; what is in memory stays there."""
         self.close()
         with self._lock:
+            self.generation += 1
             self._caches.clear()
             inline = {key: each for key, each in self._backends.items() if each.kind == "inline"}
             self._backends = inline
