@@ -10,6 +10,7 @@ from tests.chaos import RedisServer
 
 django_project.configure()
 
+from django.apps import apps  # noqa: E402
 from django.core import checks  # noqa: E402
 from django.test import override_settings  # noqa: E402
 
@@ -45,6 +46,14 @@ def test_bad_settings_are_errors(entry: dict[str, Any], what: str) -> None:
     message = told(entry)["twofold.E001"]
     assert what.lower() in message.lower()
     assert "CACHES['default']" in message
+
+
+def test_a_missing_secret_key_is_told() -> None:
+    """Without one, which Django allows where none is used, the check tells that one is needed."""
+    entry = {"BACKEND": REDIS, "LOCATION": NOWHERE}
+    with override_settings(SECRET_KEY=""):
+        apps.get_app_config("twofold").ready()
+        assert "SECRET_KEY" in told(entry)["twofold.E001"]
 
 
 def test_others_are_left_alone() -> None:

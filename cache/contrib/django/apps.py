@@ -5,7 +5,8 @@ from importlib import import_module
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.cache import InvalidCacheBackendError, caches
+from django.core.cache import caches
+from django.core.exceptions import ImproperlyConfigured
 
 
 class TwofoldConfig(AppConfig):
@@ -20,5 +21,5 @@ class TwofoldConfig(AppConfig):
         import_module("twofold.contrib.django.checks")
         for alias, entry in settings.CACHES.items():
             if str(entry.get("BACKEND", "")).startswith("twofold."):
-                with suppress(InvalidCacheBackendError):  # the checks tell of it
+                with suppress(ImproperlyConfigured):  # the checks tell of it
                     getattr(caches[alias], "cache", None)

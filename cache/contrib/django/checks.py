@@ -7,8 +7,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core import checks
-from django.core.cache import InvalidCacheBackendError, caches
+from django.core.cache import caches
 from django.core.checks import CheckMessage, Tags, register
+from django.core.exceptions import ImproperlyConfigured
 
 from twofold.contrib.django.backends import FileCache, SQLiteCache, TwofoldCache
 from twofold.contrib.django.entries import SERIALIZER, UNSHARED
@@ -22,7 +23,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     for alias, cache in _ours():
         try:
             messages += _advice(alias, cache)
-        except InvalidCacheBackendError as error:
+        except ImproperlyConfigured as error:
             hint = f"Change CACHES[{alias!r}]."
             messages.append(checks.Error(str(error), hint=hint, id="twofold.E001"))
     return messages
@@ -33,7 +34,7 @@ def check_servers(**_: Any) -> list[CheckMessage]:
     """Tell of servers that do not answer, and of what they say is wrong with them."""
     messages: list[CheckMessage] = []
     for alias, cache in _ours():
-        with suppress(InvalidCacheBackendError):  # `check_settings` tells of it
+        with suppress(ImproperlyConfigured):  # `check_settings` tells of it
             messages += _examine(alias, cache)
     return messages
 
