@@ -4,31 +4,26 @@ Each sync method stands above its async twin, which has the same parameters and 
 by `await` alone. Names, parameters and rules are Django's.
 """
 
-import sys
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from twofold import counter
 from twofold.backend import Backend, ServerState
-from twofold.effects import BLOCKING, NATIVE, Effects, in_event_loop, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING, Codec
 from twofold.errors import (
     BackendUnavailable,
-    BlockingCallInEventLoop,
-    BlockingCallWarning,
     InvalidTimeout,
     MissingKey,
     PartlyUnavailable,
 )
 from twofold.fill import Condition, Filler, aproducer, producer
+from twofold.guard import LoopGuard
 from twofold.keys import KeyMaker
 from twofold.lock import Lock
 from twofold.outage import FailOpen
 from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
-
-_ROOMS = f"{__name__.partition('.')[0]}."
 
 
 @dataclass(frozen=True)
@@ -88,9 +83,9 @@ class Cache:
         self._keys = keys
         self._key = keys.__call__  # bound once: looking it up costs a tenth of a hit
         self._scope = "" if clear == "flush" else None
-        self._warns = blocking_calls == "warn"
         guarded = backend.kind != "inline" and blocking_calls != "allow"
-        self._guard = self._check_loop if guarded else None
+        guard = LoopGuard(alias, type(backend).__name__, blocking_calls == "warn")
+        self._guard = guard if guarded else None
         self._filler = Filler(backend, self._soft, codec, keys.lease)
         self._flights = self._filler.flights
 
@@ -554,28 +549,3 @@ class Cache:
             self._detach(full)
             doomed += (full, self._keys.lease(full))
         return doomed
-
-    def _check_loop(self, method: str) -> None:
-        """Refuse, or warn of, a blocking call that would freeze a running event loop."""
-        if not in_event_loop():
-            return
-        twin = "async with cache.lock(...)" if method == "lock" else f"await cache.a{method}(...)"
-        message = (
-            f"cache {self.alias!r}: {method}() on {type(self.backend).__name__} blocks, and an"
-            f" event loop is running in this thread: `{twin}` instead."
-            ' OPTIONS["blocking_calls"] = "warn" or "allow" permits it.'
-        )
-        if not self._warns:
-            raise BlockingCallInEventLoop(message)
-        warnings.warn(message, BlockingCallWarning, stacklevel=_callers_level())
-
-
-def _callers_level() -> int:
-    """Return the `stacklevel` with which a method here warns of the code that called us.
-
-    A framework's drop-in cache lies between; Python tells a warning once for each line.
-    """
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(_ROOMS):
-        level, frame = level + 1, frame.f_back
-    return level

@@ -96,26 +96,7 @@ class Filler:
             self.flights.detach(key)
 
         async def compute(io: Effects, flight: Flight[_Computed]) -> _Computed:
-            if flight.detached():
-                return await self._call(io, function), None
-            lease = Lease(self._leases, self._codec, self._lease_key(key))
-            try:
-                present, value = await self._claim(io, key, lease, refresh)
-                if value is not MISSING:
-                    return value, present
-                value = await self._call(io, function)
-                keep = condition is None or condition(value)
-                stored = self._codec.dump(key, value) if keep else self._copy_of(key, value)
-                if keep and not lease.unavailable and (ttl is None or ttl > 0):
-                    await self._store(io, flight, present, stored, ttl, refresh)
-            except GeneratorExit:  # the loop is gone, and nothing can be awaited
-                raise
-            except BaseException:
-                await io.settle(lease.release(io))
-                raise
-            if await lease.release(io) and keep:
-                await self._take_back(io, key, stored)
-            return value, stored
+            return await self._compute(io, flight, function, ttl, condition, refresh)
 
         (value, stored), led = await self.flights.share(io, key, compute)
         if led:
@@ -123,6 +104,38 @@ class Filler:
         self.joined += 1
         copy = MISSING if stored is None else self._codec.load(key, stored)
         return value if copy is MISSING else copy
+
+    async def _compute(
+        self,
+        io: Effects,
+        flight: Flight[_Computed],
+        function: Callable[[], Any],
+        ttl: float | None,
+        condition: Condition | None,
+        refresh: bool,
+    ) -> _Computed:
+        """Compute for `flight` under a lease, and store what is to be kept."""
+        if flight.detached():
+            return await self._call(io, function), None
+        key = flight.key
+        lease = Lease(self._leases, self._codec, self._lease_key(key))
+        try:
+            present, value = await self._claim(io, key, lease, refresh)
+            if value is not MISSING:
+                return value, present
+            value = await self._call(io, function)
+            keep = condition is None or condition(value)
+            stored = self._codec.dump(key, value) if keep else self._copy_of(key, value)
+            if keep and not lease.unavailable and (ttl is None or ttl > 0):
+                await self._store(io, flight, present, stored, ttl, refresh)
+        except GeneratorExit:  # the loop is gone, and nothing can be awaited
+            raise
+        except BaseException:
+            await io.settle(lease.release(io))
+            raise
+        if await lease.release(io) and keep:
+            await self._take_back(io, key, stored)
+        return value, stored
 
     async def _claim(
         self, io: Effects, key: str, lease: Lease, refresh: bool

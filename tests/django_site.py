@@ -30,12 +30,12 @@ settings.configure(
 )
 django.setup()
 
-from django.core.cache import cache  # noqa: E402
-from django.http import HttpRequest, HttpResponse, JsonResponse  # noqa: E402
-from django.urls import path  # noqa: E402
-from django.views.decorators.cache import cache_page as djangos_cache_page  # noqa: E402
+from django.core.cache import cache
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import path
+from django.views.decorators.cache import cache_page as djangos_cache_page
 
-from twofold.contrib.django import cache_page  # noqa: E402
+from twofold.contrib.django import cache_page
 
 if os.environ.get("SITE_TOUCH"):
     cache.set("touched", "at import")

@@ -25,22 +25,22 @@ from tests.network_kinds import MEMCACHED, REDIS, Kind, connections
 
 django_project.configure()
 
-from django.contrib.sessions.models import Session  # noqa: E402
-from django.core.cache import CacheHandler, InvalidCacheBackendError, caches  # noqa: E402
-from django.core.cache.utils import make_template_fragment_key  # noqa: E402
-from django.core.signals import request_finished  # noqa: E402
-from django.db import close_old_connections  # noqa: E402
-from django.template import Context as TemplateContext  # noqa: E402
-from django.template import Engine  # noqa: E402
-from django.test import override_settings  # noqa: E402
-from django.test.utils import setup_databases, teardown_databases  # noqa: E402
-from django.utils import timezone  # noqa: E402
+from django.contrib.sessions.models import Session
+from django.core.cache import CacheHandler, InvalidCacheBackendError, caches
+from django.core.cache.utils import make_template_fragment_key
+from django.core.signals import request_finished
+from django.db import close_old_connections
+from django.template import Context as TemplateContext
+from django.template import Engine
+from django.test import override_settings
+from django.test.utils import setup_databases, teardown_databases
+from django.utils import timezone
 
-import twofold  # noqa: E402
-from twofold.contrib.django import aclose_all, close_all  # noqa: E402
-from twofold.contrib.django.backends import TwofoldCache  # noqa: E402
-from twofold.contrib.django.pickles import CannotPickle  # noqa: E402
-from twofold.errors import BackendUnavailable, BlockingCallWarning, SettingsError  # noqa: E402
+import twofold
+from twofold.contrib.django import aclose_all, close_all
+from twofold.contrib.django.backends import TwofoldCache
+from twofold.contrib.django.pickles import CannotPickle
+from twofold.errors import BackendUnavailable, BlockingCallWarning, SettingsError
 
 STORES = ("FileCache", "MemcachedCache", "MemoryCache", "RedisCache", "SQLiteCache")
 NETWORKED = ("MemcachedCache", "RedisCache")

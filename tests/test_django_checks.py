@@ -10,9 +10,9 @@ from tests.chaos import RedisServer
 
 django_project.configure()
 
-from django.apps import apps  # noqa: E402
-from django.core import checks  # noqa: E402
-from django.test import override_settings  # noqa: E402
+from django.apps import apps
+from django.core import checks
+from django.test import override_settings
 
 REDIS = "twofold.contrib.django.RedisCache"
 NOWHERE = "redis://127.0.0.1:1"

@@ -16,27 +16,27 @@ from tests.chaos import RedisServer
 
 django_project.configure()
 
-from django.core.cache import InvalidCacheBackendError, caches  # noqa: E402
-from django.core.cache.backends.base import BaseCache  # noqa: E402
-from django.core.handlers.asgi import ASGIHandler  # noqa: E402
-from django.core.handlers.wsgi import WSGIHandler  # noqa: E402
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse  # noqa: E402
-from django.middleware import cache as rules  # noqa: E402
-from django.template import Context, Engine, TemplateSyntaxError  # noqa: E402
-from django.template.backends.django import DjangoTemplates  # noqa: E402
-from django.template.response import SimpleTemplateResponse  # noqa: E402
-from django.test import AsyncClient, Client, RequestFactory, override_settings  # noqa: E402
-from django.urls import path  # noqa: E402
+from django.core.cache import InvalidCacheBackendError, caches
+from django.core.cache.backends.base import BaseCache
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.middleware import cache as rules
+from django.template import Context, Engine, TemplateSyntaxError
+from django.template.backends.django import DjangoTemplates
+from django.template.response import SimpleTemplateResponse
+from django.test import AsyncClient, Client, RequestFactory, override_settings
+from django.urls import path
 
-from twofold.contrib.django import (  # noqa: E402
+from twofold.contrib.django import (
     CacheMiddleware,
     FetchFromCacheMiddleware,
     UpdateCacheMiddleware,
     cache_page,
     make_template_fragment_key,
 )
-from twofold.contrib.django import pages as pages_room  # noqa: E402
-from twofold.contrib.http.turns import Turns  # noqa: E402
+from twofold.contrib.django import pages as pages_room
+from twofold.contrib.http.turns import Turns
 
 MEMORY = {"BACKEND": "twofold.contrib.django.MemoryCache", "LOCATION": "pages"}
 
@@ -510,6 +510,24 @@ def test_a_users_own_rules_count(memory: None) -> None:
         assert ask(middleware, **{"X-User": "a"}).content == b"a"
         caches["elsewhere"].clear()
         assert "Age" not in ask(middleware).headers
+
+
+def test_what_an_inner_page_varied_on_is_not_an_outer_ones(memory: None) -> None:
+    """Each of two caches around one view knows what its own pages varied on."""
+    shown = iter(["cookie", "banner"])
+
+    def view(request: HttpRequest) -> HttpResponse:
+        if next(shown) == "banner":
+            return HttpResponse("banner")
+        return HttpResponse(request.headers["Cookie"], headers={"Vary": "Cookie"})
+
+    outer = cache_page(60, key_prefix="outer")(cache_page(60, key_prefix="inner")(view))
+    assert ask(outer, cookie="u=1").content == b"u=1"
+    store = caches["default"].cache.backend  # type: ignore[attr-defined]
+    for key in [key for key in store._store.entries if ".inner." in key]:
+        store.delete(key)
+    assert ask(outer, cookie="u=2").content == b"banner"
+    assert ask(outer, cookie="u=1").content == b"u=1"
 
 
 # Responses that are rendered later

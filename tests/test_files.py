@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.files_layout import entries, file_of
 from twofold.backends.files import FilesBackend
 from twofold.backends.files.entry import SHARDS, place
 from twofold.errors import (
@@ -68,17 +69,6 @@ def opened(path: Path, clock: Hands) -> Iterator[Open]:
 @pytest.fixture
 def store(opened: Open) -> FilesBackend:
     return opened()
-
-
-def file_of(path: Path, key: str) -> Path:
-    """Return where the file of `key` stands."""
-    number, name = place(key)
-    return path / f"{number:02x}" / name
-
-
-def entries(path: Path) -> list[Path]:
-    """Return the files of all entries, expired ones included."""
-    return [*path.glob("*/*.entry"), *path.glob("*/*.lock")]
 
 
 def there(store: FilesBackend, keys: str) -> str:

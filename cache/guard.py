@@ -1,0 +1,56 @@
+"""The guard of event loops: a call that blocks is refused, or told, where a loop runs."""
+
+import sys
+import warnings
+
+from twofold.effects import in_event_loop
+from twofold.errors import BlockingCallInEventLoop, BlockingCallWarning
+
+_ROOMS = f"{__name__.partition('.')[0]}."
+
+
+class LoopGuard:
+    """Looks before each sync call of a cache whether it would freeze a running event loop.
+
+    Args:
+        alias: the cache's.
+        store: the name of its store.
+        warns: whether such a call is only warned of.
+    """
+
+    def __init__(self, alias: str, store: str, warns: bool) -> None:
+        self._alias = alias
+        self._store = store
+        self._warns = warns
+
+    def __repr__(self) -> str:
+        return f"<LoopGuard of {self._alias!r} {'warns' if self._warns else 'raises'}>"
+
+    def __call__(self, method: str) -> None:
+        """Let `method` pass where no event loop runs in this thread.
+
+        Raises:
+            BlockingCallInEventLoop: one does, and the guard does not only warn.
+        """
+        if not in_event_loop():
+            return
+        twin = "async with cache.lock(...)" if method == "lock" else f"await cache.a{method}(...)"
+        message = (
+            f"cache {self._alias!r}: {method}() on {self._store} blocks, and an"
+            f" event loop is running in this thread: `{twin}` instead."
+            ' OPTIONS["blocking_calls"] = "warn" or "allow" permits it.'
+        )
+        if not self._warns:
+            raise BlockingCallInEventLoop(message)
+        warnings.warn(message, BlockingCallWarning, stacklevel=_callers_level())
+
+
+def _callers_level() -> int:
+    """Return the `stacklevel` with which the guard warns of the code that called the cache.
+
+    A framework's drop-in cache lies between; Python tells a warning once for each line.
+    """
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(_ROOMS):
+        level, frame = level + 1, frame.f_back
+    return level
