@@ -51,7 +51,7 @@ def test_bad_settings_are_errors(entry: dict[str, Any], what: str) -> None:
 def test_a_missing_secret_key_is_told() -> None:
     """Without one, which Django allows where none is used, the check tells that one is needed."""
     entry = {"BACKEND": REDIS, "LOCATION": NOWHERE}
-    with override_settings(SECRET_KEY=""):
+    with override_settings(SECRET_KEY="", CACHES={"default": entry}):
         apps.get_app_config("twofold").ready()
         assert "SECRET_KEY" in told(entry)["twofold.E001"]
 

@@ -844,6 +844,21 @@ def test_fragments_without_a_life_are_not_kept(memory: None, timeout: int) -> No
     assert render(text, seconds=60, value="kept") == "kept!"
 
 
+def test_fragments_without_a_life_are_not_done_in_turn(memory: None) -> None:
+    """Two requests render such a fragment side by side."""
+    together = threading.Barrier(2)
+
+    class Value:
+        def __str__(self) -> str:
+            together.wait(10)
+            return "mine"
+
+    with ThreadPoolExecutor(2) as threads:
+        text = "{% cache 0 box %}{{ value }}{% endcache %}"
+        asked = [threads.submit(render, text, value=Value()) for _ in range(2)]
+        assert [each.result(15) for each in asked] == ["mine", "mine"]
+
+
 def test_headers_are_told_by_name(site: Callable[..., Site], memory: None) -> None:
     """A page that varied with one header is no answer where another one has the same value."""
     names = iter(["X-A", "X-B", "X-B"])
