@@ -45,7 +45,7 @@ class TestFiles(BackendConformance):
     """The store of files."""
 
     def make_backend(self, tmp_path: Path, clock: FakeClock) -> Backend:
-        return FilesBackend(str(tmp_path / "cache"), clock=clock)
+        return FilesBackend(str(tmp_path / "cache"), deadline=10, clock=clock)
 
 
 class RealTime(BackendConformance):

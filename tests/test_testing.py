@@ -348,7 +348,7 @@ class TestFaces:
         """Its bodies run to their end without one."""
 
         async def body() -> bool:
-            return twofold.core.in_event_loop()
+            return twofold.guard.in_event_loop()
 
         assert [face.run(body()) for face in FACES] == [False, True]
 
