@@ -1,26 +1,18 @@
-"""The command line: `python -m tests.benchmarks [--quick] [--only AREA] [--output FOLDER]`."""
+"""`python -m tests.benchmarks [--quick] [--only AREA] [--against REV] [--output FOLDER]`.
+
+Needs the extra `bench`; with `--against`, the extra `test` suffices but for the picture.
+"""
 
 import argparse
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
-from tests.benchmarks import (
-    decorators,
-    django,
-    footprint,
-    hop,
-    memcached,
-    memory,
-    redis,
-    report,
-    sqlite,
-)
-from tests.benchmarks.harness import Bench
+from tests.benchmarks import against, report
+from tests.benchmarks.harness import Bench, Row
 
-AREAS: dict[str, Callable[[Bench], None]] = {
-    area.AREA: area.run
-    for area in (memory, decorators, sqlite, redis, memcached, django, hop, footprint)
-}
+AREAS = ("memory", "decorators", "sqlite", "redis", "memcached", "django", "hop", "footprint")
+RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
@@ -28,17 +20,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--only", choices=AREAS, action="append", help="this area; repeatable")
-    default = Path(__file__).parent / "results"
-    parser.add_argument("--output", type=Path, default=default, help="folder for the results")
+    parser.add_argument("--against", metavar="REV", help="this tree beside that commit; no peers")
+    parser.add_argument("--output", type=Path, help="folder for the results")
     options = parser.parse_args()
-    bench = Bench(rounds=3, seconds=0.05) if options.quick else Bench(rounds=21, seconds=0.08)
+    if options.against:
+        rows = against.measure(options.against, quick=options.quick, only=options.only or ())
+        folder = options.output or RESULTS / "against"
+    else:
+        rows = _beside_peers(options.only or AREAS, quick=options.quick)
+        folder = options.output or RESULTS
+    print(f"\n{report.write(rows, folder)}\n{folder}")
+
+
+def _beside_peers(areas: list[str], *, quick: bool) -> list[Row]:
+    bench = Bench(rounds=3, seconds=0.05) if quick else Bench(rounds=21, seconds=0.08)
     try:
-        for area in options.only or AREAS:
+        for area in areas:
             print(f"measuring {area} ...", flush=True)
-            AREAS[area](bench)
+            run: Callable[[Bench], None] = import_module(f"tests.benchmarks.{area}").run
+            run(bench)
     finally:
         bench.close()
-    print(f"\n{report.write(bench.rows, options.output)}\n{options.output}")
+    return bench.rows
 
 
 main()

@@ -112,7 +112,7 @@ def _target(target: float | None) -> str:
     if target is None:
         return ""
     return (
-        f"≥ {target:.3g}{TIMES}" if target >= 1 else f"≥ {target:.2f}{TIMES} (1/{1 / target:.2g})"
+        f"≥ {target:.3g}{TIMES}" if target >= 1 else f"≥ {target:.2f}{TIMES} (1/{1 / target:.3g})"
     )
 
 
