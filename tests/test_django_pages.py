@@ -240,6 +240,44 @@ def test_what_varies_once_varies_on(site: Callable[..., Site], memory: None) -> 
     assert shop.runs == 3
 
 
+class Known:
+    """A user whom a middleware found by a token."""
+
+    is_authenticated = True
+
+
+@pytest.mark.parametrize("known_by", ["Authorization", "REMOTE_USER", "a middleware"])
+@pytest.mark.parametrize("its_guard", [True, False], ids=["5.2.19", "before"])
+def test_a_known_user_shares_only_what_is_public(
+    memory: None, monkeypatch: pytest.MonkeyPatch, known_by: str, its_guard: bool
+) -> None:
+    """However a user was found, their page is not stored, and they get none of others."""
+    if not its_guard:
+        monkeypatch.setattr(rules, "patch_vary_headers", lambda *_: None)
+    runs: list[HttpRequest] = []
+
+    def ask(view: Callable[..., HttpResponse], known: bool) -> HttpResponse:
+        request = RequestFactory().get("/page")
+        if known and known_by == "a middleware":
+            request.user = Known()  # type: ignore[assignment]
+        elif known:
+            name = "HTTP_AUTHORIZATION" if known_by == "Authorization" else known_by
+            request.META[name] = "ann"
+        return view(request)
+
+    for headers, expected in (({}, 5), ({"Cache-Control": "public"}, 1)):
+
+        @cache_page(60, key_prefix=str(expected))
+        def view(request: HttpRequest) -> HttpResponse:
+            runs.append(request)
+            return HttpResponse("page", headers=headers)  # noqa: B023 - called in this round
+
+        runs.clear()
+        for known in (True, True, False, True, False, True):
+            ask(view, known)
+        assert len(runs) == expected
+
+
 def test_public_is_for_all(site: Callable[..., Site], memory: None) -> None:
     """A response marked `public` is shared though the request was authorized."""
     shop = site(of_user(**{"Cache-Control": "public"}))

@@ -23,7 +23,7 @@ from twofold.contrib.http.headers import varying
 from twofold.contrib.http.invalidation import Invalidations
 from twofold.contrib.http.keys import page_key, variant_key
 from twofold.contrib.http.page import Page, Varied, read
-from twofold.contrib.http.storing import may_store
+from twofold.contrib.http.storing import may_store, serves
 from twofold.contrib.http.validators import entity_tag, not_modified
 from twofold.effects import BLOCKING, NATIVE, run_sync
 from twofold.testing import FakeClock
@@ -168,6 +168,16 @@ def test_statuses_never_stored(status: int) -> None:
 def test_what_a_request_has_to_do_with_it(line: str, response: str, stored: bool) -> None:
     """Credentials, `no-store`, ranges, conditions on changes and content keep a page out."""
     assert may_store(request("GET", line), 200, headers(response)) is stored
+
+
+@pytest.mark.parametrize("response", ["Cache-Control: max-age=60", "Vary: Cookie", "Vary: X-Key"])
+def test_a_known_user_has_no_part_in_shared_pages(response: str) -> None:
+    """However a user was found, only a `public` page is stored of theirs, or served to them."""
+    asked = request(has_user=True)
+    assert not may_store(asked, 200, headers(response))
+    assert not serves(asked, headers(response))
+    assert may_store(asked, 200, headers(response, "Cache-Control: public"))
+    assert serves(asked, headers(response, "Cache-Control: public"))
 
 
 # Freshness

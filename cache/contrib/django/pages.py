@@ -12,8 +12,9 @@ Three things are stricter than there:
   from the others and from none: in Django 5.2's own keys "EU" and "" meet "" and "EU".
 - What a page of an address once varied on, all its later ones do. For Django the last
   one stored decides, so that a page without `Vary` hides those with.
-- A request with `Authorization` is answered only with a page that is `public` or varies
-  on it, also if the page was stored for a request without (RFC 9111, section 3.5).
+- A request with `Authorization`, or of a user that the server or a middleware knows, is
+  answered only with a page that is `public`, and only such a page of theirs is stored:
+  the rule of all frameworks (`shared_with`), also in a Django before 5.2.19.
 """
 
 import logging
@@ -24,9 +25,12 @@ from typing import Any, Protocol, TypeVar
 from weakref import finalize
 
 from django.http import HttpRequest, HttpResponse
-from django.utils.cache import has_vary_header, patch_vary_headers
+from django.utils.cache import patch_vary_headers
+from django.utils.functional import LazyObject
 
 from twofold.contrib.http.encoding import encode
+from twofold.contrib.http.headers import Headers
+from twofold.contrib.http.storing import shared_with
 from twofold.contrib.http.turns import Turn, Turns
 from twofold.effects import BLOCKING, Effects, run_sync
 
@@ -177,7 +181,7 @@ async def _look(
         try:
             response = rule.process_request(request)
         except _Unread as unread:
-            key = f"{middleware.cache_alias}:{unread.key}"
+            key = f"{middleware.cache_alias}:{unread.key}:{_is_authenticated(request)}"
             found = await _read(io, middleware, _key(unread.key, headers, request))
             if not stand_in.known:
                 headers = request._twofold_varies = found or []  # type: ignore[attr-defined]
@@ -189,12 +193,21 @@ async def _look(
 
 
 def _is_for(request: HttpRequest, response: HttpResponse) -> bool:
-    """Tell whether a stored response may answer a request, as to `Authorization`."""
-    if not request.headers.get("Authorization"):
+    """Tell whether a response may be shared as far as it is known who asks."""
+    told = [(b"cache-control", response.get("Cache-Control", "").encode())]
+    return shared_with(_is_authenticated(request), Headers(told))
+
+
+def _is_authenticated(request: HttpRequest) -> bool:
+    """Tell whether it is known who asks, by other means than a session.
+
+    Django's `request.user` is lazy, and a page that looks at it varies on the cookie. A
+    user that is there at once was found otherwise, by a token for instance.
+    """
+    if "Authorization" in request.headers or request.META.get("REMOTE_USER"):
         return True
-    directives = response.get("Cache-Control", "").lower().split(",")
-    is_public = any(each.strip() == "public" for each in directives)
-    return is_public or has_vary_header(response, "Authorization")
+    user = vars(request).get("user")
+    return not isinstance(user, LazyObject) and bool(getattr(user, "is_authenticated", False))
 
 
 async def _store(
@@ -202,6 +215,8 @@ async def _store(
 ) -> bool:
     """Store `response` if Django's rules allow it, and return whether others will find it."""
     _mend_vary(request, response)
+    if not _is_for(request, response):
+        return False
     stand_in = _StandIn()
     _deciding(middleware, stand_in).process_response(request, response)
     if not stand_in.written:

@@ -8,15 +8,8 @@ from twofold.contrib.http import Headers, Request, Response
 
 
 def request_of(request: flask.Request) -> Request:
-    """Return the request as it came to the server, as far as WSGI tells it.
-
-    A user whom the server itself has authenticated counts as `Authorization` does.
-    """
+    """Return the request as it came to the server, as far as WSGI tells it."""
     environ = request.environ
-    headers = Headers.of_text(request.headers)
-    user = environ.get("REMOTE_USER")
-    if user and "authorization" not in headers:
-        headers = headers.plus("authorization", user)
     server = f"{environ.get('SERVER_NAME')}:{environ.get('SERVER_PORT')}"
     return Request(
         method=request.method,
@@ -24,8 +17,9 @@ def request_of(request: flask.Request) -> Request:
         host=environ.get("HTTP_HOST", server).encode("latin-1"),
         path=_raw_path(request).encode("latin-1"),
         query=request.query_string,
-        headers=headers,
+        headers=Headers.of_text(request.headers),
         app_path=request.root_path + request.path,
+        has_user=bool(environ.get("REMOTE_USER")),
     )
 
 

@@ -20,11 +20,18 @@ class Request:
     headers: Headers
     app_path: str = ""
     """The path that the application sees, which something in front may have rewritten."""
+    has_user: bool = False
+    """Whether the server, or a middleware, knows the user, by whatever the client sent."""
 
     @property
     def reads(self) -> bool:
         """Whether a stored page may be the answer."""
         return self.method in ("GET", "HEAD")
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether it is of somebody known: by `Authorization`, or by whoever looked them up."""
+        return self.has_user or "authorization" in self.headers
 
     @property
     def changes(self) -> bool:

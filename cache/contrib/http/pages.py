@@ -114,8 +114,8 @@ class Exchange:
         page, key = await self._pages.store.find(io, self._request, self._realm)
         if page is not None and page.serves(self._request, self._pages.clock.time()):
             return page, key
-        sent = [name for name in ("authorization", "cookie") if name in self._request.headers]
-        return None, " ".join((key, *sent))  # who sends credentials may get what nobody else may
+        sent = (self._request.authenticated, "cookie" in self._request.headers)
+        return None, f"{key} {sent}"  # who sends credentials may get what nobody else may
 
     async def respond(self, io: Effects, response: Response) -> Response:
         """Return what to answer with the response that was computed; store it if it may be.

@@ -53,11 +53,22 @@ def serves(request: Request, headers: Headers) -> bool:
     Who sends credentials may get another page than who sends none. So this holds for
     reading as for storing.
     """
-    if "public" in CacheControl(headers):
-        return True
-    if "authorization" in request.headers:
+    if not shared_with(request.authenticated, headers):
         return False
-    return "cookie" not in request.headers or "cookie" in (varying(headers) or ())
+    return (
+        "cookie" not in request.headers
+        or "public" in CacheControl(headers)
+        or "cookie" in (varying(headers) or ())
+    )
+
+
+def shared_with(authenticated: bool, headers: Headers) -> bool:
+    """Tell whether a response is one that a known user shares with others (RFC 9111, 3.5).
+
+    The rule of all frameworks: who is authenticated, by whatever means, is given no
+    shared page but a `public` one, and nothing else that was made for them is stored.
+    """
+    return not authenticated or "public" in CacheControl(headers)
 
 
 def _storable_status(status: int, headers: Headers) -> bool:
