@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import Call, Hop, call_in_thread
 from twofold.errors import SettingsError
-from twofold.urls import mask_url
+from twofold.urls import mask_location
 
 Kind: TypeAlias = Literal["native", "threaded", "inline"]
 
@@ -270,7 +270,8 @@ class Backend(ABC):
 
 
 def _masked(location: str | list[str]) -> str | list[str]:
-    return mask_url(location) if isinstance(location, str) else [*map(mask_url, location)]
+    is_one = isinstance(location, str)
+    return mask_location(location) if is_one else [*map(mask_location, location)]
 
 
 class InlineBackend(Backend):

@@ -1,6 +1,11 @@
-"""What may be shown of text that others wrote: servers, keys, values, files."""
+"""What may be shown of what others wrote: servers, keys, values, settings."""
 
 import json
+import re
+
+from twofold.urls import mask_url, scheme
+
+_HARMLESS = re.compile(r"[\w./-]*")
 
 
 def printable(text: str) -> str:
@@ -12,3 +17,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
+
+
+def shown(value: object) -> str:
+    """Return a setting as a message may show it, or only its type where it may hold a secret."""
+    if value is None or isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str) and (scheme(value) or _HARMLESS.fullmatch(value)):
+        return repr(mask_url(value))
+    return f"a {type(value).__name__}"

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from twofold.backend import Backend, Stored
+from twofold.display import printable
 from twofold.errors import BackendUnavailable, MissingKey, PartlyUnavailable
 
 T = TypeVar("T")
@@ -47,7 +48,8 @@ class FailOpen(Backend):
         self.failures += 1
         if not self.failing:
             self.failing = True
-            _log.warning("cache %r is unavailable, going on without it: %s", self._alias, exc)
+            why = printable(str(exc))
+            _log.warning("cache %r is unavailable, going on without it: %s", self._alias, why)
         return exc.result if isinstance(exc, PartlyUnavailable) else otherwise
 
     def get(self, key: str) -> Stored | None:

@@ -26,7 +26,7 @@ CLOCK_SLACK = 1.0
 """Seconds by which two readings of one wall clock may disagree."""
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])\s*")
+_PART = re.compile(r"([0-9]++(?:\.[0-9]++)?+)\s*+(ms|[smhdw])\s*+")
 _LONGEST = 100 * 365 * 86400  # a hundred years: below what any store's clock overflows at
 
 
@@ -65,13 +65,16 @@ def _read(text: str) -> float:
         return float(stripped)
     except ValueError:
         pass
-    parts = _PART.findall(stripped)
-    if not parts or _PART.sub("", stripped):
+    total, at = 0.0, 0
+    while part := _PART.match(stripped, at):
+        total += float(part[1]) * _UNITS[part[2]]
+        at = part.end()
+    if not at or at < len(stripped):
         raise InvalidTimeout(
             f"the timeout {text!r} is no duration: write '90', '500ms', '10m' or '1h30m'"
             f" (units: {', '.join(_UNITS)})"
         )
-    return float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    return total
 
 
 def wall_expired(now: float, written: float, expires: float | None) -> bool:

@@ -1,6 +1,6 @@
 """The nearest right name, for whoever mistyped one."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 
@@ -9,3 +9,9 @@ def did_you_mean(name: str, right: Iterable[str]) -> str:
     by_lower = {each.lower(): each for each in right}
     nearest = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean {by_lower[nearest[0]]!r}?" if nearest else ""
+
+
+def unknown(kind: str, name: str, right: Collection[str]) -> str:
+    """Return the message for a name that is none of the `right` ones."""
+    near = did_you_mean(name, right)
+    return f"there is no {kind} {name!r}{near or '.'} There are: {', '.join(sorted(right))}"

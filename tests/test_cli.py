@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from rich.console import Console
 
 from tests.chaos import MemcachedServer, RedisServer
 from twofold.__main__ import main
+from twofold.backend import Examined
+from twofold.cli.check import Checked
 from twofold.cli.corpus import LARGEST, _module
 from twofold.cli.counting import count
-from twofold.cli.report import _bytes
+from twofold.cli.report import _bytes, show_checks
 from twofold.cli.values import read_value, show_value
 from twofold.cli.ways import key
 from twofold.registry import configure
@@ -383,6 +386,25 @@ def test_every_error_of_the_cache_is_one_line(durable: Shell) -> None:
     one_line(durable.here("set", "", "1"))
     one_line(durable.here("get", "k", CACHE_URL="sqlit:///c.db"))
     one_line(durable.here("delete", "k", CACHE_URL=f"sqlite:///{BAD_LOCATION}"))
+
+
+def test_a_value_cannot_command_the_terminal(durable: Shell) -> None:
+    """What stands in a store is shown, not obeyed, and JSON stays the same JSON."""
+    value = "\x9b2J\u202e\x7f"
+    durable.here("set", "k", json.dumps(value))
+    ended = durable.here("get", "k")
+    assert ended.out == '"\\u009b2J\\u202e\\u007f"\n'
+    assert json.loads(ended.out) == value
+
+
+def test_a_server_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a server says of itself is neither markup nor an escape sequence."""
+    server = Examined("\x1b[2Jh:1", "[red]7\n", 0.001)
+    show_checks(Console(width=200), [Checked("[b]a", "<X\x9b>", servers=(server,))])
+    said = capsys.readouterr().out
+    for text in ("[b]a", r"<X\u009b>", r"\u001b[2Jh:1", r"[red]7\n"):
+        assert text in said
+    assert "\x1b" not in said
 
 
 def test_a_cache_in_memory_is_said_to_end_with_the_command(shell: Shell) -> None:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from twofold.backend import Backend, InlineBackend
+from twofold.backends.dummy import DummyBackend
 from twofold.errors import SettingsError
 from twofold.registry import build
 from twofold.settings import (
@@ -19,7 +20,7 @@ from twofold.settings import (
     split_options,
 )
 from twofold.settings import sources as settings
-from twofold.urls import mask_url
+from twofold.urls import mask_location, mask_url
 
 
 class Store(InlineBackend):
@@ -218,6 +219,8 @@ def test_caches_are_read_by_alias():
         ("redis://h:1,redis://h:2/0", "redis", "redis://h:1,redis://h:2/0"),
         ("rediss://h", "redis", "rediss://h"),
         ("unix:///run/redis.sock", "redis", "unix:///run/redis.sock"),
+        ("valkey://h:1/0", "redis", "valkey://h:1/0"),
+        ("VALKEYS://h", "redis", "VALKEYS://h"),
         ("memcached://h1,h2:11212", "memcached", "memcached://h1,h2:11212"),
         ("ours+tls://h", "ours+tls", "ours+tls://h"),
     ],
@@ -342,6 +345,22 @@ def test_a_list_of_servers_is_for_stores_that_have_several():
     assert [each.name for each in cache.stats().servers] == ["h:1", "h:2"]
 
 
+def test_valkey_has_schemes_of_its_own():
+    """`valkey://` and `valkeys://` are what `redis://` and `rediss://` are, one or several."""
+    cache = build(read_cache("x", "valkeys://h1,valkeys://h2?ssl_cert_reqs=none"))
+    assert [each.name for each in cache.stats().servers] == ["h1:6379", "h2:6379"]
+    cache = build(read_cache("x", {"BACKEND": "redis", "LOCATION": ["valkey://h1/1"]}))
+    assert [each.name for each in cache.stats().servers] == ["h1:6379"]
+    assert "OPTIONS['ssl_cert_reqs'] is for TLS" in refused_build("valkey://h?ssl_cert_reqs=none")
+
+
+def refused_build(raw):
+    """Return the message with which a cache is refused."""
+    with pytest.raises(SettingsError) as caught:
+        build(read_cache("shop", raw))
+    return str(caught.value)
+
+
 def test_a_backend_named_beside_a_url_reads_the_url_itself():
     """BACKEND comes first: only a URL of its own scheme is taken apart."""
     own = read_cache("x", {"BACKEND": "sqlite", "LOCATION": "sqlite:///c.db"})
@@ -368,11 +387,39 @@ def test_a_backend_named_beside_a_url_reads_the_url_itself():
         ("from redis://u:p w@h to redis://:pw@h2/0", "from redis://u:***@h to redis://:***@h2/0"),
         ("['redis://h', 'redis://:p w@h2']", "['redis://h', 'redis://:***@h2']"),
         ("<X 'redis://h:1/0' native, h:1 closed>", "<X 'redis://h:1/0' native, h:1 closed>"),
+        ("redis://token@h:1/0", "redis://***@h:1/0"),
+        ("redis://token:@h", "redis://***@h"),
+        ("redis://h1,token@h2", "redis://***@h2"),
+        ("at redis://token@h and valkey://h2", "at redis://***@h and valkey://h2"),
+        ("redis://:a://b@h", "redis://:***@h"),
+        (
+            "redis://h?p%61ssword=pw&PWD=my pw&auth=x&api-key=y",
+            "redis://h?p%61ssword=***&PWD=***&auth=***&api-key=***",
+        ),
+        ("redis://u:pw@h?x=a@b&password=pw", "redis://u:***@b&password=***"),
     ],
 )
 def test_urls_are_shown_without_passwords(url, shown):
     """What a log shows of a URL lets nobody in."""
     assert mask_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("u:hidden@h:11211,h2", "***@h:11211,h2"),
+        ("redis:/:hidden@h", "***@h"),
+        ("/run/a@b.sock", "/run/a@b.sock"),
+        ("./a@b.db", "./a@b.db"),
+        ("h1,h2", "h1,h2"),
+        ("redis://hidden@h", "redis://***@h"),
+    ],
+)
+def test_a_location_is_shown_without_a_login(location, shown):
+    """Bare hosts may have a login too; paths have none."""
+    assert mask_location(location) == shown
+    assert repr(DummyBackend(location)) == f"<DummyBackend {shown!r} inline>"
+    assert repr(DummyBackend([location])) == f"<DummyBackend {[shown]!r} inline>"
 
 
 def test_a_configuration_is_shown_without_secrets():
@@ -381,19 +428,22 @@ def test_a_configuration_is_shown_without_secrets():
         "x",
         {
             "BACKEND": "redis",
-            "LOCATION": ["redis://:hidden@h", "redis://h"],
+            "LOCATION": ["redis://:hidden@h", "redis://hidden@h", "hidden@h"],
             "SECRET": "hidden",
             "TIMEOUT": 60,
             "OPTIONS": {
                 "password": "hidden",
+                "auth": {"user": "u", "pin": 4711},
+                "url": b"redis://hidden@h",
                 "nested": {"api_token": "hidden", "urls": ("redis://:hidden@h",)},
                 "size": 1,
             },
         },
     )
     assert repr(config) == (
-        "CacheConfig(alias='x', backend='redis', location=['redis://:***@h', 'redis://h'],"
-        " timeout=60.0, secret='***', options={'password': '***', 'nested':"
+        "CacheConfig(alias='x', backend='redis', location=['redis://:***@h',"
+        " 'redis://***@h', '***@h'], timeout=60.0, secret='***', options={'password': '***',"
+        " 'auth': '***', 'url': b'redis://***@h', 'nested':"
         " {'api_token': '***', 'urls': ['redis://:***@h']}, 'size': 1})"
     )
     assert repr(read_cache("d", "memory://")) == "CacheConfig(alias='d', backend='memory')"
@@ -406,6 +456,35 @@ def test_errors_of_urls_and_secrets_show_no_secret():
     assert "hidden" not in refused({"BACKEND": "memory", "SECRET": ["hidden", 5]})
 
 
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n", " ", "\t"])
+def test_a_url_ends_where_it_ends(end, monkeypatch):
+    """What an env file leaves around a URL is no part of it, in whatever source it stands."""
+    for url in ("sqlite:///c.db", "sqlite:///c.db?timeout=10m", "redis://h/0", "memory://"):
+        wanted = read_cache("x", url)
+        assert read_cache("x", f"{end}{url}{end}") == wanted
+        assert read_cache("x", {"LOCATION": url + end}) == wanted
+        assert read_cache("x", {"BACKEND": wanted.backend, "LOCATION": url + end}) == wanted
+    several = {"BACKEND": "redis", "LOCATION": ["redis://h1" + end, "redis://h2"]}
+    assert read_cache("x", several).location == ["redis://h1", "redis://h2"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "sqlite:///a\rb.db",
+        "sqlite:///a%0Db.db",
+        "sqlite:///a\x85b.db",
+        "redis://h\n/0",
+        "memory://?timeout=10m\r&key_prefix=a",
+        {"BACKEND": "sqlite", "LOCATION": "c.db\r"},
+        {"BACKEND": "redis", "LOCATION": ["redis://h\r1"]},
+    ],
+)
+def test_a_control_character_in_a_location_is_refused(raw):
+    """No file is made whose name nobody can type, and no host is altered without a word."""
+    assert "there is a control character, '\\" in refused(raw)
+
+
 @pytest.mark.parametrize(
     "entry",
     [
@@ -416,6 +495,12 @@ def test_errors_of_urls_and_secrets_show_no_secret():
         {"LOCATION": {"url": "redis://:hidden@h"}, "BACKEND": "redis"},
         {"LOCATION": [{"url": "redis://:hidden@h"}], "BACKEND": "redis"},
         {"BACKEND": ["redis://:hidden@h"]},
+        {"BACKEND": "redis://:hidden@h"},
+        {"BACKEND": "redis://hidden@h:6379/0", "LOCATION": "x"},
+        {"BACKEND": "memory", "KEY_FUNCTION": "redis://:hidden@h.x"},
+        {"BACKEND": "memory", "KEY_FUNCTION": {"password": "hidden"}},
+        "redis://u@h:x?hidden@h2",
+        "redis://:hidden\n@h",
         {"BACKEND": "memory", "OPTIONS": "redis://:hidden@h?token=hidden"},
         {"BACKEND": "memory", "OPTIONS": [("password", "hidden")]},
         {"BACKEND": "memory", "OPTIONS": {1: "hidden"}},

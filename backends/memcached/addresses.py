@@ -1,12 +1,13 @@
 """Where the servers are: what `LOCATION` says, read and checked."""
 
 import re
+from collections import Counter
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from twofold.backends.network.hosts import host_name, read_host
 from twofold.errors import SettingsError
-from twofold.urls import mask_url
+from twofold.urls import mask_location, mask_url
 
 _PORT: Final = 11211
 _DEFAULT: Final = "127.0.0.1"
@@ -38,6 +39,10 @@ class Location(NamedTuple):
     username: str | None = None
     password: str | None = None
 
+    def __repr__(self) -> str:
+        """Show no login, which a traceback with its locals would show too."""
+        return f"<Location {', '.join(each.name for each in self.addresses)}>"
+
 
 def read_location(location: str | list[str]) -> Location:
     """Return the servers that `LOCATION` names, in its order, and the login there.
@@ -52,9 +57,8 @@ def read_location(location: str | list[str]) -> Location:
     login, texts = _login(texts)
     parts = [part.strip() for text in texts for part in _BETWEEN.split(text)]
     found = [_read(part) for part in parts if part or len(parts) == 1]
-    names = [address.name for address in found]
-    for name in names:
-        if names.count(name) > 1:
+    for name, times in Counter(address.name for address in found).items():
+        if times > 1:
             raise SettingsError(f"LOCATION names the server {name} twice: leave one out")
     if not found:
         raise SettingsError(f"LOCATION names no server: {_WRITE}")
@@ -66,8 +70,8 @@ def _login(texts: list[str]) -> tuple[tuple[str | None, str | None], list[str]]:
     for text in texts[1:]:
         if "@" in text:
             raise SettingsError(
-                f"LOCATION {_masked(text)!r}: a login is the same for all servers; put it into"
-                " the first URL, or into OPTIONS['username'] and OPTIONS['password']"
+                f"LOCATION {mask_location(text)!r}: a login is the same for all servers; put it"
+                " into the first URL, or into OPTIONS['username'] and OPTIONS['password']"
             )
     if not texts or "@" not in texts[0]:
         return (None, None), texts
@@ -77,15 +81,10 @@ def _login(texts: list[str]) -> tuple[tuple[str | None, str | None], list[str]]:
     wrong = set("@/") & set(username + password) or set(",;") & set(username)
     if not scheme or not username or not colon or wrong:
         raise SettingsError(
-            f"LOCATION {_masked(texts[0])!r}: a login is memcached://user:password@host, before"
-            " the first host, with '@' and '/' in it as %40 and %2F"
+            f"LOCATION {mask_location(texts[0])!r}: a login is memcached://user:password@host,"
+            " before the first host, with '@' and '/' in it as %40 and %2F"
         )
     return (unquote(username), unquote(password)), [hosts, *texts[1:]]
-
-
-def _masked(text: str) -> str:
-    """Return what has an "@" in it, without a password."""
-    return mask_url(text) if _OTHER_SCHEME.match(text) else f"***@{text.rpartition('@')[2]}"
 
 
 def _read(text: str) -> Address:

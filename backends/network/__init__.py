@@ -16,6 +16,7 @@ from twofold.backends.network.faults import (
     is_lost,
     late,
     partly,
+    said,
     sure,
 )
 from twofold.backends.network.replies import (
@@ -54,5 +55,6 @@ __all__ = [
     "is_lost",
     "late",
     "partly",
+    "said",
     "sure",
 ]

@@ -5,7 +5,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from twofold.backend import ServerState
-from twofold.backends.network.faults import ConnectionLost, Refused, is_lost, late
+from twofold.backends.network.faults import ConnectionLost, Refused, is_lost, late, said
 from twofold.backends.network.lanes import Lanes
 from twofold.backends.network.replies import Reply, ReplyError
 from twofold.backends.network.requests import BULK, Answers, Command, Request
@@ -310,7 +310,7 @@ class Exchange:
         return self._refused(server, outcome) if isinstance(outcome, ReplyError) else outcome
 
     def _refused(self, server: Server, error: ReplyError) -> Refused:
-        return Refused(f"{server.name} refused: {error}", error)
+        return Refused(f"{server.name} refused: {said(error)}", error)
 
 
 def _answered(outcomes: list[Reply | BackendUnavailable]) -> Reply | Refused:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import TypeAlias, TypeVar
 
 from twofold.backends.network.replies import Reply, ReplyError
+from twofold.display import printable
 from twofold.errors import BackendUnavailable, DeadlineExceeded, PartlyUnavailable
 
 T = TypeVar("T")
 
+_REPEATS = ", with args beginning with"  # as Redis does for a command that it does not know
 
 Outcome: TypeAlias = Reply | BackendUnavailable
 """What comes of a command: a reply; or that it was refused, or why there is none."""
@@ -47,6 +49,11 @@ def late(name: str, deadline: float) -> DeadlineExceeded:
         f"{name} did not answer within the deadline of {deadline:g} s; a write may still"
         " happen later. OPTIONS['deadline'] sets the limit."
     )
+
+
+def said(error: object) -> str:
+    """Return what a server said, without what it repeats of the command: logins, keys, values."""
+    return printable(str(error).partition(_REPEATS)[0])
 
 
 def is_lost(outcome: object) -> bool:

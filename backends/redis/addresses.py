@@ -7,11 +7,12 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from twofold.backends.network.hosts import host_name, read_host
 from twofold.errors import SettingsError
-from twofold.urls import mask_url
+from twofold.urls import mask_location
 
 _DEFAULT_HOST: Final = "127.0.0.1"
-_SCHEMES = frozenset({"redis", "rediss", "unix"})
-_BETWEEN_URLS = re.compile(r"[;,]\s*(?=[a-z]+://)")
+_WITH_TLS = frozenset({"rediss", "valkeys"})
+_SCHEMES = _WITH_TLS | {"redis", "unix", "valkey"}
+_BETWEEN_URLS = re.compile(r"[;,]\s*+(?=[a-z]++://)", re.IGNORECASE)
 _WRITE = "write redis://[user:password@]host[:port][/db], rediss://… for TLS, or unix:///path"
 
 
@@ -26,6 +27,10 @@ class Address(NamedTuple):
     username: str | None = None
     password: str | None = None
     db: int | None = None
+
+    def __repr__(self) -> str:
+        """Show no login, which a traceback with its locals would show too."""
+        return f"<Address {self.name}{' with TLS' if self.tls else ''}>"
 
     @property
     def name(self) -> str:
@@ -58,29 +63,34 @@ def _read(url: str, port: int) -> Iterator[Address]:
     try:
         parts = urlsplit(url)
     except ValueError:  # which quotes the password
-        raise SettingsError(f"LOCATION {mask_url(url)!r} cannot be read: {_WRITE}") from None
+        raise SettingsError(f"LOCATION {mask_location(url)!r} cannot be read: {_WRITE}") from None
     if parts.scheme not in _SCHEMES:
-        raise SettingsError(f"LOCATION {mask_url(url)!r} is no URL of a Redis server: {_WRITE}")
+        raise SettingsError(
+            f"LOCATION {mask_location(url)!r} is no URL of a Redis server: {_WRITE}"
+        )
     if parts.fragment or (parts.scheme != "unix" and "@" in parts.path + parts.query):
         raise SettingsError(  # what follows here may be half of a password, and is not shown
-            f"LOCATION {mask_url(url)!r}: write '/', '?' and '#' in a password as %2F, %3F and %23"
+            f"LOCATION {mask_location(url)!r}: write '/', '?' and '#' in a password as %2F, %3F and"
+            " %23"
         )
     login, _, hosts = parts.netloc.rpartition("@")
     if "@" in login:
         raise SettingsError(
-            f"LOCATION {mask_url(url)!r}: write '@' in a user or password as %40; several servers"
-            " with logins of their own are several URLs"
+            f"LOCATION {mask_location(url)!r}: write '@' in a user or password as %40; several"
+            " servers with logins of their own are several URLs"
         )
     username, _, password = login.partition(":")
     known = Address(
-        tls=parts.scheme == "rediss",
+        tls=parts.scheme in _WITH_TLS,
         username=unquote(username) or None,
         password=unquote(password) or None,
         db=_db(url, parts),
     )
     if parts.scheme == "unix":
         if not parts.path or hosts:
-            raise SettingsError(f"LOCATION {mask_url(url)!r} has no path of a socket: {_WRITE}")
+            raise SettingsError(
+                f"LOCATION {mask_location(url)!r} has no path of a socket: {_WRITE}"
+            )
         yield known._replace(path=unquote(parts.path))
         return
     for each in hosts.split(","):
@@ -92,7 +102,7 @@ def _host_and_port(url: str, text: str, port: int) -> tuple[str, int]:
     try:
         host, its_port = read_host(text, port)
     except ValueError as error:
-        raise SettingsError(f"LOCATION {mask_url(url)!r} has {error}: {_WRITE}") from None
+        raise SettingsError(f"LOCATION {mask_location(url)!r} has {error}: {_WRITE}") from None
     return unquote(host), its_port
 
 
@@ -104,15 +114,16 @@ def _db(url: str, parts: SplitResult) -> int | None:
     text = path or asked
     if query:
         raise SettingsError(
-            f"LOCATION {mask_url(url)!r}: there is no option {next(iter(query))!r} in the URL of"
-            " a Redis server; put options of the backend into OPTIONS"
+            f"LOCATION {mask_location(url)!r}: there is no option {next(iter(query))!r} in the URL"
+            " of a Redis server; put options of the backend into OPTIONS"
         )
     if path and asked and path != asked:
         raise SettingsError(
-            f"LOCATION {mask_url(url)!r} has two databases, {path!r} and {asked!r}: leave one out"
+            f"LOCATION {mask_location(url)!r} has two databases, {path!r} and {asked!r}: leave one"
+            " out"
         )
     if not text:
         return None
     if not text.isdecimal():
-        raise SettingsError(f"LOCATION {mask_url(url)!r} has no database {text!r}: a number")
+        raise SettingsError(f"LOCATION {mask_location(url)!r} has no database {text!r}: a number")
     return int(text)

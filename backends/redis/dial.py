@@ -22,15 +22,16 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
-from twofold.backends.network import DialFailed, Opened
+from twofold.backends.network import DialFailed, Opened, said
 from twofold.backends.redis.addresses import Address
+from twofold.display import printable
 
 
 @dataclass(frozen=True)
 class Login:
     """How to log in, wherever the server is."""
 
-    username: str | None = None
+    username: str | None = field(default=None, repr=False)  # it may be all that lets in
     password: str | None = field(default=None, repr=False)
     db: int = 0
     tls: dict[str, Any] = field(default_factory=dict)
@@ -74,7 +75,7 @@ class Direct:
     def open(self, seconds: float) -> socket.socket:
         connection = self._connection(seconds, self._steps)
         try:
-            with _failures(self._name):
+            with _failures(self._name, self._arguments):
                 connection.connect()
                 if self._is_primary:
                     connection.send_command("ROLE")
@@ -89,7 +90,7 @@ class Direct:
     async def aopen(self, seconds: float) -> Opened:
         connection = self._native_connection()
         try:
-            with _failures(self._name):
+            with _failures(self._name, self._arguments):
                 async with asyncio.timeout(seconds / 2):
                     await connection.connect()
                     if self._is_primary:
@@ -108,7 +109,7 @@ class Direct:
         """Return the reply to one command, over a connection of its own."""
         connection = self._connection(seconds, self._steps + 1)
         try:
-            with _failures(self._name):
+            with _failures(self._name, self._arguments):
                 connection.connect()
                 connection.send_command(*command)
                 return connection.read_response()
@@ -119,7 +120,7 @@ class Direct:
         """Do what `ask` does."""
         connection = self._native_connection()
         try:
-            with _failures(self._name):
+            with _failures(self._name, self._arguments):
                 async with asyncio.timeout(seconds / 2):
                     await connection.connect()
                     await connection.send_command(*command)
@@ -229,11 +230,16 @@ def _arguments(address: Address, login: Login) -> dict[str, Any]:
 
 
 @contextmanager
-def _failures(name: str) -> Iterator[None]:
+def _failures(name: str, login: dict[str, Any]) -> Iterator[None]:
     """Translate what goes wrong while a connection is opened."""
     try:
         yield
     except (TimeoutError, RedisTimeout) as error:
         raise DialFailed(f"{name} cannot be reached in time", refused=False) from error
     except (RedisError, OSError, ssl.SSLError, ValueError) as error:
-        raise DialFailed(f"{name} cannot be reached: {error}", refused=True) from error
+        text, whole = said(error), str(error)
+        secret = login["password"] or login["username"]
+        if secret and secret in text:
+            text = "what it said is not shown, since it repeats the login"
+        failed = DialFailed(f"{name} cannot be reached: {text}", refused=True)
+        raise failed from (error if printable(whole) == text else None)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
-from twofold.backends.network import Command, Exchange, Refused, ReplyError, Server, Try
+from twofold.backends.network import Command, Exchange, Refused, ReplyError, Server, Try, said
 from twofold.backends.network.requests import Request
 from twofold.backends.redis.commands import pack
 from twofold.backends.redis.servers import RedisTopology, Slots
@@ -97,4 +97,4 @@ class RedisExchange(Exchange):
 
     def _refused(self, server: Server, error: ReplyError) -> Refused:
         hint = "" if self.topology.splits else _HINTS.get(error.code, "")
-        return Refused(f"{server.name} refused: {error}{hint}", error)
+        return Refused(f"{server.name} refused: {said(error)}{hint}", error)

@@ -14,6 +14,7 @@ from twofold.cli import check as checks
 from twofold.cli import corpus, demo, report
 from twofold.cli.values import read_value, show_value
 from twofold.core import Cache
+from twofold.display import printable
 from twofold.errors import CacheError
 from twofold.policy import DEFAULT_TIMEOUT
 from twofold.registry import caches
@@ -79,7 +80,7 @@ def check(
     aliases: Annotated[list[str] | None, typer.Argument(help="Those to try; else all.")] = None,
 ) -> None:
     """Validate the settings, and make a round trip in both faces over each alias."""
-    typer.echo(f"settings: {find().name}")
+    typer.echo(f"settings: {printable(find().name)}")
     checked = checks.check(aliases or [])
     report.show_checks(Console(), checked)
     for each in checked:
@@ -98,7 +99,7 @@ def get(key: Key, alias: Alias = "default", version: Version = None) -> None:
     value = cache.get(key, _MISSING, version)
     if value is _MISSING:
         _fail_missing(cache, key)
-    typer.echo(show_value(value))
+    typer.echo(printable(show_value(value)))
 
 
 @app.command("set", context_settings={"ignore_unknown_options": True})
@@ -149,7 +150,7 @@ def clear(
     """Remove every entry of an alias, in all versions."""
     cache = caches[alias]
     if not yes:
-        store = mask_url(repr(cache.backend))
+        store = printable(mask_url(repr(cache.backend)))
         typer.confirm(f"Remove every entry of cache {alias!r}, {store}?", abort=True)
     cache.clear()
 
@@ -190,4 +191,4 @@ def _fail(message: str) -> NoReturn:
 
 
 def _complain(message: str) -> None:
-    typer.echo(f"twofold: {' '.join(message.split())}", err=True)
+    typer.echo(f"twofold: {printable(' '.join(message.split()))}", err=True)

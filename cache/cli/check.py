@@ -10,7 +10,8 @@ from twofold.backend import Examined
 from twofold.core import Cache
 from twofold.errors import BackendUnavailable, CacheError, PartlyUnavailable, SettingsError
 from twofold.registry import build
-from twofold.settings import CacheConfig, discover, unknown
+from twofold.settings import CacheConfig, discover
+from twofold.spelling import unknown
 from twofold.urls import mask_url
 
 ROUNDS = 5

@@ -10,11 +10,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from twofold.cli.check import Checked
 from twofold.cli.corpus import LARGEST, Corpus, Module
 from twofold.cli.counting import Counts
 from twofold.cli.demo import REPEATS, Outcome, Place, Row
+from twofold.display import printable
 
 _SHOWN = 5
 _UNITS = ("B", "KiB", "MiB", "GiB")
@@ -33,7 +35,7 @@ def show_start(console: Console, corpus: Corpus, place: Place) -> None:
         " --files sets how many to take.",
         style="dim",
     )
-    aliases = f"Caches: memory, in this process; sqlite, in {escape(str(place.path))}"
+    aliases = f"Caches: memory, in this process; sqlite, in {escape(printable(str(place.path)))}"
     console.print(aliases, soft_wrap=True)
     if not place.kept:
         console.print(
@@ -89,7 +91,7 @@ def show_checks(console: Console, checks: Sequence[Checked]) -> None:
     table.add_column("async", justify="right", no_wrap=True)
     for each in checks:
         times = map(_milliseconds, (each.sync_seconds, each.async_seconds))
-        table.add_row(escape(each.alias), escape(each.store), *times)
+        table.add_row(_plain(each.alias), _plain(each.store), *times)
     console.print(table)
     if any(each.servers for each in checks):
         console.print(_servers_table(checks))
@@ -105,8 +107,14 @@ def _servers_table(checks: Sequence[Checked]) -> Table:
     for alias, server in servers:
         limit = [_bytes(server.item_size_max)] if limited else []
         latency = _milliseconds(server.round_trip)
-        table.add_row(escape(alias), escape(server.name), server.version, latency, *limit)
+        said = map(_plain, (alias, server.name, server.version))
+        table.add_row(*said, latency, *limit)
     return table
+
+
+def _plain(text: str) -> Text:
+    """Return what others wrote, which is neither markup nor a command to the terminal."""
+    return Text(printable(text))
 
 
 def _milliseconds(seconds: float | None) -> str:
@@ -168,7 +176,7 @@ def _findings_table(counts: dict[Module, Counts]) -> Table:
         footer = f"{totals[name]:,}"
         table.add_column(name.replace("_", " "), justify="right", footer=footer, no_wrap=True)
     for module, found in _longest(counts):
-        table.add_row(escape(module.name), *(f"{found[name]:,}" for name in _COLUMNS))
+        table.add_row(_plain(module.name), *(f"{found[name]:,}" for name in _COLUMNS))
     return table
 
 

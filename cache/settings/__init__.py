@@ -1,6 +1,6 @@
 """`CACHES`: what an entry means, where the settings are kept, and what they choose."""
 
-from twofold.settings.config import CacheConfig, Raw, placed, read_cache, read_caches, unknown
+from twofold.settings.config import CacheConfig, Raw, placed, read_cache, read_caches
 from twofold.settings.sources import (
     CommonOptions,
     Source,
@@ -22,5 +22,4 @@ __all__ = [
     "read_cache",
     "read_caches",
     "split_options",
-    "unknown",
 ]

@@ -2,17 +2,27 @@
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from typing import Any, TypeAlias, cast
 
+from twofold.display import shown
 from twofold.errors import InvalidKey, InvalidTimeout, SettingsError
 from twofold.keys import KeyFunction, check_prefix, check_version
 from twofold.policy import seconds
-from twofold.spelling import did_you_mean
-from twofold.urls import backend_of, literal, mask_url, scheme, split
+from twofold.spelling import did_you_mean, unknown
+from twofold.urls import (
+    backend_of,
+    check_controls,
+    literal,
+    mask_location,
+    mask_url,
+    scheme,
+    sounds_secret,
+    split,
+)
 
 Raw: TypeAlias = Mapping[str, Any] | str
 """One entry of `CACHES`: a dict of settings, or a URL."""
@@ -20,8 +30,7 @@ Raw: TypeAlias = Mapping[str, Any] | str
 Secret: TypeAlias = str | bytes | Sequence[str | bytes]
 """What signs entries; of several the first signs, and all are recognised."""
 
-_HARMLESS = re.compile(r"[\w./-]*")
-_SECRET_NAME = re.compile(r"passw|secret|token", re.IGNORECASE)
+_HARMLESS = re.compile(r"[\w.:]*")
 _TEXT_NAME = re.compile(r"username|passw|secret|token|sentinel|cert|keyfile", re.IGNORECASE)
 
 
@@ -54,24 +63,17 @@ class CacheConfig:
 
 def _mask(name: str, value: Any) -> Any:
     """Return `value` without what must not be shown."""
-    if isinstance(value, str | bytes) and _SECRET_NAME.search(name):
+    if sounds_secret(name) and value is not None:
         return "***"
     if isinstance(value, str):
-        return mask_url(value)
+        return mask_location(value) if name == "location" else mask_url(value)
+    if isinstance(value, bytes):
+        return mask_url(value.decode("latin-1")).encode("latin-1")
     if isinstance(value, list | tuple):
         return [_mask(name, each) for each in value]
     if isinstance(value, Mapping):
         return {key: _mask(str(key), each) for key, each in value.items()}
     return value
-
-
-def _shown(value: object) -> str:
-    """Return `value` as a message may show it, or only its type where it may hold a secret."""
-    if value is None or isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str) and (scheme(value) or _HARMLESS.fullmatch(value)):
-        return repr(mask_url(value))
-    return f"a {type(value).__name__}"
 
 
 def read_caches(raw: Mapping[str, Raw]) -> dict[str, CacheConfig]:
@@ -81,7 +83,7 @@ def read_caches(raw: Mapping[str, Raw]) -> dict[str, CacheConfig]:
         SettingsError: something in it is unknown or cannot be.
     """
     if not isinstance(raw, Mapping) or not raw:
-        raise SettingsError(f"CACHES is a dict of aliases, at least 'default'; not {_shown(raw)}")
+        raise SettingsError(f"CACHES is a dict of aliases, at least 'default'; not {shown(raw)}")
     return {alias: read_cache(alias, entry) for alias, entry in raw.items()}
 
 
@@ -95,16 +97,16 @@ def read_cache(alias: str, raw: Raw) -> CacheConfig:
         SettingsError: something in it is unknown or cannot be.
     """
     if not isinstance(alias, str) or not alias:
-        raise SettingsError(f"an alias in CACHES is non-empty text, not {_shown(alias)}")
+        raise SettingsError(f"an alias in CACHES is non-empty text, not {shown(alias)}")
     where = f"CACHES[{alias!r}]"
     if isinstance(raw, str):
-        if scheme(raw) is None:
+        if scheme(raw.strip()) is None:
             raise SettingsError(
-                f"{where}: {_shown(raw)} is no URL such as 'memory://' or 'sqlite:///c.db'"
+                f"{where}: {shown(raw)} is no URL such as 'memory://' or 'sqlite:///c.db'"
             )
         raw = {"LOCATION": raw}
     if not isinstance(raw, Mapping):
-        raise SettingsError(f"{where} is a dict of settings or a URL, not {_shown(raw)}")
+        raise SettingsError(f"{where} is a dict of settings or a URL, not {shown(raw)}")
     with placed(where):
         settings = _expand_url(_upper(raw))
     values: dict[str, Any] = {}
@@ -138,39 +140,41 @@ def _upper(raw: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def unknown(kind: str, name: str, right: Collection[str]) -> str:
-    """Return the message for a name that is none of the `right` ones."""
-    near = did_you_mean(name, right)
-    return f"there is no {kind} {name!r}{near or '.'} There are: {', '.join(sorted(right))}"
-
-
 def _expand_url(settings: dict[str, Any]) -> dict[str, Any]:
     """Return `settings` with what a URL in LOCATION says put in its place."""
     location, backend = settings.get("LOCATION"), settings.get("BACKEND")
-    if not isinstance(location, str) or scheme(location) is None:
+    if isinstance(backend, str) and scheme(backend):
+        raise SettingsError("BACKEND is a URL: put it into LOCATION")
+    url_text = location.strip() if isinstance(location, str) else ""  # a .env file's CR
+    if scheme(url_text) is None:
         if backend is None:
             raise SettingsError(
                 "no BACKEND is named: give its short name, its dotted path, or a URL in LOCATION"
             )
         return settings
-    if backend is not None and backend != backend_of(location):
-        return settings
-    url = split(location, _IN_URL)
+    if backend is not None and backend != backend_of(url_text):
+        return {**settings, "LOCATION": url_text}
+    url = split(url_text, _IN_URL)
     expanded = {**settings, "BACKEND": url.backend, "LOCATION": url.location}
     options = {**_mapping(settings.get("OPTIONS", {}))}
-    for name, text in url.parameters.items():
-        target, key = (expanded, name.upper()) if name.upper() in _IN_URL else (options, name)
-        if key.upper() in map(str.upper, target):
+    beside = set(map(str.upper, options))
+    for key, text in url.parameters.items():
+        name = key.upper()
+        if name in (settings if name in _IN_URL else beside):
             raise SettingsError(f"{key!r} is given in the URL and beside it: leave one out")
-        is_text = key in _TEXTS or _TEXT_NAME.search(key)  # no name or password is a number
-        target[key] = text if is_text else literal(text)
+        is_text = name in _TEXTS or _TEXT_NAME.search(key)  # no name or password is a number
+        value = text if is_text else literal(text)
+        if name in _IN_URL:
+            expanded[name] = value
+        else:
+            options[key] = value
     return {**expanded, "OPTIONS": options}
 
 
 def _is(value: object, kind: type | tuple[type, ...], what: str) -> Any:
     """Return `value` if it is of that kind; a bool is no int."""
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise SettingsError(f"must be {what}, not {_shown(value)}")
+        raise SettingsError(f"must be {what}, not {shown(value)}")
     return value
 
 
@@ -195,9 +199,14 @@ def _backend(value: object) -> str:
 
 def _location(value: object) -> str | list[str]:
     if isinstance(value, list | tuple):
-        return [str(_is(each, str, "a list of text")) for each in value]
+        return [_place(_is(each, str, "a list of text").strip()) for each in value]
     location = _is(value, (str, os.PathLike), "text, a path, or a list of text")
-    return str(os.fspath(location))
+    return _place(os.fsdecode(location))
+
+
+def _place(location: str) -> str:
+    check_controls(location)
+    return location
 
 
 def _timeout(value: Any) -> float | None:
@@ -214,7 +223,7 @@ def _function(value: Any) -> KeyFunction | None:
     except ImportError as error:
         raise SettingsError(f"{value!r} cannot be imported: {error}") from error
     if made is not None and not callable(made):
-        raise SettingsError(f"must be a function (key, key_prefix, version), not {value!r}")
+        raise SettingsError(f"must be a function (key, key_prefix, version), not {shown(value)}")
     return cast("KeyFunction | None", made)
 
 
@@ -234,7 +243,7 @@ def _secret(value: object) -> Secret | None:
 
 def _mapping(value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise SettingsError(f"must be a dict with names as its keys, not {_shown(value)}")
+        raise SettingsError(f"must be a dict with names as its keys, not {shown(value)}")
     return dict(value)
 
 
@@ -263,8 +272,9 @@ def import_object(path: str) -> Any:
         ImportError: the module is there, but something that it needs is not.
     """
     module_name, colon, name = path.partition(":") if ":" in path else path.rpartition(".")
-    if not colon or not name or not module_name or module_name.startswith("."):
-        raise SettingsError(f"{path!r} is no dotted path such as 'package.module.Name'")
+    named = _HARMLESS.fullmatch(path) and colon and name and module_name
+    if not named or module_name.startswith("."):
+        raise SettingsError(f"{shown(path)} is no dotted path such as 'package.module.Name'")
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:

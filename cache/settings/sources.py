@@ -23,9 +23,8 @@ from twofold.settings.config import (
     import_object,
     placed,
     read_caches,
-    unknown,
 )
-from twofold.spelling import did_you_mean
+from twofold.spelling import did_you_mean, unknown
 
 ENTRY_POINTS = "twofold.backends"
 """The group of entry points that gives backends their short names."""
