@@ -270,8 +270,9 @@ class Backend(ABC):
 
 
 def _masked(location: str | list[str]) -> str | list[str]:
-    is_one = isinstance(location, str)
-    return mask_location(location) if is_one else [*map(mask_location, location)]
+    if isinstance(location, str):
+        return mask_location(location)
+    return [*map(mask_location, location)]
 
 
 class InlineBackend(Backend):

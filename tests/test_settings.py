@@ -169,6 +169,7 @@ def test_a_wrong_value_is_refused_by_its_place(name, value, message):
         ({}, "no BACKEND is named"),
         ({"LOCATION": "a.db"}, "no BACKEND is named"),
         ("memory", "'memory' is no URL"),
+        ("'memory://'", "sqlite:///c.db'; leave out the quotes"),
         (7, "a dict of settings or a URL, not 7"),
         ("sqlite://a.db", "sqlite:///a.db for a path relative"),
         ("files://a", "files:///a for a path relative to the working directory, files:////a for"),

@@ -101,8 +101,9 @@ def read_cache(alias: str, raw: Raw) -> CacheConfig:
     where = f"CACHES[{alias!r}]"
     if isinstance(raw, str):
         if scheme(raw.strip()) is None:
+            hint = "; leave out the quotes" if raw.strip()[:1] in ("'", '"') else ""
             raise SettingsError(
-                f"{where}: {shown(raw)} is no URL such as 'memory://' or 'sqlite:///c.db'"
+                f"{where}: {shown(raw)} is no URL such as 'memory://' or 'sqlite:///c.db'{hint}"
             )
         raw = {"LOCATION": raw}
     if not isinstance(raw, Mapping):
