@@ -101,7 +101,7 @@ class Visit:
         stored = not self._hit and self._store(self._exchange, self._given, response)
         if (stored or self._hit) and response.status_code == 200:
             _tag(response, self._given)
-            _shorten(response, self._request.headers)
+            _shorten(response, self._request.headers, self._pages.clock.time())
 
     def end(self) -> None:
         """Let others go on who wait for the page."""
@@ -164,9 +164,9 @@ def _content(response: Response) -> tuple[Any, ...]:
     return *fields, response.body
 
 
-def _shorten(response: flask.Response, conditions: Headers) -> None:
+def _shorten(response: flask.Response, conditions: Headers, now: float) -> None:
     """Make `response` a 304 if the client has it already (RFC 9110, 15.4.5)."""
-    if not_modified(conditions, Headers.of_text(response.headers)):
+    if not_modified(conditions, Headers.of_text(response.headers), now):
         response.status_code = 304
         response.set_data(b"")
 

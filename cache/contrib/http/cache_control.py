@@ -7,11 +7,9 @@ from twofold.contrib.http.headers import Headers
 FOREVER = 2**31
 """What a number of seconds that is larger means (RFC 9111, 1.2.2)."""
 
-_DIRECTIVE = re.compile(
-    r"""(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)
-        (?:[ \t]*=[ \t]*(?:"(?P<quoted>(?:\\.|[^"\\])*)"|(?P<token>[^\s",;=]+)))?""",
-    re.VERBOSE | re.DOTALL,
-)
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TOKEN = re.compile(r'[^\s",;=]+')
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 
 
 class CacheControl:
@@ -27,12 +25,12 @@ class CacheControl:
         self._arguments: dict[str, set[str]] = {}
         self.malformed: bool = False
         for member in headers.members("cache-control"):
-            found = _DIRECTIVE.fullmatch(member)
-            if found is None:
+            directive = _directive(member)
+            if directive is None:
                 self.malformed = True
-                continue
-            argument = found["token"] if found["quoted"] is None else found["quoted"]
-            self._arguments.setdefault(found["name"].lower(), set()).add(argument or "")
+            else:
+                name, argument = directive
+                self._arguments.setdefault(name, set()).add(argument)
 
     def __repr__(self) -> str:
         return f"<CacheControl {', '.join(sorted(self._arguments))}>"
@@ -47,6 +45,18 @@ class CacheControl:
             return None
         numbers = [_number(text) for text in given]
         return numbers[0] if len(numbers) == 1 else 0
+
+
+def _directive(member: str) -> tuple[str, str] | None:
+    """Return a name and its argument, which may be empty; None for what is no directive."""
+    name, given, argument = member.partition("=")
+    name, argument = name.rstrip(" \t"), argument.lstrip(" \t")
+    if not _NAME.fullmatch(name):
+        return None
+    if not given or _TOKEN.fullmatch(argument):
+        return name.lower(), argument
+    quoted = _QUOTED.fullmatch(argument)
+    return None if quoted is None else (name.lower(), quoted[1])
 
 
 def _number(text: str) -> int:

@@ -1,8 +1,7 @@
 """For how long a response is fresh, and how old it is (RFC 9111, 4.2)."""
 
-from email.utils import parsedate_to_datetime
-
 from twofold.contrib.http.cache_control import FOREVER, CacheControl
+from twofold.contrib.http.dates import parse_date
 from twofold.contrib.http.headers import Headers
 
 
@@ -17,7 +16,7 @@ def lifetime(headers: Headers, now: float, default: float | None) -> float | Non
 
     `s-maxage` goes before `max-age`, that before `Expires`, and `default` is for a
     response that says nothing (4.2.1). What is malformed, or given twice with different
-    values, is stale. An `Age` that the response came with is taken off.
+    values, is stale. How old the response is already is taken off.
 
     Args:
         headers: of the response.
@@ -35,13 +34,19 @@ def lifetime(headers: Headers, now: float, default: float | None) -> float | Non
     else:
         if "expires" in headers:
             fresh = _until_expiry(headers, now)
-    return None if fresh is None else max(0.0, float(fresh - age_on_arrival(headers)))
+    return None if fresh is None else max(0.0, float(fresh - age_on_arrival(headers, now)))
 
 
-def age_on_arrival(headers: Headers) -> int:
-    """Return the `Age` that a response came with, in seconds; what is no number is 0 (5.1)."""
+def age_on_arrival(headers: Headers, now: float) -> int:
+    """Return how old a response is that came `now`, in seconds (4.2.3).
+
+    That is its `Age`, where what is no number is 0 (5.1), or the time since its `Date`,
+    whichever is more.
+    """
     given = headers.members("age")[:1]
-    return min(int(given[0]), FOREVER) if given and _is_count(given[0]) else 0
+    told = min(int(given[0]), FOREVER) if given and _is_count(given[0]) else 0
+    made = date(headers, "date", now)
+    return told if made is None else max(told, min(int(now - made), FOREVER))
 
 
 def _is_count(text: str) -> bool:
@@ -50,20 +55,15 @@ def _is_count(text: str) -> bool:
 
 def _until_expiry(headers: Headers, now: float) -> float:
     """Return the seconds between `Date`, or `now`, and `Expires`; 0 if one is no date."""
-    expires = date(headers, "expires")
-    made = date(headers, "date") if "date" in headers else now
+    expires = date(headers, "expires", now)
+    made = date(headers, "date", now) if "date" in headers else now
     return 0.0 if expires is None or made is None else max(0.0, expires - made)
 
 
-def date(headers: Headers, name: str) -> float | None:
+def date(headers: Headers, name: str, now: float) -> float | None:
     """Return a field that is an HTTP date, in seconds since the Unix epoch.
 
     None if it is absent, malformed, or given twice with different values.
     """
     given = set(headers.values(name))
-    if len(given) != 1:
-        return None
-    try:
-        return parsedate_to_datetime(given.pop()).timestamp()
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
+    return parse_date(given.pop(), now) if len(given) == 1 else None

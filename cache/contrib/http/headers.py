@@ -7,7 +7,13 @@ from typing import TypeAlias
 Pairs: TypeAlias = tuple[tuple[bytes, bytes], ...]
 """Names and values of fields, as they came."""
 
-_MEMBER = re.compile(r'(?:[^",]|"(?:\\.|[^"\\])*(?:"|\Z))+', re.DOTALL)
+_MEMBER = re.compile(r'(?:[^",]+|"[^"\\]*(?:\\.?[^"\\]*)*"?)+', re.DOTALL)
+"""All but commas and whole quoted strings; one that is not closed goes to the end.
+
+It is linear, for it cannot fail once it has begun: nothing in it depends on what follows.
+"""
+
+_LONGEST = 8192  # bytes of a field of a request that is parsed
 
 _HOP_BY_HOP = frozenset(
     {
@@ -66,6 +72,11 @@ class Headers:
         """Return the members of a field that is a list; its lines are one list (5.3, 5.6.1)."""
         found = [each for value in self.values(name) for each in _MEMBER.findall(value)]
         return [each.strip() for each in found if each.strip()]
+
+    @property
+    def overlong(self) -> bool:
+        """Whether a field is longer than anybody's needs, and not to be parsed."""
+        return any(len(value) > _LONGEST for _, value in self.pairs)
 
     def without(self, *names: str) -> "Headers":
         """Return all fields but those called `names`."""

@@ -20,6 +20,8 @@ class Request:
     headers: Headers
     app_path: str = ""
     """The path that the application sees, which something in front may have rewritten."""
+    has_content: bool = False
+    """Whether it has content that its fields do not tell of (RFC 9113, 8.1.1)."""
     has_user: bool = False
     """Whether the server, or a middleware, knows the user, by whatever the client sent."""
 

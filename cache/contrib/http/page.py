@@ -45,12 +45,12 @@ class Page(NamedTuple):
         ttl = "" if left is None else f"; ttl={int(left)}"
         headers = Headers(self.fields).without("age").plus("age", str(age))
         told = headers.plus("cache-status", f"twofold; hit{ttl}")
-        return conditional(request, Response(self.status, told, self.body))
+        return conditional(request, Response(self.status, told, self.body), now)
 
 
-def conditional(request: Request, response: Response) -> Response:
+def conditional(request: Request, response: Response, now: float) -> Response:
     """Return `response`, as a 304 if the client has it already; to HEAD without its body."""
-    if response.status == 200 and not_modified(request.headers, response.headers):
+    if response.status == 200 and not_modified(request.headers, response.headers, now):
         told = response.headers.only("age", "cache-status")
         kept = of_304(response.headers)
         return Response(304, Headers((*kept.pairs, *told.pairs)), b"")

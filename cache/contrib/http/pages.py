@@ -133,7 +133,7 @@ class Exchange:
             return replace(response, headers=self.status_of(response.headers))
         self.release(shared=True)
         headers = self.status_of(Headers(page.fields), "; stored")
-        return conditional(self._request, Response(page.status, headers, page.body))
+        return conditional(self._request, Response(page.status, headers, page.body), page.stored)
 
     def release(self, shared: bool | None = None) -> None:
         """Let others go on who wait for this page; a second call does nothing."""
@@ -156,7 +156,7 @@ class Exchange:
         if fresh is not None and fresh <= 0:
             return None
         kept = _described(status, headers.end_to_end(), body)
-        return Page(status, kept.pairs, body, now, fresh, age_on_arrival(headers))
+        return Page(status, kept.pairs, body, now, fresh, age_on_arrival(headers, now))
 
     async def _keep(self, io: Effects, page: Page) -> bool:
         """Store `page`, unless its URL was invalidated while it was being computed."""

@@ -5,8 +5,12 @@ from twofold.contrib.http.freshness import explicit
 from twofold.contrib.http.headers import Headers, varying
 from twofold.contrib.http.messages import Request
 
-_CACHEABLE = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})
-"""Statuses that may be stored without being told so (RFC 9110, 15.1); but for 206."""
+_CACHEABLE = frozenset({200, 203, 204, 300, 404, 410, 414, 501})
+"""Statuses that may be stored without being told so.
+
+Those of RFC 9110, 15.1, but for 206, and for what a mistake would make last: who is sent
+elsewhere (301, 308) or told that there is no such method (405) asks no more.
+"""
 
 _NOT_OURS = ("range", "if-range", "if-match", "if-unmodified-since", "transfer-encoding")
 
@@ -39,11 +43,14 @@ def may_store(request: Request, status: int, headers: Headers) -> bool:
 def passes(request: Request) -> bool:
     """Tell whether a request goes past the cache: only the application can answer it.
 
-    Ranges, and the conditions that guard a change, are not ours to evaluate; and content,
-    which a GET should not have, is in no key.
+    Ranges, and the conditions that guard a change, are not ours to evaluate; content, which
+    a GET should not have, is in no key; and fields of extreme length are not worth parsing.
     """
-    return any(name in request.headers for name in _NOT_OURS) or any(
-        length.strip("0") for length in request.headers.values("content-length")
+    return (
+        request.headers.overlong
+        or request.has_content
+        or any(name in request.headers for name in _NOT_OURS)
+        or any(length.strip("0") for length in request.headers.values("content-length"))
     )
 
 

@@ -20,7 +20,7 @@ def entity_tag(headers: Headers, body: bytes) -> str:
     return f'"{digest.hexdigest()}"'
 
 
-def not_modified(conditions: Headers, headers: Headers) -> bool:
+def not_modified(conditions: Headers, headers: Headers, now: float) -> bool:
     """Tell whether a client that sent `conditions` has a response with `headers` already.
 
     `If-None-Match` is compared weakly, and if it is there `If-Modified-Since` is not
@@ -28,7 +28,8 @@ def not_modified(conditions: Headers, headers: Headers) -> bool:
     """
     if "if-none-match" in conditions:
         return _matches(", ".join(conditions.values("if-none-match")), headers)
-    known, changed = date(conditions, "if-modified-since"), date(headers, "last-modified")
+    known = date(conditions, "if-modified-since", now)
+    changed = date(headers, "last-modified", now)
     return known is not None and changed is not None and changed <= known
 
 
