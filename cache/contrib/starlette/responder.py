@@ -92,7 +92,7 @@ class Responder:
     def _response(self, start: Message, body: bytes | None) -> Response:
         """Return the response, with all that it is known to vary with."""
         headers = Headers(start.get("headers", ()))
-        headers = add_vary(headers, self._vary | declared_headers(self._scope.get("route")))
+        headers = add_vary(headers, self._vary | declared_headers(self._scope))
         return Response(start["status"], add_public(headers) if self._public else headers, body)
 
     def _may_be_whole(self, start: Message) -> bool:
