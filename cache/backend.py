@@ -5,7 +5,6 @@ A backend stores values under keys that are already normalised (printable ASCII,
 half is abstract; the async half is written here, once, as one hop to a worker thread.
 """
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import Call, Hop, call_in_thread
 from twofold.errors import SettingsError
+from twofold.keys.kinds import is_lock as is_lock
 from twofold.urls import mask_location
 
 Kind: TypeAlias = Literal["native", "threaded", "inline"]
@@ -54,14 +54,6 @@ class Examined:
     warnings: tuple[str, ...] = ()
     item_size_max: int | None = None
     """Bytes of the largest item, key included, where the server has such a limit."""
-
-
-def is_lock(key: str) -> bool:
-    """Tell whether `key` is a lock's or a lease's: "prefix!lock:name", "prefix!lease:key"."""
-    return "!" in key and _LOCK(key) is not None
-
-
-_LOCK = re.compile(r"[^:!]*!(?:lock|lease):").match
 
 
 class Backend(ABC):

@@ -21,8 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twofold.errors import InvalidKey, SettingsError, UnstableArgument
-from twofold.keys import CallKeys, KeyMaker, calls, normalise
+from twofold.keys import CallKeys, FullKeys, KeyMaker, calls, normalise
 from twofold.keys import maker as keys
+from twofold.keys.kinds import is_lock
 
 HEX = "0123456789abcdef" * 2 + "01234567"
 ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=300)
@@ -175,6 +176,42 @@ def test_a_key_function_leaves_no_prefix_to_clear_by():
     with pytest.raises(SettingsError, match="KEY_FUNCTION"):
         maker.prefix("k")
     assert maker.lock("k") == "p!lock:k"
+
+
+LOCK_LIKE = st.lists(
+    st.sampled_from(
+        ["!", ":", "lock:", "lease:", "!lock:", "!lease:", "_", "#", "p", "é", "x" * 99]
+    )
+).map("".join)
+
+
+@pytest.mark.parametrize(
+    "make", [FullKeys("p"), KeyMaker("p", 1, lambda key, prefix, version: key)]
+)
+@given(st.lists(LOCK_LIKE.filter(bool), min_size=2, max_size=6, unique=True))
+@settings(max_examples=200)
+def test_values_locks_and_leases_never_meet(make, texts):
+    """Whoever makes the keys: all are told apart, and only locks and leases look like such."""
+    values = [make(text) for text in texts]
+    held = [make.lock(text) for text in texts] + [make.lease(value) for value in values]
+    assert len({*values, *held}) == 3 * len(texts)
+    assert not any(map(is_lock, values))
+    assert all(map(is_lock, held))
+    assert all(map(is_normal, values + held))
+
+
+@given(LOCK_LIKE.filter(bool), LOCK_LIKE)
+@settings(max_examples=200)
+def test_a_prefix_finds_every_full_key_that_begins_with_it(start, rest):
+    """A full key begins with the prefix of its beginning, though it looks like a lock's."""
+    assert FullKeys()(start + rest).startswith(FullKeys().prefix(start))
+
+
+def test_a_value_whose_key_looks_like_a_locks_stays_readable():
+    """What is changed in such a key is one character, and the digest tells which."""
+    made = FullKeys()("shop!lock:pay")
+    assert made.startswith("shop!lock_pay#")
+    assert FullKeys()(made) != made
 
 
 class Color(enum.Enum):

@@ -376,12 +376,13 @@ def test_a_held_lock_is_not_evicted(opened: Open, clock: Hands, bound: dict[str,
     store = opened(**bound)
     store.set("app!lock:a:b", b"token", 60)
     store.set("!lock:c", b"token", 60)
-    store.set("!d", b"token", 60)
-    store.set("app:1:e!", b"value", 60)
+    store.set("!lease:d", b"token", 60)
+    for value in ("!d", "app!d:e", "app:1:!lock:e", "!lock_f"):
+        store.set(value, b"value", 60)
     for number in range(200):
         store.set(f"app:1:{number}", b"x" * 1000, None)
-    keys = ["app!lock:a:b", "!lock:c", "!d", "app:1:e!", "app:1:199"]
-    assert sorted(store.get_many(keys)) == ["!d", "!lock:c", "app!lock:a:b", "app:1:199"]
+    keys = ["app!lock:a:b", "!lock:c", "!lease:d", "!d", "app!d:e", "app:1:!lock:e", "!lock_f"]
+    assert sorted(store.get_many(keys)) == ["!lease:d", "!lock:c", "app!lock:a:b"]
     clock.now += 100
     assert store.get_many(keys[:3]) == {}
 

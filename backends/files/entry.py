@@ -35,7 +35,7 @@ _FIRST: Final = Struct("<4sI")
 _REST: Final = Struct("<QddH")
 _START: Final = _FIRST.size + _REST.size
 _BLOCK: Final = 4096  # what a file takes of a disk is a multiple of that
-_NAME = re.compile(r"[0-9a-f]{32}\.(?:entry|lock)").fullmatch
+_NAME = re.compile(r"[0-9a-f]{40}\.(?:entry|lock)").fullmatch
 
 
 class Entry(NamedTuple):
@@ -81,7 +81,7 @@ def key_in(head: bytes) -> bytes:
 
 def place(key: str) -> tuple[int, str]:
     """Return the shard and the name of the file of `key`."""
-    digest = blake2b(key.encode(), digest_size=16).hexdigest()
+    digest = blake2b(key.encode(), digest_size=20).hexdigest()
     return int(digest[:2], 16) % SHARDS, digest + (".lock" if is_lock(key) else ".entry")
 
 

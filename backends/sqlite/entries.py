@@ -58,12 +58,20 @@ _SWEEP = (
     "DELETE FROM twofold WHERE rowid IN"
     " (SELECT rowid FROM twofold WHERE due <= ? ORDER BY due LIMIT ?)"
 )
-_OLDEST = (
-    "SELECT rowid, length(value) + 2 * length(key) + 48 FROM twofold"
-    " WHERE rowid < ? AND instr(key || ':', ':') < instr(key || ':!', '!')"
-    " ORDER BY rowid LIMIT ?"
+_VALUES = (  # all but locks and leases, as `is_lock` tells them
+    "(instr(key, '!') = 0 OR instr(key, ':') < instr(key, '!')"
+    " OR substr(key, instr(key, '!'), 6) != '!lock:'"
+    " AND substr(key, instr(key, '!'), 7) != '!lease:')"
 )
-_EVICT = "DELETE FROM twofold WHERE rowid <= ? AND instr(key || ':', ':') < instr(key || ':!', '!')"
+_OLDEST = " ".join(
+    (
+        "SELECT rowid, length(value) + 2 * length(key) + 48 FROM twofold",
+        "WHERE rowid < ? AND",
+        _VALUES,
+        "ORDER BY rowid LIMIT ?",
+    )
+)
+_EVICT = " ".join(("DELETE FROM twofold WHERE rowid <= ? AND", _VALUES))
 
 _CHUNK = 500  # keys in one statement; SQLite before 3.32 takes 999 variables
 _SWEEP_EVERY = 16  # new rows

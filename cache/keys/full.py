@@ -1,6 +1,6 @@
 """Keys that a framework has made, prefix and version and all."""
 
-from twofold.backend import is_lock
+from twofold.keys.kinds import unlike_a_lock
 from twofold.keys.maker import KeyMaker, head
 
 
@@ -14,13 +14,12 @@ class FullKeys(KeyMaker):
     __slots__ = ()
 
     def __init__(self, prefix: str = "") -> None:
-        super().__init__(prefix, function=_unlike_a_lock)
+        super().__init__(prefix, function=_as_it_is)
 
     def prefix(self, start: str, version: int | None = None) -> str:
         """Return what the normalised keys of all full keys that begin with `start` begin with."""
-        return head(start)
+        return head(unlike_a_lock(start))
 
 
-def _unlike_a_lock(key: str, _prefix: str, _version: int) -> str:
-    """Return `key`, told apart from the keys of locks and leases, which are not evicted."""
-    return f": {key}" if is_lock(key) else key
+def _as_it_is(key: str, _prefix: str, _version: int) -> str:
+    return key

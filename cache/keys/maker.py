@@ -6,6 +6,8 @@ from hashlib import blake2b
 from typing import TypeAlias
 
 from twofold.errors import InvalidKey, SettingsError
+from twofold.keys import kinds
+from twofold.keys.kinds import is_lock, unlike_a_lock
 
 KeyFunction: TypeAlias = Callable[[str, str, int], str]
 """Makes the full key of (key, key_prefix, version), as Django's `KEY_FUNCTION` does."""
@@ -42,6 +44,13 @@ def normalise(full_key: str) -> str:
     ):
         return full_key
     return f"{head(full_key)}#{_digest(full_key, 20)}"
+
+
+def normalise_value(full_key: str) -> str:
+    """Return `full_key` as `normalise` does, but never like the key of a lock or a lease."""
+    if not is_lock(full_key):
+        return normalise(full_key)
+    return f"{head(unlike_a_lock(full_key))}#{_digest(full_key, 20)}"
 
 
 def head(full_key: str) -> str:
@@ -129,7 +138,7 @@ class KeyMaker:
 
     def _make(self, key: str, version: int | None) -> str:
         if version is not None or type(key) is not str or not key or self._function is not None:
-            return normalise(self._full(key, self.version if version is None else version))
+            return normalise_value(self._full(key, self.version if version is None else version))
         made = normalise(self._start + key)
         if len(key) <= _MEMO_LENGTH:
             if len(self._memo) >= _MEMO_KEYS:
@@ -151,15 +160,15 @@ class KeyMaker:
     def lock(self, key: str) -> str:
         """Return the normalised key of the lock `key`, which no value's key can be."""
         name = _checked(key) if self._function is None else self._full(key, self.version)
-        return normalise(f"{self.key_prefix}!lock:{name}")
+        return normalise(kinds.lock(self.key_prefix, name))
 
     def lease(self, full_key: str) -> str:
         """Return the key of the lease of a normalised key, which no other key can be."""
-        return normalise(f"{self.key_prefix}!lease:{full_key}")
+        return normalise(kinds.lease(self.key_prefix, full_key))
 
     def leases(self, scope: str) -> str:
         """Return what the leases of all normalised keys that begin with `scope` begin with."""
-        return head(f"{self.key_prefix}!lease:{scope}")
+        return head(kinds.lease(self.key_prefix, scope))
 
     def scope(self) -> str:
         """Return what every value's key of this alias begins with, in all versions.

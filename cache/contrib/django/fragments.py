@@ -25,7 +25,7 @@ def make_template_fragment_key(fragment_name: str, vary_on: Iterable[Any] | None
         vary_on: the values behind it in the tag, compared as text.
     """
     told = encode([str(each).encode() for each in vary_on or ()])
-    return f"template.cache.{fragment_name}.{blake2b(told, digest_size=16).hexdigest()}"
+    return f"template.cache.{fragment_name}.{blake2b(told, digest_size=20).hexdigest()}"
 
 
 class FragmentNode(CacheNode):

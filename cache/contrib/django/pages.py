@@ -236,7 +236,7 @@ def _key(key: str, headers: list[str], request: HttpRequest) -> str:
     values = [request.META.get(name) for name in headers]
     told = [encode([] if value is None else [value.encode()]) for value in values]
     names = [name.encode() for name in headers]
-    return f"{key}.{blake2b(encode(names, told), digest_size=16).hexdigest()}"
+    return f"{key}.{blake2b(encode(names, told), digest_size=20).hexdigest()}"
 
 
 def _mend_vary(request: HttpRequest, response: HttpResponse) -> None:

@@ -16,7 +16,7 @@ _OF_304 = ("cache-control", "content-location", "date", "etag", "expires", "vary
 def entity_tag(headers: Headers, body: bytes) -> str:
     """Return a strong tag: equal only for equal bytes of the same type and encoding."""
     described = [headers.raw(name) for name in ("content-type", "content-encoding")]
-    digest = blake2b(encode(*described, [body]), digest_size=16)
+    digest = blake2b(encode(*described, [body]), digest_size=20)
     return f'"{digest.hexdigest()}"'
 
 
