@@ -12,7 +12,7 @@ def main() -> None:
             raise
         sys.exit(
             f"twofold: the command line needs {error.name!r}, which is not installed:"
-            " pip install 'twofold[cli]'"
+            " pip install '.[cli]'"
         )
     run()
 

@@ -1,6 +1,7 @@
 """The caches of a process, by alias: built from the settings when first asked for."""
 
 import atexit
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MethodType
@@ -16,9 +17,13 @@ from twofold.keys import KeyMaker
 from twofold.settings import (
     CacheConfig,
     backend_class,
-    discover,
+    concerns_caches,
+    find,
+    follow_django,
+    read,
     read_caches,
     split_options,
+    tell,
 )
 from twofold.spelling import did_you_mean
 
@@ -75,6 +80,8 @@ class Caches:
         self._lock = new_lock()
         self._clock = SYSTEM_CLOCK
         self._configs: dict[str, CacheConfig] | None = None
+        self._found: str = ""  # where; empty for settings that were given
+        self._kept: dict[str, Backend] = {}
         self.built: dict[str, Cache] = {}
         after_fork_in_child(self)
 
@@ -109,7 +116,7 @@ class Caches:
             check(config)
         with self._lock:
             built = list(self.built.values())
-            self._configs, self._clock = configs, clock
+            self._configs, self._clock, self._found = configs, clock, ""
             self.built = {}
             vars(cache).clear()
         for old in built:
@@ -119,7 +126,7 @@ class Caches:
     def override(self, caches: Raw, *, clock: Clock = SYSTEM_CLOCK) -> Iterator[None]:
         """Use `caches` within a `with` block, for a test; settings and caches before come back."""
         with self._lock:
-            before = self._configs, self._clock, self.built
+            before = self._configs, self._clock, self._found, self.built
             self.built = {}
         try:
             self.configure(caches, clock=clock)
@@ -128,7 +135,7 @@ class Caches:
             for each in self.built.values():
                 each.backend.close()
             with self._lock:
-                self._configs, self._clock, self.built = before
+                self._configs, self._clock, self._found, self.built = before
                 vars(cache).clear()
 
     def close_all(self) -> None:
@@ -147,7 +154,7 @@ class Caches:
         if alias not in configs:
             raise SettingsError(
                 f"no cache {alias!r} in CACHES, which has {', '.join(map(repr, configs))}"
-                f"{did_you_mean(alias, configs)}"
+                f"{did_you_mean(alias, configs)} (settings: {self._found or 'from configure()'})"
             )
         made = build(configs[alias], clock)
         with self._lock:
@@ -160,12 +167,25 @@ class Caches:
         """Return the settings; reading them imports modules, so no lock is held over it."""
         configs = self._configs
         if configs is None:
-            found = discover()
+            source = find()
+            found = read(source)
             with self._lock:
                 if self._configs is None:
-                    self._configs = found
+                    self._configs, self._found = found, source.name
                 configs = self._configs
+            tell(logging.INFO, f"settings: {source.name}")
+            follow_django(self._django_changed)
         return configs
+
+    def _django_changed(self, *, setting: str, **_: Any) -> None:
+        """Look for the settings anew when a test replaces those of Django.
+
+        What is in memory stays there, as in Django's own caches.
+        """
+        if self._found and concerns_caches(setting):
+            inline = [each.backend for each in self.built.values() if each.backend.kind == "inline"]
+            self._kept |= {repr(each): each for each in inline}
+            self.configure()
 
     def _after_fork(self) -> None:
         self._lock = new_lock()

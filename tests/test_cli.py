@@ -433,7 +433,7 @@ def test_the_missing_extra_is_named(shell: Shell, missing: str) -> None:
     script = (
         f"import sys; sys.modules['{missing}'] = None; from twofold.__main__ import main; main()"
     )
-    assert "pip install 'twofold[cli]'" in one_line(shell.python("-c", script))
+    assert "pip install '.[cli]'" in one_line(shell.python("-c", script))
 
 
 @pytest.mark.parametrize(

@@ -621,5 +621,5 @@ def test_missing_driver_names_the_extra(
 ) -> None:
     """A compressor without its package says what to install."""
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(SettingsError, match=rf"pip install 'twofold\[{name}\]'"):
+    with pytest.raises(SettingsError, match=rf"pip install '\.\[{name}\]'"):
         resolve_compressor(name)

@@ -1487,7 +1487,7 @@ class TestSettings:
         )
         assert run.returncode == 1
         assert run.stderr.splitlines()[-1].startswith("twofold.errors.SettingsError: CACHES['def")
-        assert run.stderr.splitlines()[-1].endswith("pip install 'twofold[memcached]'")
+        assert run.stderr.splitlines()[-1].endswith("pip install '.[memcached]'")
 
     @pytest.mark.parametrize(
         "location", ["memcached://u:hidden@h:1", ["memcached://u:hidden@h", "unix:/m.sock"]]

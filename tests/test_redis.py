@@ -700,7 +700,7 @@ class TestSettings:
         )
         assert run.returncode == 1
         assert run.stderr.splitlines()[-1].startswith("twofold.errors.SettingsError: CACHES['def")
-        assert run.stderr.splitlines()[-1].endswith("pip install 'twofold[redis]'")
+        assert run.stderr.splitlines()[-1].endswith("pip install '.[redis]'")
 
     def test_it_works_without_hiredis(self, redis_server: RedisServer) -> None:
         """Where only redis-py is installed, both faces work."""

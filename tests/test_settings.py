@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import EntryPoint, entry_points
 
 import pytest
 
 from twofold.backend import Backend, InlineBackend
 from twofold.backends.dummy import DummyBackend
 from twofold.errors import SettingsError
-from twofold.registry import build
+from twofold.registry import build, caches
 from twofold.settings import (
     CacheConfig,
     backend_class,
@@ -566,12 +567,23 @@ def test_a_missing_driver_names_what_to_install(tmp_path, monkeypatch):
         backend_class(CacheConfig("x", "pigeon"))
     error = ImportError("no redis", name="redis")
     message = settings._missing_driver("redis", "twofold.backends.redis:RedisBackend", error)
-    assert message.endswith("pip install 'twofold[redis]'")
+    assert message.endswith("pip install '.[redis]'")
 
 
 def test_the_installed_backends_have_short_names():
-    """The backends of the package are registered."""
-    assert {"memory", "dummy", "files", "redis", "sqlite"} <= settings._short_names().keys()
+    """The backends of the package are registered, and are known without that too."""
+    registered = {each.name: each.value for each in entry_points(group=settings.ENTRY_POINTS)}
+    assert settings._OURS.items() <= registered.items()
+    assert settings._OURS.items() <= settings._short_names().items()
+
+
+def test_nobody_takes_the_name_of_one_of_our_backends(monkeypatch):
+    """Other packages add short names, and replace none."""
+    theirs = EntryPoint("memory", "theirs:Store", settings.ENTRY_POINTS)
+    other = EntryPoint("other", "theirs:Store", settings.ENTRY_POINTS)
+    monkeypatch.setattr(settings, "entry_points", lambda group: [theirs, other])
+    known = settings._short_names.__wrapped__()
+    assert known == {**settings._OURS, "other": "theirs:Store"}
 
 
 def test_options_are_split_between_cache_and_backend():
@@ -678,16 +690,190 @@ def test_settings_from_the_nearest_pyproject(nowhere, monkeypatch):
         ("[tool.twofold.caches]", "CACHES is a dict of aliases"),
         ("[tool.twofold.caches.default]\nbakend='x'", "did you mean 'BACKEND'?"),
         ("[tool.twofold]\ncaches = 7", "CACHES is a dict of aliases"),
-        ("[tool", "is no TOML"),
+        ("[tool.twofold", "is no TOML"),
+        ("# tool.twofold \udcff", "is no TOML: 'utf-8' codec"),
+        (f"# tool.twofold\na = {'[' * 5000}", "is no TOML: maximum recursion depth"),
+        ("tool.twofold = 7", "[tool.twofold] is a table with the table 'caches'"),
     ],
+    ids=range(8),
 )
 def test_errors_in_pyproject_name_the_file(nowhere, text, message):
     """A mistake in pyproject.toml is told with the path of the file."""
     path = nowhere / "pyproject.toml"
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     found = refused_discovery()
     assert found.startswith(f"{path}: ")
     assert message in found
+
+
+@pytest.mark.parametrize("text", ["[tool", "\udcff", f"a = {'[' * 5000}", "tool = 7", ""])
+def test_a_damaged_pyproject_of_others_does_not_matter(nowhere, text):
+    """A file that says nothing of twofold, and may be no TOML, keeps nothing from working."""
+    (nowhere / "pyproject.toml").write_text(text, errors="surrogateescape")
+    assert discover()["default"].backend == "memory"
+
+
+def test_a_damaged_pyproject_is_passed_over(nowhere, monkeypatch, caplog):
+    """The settings are looked for above it, and the log says why."""
+    (nowhere / "pyproject.toml").write_text(DUMMY)
+    inner = nowhere / "src"
+    inner.mkdir()
+    (inner / "pyproject.toml").write_text("[tool")
+    monkeypatch.chdir(inner)
+    with caplog.at_level("INFO", "twofold"):
+        assert discover()["default"].backend == "dummy"
+    assert f"passed over {inner}/pyproject.toml: the file is no TOML" in caplog.text
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink(path, path)])
+def test_a_pyproject_that_is_no_file_is_none(nowhere, make):
+    """A folder, a pipe or a link to itself of that name neither waits nor fails."""
+    (nowhere / "pyproject.toml").unlink()
+    make(nowhere / "pyproject.toml")
+    assert discover()["default"].backend == "memory"
+
+
+DUMMY = "[tool.twofold.caches]\ndefault = 'dummy://'"
+
+
+def give_away(path, monkeypatch):
+    """Let a file belong to another user, or this process to another user than its files."""
+    if os.geteuid() == 0:
+        os.chown(path, 12001, -1, follow_symlinks=False)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: path.lstat().st_uid + 1)
+    return path
+
+
+def assert_passed_over(path, why, caplog):
+    """Assert that a file has no say, and that one warning names it, the reason and the remedy."""
+    with caplog.at_level("WARNING", "twofold"):
+        assert discover()["default"].backend == "memory"
+        assert discover()["default"].backend == "memory"
+    [message] = caplog.messages
+    assert message.startswith(f"passed over {path}: {why}")
+    assert message.endswith(f"TWOFOLD_SETTINGS={path}")
+
+
+def test_a_pyproject_of_another_user_is_passed_over(nowhere, monkeypatch, caplog):
+    """Whoever may write above the working directory does not configure this program."""
+    path = nowhere / "pyproject.toml"
+    path.write_text(DUMMY)
+    give_away(path, monkeypatch)
+    assert_passed_over(path, "it belongs to user ", caplog)
+    monkeypatch.setenv("TWOFOLD_SETTINGS", str(path))
+    assert discover()["default"].backend == "dummy"
+
+
+def test_a_pyproject_of_another_user_without_settings_is_not_told_of(nowhere, monkeypatch, caplog):
+    """Where twofold is not spoken of, there is nothing to warn of."""
+    give_away(nowhere / "pyproject.toml", monkeypatch)
+    with caplog.at_level("WARNING", "twofold"):
+        assert discover()["default"].backend == "memory"
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("where", "mode", "why"),
+    [
+        ("pyproject.toml", 0o666, "everybody may write it"),
+        ("", 0o777, "everybody may write its folder"),
+        ("", 0o1777, "everybody may write its folder"),
+    ],
+)
+def test_a_pyproject_that_everybody_may_write_is_passed_over(nowhere, caplog, where, mode, why):
+    """Neither the file nor its folder is open to all; a sticky folder is."""
+    path = nowhere / "pyproject.toml"
+    path.write_text(DUMMY)
+    assert discover()["default"].backend == "dummy"
+    (nowhere / where).chmod(mode)
+    assert_passed_over(path, why, caplog)
+    (nowhere / where).chmod(0o700)
+
+
+def test_a_link_is_judged_with_the_file_that_it_leads_to(nowhere, monkeypatch, caplog):
+    """Both the link and the real file must be to be trusted, and the folders of both."""
+    path, target = nowhere / "pyproject.toml", nowhere / "there" / "x.toml"
+    path.unlink()
+    target.parent.mkdir()
+    target.write_text(DUMMY)
+    path.symlink_to(target)
+    assert discover()["default"].backend == "dummy"
+    target.parent.chmod(0o777)
+    assert_passed_over(path, "everybody may write its folder", caplog)
+    target.parent.chmod(0o755)
+    caplog.clear()
+    give_away(path, monkeypatch)
+    assert_passed_over(path, "it belongs to user ", caplog)
+
+
+def test_under_sudo_the_caller_is_trusted(nowhere, monkeypatch):
+    """As root, files of the user who called sudo count; for others the variable means nothing."""
+    path = nowhere / "pyproject.toml"
+    path.write_text(DUMMY)
+    if os.geteuid() == 0:
+        os.chown(path, 12001, -1)
+    owner = path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert discover()["default"].backend == "memory"
+    monkeypatch.setenv("SUDO_UID", str(owner))
+    assert discover()["default"].backend == "dummy"
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert discover()["default"].backend == "memory"
+    monkeypatch.setenv("SUDO_UID", "nobody")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert discover()["default"].backend == "memory"
+
+
+def test_where_files_have_no_owners_all_are_read(nowhere, monkeypatch):
+    """Without user ids, as on Windows, there is nothing to compare."""
+    path = nowhere / "pyproject.toml"
+    path.write_text(DUMMY)
+    path.chmod(0o666)
+    monkeypatch.delattr(os, "geteuid")
+    assert discover()["default"].backend == "dummy"
+
+
+def test_settings_beside_the_program_are_pointed_to(nowhere):
+    """A program that is started somewhere else says that its settings are not used."""
+    project = nowhere / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(DUMMY)
+    (project / "app.py").write_text("from twofold import cache; print(cache.backend)")
+    command = [sys.executable, str(project / "app.py")]
+    there = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
+    assert ("Dummy" in there.stdout, there.stderr) == (True, "")
+    elsewhere = subprocess.run(command, cwd=nowhere, capture_output=True, text=True, check=True)
+    assert "MemoryBackend" in elsewhere.stdout
+    assert elsewhere.stderr.endswith(f"or set TWOFOLD_SETTINGS={project}/pyproject.toml\n")
+    assert elsewhere.stderr.count("\n") == 1
+
+
+SAID = """
+import logging
+logging.basicConfig(level="INFO", format="%(levelname)s:%(name)s:%(message)s")
+from twofold import caches
+for _ in range(2):
+    len(caches)
+    try:
+        caches["pages"]
+    except ValueError as error:
+        print(error)
+    caches.configure()
+"""
+
+
+def test_where_settings_were_found_is_said(nowhere):
+    """Once in the log, and in the error for an alias that is not there; also that none were."""
+    run = run_python(SAID, nowhere, CACHE_URL="memory://")
+    assert run.stderr == "INFO:twofold:settings: CACHE_URL\n"
+    assert run.stdout.splitlines()[0].endswith("which has 'default' (settings: CACHE_URL)")
+    run = run_python(SAID, nowhere)
+    assert run.stderr.startswith("INFO:twofold:settings: none found; one memory cache, which each ")
+    assert run.stderr.count("\n") == 1
+    assert "(settings: none found; one memory cache" in run.stdout
+    with caches.override("memory://"), pytest.raises(SettingsError, match=r"from configure\(\)"):
+        caches["pages"]
 
 
 def test_settings_from_cache_url(nowhere, monkeypatch):
@@ -729,6 +915,7 @@ def test_settings_from_a_toml_file(nowhere, monkeypatch, table):
     ("value", "message"),
     [
         ("no_such_module", "cannot be imported: No module named 'no_such_module'"),
+        ("no_such_module\r\n", "cannot be imported: No module named 'no_such_module'"),
         ("caches.yaml", "a TOML file must end in .toml"),
         (".relative", "cannot be imported"),
         ("app_settings_two", "the module has no CACHES; did you mean 'CACHE'?"),
@@ -752,8 +939,15 @@ def test_errors_of_twofold_settings_name_the_variable(nowhere, monkeypatch, valu
     (nowhere / "wrong2.toml").write_text("[tool.twofold.cache.default]\nbackend = 'memory'")
     monkeypatch.setenv("TWOFOLD_SETTINGS", value)
     found = refused_discovery()
-    assert found.startswith(f"TWOFOLD_SETTINGS={value}: ")
+    assert found.startswith(f"TWOFOLD_SETTINGS={value.strip()}: ")
     assert message in found
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_a_url_in_twofold_settings_is_not_shown(monkeypatch):
+    """Whoever takes one variable for the other is told so, without the password."""
+    monkeypatch.setenv("TWOFOLD_SETTINGS", "redis://:hidden@h")
+    assert refused_discovery() == "TWOFOLD_SETTINGS is a URL: put it into CACHE_URL"
 
 
 DJANGO_SETTINGS = """
@@ -847,6 +1041,48 @@ def test_errors_in_djangos_settings_say_so(tmp_path, text, message):
     (tmp_path / "site_settings.py").write_text(text)
     run = run_python(REPORT, tmp_path, DJANGO_SETTINGS_MODULE="site_settings")
     assert f"twofold.errors.SettingsError: {message}" in run.stderr
+
+
+OVERRIDE = """
+import sys
+from django.conf import settings
+from django.test import override_settings
+from site_settings import LOCMEM, OURS
+settings.configure(SECRET_KEY="x", CACHES=LOCMEM if "locmem" in sys.argv else OURS)
+import twofold
+from twofold import cache, cached
+@cached
+def f(): return 1
+f()
+cache.set("k", "outer")
+def seen(): return type(cache.backend).__name__, cache.get("k"), f.get()
+for other in (OURS, {"default": {"BACKEND": "twofold.backends.dummy.DummyBackend"}}):
+    with override_settings(CACHES=other):
+        print(*seen())
+    print(*seen())
+twofold.configure("memory://given")
+with override_settings(CACHES=OURS):
+    print(cache.backend.location)
+"""
+SITES = """
+LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+OURS = {"default": {"BACKEND": "twofold.backends.memory.MemoryBackend", "LOCATION": "ours"}}
+"""
+
+
+@pytest.mark.parametrize(("argument", "kept"), [("ours", "outer 1"), ("locmem", "None None")])
+def test_replaced_settings_of_django_are_followed(tmp_path, argument, kept):
+    """`override_settings(CACHES=…)` reaches `twofold.cache` and `@cached`, and ends with them."""
+    (tmp_path / "site_settings.py").write_text(SITES)
+    (tmp_path / "run.py").write_text(OVERRIDE)
+    run = run_python(f"import sys; sys.argv.append({argument!r}); import run", tmp_path)
+    assert run.stdout.splitlines() == [
+        f"MemoryBackend {kept}",
+        "MemoryBackend outer 1",
+        "DummyBackend None None",
+        "MemoryBackend outer 1",
+        "given",
+    ], run.stderr
 
 
 def test_django_is_not_imported_for_its_own_sake(tmp_path):

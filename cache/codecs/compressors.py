@@ -143,8 +143,7 @@ def _driver(module: str, name: str) -> Any:
         return import_module(module)
     except ImportError as exc:
         raise SettingsError(
-            f"COMPRESSOR {name!r} needs a package that is not installed:"
-            f" pip install 'twofold[{name}]'"
+            f"COMPRESSOR {name!r} needs a package that is not installed: pip install '.[{name}]'"
         ) from exc
 
 

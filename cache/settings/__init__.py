@@ -1,12 +1,15 @@
 """`CACHES`: what an entry means, where the settings are kept, and what they choose."""
 
 from twofold.settings.config import CacheConfig, Raw, placed, read_cache, read_caches
+from twofold.settings.django import concerns_caches, follow_django
+from twofold.settings.pyproject import tell
 from twofold.settings.sources import (
     CommonOptions,
     Source,
     backend_class,
     discover,
     find,
+    read,
     split_options,
 )
 
@@ -16,10 +19,14 @@ __all__ = [
     "Raw",
     "Source",
     "backend_class",
+    "concerns_caches",
     "discover",
     "find",
+    "follow_django",
     "placed",
+    "read",
     "read_cache",
     "read_caches",
     "split_options",
+    "tell",
 ]

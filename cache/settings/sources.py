@@ -5,9 +5,9 @@
 """
 
 import inspect
+import logging
 import os
 import sys
-import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -24,13 +24,26 @@ from twofold.settings.config import (
     placed,
     read_caches,
 )
+from twofold.settings.django import find_in_django
+from twofold.settings.pyproject import find_pyproject, parse_toml, tell, tool_caches
 from twofold.spelling import did_you_mean, unknown
+from twofold.urls import scheme
 
 ENTRY_POINTS = "twofold.backends"
 """The group of entry points that gives backends their short names."""
 
 
-_FOR_DJANGO = "twofold.contrib.django."
+_DJANGO = "Django's settings"
+_NOTHING = "none found; one memory cache, which each process has for itself"
+
+_OURS = {
+    "dummy": "twofold.backends.dummy:DummyBackend",
+    "files": "twofold.backends.files:FilesBackend",
+    "memcached": "twofold.backends.memcached:MemcachedBackend",
+    "memory": "twofold.backends.memory:MemoryBackend",
+    "redis": "twofold.backends.redis:RedisBackend",
+    "sqlite": "twofold.backends.sqlite:SQLiteBackend",
+}
 
 
 class CommonOptions(TypedDict):
@@ -76,14 +89,18 @@ def _registered(name: str) -> str:
 
 @cache
 def _short_names() -> dict[str, str]:
-    """Return the dotted paths of the installed backends, by short name."""
-    return {each.name: each.value for each in entry_points(group=ENTRY_POINTS)}
+    """Return the dotted paths of the installed backends, by short name.
+
+    Ours need not be registered: an application in one file has no metadata of packages.
+    """
+    found = {each.name: each.value for each in entry_points(group=ENTRY_POINTS)}
+    return {**found, **_OURS}
 
 
 def _missing_driver(name: str, path: str, error: ImportError) -> str:
     module = path.partition(":")[0] if ":" in path else path.rpartition(".")[0]
     ours = module.startswith("twofold.")
-    package = f"'twofold[{module.rpartition('.')[2]}]'" if ours else error.name
+    package = f"'.[{module.rpartition('.')[2]}]'" if ours else error.name
     hint = f": pip install {package}" if package else ""
     return f"{name!r} cannot be used, something that it needs is missing ({error}){hint}"
 
@@ -163,26 +180,37 @@ def find() -> Source:
         found = look()
         if found is not None:
             return found
-    return Source("no settings found", {"default": "memory://"})
+    _point_to_the_programs()
+    return Source(_NOTHING, {"default": "memory://"})
 
 
 def discover() -> dict[str, CacheConfig]:
     """Return the settings that `find` finds, read and checked."""
-    source = find()
+    return read(find())
+
+
+def read(source: Source) -> dict[str, CacheConfig]:
+    """Return the settings of a source, checked.
+
+    Raises:
+        SettingsError: something in them is unknown or cannot be.
+    """
     with placed(source.name):
         return read_caches(source.caches)
 
 
 def _in_variable() -> Source | None:
-    value = os.environ.get("TWOFOLD_SETTINGS")
+    value = os.environ.get("TWOFOLD_SETTINGS", "").strip()
     if not value:
         return None
+    if scheme(value):
+        raise SettingsError("TWOFOLD_SETTINGS is a URL: put it into CACHE_URL")
     name = f"TWOFOLD_SETTINGS={value}"
     with placed(name):
         if not value.endswith(".toml"):
             return Source(name, _of_module(value))
         data = _read_toml(Path(value))
-        caches = data.get("caches", _tool_caches(data))
+        caches = data.get("caches", tool_caches(data))
         if caches is None:
             raise SettingsError(
                 f"the file has no table [caches.default]{did_you_mean('caches', data)}"
@@ -204,76 +232,42 @@ def _of_module(name: str) -> Mapping[str, Raw]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_bytes())
     except OSError as error:
         raise SettingsError(f"the file cannot be read: {error}") from error
-    except ValueError as error:
-        raise SettingsError(f"the file is no TOML: {error}") from error
-
-
-def _tool_caches(data: Mapping[str, Any]) -> Any:
-    """Return `[tool.twofold.caches]`, or None."""
-    table = data.get("tool", {}).get("twofold")
-    if table is None:
-        return None
-    for name in table:
-        if name != "caches":
-            raise SettingsError(f"[tool.twofold]: {unknown('table', name, ['caches'])}")
-    return table.get("caches")
 
 
 def _in_django() -> Source | None:
-    """Return the entries of Django's `CACHES` that name a backend of twofold.
-
-    Django is imported only where it is in use already, or its settings are pointed to.
-    """
-    conf = sys.modules.get("django.conf")
-    if not os.environ.get("DJANGO_SETTINGS_MODULE") and not (conf and conf.settings.configured):
-        return None
-    try:
-        conf = import_module("django.conf")
-    except ImportError:
-        return None
-    with placed("Django's settings"):
-        try:
-            entries = conf.settings.CACHES
-        except Exception as error:
-            raise SettingsError(f"they cannot be read: {error}") from error
-        ours = {alias: _plain(entry) for alias, entry in entries.items() if _is_ours(entry)}
-    return Source("Django's settings", ours) if ours else None
-
-
-def _is_ours(entry: Mapping[str, Any]) -> bool:
-    return str(entry.get("BACKEND", "")).startswith("twofold.")
-
-
-def _plain(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an entry in twofold's own terms, which drop-in backends for Django know."""
-    path = entry["BACKEND"]
-    if not path.startswith(_FOR_DJANGO):
-        return entry
-    translated: Mapping[str, Any] = import_object(path).to_twofold(entry)
-    return translated
+    with placed(_DJANGO):
+        ours = find_in_django()
+    return Source(_DJANGO, ours) if ours else None
 
 
 def _in_cache_url() -> Source | None:
-    url = os.environ.get("CACHE_URL")
+    url = os.environ.get("CACHE_URL", "").strip()
     return Source("CACHE_URL", {"default": url}) if url else None
 
 
 def _in_pyproject() -> Source | None:
-    path = _nearest_pyproject()
-    if path is None:
-        return None
-    with placed(str(path)):
-        caches = _tool_caches(_read_toml(path))
-    return Source(str(path), caches) if caches is not None else None
-
-
-def _nearest_pyproject() -> Path | None:
     try:
         here = Path.cwd()
     except OSError:  # it has been removed
         return None
-    paths = (folder / "pyproject.toml" for folder in (here, *here.parents))
-    return next((path for path in paths if os.path.isfile(path)), None)
+    return _upwards(here)
+
+
+def _upwards(folder: Path) -> Source | None:
+    path, caches = find_pyproject(folder) or (None, None)
+    return Source(str(path), caches) if caches is not None else None
+
+
+def _point_to_the_programs() -> None:
+    """Warn of settings that stand by the program, where it was started somewhere else."""
+    program = getattr(sys.modules.get("__main__"), "__file__", None)
+    if program and (found := _upwards(Path(program).absolute().parent)):
+        tell(
+            logging.WARNING,
+            f"the settings in {found.name} are not used, since the program was not started in"
+            f" that folder or below: each process has a memory cache of its own. Start it there,"
+            f" or set TWOFOLD_SETTINGS={found.name}",
+        )

@@ -11,7 +11,7 @@ CACHES = {
 try:
     import django as _django  # noqa: F401
 except ImportError as _exc:
-    raise ImportError("twofold.contrib.django needs pip install 'twofold[django]'") from _exc
+    raise ImportError("twofold.contrib.django needs pip install '.[django]'") from _exc
 
 from twofold.contrib.django.backends import (
     DummyCache,

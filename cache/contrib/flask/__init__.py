@@ -18,7 +18,7 @@ def prices(): ...
 try:
     import flask as _flask  # noqa: F401
 except ImportError as _exc:
-    raise ImportError("twofold.contrib.flask needs pip install 'twofold[flask]'") from _exc
+    raise ImportError("twofold.contrib.flask needs pip install '.[flask]'") from _exc
 
 from twofold.contrib.flask.extension import Caching
 

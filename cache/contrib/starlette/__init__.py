@@ -11,7 +11,7 @@ async def prices() -> list[Price]: ...
 try:
     import starlette as _starlette  # noqa: F401
 except ImportError as _exc:
-    raise ImportError("twofold.contrib.starlette needs pip install 'twofold[starlette]'") from _exc
+    raise ImportError("twofold.contrib.starlette needs pip install '.[starlette]'") from _exc
 
 from twofold.contrib.starlette.endpoint import cached_page
 from twofold.contrib.starlette.lifespan import twofold_lifespan
