@@ -1,5 +1,10 @@
 """What `manage.py check` says of the caches of a Django project."""
 
+import json
+import marshal
+import pickle
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,8 @@ django_project.configure()
 from django.apps import apps
 from django.core import checks
 from django.test import override_settings
+
+from twofold.codecs.serializers import Pickle
 
 REDIS = "twofold.contrib.django.RedisCache"
 NOWHERE = "redis://127.0.0.1:1"
@@ -61,11 +68,48 @@ def test_others_are_left_alone() -> None:
     assert told({"BACKEND": "django.core.cache.backends.dummy.DummyCache"}, deploy=True) == {}
 
 
+class Wrapped:
+    """A serializer of one's own, around pickle."""
+
+    def dumps(self, value: Any) -> bytes:
+        return pickle.dumps(value)
+
+    def loads(self, data: bytes) -> Any:
+        return pickle.loads(data)
+
+
+class Renamed(Pickle):
+    """A serializer of twofold's, under another name."""
+
+
+class Marshalled:
+    """A serializer whose functions are those of a module that runs what it loads."""
+
+    dumps = staticmethod(marshal.dumps)
+    loads = staticmethod(marshal.loads)
+
+
+class Harmless:
+    """A serializer that has nothing to do with pickle."""
+
+    def dumps(self, value: Any) -> bytes:
+        return json.dumps(value).encode()
+
+    def loads(self, data: bytes) -> Any:
+        return json.loads(data)
+
+
 @pytest.mark.parametrize(
     ("entry", "warns"),
     [
         ({"SECRET": None}, True),
         ({"SECRET": None, "SERIALIZER": "pickle"}, True),
+        ({"SECRET": None, "SERIALIZER": "pickle:"}, True),
+        ({"SECRET": None, "SERIALIZER": "twofold.codecs.serializers:Pickle"}, True),
+        ({"SECRET": None, "SERIALIZER": "tests.test_django_checks.Wrapped"}, True),
+        ({"SECRET": None, "SERIALIZER": "tests.test_django_checks.Renamed"}, True),
+        ({"SECRET": None, "SERIALIZER": "tests.test_django_checks.Marshalled"}, True),
+        ({"SECRET": None, "SERIALIZER": "tests.test_django_checks.Harmless"}, False),
         ({"SECRET": "a long one"}, False),
         ({"SECRET": None, "SERIALIZER": "msgpack"}, False),
         ({"SECRET": None, "BACKEND": "twofold.contrib.django.MemoryCache"}, False),
@@ -124,3 +168,73 @@ def test_a_directory_that_is_not_ours_is_told_on_deployment(tmp_path: Path) -> N
     entry = {"BACKEND": "twofold.contrib.django.FileCache", "LOCATION": tmp_path}
     assert "chmod go-w" in told(entry, deploy=True)["twofold.E002"]
     assert "twofold.E002" not in told(entry)
+
+
+@pytest.mark.parametrize(
+    ("entry", "warns"),
+    [
+        ({"ssl_cert_reqs": None}, True),
+        ({"CONNECTION_POOL_KWARGS": {"ssl_cert_reqs": False}}, True),
+        ({"ssl_check_hostname": False}, True),
+        ({"ssl_cert_reqs": "required"}, False),
+        ({}, False),
+    ],
+)
+def test_unverified_certificates_are_warned_of(entry: dict[str, Any], warns: bool) -> None:
+    """A server that anybody can be is warned of, however that is spelled."""
+    said = told({"BACKEND": REDIS, "LOCATION": "rediss://h", "OPTIONS": entry})
+    assert ("twofold.W008" in said) is warns
+
+
+def test_an_unverified_certificate_in_a_url_is_warned_of() -> None:
+    """The query of a URL counts as options do."""
+    entry = {"BACKEND": REDIS, "LOCATION": "rediss://h?ssl_cert_reqs=none"}
+    assert "twofold.W008" in told(entry)
+
+
+APPS: list[tuple[str, dict[str, Any]]] = [
+    ("axes", {"AXES_HANDLER": "axes.handlers.cache.AxesCacheHandler"}),
+    ("django_ratelimit", {}),
+    ("rest_framework", {"REST_FRAMEWORK": {"DEFAULT_THROTTLE_CLASSES": ["x"]}}),
+    ("constance", {"CONSTANCE_DATABASE_CACHE_BACKEND": "default"}),
+    ("waffle", {}),
+    ("django.contrib.sessions", {"SESSION_ENGINE": "django.contrib.sessions.backends.cache"}),
+]
+
+
+@pytest.fixture(params=APPS, ids=[app for app, _ in APPS])
+def sharer(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Have an app installed, and settings by which it keeps in a cache what all must see."""
+    app, more = request.param
+    if "." not in app:
+        (tmp_path / app).mkdir()
+        (tmp_path / app / "__init__.py").touch()
+        monkeypatch.syspath_prepend(tmp_path)
+    with override_settings(INSTALLED_APPS=[app, "twofold.contrib.django"], **more):
+        yield
+    sys.modules.pop(app, None)
+
+
+@pytest.mark.usefixtures("sharer")
+@pytest.mark.parametrize("store", ["MemoryCache", "DummyCache"])
+def test_what_all_processes_must_see_is_not_for_one(store: str) -> None:
+    """What other packages' checks say of Django's local memory is said of ours."""
+    assert "and has the" in told({"BACKEND": f"twofold.contrib.django.{store}"})["twofold.W007"]
+
+
+@pytest.mark.usefixtures("sharer")
+def test_a_shared_store_is_for_what_all_must_see() -> None:
+    """Nothing is said of a store that all processes see."""
+    assert told({"BACKEND": REDIS, "LOCATION": NOWHERE}) == {}
+
+
+def test_what_is_elsewhere_or_off_is_not_told() -> None:
+    """Sessions in the database, and in another alias, are none of this one's business."""
+    entry = {"BACKEND": "twofold.contrib.django.MemoryCache"}
+    assert told(entry) == {}
+    with override_settings(
+        SESSION_ENGINE="django.contrib.sessions.backends.cache", SESSION_CACHE_ALIAS="other"
+    ):
+        assert told(entry) == {}

@@ -1,6 +1,6 @@
 """What `manage.py check` finds in `CACHES`; with `--deploy` it asks the servers, too."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,11 @@ from django.core.checks import CheckMessage, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 
 from twofold.contrib.django.backends import FileCache, SQLiteCache, TwofoldCache
-from twofold.contrib.django.entries import SERIALIZER, UNSHARED
+from twofold.contrib.django.sharers import SESSIONS, shared_in
+from twofold.contrib.django.translation import translate
 from twofold.errors import CacheError, PartlyUnavailable
+from twofold.risks import has_unsigned_pickles, skips_certificates
+from twofold.settings import read_cache
 
 
 @register(Tags.caches)
@@ -50,14 +53,24 @@ def _ours() -> Iterator[tuple[str, TwofoldCache]]:
 
 def _advice(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
     can_clear = cache.cache.flushes or cache.can_clear
-    if _has_unsigned_pickles(cache.to_twofold(settings.CACHES[alias])):
+    config = read_cache(alias, cache.to_twofold(settings.CACHES[alias]))
+    if has_unsigned_pickles(config, cache.cache.backend.holds_objects or cache.store == "dummy"):
         yield checks.Warning(
             f"CACHES[{alias!r}] keeps pickles that are not signed: whoever can write to the store"
             " can run code here.",
             hint="Leave SECRET out, then SECRET_KEY signs them; or choose SERIALIZER 'msgpack'.",
             id="twofold.W001",
         )
+    if option := skips_certificates(config):
+        yield checks.Warning(
+            f"CACHES[{alias!r}] does not verify the server's certificate: whoever is between can"
+            " read and change what is cached.",
+            hint=f"Leave {option} out; OPTIONS['ssl_ca_certs'] names whom to trust.",
+            id="twofold.W008",
+        )
     yield from _exposure(alias, cache)
+    yield from _loneliness(alias, cache)
+    yield from _leftovers(alias, cache)
     if not can_clear:
         yield checks.Warning(
             f"CACHES[{alias!r}] has keys of its own making, so that clear() cannot tell them from"
@@ -65,12 +78,6 @@ def _advice(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
             hint="OPTIONS['clear'] = 'flush' lets clear() empty the whole store, as in Django.",
             id="twofold.W002",
         )
-
-
-def _has_sessions(alias: str) -> bool:
-    used = str(settings.SESSION_ENGINE).startswith("django.contrib.sessions.backends.cache")
-    installed = "django.contrib.sessions" in settings.INSTALLED_APPS
-    return used and installed and alias == settings.SESSION_CACHE_ALIAS
 
 
 def _exposure(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
@@ -96,10 +103,37 @@ def _exposure(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
             )
 
 
-def _has_unsigned_pickles(raw: Mapping[str, Any]) -> bool:
-    """Tell whether others may reach the store, and its pickles are not signed."""
-    pickles = raw["SERIALIZER"] in (SERIALIZER, "pickle")
-    return pickles and raw["BACKEND"] not in UNSHARED and not raw.get("SECRET")
+def _loneliness(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
+    """Tell of what all processes must see, in a store that only one of them does."""
+    trouble = _LONELY.get(cache.store)
+    for what in shared_in(alias) if trouble else ():
+        yield checks.Warning(
+            f"CACHES[{alias!r}] {trouble}, and has {what}.",
+            hint="Use a store that all processes share: RedisCache, MemcachedCache, SQLiteCache"
+            " or FileCache.",
+            id="twofold.W007",
+        )
+
+
+_LONELY = {
+    "memory": "is in the memory of each process, which no other one sees",
+    "dummy": "keeps nothing",
+}
+
+
+def _leftovers(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
+    """Tell once of all that is not needed in an entry."""
+    entry = dict(settings.CACHES[alias])
+    location = entry.pop("LOCATION", "")
+    entry.pop("BACKEND")
+    ignored = translate(cache.store, location, entry).ignored
+    if ignored:
+        told = "; ".join(f"{name}: {why}" for name, why in ignored.items())
+        yield checks.Info(
+            f"CACHES[{alias!r}] has settings that are not needed here: {told}.",
+            hint="Leave them out, or leave them: they change nothing.",
+            id="twofold.I001",
+        )
 
 
 def _examine(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
@@ -113,7 +147,7 @@ def _examine(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
             id="twofold.E002",
         )
         servers = error.result if isinstance(error, PartlyUnavailable) else []
-    if _has_sessions(alias) and cache.cache.fails_open:
+    if SESSIONS in shared_in(alias) and cache.cache.fails_open:
         yield checks.Warning(
             f"CACHES[{alias!r}] has the sessions, and its outages are misses: a logout during one"
             " is lost without an error, and the session is back when the store is.",

@@ -6,8 +6,10 @@ from typing import Any
 from django.conf import settings
 from django.core.cache.backends.base import get_key_func
 
+from twofold.contrib.django.translation import translate
 from twofold.errors import SettingsError
 from twofold.keys import KeyFunction, check_prefix
+from twofold.urls import mask_url
 
 SERIALIZER = "twofold.contrib.django.pickles.DjangoPickle"
 """The serializer of an entry that names none: what Django pickles is pickled."""
@@ -37,8 +39,9 @@ def raw_settings(
     Raises:
         SettingsError: the entry asks for what Django cannot live with.
     """
-    options = _options(params.get("OPTIONS") or {}, bounded=bounded)
-    if params.get("SERIALIZER", SERIALIZER) is None:
+    found = translate(backend, location, params)
+    options = _options(found.options, bounded=bounded)
+    if found.settings.get("SERIALIZER", SERIALIZER) is None:
         raise SettingsError(
             "SERIALIZER None would share objects, such as pages, that Django changes after they"
             " were cached: name a serializer, or leave SERIALIZER out"
@@ -46,9 +49,9 @@ def raw_settings(
     return {
         "SERIALIZER": _UNKEPT if backend == "dummy" else SERIALIZER,
         **_secret(backend, params),
-        **{name: value for name, value in params.items() if name not in _KEYS},
+        **{name: value for name, value in found.settings.items() if name not in _KEYS},
+        **({"LOCATION": _store_name(location, options)} if backend == "memory" else {}),
         "BACKEND": backend,
-        "LOCATION": _store_name(location, options) if backend == "memory" else location,
         "OPTIONS": {**_DEFAULTS, **options},
     }
 
@@ -82,8 +85,8 @@ def _with_prefix(function: KeyFunction, prefix: str) -> KeyFunction:
 
 
 def _options(given: Mapping[str, Any], *, bounded: bool) -> dict[str, Any]:
-    """Return the options by their names in lower case, with Django's defaults for culling."""
-    options = {str(name).lower(): value for name, value in given.items()}
+    """Return the options with Django's defaults for culling."""
+    options = dict(given)
     culling = {name: options.pop(name) for name in _CULLING if name in options}
     if not culling or not bounded:
         return options
@@ -93,7 +96,7 @@ def _options(given: Mapping[str, Any], *, bounded: bool) -> dict[str, Any]:
 def _store_name(location: Any, options: Mapping[str, Any]) -> str:
     """Return a name for a store in memory: aliases share it only with the same bounds."""
     bounds = [f"{name}={options[name]}" for name in sorted(_BOUNDS & options.keys())]
-    return " ".join(["django", str(location), *bounds])
+    return " ".join(["django", mask_url(str(location)), *bounds])
 
 
 def frozen(value: Any) -> Hashable:

@@ -3,17 +3,37 @@
 In most processes there is one application, and its `CACHES` are the settings of the
 process: `twofold.cache` and `@cached` use them too. A second application with the same
 `CACHES` shares its caches; one with others has its own, and leaves the process alone.
+Where there are no `CACHES`, but Flask-Caching's `CACHE_TYPE` and its like, these count.
 """
 
+import logging
 from weakref import finalize
 
 from flask import Flask
 
+from twofold.contrib.flask import flask_caching
 from twofold.effects import after_fork_in_child, new_lock
 from twofold.registry import Caches, Raw, caches
 from twofold.settings import CacheConfig, read_caches
 
 CONFIG_KEY = "CACHES"
+
+_log = logging.getLogger("twofold")
+
+
+def settings_of(app: Flask) -> Raw | None:
+    """Return the settings that an application has: `CACHES`, or what Flask-Caching's mean.
+
+    Raises:
+        SettingsError: some of the latter cannot be had.
+    """
+    if CONFIG_KEY in app.config or flask_caching.TYPE not in app.config:
+        return app.config.get(CONFIG_KEY)
+    caches, ignored = flask_caching.translate(app.config)
+    if ignored:
+        told = "; ".join(f"{name}: {why}" for name, why in ignored.items())
+        _log.info("settings of Flask-Caching that are not needed: %s", told)
+    return caches
 
 
 class _Claim:
@@ -78,7 +98,7 @@ class AppCaches:
     """
 
     def __init__(self, app: Flask) -> None:
-        raw: Raw | None = app.config.get(CONFIG_KEY)
+        raw = settings_of(app)
         self._claim = None if raw is None else _process.take(raw)
         self.of_process: bool = raw is None or self._claim is not None
         self.all: Caches = caches

@@ -1,0 +1,149 @@
+"""`LOCATION` as other caches read it: with or without a scheme, one or several, in any form."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote_plus, urlsplit
+
+from twofold.contrib.moving.tables import Moved, Outcome, Refused, Table
+from twofold.urls import scheme
+
+_BETWEEN = re.compile(r"\s*[;,]\s*")
+_BETWEEN_URLS = re.compile(r"\s*[;,]\s*(?=[a-z+]+://)", re.IGNORECASE)
+_OLD = re.compile(r"([^:/@]+):([0-9]+):([0-9]+)\Z")  # host:port:db
+_SCHEMES = {"valkey": "redis", "valkeys": "rediss", "redis+ssl": "rediss", "redis+socket": "unix"}
+_TLS = {"redis": "rediss"}
+_KEPT = "db"
+
+
+def sentinels(value: Any) -> Outcome:
+    """Return where sentinels are, of pairs of a host and a port, or `host:port`."""
+    pairs = [value] if isinstance(value, str) else value or ()
+    if not isinstance(pairs, list | tuple):
+        return Refused("write a list of (host, port)")
+    found = [_host(each) for each in pairs]
+    if not all(found):
+        return Refused("write a list of (host, port)")
+    return {"sentinels": found} if found else {}
+
+
+def parts_of(location: Any) -> list[Any]:
+    """Return the servers of a `LOCATION`: text with commas or semicolons, or a list."""
+    if isinstance(location, list | tuple | set | frozenset):
+        return [part for each in location for part in _parts(each)]
+    return list(_parts(location))
+
+
+def _parts(each: Any) -> Iterator[Any]:
+    if not isinstance(each, str):
+        yield each
+    else:
+        between = _BETWEEN_URLS if "://" in each else _BETWEEN
+        yield from (part for part in between.split(each.strip()) if part)
+
+
+def _host(each: Any) -> str | None:
+    """Return `host:port` of a pair, a dict or such text; None if it is none of these."""
+    if isinstance(each, Mapping) and "host" in each:
+        each = (each["host"], each.get("port"))
+    if isinstance(each, list | tuple) and len(each) == 2:
+        host, port = each
+        bare = f"[{host}]" if ":" in str(host) else str(host)
+        return bare if port in (None, "") else f"{bare}:{port}"
+    return each.partition("://")[2] or each if isinstance(each, str) else None
+
+
+def redis_servers(moved: Moved, location: Any, table: Table) -> None:
+    """Put `LOCATION` into what was made, and take out what only says how to read it."""
+    made = moved.made
+    urls = list(dict.fromkeys(_url(moved, each, table) for each in parts_of(location)))
+    asked, found = made.pop("behind_sentinels", False), made.pop("sentinels", [])
+    if found:
+        urls = _behind(moved, urls, found)
+    elif asked and "sentinel" not in moved.left:
+        moved.refused["OPTIONS['SENTINELS']"] = "write a list of (host, port)"
+    if made.pop("tls", False):
+        urls = [_with_scheme(url, _TLS) for url in urls]
+    if made.pop("sharded", False) and len(urls) > 1:
+        moved.refused["OPTIONS['CLIENT_CLASS']"] = (
+            "write OPTIONS['cluster'] = True for a cluster, or one server in LOCATION: keys are not"
+            " spread over servers of Redis that know nothing of each other"
+        )
+    _drop_second_database(moved, urls)
+    made["LOCATION"] = urls[0] if len(urls) == 1 else urls or ""
+
+
+def memcached_servers(moved: Moved, location: Any) -> None:
+    """Put `LOCATION` into what was made: each server once."""
+    parts = [each if isinstance(each, str) else _host(each) or each for each in parts_of(location)]
+    servers = list(dict.fromkeys(parts))
+    moved.made["LOCATION"] = servers[0] if len(servers) == 1 else servers or ""
+
+
+def _url(moved: Moved, each: Any, table: Table) -> str:
+    """Return the URL of one server, and move what its query says."""
+    text = each if isinstance(each, str) else _host(each) or str(each)
+    old = _OLD.match(text)
+    if old:
+        text = "redis://{}:{}/{}".format(*old.groups())
+    elif text.startswith("unix:/") and not text.startswith("unix://"):
+        text = "unix://" + text.removeprefix("unix:")
+    elif scheme(text) is None:
+        text = ("unix://" if text.startswith("/") else "redis://") + text
+    text = _with_scheme(text, _SCHEMES)
+    address, _, query = text.partition("?")
+    if not query or ("@" in query and "@" not in address):
+        return text  # the second is half of a password, which the backend tells of
+    return _without_query(moved, address, query, table)
+
+
+def _without_query(moved: Moved, address: str, query: str, table: Table) -> str:
+    """Return `address` with what it alone knows of `query`; the rest are options."""
+    pairs = [part.partition("=")[::2] for part in query.split("&")]
+    said = {unquote_plus(name): unquote_plus(text) for name, text in pairs if name}
+    kept = {name: said.pop(name) for name in [*said] if name.lower() not in table or name == _KEPT}
+    moved.read(said, table, "LOCATION, ?{}=")
+    return f"{address}?{'&'.join(f'{n}={t}' for n, t in kept.items())}" if kept else address
+
+
+def _with_scheme(url: str, schemes: Mapping[str, str]) -> str:
+    name, mark, rest = url.partition("://")
+    return f"{schemes.get(name.lower(), name)}{mark}{rest}"
+
+
+def _behind(moved: Moved, urls: list[str], found: list[str]) -> list[str]:
+    """Return the URLs of sentinels, where those of the settings name a service."""
+    made = moved.made
+    services = list(dict.fromkeys(urlsplit(url).netloc.rpartition("@")[2] for url in urls))
+    named = made.get("sentinel") or moved.left.get("sentinel")
+    if not named and len(services) != 1:
+        moved.refused["LOCATION"] = "write one URL, whose host is the name of the service"
+        return urls
+    made["sentinel"] = named or services[0]
+    _take_login(moved, urls[0] if urls else "")
+    tls = any(scheme(url) == "rediss" for url in urls)
+    return [f"{'rediss' if tls else 'redis'}://{each}" for each in dict.fromkeys(found)]
+
+
+def _take_login(moved: Moved, url: str) -> None:
+    """Make options of what the URL of a service says of its servers."""
+    parts = urlsplit(url)
+    query = dict(part.partition("=")[::2] for part in parts.query.split("&") if part)
+    number = parts.path.strip("/") or query.get(_KEPT, "")
+    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    said = {"username": unquote_plus(user), "password": unquote_plus(password)}
+    moved.made.update({name: text for name, text in said.items() if text})
+    if number.isdecimal():
+        moved.made["db"] = int(number)
+
+
+def _drop_second_database(moved: Moved, urls: list[str]) -> None:
+    """Let the URL say which database, as the drivers do, where an option says so too."""
+    if "db" in moved.made and "sentinel" not in moved.made and any(map(_has_database, urls)):
+        moved.made.pop("db")
+
+
+def _has_database(url: str) -> bool:
+    parts = urlsplit(url)
+    path = "" if parts.scheme == "unix" else parts.path.strip("/")
+    return bool(path) or f"{_KEPT}=" in parts.query
