@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import json
 import logging
 import socket
 import threading
@@ -13,16 +14,29 @@ from typing import Annotated, Any
 import httpx
 import pytest
 import uvicorn
-from fastapi import APIRouter, Cookie, Depends, FastAPI, Header, HTTPException, Request, Response
+from fastapi import (
+    APIRouter,
+    BackgroundTasks,
+    Cookie,
+    Depends,
+    FastAPI,
+    Header,
+    HTTPException,
+    Request,
+    Response,
+)
 from fastapi.security import APIKeyCookie, APIKeyHeader, APIKeyQuery, HTTPBearer
 from pydantic import AliasChoices, BaseModel, Field
 from starlette.applications import Starlette
+from starlette.authentication import SimpleUser, UnauthenticatedUser
 from starlette.background import BackgroundTask
+from starlette.datastructures import MutableHeaders
 from starlette.endpoints import HTTPEndpoint
+from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.sessions import SessionMiddleware
-from starlette.responses import FileResponse, PlainTextResponse, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.types import Message, Receive, Scope, Send
 
@@ -672,7 +686,7 @@ async def test_response_models_go_on_working(computed: Counter, is_async: bool) 
 
 
 async def test_openapi_and_signature_stay() -> None:
-    """The schema is that of the plain endpoint; the request is no parameter of it."""
+    """The schema is that of the plain endpoint: what FastAPI gives us beside is no part of it."""
 
     def page(number: int, lang: Annotated[str, Header()] = "en", **more: Any) -> Shown:
         """Tell of it."""
@@ -686,11 +700,16 @@ async def test_openapi_and_signature_stay() -> None:
         fast(cached_page(page), cached_page(apage)).openapi(),
     )
     assert cached == plain
-    assert inspect.signature(cached_page(apage)) == inspect.signature(apage, eval_str=True)
+    assert [*inspect.signature(cached_page(apage)).parameters] == [
+        "request",
+        "number",
+        "twofold_response",
+    ]
     assert [*inspect.signature(cached_page(page)).parameters] == [
         "number",
         "lang",
         "twofold_request",
+        "twofold_response",
         "more",
     ]
 
@@ -931,6 +950,404 @@ async def test_the_own_response_of_an_endpoint(computed: Counter) -> None:
         pages = [await http.get("/page") for _ in range(2)]
     assert [each.headers["x-own"] for each in pages] == ["1", "1"]
     assert pages[1].headers["cache-status"] == "twofold; hit; ttl=4"
+
+
+# What is stored is what is replayed, at the same layer
+
+
+def envelope(app: Any) -> None:
+    """Put what `app` responds into an envelope, as a new response."""
+
+    @app.middleware("http")
+    async def wrap(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
+        response = await call_next(request)
+        inner = b"".join([each async for each in response.body_iterator])
+        return JSONResponse({"data": json.loads(inner)}, response.status_code)
+
+
+class Numbered:
+    """Appends the number of the request, to the fields of each response and to the scope."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.numbers = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        number = str(self.numbers())
+
+        async def send_numbered(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).append("X-Number", number)
+            await send(message)
+
+        await self.app({**scope, "number": number}, receive, send_numbered)
+
+
+async def test_inner_middleware_runs_once_for_each_request(computed: Counter) -> None:
+    """It changes a stored page of an endpoint as it changes a new one: once, for its request."""
+
+    @cached_page(vary=["X-Lang"])
+    async def page() -> int:
+        return computed()
+
+    app = fast()
+    app.get("/page")(page)
+    app.user_middleware.clear()
+    app.add_middleware(Numbered)
+    envelope(app)
+    app.add_middleware(CacheMiddleware)
+    async with client(app) as http:
+        pages = [await http.get("/page") for _ in range(3)]
+        other = await http.get("/page", headers={"X-Lang": "de"})
+        tag = pages[0].headers["etag"]
+        known = await http.get("/page", headers={"If-None-Match": tag})
+    assert [each.text for each in pages] == ['{"data":1}'] * 3
+    assert [hit(each) for each in pages] == [False, True, True]
+    assert (other.text, other.headers["vary"]) == ('{"data":2}', "x-lang")
+    assert (known.status_code, known.content) == (304, b"")
+
+
+@pytest.mark.parametrize("where", ["application", "mount", "route", "sub-application"])
+async def test_a_field_is_that_of_its_own_request(computed: Counter, where: str) -> None:
+    """Wherever a middleware stands that appends fields, a hit has that of its own request."""
+
+    @cached_page
+    async def page(request: Request) -> Response:
+        return PlainTextResponse(str(computed()))
+
+    numbered = {each: [Middleware(Numbered)] * (each == where) for each in ("mount", "route")}
+    routes = [Route("/page", page, middleware=numbered["route"])]
+    if where == "sub-application":
+        inner = Starlette(routes=routes, middleware=[Middleware(Numbered)])
+        routes = [Mount("/in", inner)]
+    else:
+        routes = [Mount("/in", routes=routes, middleware=numbered["mount"])]
+    app = Starlette(routes=routes)
+    if where == "application":
+        app.add_middleware(Numbered)
+    app.add_middleware(CacheMiddleware)
+    async with client(app) as http:
+        pages = [await http.get("/in/page") for _ in range(2)]
+    assert [each.headers.get_list("x-number") for each in pages] == [["1"], ["2"]]
+    assert [(each.text, hit(each)) for each in pages] == [("1", False), ("1", True)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "hits"),
+    [
+        ({"Cache-Control": "private"}, False),
+        ({"Cache-Control": "max-age=0"}, False),
+        ({"Set-Cookie": "a=b"}, False),
+        ({"Vary": "*"}, False),
+        ({"X-Other": "1"}, True),
+    ],
+    ids=str,
+)
+async def test_the_response_that_is_sent_allows_or_not(
+    computed: Counter, fields: dict[str, str], hits: bool
+) -> None:
+    """What middleware says of a response holds for the endpoint's page that is in it."""
+
+    @cached_page
+    async def page() -> int:
+        return computed()
+
+    app = fast(page)
+
+    @app.middleware("http")
+    async def add(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
+        response = await call_next(request)
+        response.headers.update(fields)
+        return response
+
+    app.user_middleware.reverse()
+    async with client(app) as http:
+        assert [hit(await http.get("/page")) for _ in range(2)] == [False, hits]
+
+
+async def test_what_middleware_reads_for_an_endpoint_parts_its_pages(computed: Counter) -> None:
+    """A `Vary` that middleware adds counts, and is said once on a hit."""
+
+    @cached_page
+    async def page(request: Request) -> str:
+        return f"{request.state.lang}{computed()}"
+
+    app = fast(page)
+
+    @app.middleware("http")
+    async def speak(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
+        request.state.lang = request.headers["x-lang"]
+        response = await call_next(request)
+        response.headers.append("Vary", "X-Lang")
+        return response
+
+    app.user_middleware.reverse()
+    async with client(app) as http:
+        for _ in range(2):
+            for n, lang in enumerate(("de", "en"), 1):
+                got = await http.get("/page", headers={"X-Lang": lang})
+                assert got.json() == f"{lang}{n}"
+                assert got.headers.get_list("vary") == ["X-Lang"]
+
+
+@pytest.mark.parametrize("kind", ["function", "dependency"])
+async def test_a_cached_endpoint_that_is_called_by_another(computed: Counter, kind: str) -> None:
+    """It returns what the function returns, each time, and stores nothing for that request."""
+
+    @cached_page(vary=["X-Own"])
+    async def prices(request: Request) -> dict[str, int]:
+        return {"tea": computed()}
+
+    @cached_page
+    async def bare() -> int:
+        return 1
+
+    @cached_page
+    async def tea(request: Request) -> int:
+        return (await prices(request))["tea"] + await bare()
+
+    async def by_dependency(found: Annotated[Any, Depends(prices)]) -> int:
+        return found["tea"] + await bare()
+
+    app = fast(prices)
+    app.get("/tea")(tea if kind == "function" else by_dependency)
+    async with client(app) as http:
+        seen = [await http.get("/tea") for _ in range(2)]
+        own = [await http.get("/prices") for _ in range(2)]
+    stored = kind == "function"
+    assert [each.json() for each in seen] == [2, 2 if stored else 3]
+    assert [hit(each) for each in seen] == [False, stored]
+    assert "vary" not in seen[0].headers
+    assert own[0].json() == own[1].json() != {"tea": 1}
+    assert [hit(each) for each in own] == [False, True]
+
+
+async def test_what_dependencies_set_is_of_the_request(computed: Counter) -> None:
+    """Fields that dependencies set are those of each request; the endpoint's are the page's."""
+
+    def count(response: Response) -> None:
+        response.headers["X-Count"] = str(computed())
+        response.headers["X-Whose"] = "dependency"
+
+    @cached_page
+    async def page(response: Response) -> dict[str, int]:
+        response.headers["X-Whose"] = "endpoint"
+        response.status_code = 203
+        return {"own": computed()}
+
+    @cached_page
+    def unaware() -> int:
+        return 1
+
+    @cached_page
+    def own() -> Response:
+        return PlainTextResponse("own")
+
+    app = fast(page, unaware, own, dependencies=[Depends(count)])
+    async with client(app) as http:
+        pages = [await http.get("/page") for _ in range(2)]
+        others = [await http.get("/unaware") for _ in range(2)]
+        owns = [await http.get("/own") for _ in range(2)]
+    assert [each.headers.get_list("x-count") for each in pages] == [["1"], ["3"]]
+    assert [each.headers.get_list("x-whose") for each in pages] == [["endpoint"]] * 2
+    assert [(each.status_code, each.text) for each in pages] == [(203, '{"own":2}')] * 2
+    assert [each.headers.get_list("x-count") for each in others] == [["4"], ["5"]]
+    assert all("x-count" not in each.headers for each in owns)
+    assert [hit(each) for each in (*pages, *others, *owns)] == [False, True] * 3
+
+
+async def test_a_cookie_that_a_dependency_sets_is_for_its_own_request(computed: Counter) -> None:
+    """Such a page is not stored, though the endpoint's own response has no cookie."""
+
+    def remember(response: Response) -> None:
+        response.set_cookie("seen", str(computed()))
+
+    @cached_page
+    def page() -> int:
+        return 1
+
+    async with client(fast(page, dependencies=[Depends(remember)])) as http:
+        first = await http.get("/page")
+    async with client(fast(page, dependencies=[Depends(remember)])) as http:
+        second = await http.get("/page")
+    assert [each.headers["set-cookie"].split(";")[0] for each in (first, second)] == [
+        "seen=1",
+        "seen=2",
+    ]
+
+
+async def test_dependencies_that_yield_end_as_ever(computed: Counter) -> None:
+    """They are open while the endpoint runs, end after a hit too, and see what it raises."""
+    events: list[str] = []
+
+    async def database() -> AsyncIterator[str]:
+        events.append("begin")
+        try:
+            yield "open"
+        except HTTPException:
+            events.append("rollback")
+            raise
+        finally:
+            events.append("end")
+
+    @cached_page
+    async def page(session: Annotated[str, Depends(database)], fails: bool = False) -> str:
+        if fails:
+            raise HTTPException(404)
+        return session + str(computed())
+
+    async with client(fast(page)) as http:
+        assert [(await http.get("/page")).json() for _ in range(2)] == ["open1", "open1"]
+        assert (await http.get("/page?fails=1")).status_code == 404
+    assert events == ["begin", "end"] * 2 + ["begin", "rollback", "end"]
+
+
+async def test_background_tasks_of_dependencies_run_on_hits(computed: Counter) -> None:
+    """What a dependency has done after a response is done after a stored one too."""
+
+    def log(tasks: BackgroundTasks) -> None:
+        tasks.add_task(computed)
+
+    @cached_page
+    def page() -> int:
+        return 1
+
+    async with client(fast(page, dependencies=[Depends(log)])) as http:
+        assert [hit(await http.get("/page")) for _ in range(2)] == [False, True]
+    assert computed.count == 2
+
+
+async def test_routes_make_their_own_responses(computed: Counter) -> None:
+    """One endpoint on two routes is filtered, and answered, as each of them says."""
+
+    @cached_page
+    async def page() -> Stored:
+        return Stored(name=str(computed()))
+
+    app = fast()
+    app.get("/shown", response_model=Shown, status_code=203)(page)
+    router = APIRouter(default_response_class=PlainTextResponse)
+    router.get("/text", response_model=None)(cached_page(lambda: "text"))
+    app.include_router(router, prefix="/in")
+    app.get("/all")(page)
+    async with client(app) as http:
+        for _ in range(2):
+            shown = await http.get("/shown")
+            assert (shown.status_code, shown.json()) == (203, {"name": "1"})
+            assert (await http.get("/all")).json() == {"name": "2", "secret": "hidden"}
+            text = await http.get("/in/text")
+            assert (text.text, text.headers["content-type"][:10]) == ("text", "text/plain")
+    assert computed.count == 2
+
+
+# Scopes that middleware copies, and users
+
+
+class Copying:
+    """Changes the scope as ASGI wants it: in a copy. It rewrites the path, and tells the user."""
+
+    def __init__(self, app: Any, user: bool = False) -> None:
+        self.app = app
+        self._user = user
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        copied = {**scope, "number": 1}
+        if scope["type"] == "http":
+            copied["path"] = scope["path"].removeprefix("/v1")
+            if self._user:
+                name = dict(scope["headers"]).get(b"x-user", b"").decode()
+                copied["user"] = SimpleUser(name) if name else UnauthenticatedUser()
+        await self.app(copied, receive, send)
+
+
+@pytest.mark.parametrize("where", ["added", "around", "added within", "router", "mount"])
+async def test_a_copied_scope_hides_nothing(computed: Counter, where: str) -> None:
+    """The headers that the route declares part its pages, or these are not stored."""
+
+    async def page(x_user: Annotated[str, Header()]) -> str:
+        return x_user + str(computed())
+
+    app: Any = FastAPI()
+    app.get("/page")(page)
+    app.get("/other")(lambda: computed())
+    if where == "added within":
+        app.add_middleware(BaseHTTPMiddleware, dispatch=_pass)
+    if where in ("added", "added within"):
+        app.add_middleware(Copying)
+        app.add_middleware(CacheMiddleware, timeout=60)
+    elif where == "router":
+        app.router.middleware_stack = Copying(app.router.middleware_stack)
+        app.add_middleware(CacheMiddleware, timeout=60)
+    elif where == "mount":
+        app = Starlette(routes=[Mount("/v1", Copying(app))])
+        app.add_middleware(CacheMiddleware, timeout=60)
+    else:
+        app = CacheMiddleware(Copying(app), timeout=60)
+    async with client(app) as http:
+        for _ in range(2):
+            for user in USERS:
+                got = await http.get("/v1/page", headers={"X-User": user})
+                assert got.json()[:3] == user
+        known = where not in ("router", "mount")
+        assert hit(got) is known
+        if known:
+            assert got.headers["vary"] == "x-user"
+            assert not hit(await http.get("/v1/other"))
+            other = await http.get("/v1/other", headers={"X-User": "ann"})
+            assert hit(other)
+            assert "vary" not in other.headers
+
+
+async def _pass(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
+    return await call_next(request)
+
+
+@pytest.mark.parametrize("options", [{}, {"timeout": 60}], ids=str)
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("public", [True, False])
+async def test_a_known_user_shares_only_what_is_public(
+    computed: Counter, options: Any, inside: bool, public: bool
+) -> None:
+    """By whatever field a middleware knows a user, and wherever it stands."""
+
+    async def page(request: Request) -> Response:
+        text = f"{request.user.display_name}{computed()}"
+        return PlainTextResponse(text, headers={"Cache-Control": "public"} if public else {})
+
+    endpoint = page if options else cached_page(page)
+    app = Starlette(routes=[Route("/page", endpoint)])
+    app.add_middleware(Copying, user=True)
+    app.add_middleware(CacheMiddleware, **options)
+    if not inside:
+        app.user_middleware.reverse()
+    asked = [{"X-User": "ann"}, {"X-User": "bob"}, {}, {"X-User": "ann"}, {}, {"X-User": "bob"}]
+    async with client(app) as http:
+        pages = [(await http.get("/page", headers=each)).text for each in asked]
+    if public:
+        assert pages == ["ann1"] * 6
+    elif inside and options:  # who it is is told too late for the answer from the cache
+        assert pages == ["ann1", "bob2", "3", "ann4", "5", "bob6"]
+    else:
+        assert pages == ["ann1", "bob2", "3", "ann4", "3", "bob5"]
+
+
+async def test_a_cache_around_another_leaves_endpoints_alone(computed: Counter) -> None:
+    """A whole application that is cached asks the dependencies of a mounted one each time."""
+
+    def insider(request: Request) -> None:
+        if "x-badge" not in request.headers:
+            raise HTTPException(403)
+
+    @cached_page
+    async def page(_: Annotated[None, Depends(insider)]) -> int:
+        return computed()
+
+    app = Starlette(routes=[Mount("/in", fast(page))])
+    app.add_middleware(CacheMiddleware, timeout=60)
+    async with client(app) as http:
+        assert (await http.get("/in/page", headers={"X-Badge": "1"})).json() == 1
+        assert (await http.get("/in/page")).status_code == 403
+        assert (await http.get("/in/page", headers={"X-Badge": "1"})).json() == 1
 
 
 # The end of an application

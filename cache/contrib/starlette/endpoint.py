@@ -10,8 +10,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from twofold.contrib.starlette.messages import starlette_response
-from twofold.contrib.starlette.responder import IN_SCOPE, Responder
+from twofold.contrib.starlette.messages import add_fields
+from twofold.contrib.starlette.operation import Operations
+from twofold.contrib.starlette.responder import Responder
+from twofold.contrib.starlette.routes import IN_SCOPE
 from twofold.errors import SettingsError
 from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
 
@@ -19,7 +21,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _GIVEN_REQUEST = "twofold_request"
-"""The parameter by which FastAPI gives the request to an endpoint that has none."""
+_GIVEN_RESPONSE = "twofold_response"
+"""The parameters by which FastAPI gives both to an endpoint that has none."""
 
 
 class _Decorator:
@@ -27,9 +30,9 @@ class _Decorator:
 
     def __init__(self, timeout: Timeout, vary: Iterable[str], public: bool) -> None:
         seconds(timeout)
-        self._timeout = timeout
-        self._vary = {vary} if isinstance(vary, str) else set(vary)
-        self._public = public
+        self.timeout = timeout
+        self.vary = {vary} if isinstance(vary, str) else set(vary)
+        self.public = public
 
     @overload
     def __call__(
@@ -43,32 +46,70 @@ class _Decorator:
 
     def __call__(self, endpoint: Callable[..., Any]) -> Callable[..., Any]:
         _refuse_generator(endpoint)
-        is_async = inspect.iscoroutinefunction(endpoint)
+        compute = _as_async(endpoint)
+        page = _Page(endpoint, self)
+        signature = _evaluated(endpoint)
+        own_response = _name_of(signature, Response) or _GIVEN_RESPONSE
 
         @wraps(endpoint)
         async def cached_endpoint(*args: Any, **kwargs: Any) -> Any:
-            request = kwargs.pop(_GIVEN_REQUEST, None) or _request_among((*args, *kwargs.values()))
-            answer = None if request is None else await self._open(request, endpoint)
-            if answer is not None:
-                return answer
-            if is_async:
-                return await endpoint(*args, **kwargs)
-            return await run_in_threadpool(endpoint, *args, **kwargs)
+            request = kwargs.pop(_GIVEN_REQUEST, None) or _among((*args, *kwargs.values()))
+            given = kwargs.get(own_response)
+            kwargs.pop(_GIVEN_RESPONSE, None)
+            if request is None or not _leads_to(request, cached_endpoint):
+                return await compute(*args, **kwargs)
+            return await page.answer(request, given, lambda: compute(*args, **kwargs))
 
-        vars(cached_endpoint)["__signature__"] = _with_request(endpoint)
+        vars(cached_endpoint)["__signature__"] = _with_both(signature)
         return cached_endpoint
 
-    async def _open(self, request: Request, endpoint: Callable[..., Any]) -> Response | None:
-        """Return the stored response; without one, have this request's be stored."""
+
+class _Page:
+    """The page of one endpoint."""
+
+    def __init__(self, endpoint: Callable[..., Any], told: _Decorator) -> None:
+        self._name = f"{endpoint.__module__}.{endpoint.__qualname__}"
+        self._told = told
+        self._operations = Operations()
+
+    async def answer(
+        self, request: Request, given: Response | None, compute: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        """Return the stored response, or what `compute` returns, to be stored in the end.
+
+        Args:
+            request: for which the framework calls the endpoint.
+            given: the response on which dependencies and endpoint set fields, in FastAPI.
+            compute: calls the endpoint.
+        """
+        visit = self._responder(request).visit(request.scope, self._name)
+        if visit is None:
+            return await compute()
+        by_dependencies = [] if given is None else given.headers.raw.copy()
+        stored = await visit.open(self._told.timeout)
+        if stored is not None:
+            return add_fields(stored, by_dependencies) if visit.of_value else stored
+        returned = await compute()
+        if isinstance(returned, Response):
+            await visit.take(returned, self._told.vary, self._told.public)
+            return returned
+        if given is None:
+            return returned
+        fields = given.headers.raw
+        since = [each for each in fields if each not in by_dependencies]
+        response = await self._operations.respond(request, returned, given.status_code, since)
+        visit.of_value = True
+        await visit.take(response, self._told.vary, self._told.public)
+        return add_fields(response, [each for each in by_dependencies if each in fields])
+
+    def _responder(self, request: Request) -> Responder:
         responder = request.scope.get(IN_SCOPE)
         if not isinstance(responder, Responder):
             raise SettingsError(
-                f"{endpoint.__qualname__} is decorated by cached_page, and there is no"
+                f"{self._name} is decorated by cached_page, and there is no"
                 " CacheMiddleware to store its responses: app.add_middleware(CacheMiddleware)"
             )
-        responder.declare(self._vary, self._public)
-        answer = await responder.open(request.scope, self._timeout, "endpoint")
-        return None if answer is None else starlette_response(answer)
+        return responder
 
 
 @overload
@@ -124,21 +165,48 @@ def _refuse_generator(endpoint: Callable[..., Any]) -> None:
         )
 
 
-def _request_among(values: Iterable[Any]) -> Request | None:
+def _as_async(endpoint: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """Return what calls an endpoint, in a worker thread if that is a `def`."""
+    if inspect.iscoroutinefunction(endpoint):
+        return endpoint
+
+    async def compute(*args: Any, **kwargs: Any) -> Any:
+        return await run_in_threadpool(endpoint, *args, **kwargs)
+
+    return compute
+
+
+def _leads_to(request: Request, function: Callable[..., Any]) -> bool:
+    """Tell whether the framework chose `function`, or what decorates it, for a request.
+
+    Else an endpoint, or a dependency, of another route calls it for what it returns.
+    """
+    endpoint: Any = request.scope.get("endpoint")
+    if isinstance(endpoint, type):
+        method = "get" if request.method == "HEAD" else request.method.lower()
+        endpoint = getattr(endpoint, method, None)
+    while endpoint is not None and endpoint is not function:
+        within = getattr(endpoint, "__func__", None) or getattr(endpoint, "func", None)
+        endpoint = within or getattr(endpoint, "__wrapped__", None)
+    return endpoint is function
+
+
+def _among(values: Iterable[Any]) -> Request | None:
     return next((each for each in values if isinstance(each, Request)), None)
 
 
-def _with_request(endpoint: Callable[..., Any]) -> Signature:
-    """Return the signature of `endpoint`, with a parameter for the request if it has none."""
-    signature = _evaluated(endpoint)
+def _with_both(signature: Signature) -> Signature:
+    """Return a signature that has parameters for the request, and for FastAPI's response to it."""
     parameters = list(signature.parameters.values())
-    if any(_is_request(each) for each in parameters):
-        return signature
-    given = Parameter(_GIVEN_REQUEST, Parameter.KEYWORD_ONLY, annotation=Request)
     last = len(parameters)
     if parameters and parameters[-1].kind is Parameter.VAR_KEYWORD:
         last -= 1
-    return signature.replace(parameters=[*parameters[:last], given, *parameters[last:]])
+    given = [
+        Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind)
+        for name, kind in ((_GIVEN_REQUEST, Request), (_GIVEN_RESPONSE, Response))
+        if _name_of(signature, kind) is None
+    ]
+    return signature.replace(parameters=[*parameters[:last], *given, *parameters[last:]])
 
 
 def _evaluated(endpoint: Callable[..., Any]) -> Signature:
@@ -152,8 +220,16 @@ def _evaluated(endpoint: Callable[..., Any]) -> Signature:
         return inspect.signature(endpoint)
 
 
-def _is_request(parameter: Parameter) -> bool:
-    annotation = parameter.annotation
+def _name_of(signature: Signature, kind: type) -> str | None:
+    """Return the name of the parameter by which the framework gives a request or a response."""
+    parameters = signature.parameters.values()
+    return next((each.name for each in parameters if _is_given(each, kind)), None)
+
+
+def _is_given(parameter: Parameter, kind: type) -> bool:
+    annotation, noted = parameter.annotation, [parameter.default]
     if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    return isinstance(annotation, type) and issubclass(annotation, Request)
+        annotation, *more = get_args(annotation)
+        noted += more
+    is_kind = isinstance(annotation, type) and issubclass(annotation, kind)
+    return is_kind and not any(hasattr(each, "dependency") for each in noted)

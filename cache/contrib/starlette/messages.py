@@ -1,5 +1,9 @@
 """Requests and responses: of ASGI and Starlette, and of the rules."""
 
+from typing import Any
+
+from anyio import Path
+from starlette.responses import FileResponse
 from starlette.responses import Response as StarletteResponse
 from starlette.types import Scope
 
@@ -17,7 +21,14 @@ def request_of(scope: Scope) -> Request:
         query=scope.get("query_string", b""),
         headers=headers,
         app_path=scope["path"],
+        has_user=has_user(scope),
     )
+
+
+def has_user(scope: Scope) -> bool:
+    """Tell whether `AuthenticationMiddleware`, or another, has found out who asks."""
+    user: Any = scope.get("user")
+    return user is not None and bool(getattr(user, "is_authenticated", True))
 
 
 def starlette_response(response: Response) -> StarletteResponse:
@@ -25,3 +36,30 @@ def starlette_response(response: Response) -> StarletteResponse:
     made = StarletteResponse(response.body, response.status)
     made.raw_headers = list(response.headers.pairs)
     return made
+
+
+def add_fields(response: StarletteResponse, fields: list[tuple[bytes, bytes]]) -> StarletteResponse:
+    """Add to a response what the dependencies of its request have set; its own fields go first."""
+    own = {name for name, _ in response.raw_headers} - {b"set-cookie", b"vary"}
+    response.raw_headers.extend(each for each in fields if each[0] not in own)
+    return response
+
+
+async def response_of(response: StarletteResponse) -> Response:
+    """Return what a response will send; its body is None if it is a stream, or a long file."""
+    if isinstance(response, FileResponse):
+        return await _read(response)
+    body = getattr(response, "body", None)
+    whole = bytes(body) if isinstance(body, bytes | memoryview) else None
+    return Response(response.status_code, Headers(response.raw_headers), whole)
+
+
+async def _read(response: FileResponse) -> Response:
+    """Return the file that a response will send; without a body if it is sent in parts."""
+    path, body = Path(response.path), None
+    if await path.is_file():
+        about = await path.stat()
+        response.set_stat_headers(about)
+        if about.st_size < response.chunk_size:
+            body = await path.read_bytes()
+    return Response(response.status_code, Headers(response.raw_headers), body)

@@ -6,8 +6,8 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from twofold.contrib.http import MAX_BODY, Pages, Response
-from twofold.contrib.starlette.messages import request_of
 from twofold.contrib.starlette.responder import Responder
+from twofold.contrib.starlette.routes import watch
 from twofold.core import Cache
 from twofold.policy import Timeout
 
@@ -41,6 +41,9 @@ class CacheMiddleware:
         self.app: ASGIApp = app
         self.pages: Pages = Pages(cache, max_body)
         self.timeout = timeout
+        self._watched: object = None
+        if timeout is not _DECORATED_ONLY:
+            watch(app)
 
     def __repr__(self) -> str:
         return f"<CacheMiddleware {self.pages!r} timeout={self.timeout!r}>"
@@ -62,7 +65,14 @@ class CacheMiddleware:
     async def _look(self, responder: Responder, scope: Scope) -> Response | None:
         """Return the stored page, if whole applications are cached; changes are noted anyway."""
         if self.timeout is not _DECORATED_ONLY:
-            return await responder.open(scope, self.timeout, "page")
-        if request_of(scope).changes:
-            return await responder.open(scope, 0, "page")
+            self._watch(scope.get("app"))
+            return await responder.open(self.timeout)
+        if responder.request.changes:
+            return await responder.open(0)
         return None
+
+    def _watch(self, app: object) -> None:
+        """See what the router of the application, which was not there before, is given."""
+        if app is not self._watched:
+            watch(app)
+            self._watched = app

@@ -1,16 +1,18 @@
 """Sends the response of one request, by way of the cache."""
 
+from dataclasses import replace
+
 from starlette.types import Message, Scope, Send
 
-from twofold.contrib.http import Exchange, Headers, Pages, Response, add_public, add_vary
+from twofold.contrib.http import Exchange, Headers, Pages, Request, Response, add_vary
+from twofold.contrib.http.storing import shared_with
 from twofold.contrib.starlette import session
 from twofold.contrib.starlette.declared import declared_headers
-from twofold.contrib.starlette.messages import request_of
+from twofold.contrib.starlette.messages import has_user, request_of
+from twofold.contrib.starlette.routes import IN_SCOPE, is_route_known
+from twofold.contrib.starlette.visit import Visit
 from twofold.effects import NATIVE
 from twofold.policy import Timeout
-
-IN_SCOPE = "twofold.responder"
-"""Where in the scope an endpoint finds the responder of its request."""
 
 
 class Responder:
@@ -21,37 +23,57 @@ class Responder:
     """
 
     def __init__(self, pages: Pages, scope: Scope, send: Send) -> None:
+        self.request: Request = request_of(scope)
         self._pages = pages
         self._scope = scope
         self._server = send
         self._exchange: Exchange | None = None
+        self._visit: Visit | None = None
         self._session = session.snapshot(scope)
-        self._vary: set[str] = set()
-        self._public = False
+        self._told_user = "user" in scope
+        self._by_router = False
         self._held: Message | None = None
         self._answered = False
+        self._around: Responder | None = scope.get(IN_SCOPE)
         scope[IN_SCOPE] = self
 
     def __repr__(self) -> str:
-        return f"<Responder {self._exchange!r}>"
+        return f"<Responder {self._visit or self._exchange!r}>"
 
-    async def open(self, scope: Scope, timeout: Timeout, realm: str) -> Response | None:
+    async def open(self, timeout: Timeout) -> Response | None:
         """Return what is answered from the cache, if anything; see `Pages.open`."""
-        self.release(shared=False)  # those who wait for a page of the other realm
-        self._exchange = None
-        exchange = await self._pages.open(NATIVE, request_of(scope), timeout, realm)
+        exchange = await self._pages.open(NATIVE, self.request, timeout, "page")
         if exchange.answer is None:
-            self._exchange, self._scope = exchange, scope
+            self._exchange = exchange
         return exchange.answer
 
-    def declare(self, vary: set[str], public: bool) -> None:
-        """Have the response say that it varies with `vary`, and that it is `public`."""
-        self._vary, self._public = vary, public
+    def visit(self, scope: Scope, made_by: str) -> Visit | None:
+        """Leave the page to the endpoint that is asked first; None if another was."""
+        if self._visit is not None or not self.request.reads:
+            return None
+        self._leave()
+        self._visit = Visit(self._pages, self.request, scope, made_by, self._session)
+        return self._visit
+
+    def _leave(self) -> None:
+        """Store no page of the application, nor do caches around this one."""
+        self.release(shared=False)  # those who wait for a page of the other realm
+        self._exchange = None
+        if self._around is not None:
+            self._around._leave()
+
+    def reach(self, scope: Scope) -> None:
+        """Take note of the scope that a router was given."""
+        self._scope, self._by_router = scope, True
+        if self._around is not None:
+            self._around.reach(scope)
 
     def release(self, shared: bool | None = None) -> None:
         """Let others go on who wait for this page."""
         if self._exchange is not None:
             self._exchange.release(shared)
+        if self._visit is not None:
+            self._visit.release()
 
     async def answer(self, response: Response) -> None:
         """Send a whole response; what the application still sends goes nowhere."""
@@ -63,44 +85,58 @@ class Responder:
         """Take a message of the application's."""
         if self._answered:
             return
-        if self._exchange is None:
+        if self._exchange is None and self._visit is None:
             await self._server(message)
         elif message["type"] == "http.response.start":
             if self._may_be_whole(message):
                 self._held = message
             else:
-                await self._pass(self._exchange, message)
+                await self._pass(message)
         elif self._held is None:
             await self._server(message)
         elif _is_whole(self._held, message):
-            whole = self._response(self._held, message["body"])
-            await self.answer(await self._exchange.respond(NATIVE, whole))
+            await self.answer(await self._finished(self._held, message["body"]))
         else:
-            await self._pass(self._exchange, self._held)
+            await self._pass(self._held)
             await self._server(message)
 
-    async def _pass(self, exchange: Exchange, start: Message) -> None:
+    async def _pass(self, start: Message) -> None:
         """Send the head of a response; all that follows passes as it comes."""
         self._held = None
-        head = await exchange.respond(NATIVE, self._response(start, None))
-        await self._start(start, head)
+        await self._start(start, await self._finished(start, None))
 
     async def _start(self, message: Message, response: Response) -> None:
         headers = list(response.headers.pairs)
         await self._server({**message, "status": response.status, "headers": headers})
 
-    def _response(self, start: Message, body: bytes | None) -> Response:
-        """Return the response, with all that it is known to vary with."""
-        headers = Headers(start.get("headers", ()))
-        headers = add_vary(headers, self._vary | declared_headers(self._scope))
-        return Response(start["status"], add_public(headers) if self._public else headers, body)
+    async def _finished(self, start: Message, body: bytes | None) -> Response:
+        """Return what is sent in the end, and have it stored if it may be."""
+        response = Response(start["status"], Headers(start.get("headers", ())), body)
+        if self._visit is not None:
+            return await self._visit.finish(response)
+        if self._exchange is None:
+            return response
+        read = session.fields_read(self._scope)
+        headers = add_vary(response.headers, declared_headers(self._scope) | read)
+        page = Response(response.status, headers, body if self._is_shared(headers) else None)
+        answer = await self._exchange.respond(NATIVE, page)
+        return answer if page.body is body else replace(answer, body=body)
+
+    def _is_shared(self, headers: Headers) -> bool:
+        """Tell whether it is known for whom the response is, and that it is for more than one.
+
+        A user whom the application finds out about is known too late for a stored page.
+        """
+        if not is_route_known(self._scope, self._by_router):
+            return False
+        told_inside = "user" in self._scope and not self._told_user
+        by_user = told_inside or has_user(self._scope)
+        return shared_with(by_user, headers) and not session.changed(self._scope, self._session)
 
     def _may_be_whole(self, start: Message) -> bool:
         """Tell whether it is worth looking at the first message of the body."""
         length = _length(start)
-        if length is None or length > self._pages.max_body or start.get("trailers"):
-            return False
-        return not session.changed(self._scope, self._session)
+        return not (length is None or length > self._pages.max_body or start.get("trailers"))
 
 
 def _length(start: Message) -> int | None:

@@ -1,0 +1,114 @@
+"""What a view made: stored as it was made, and replayed in the view's place.
+
+Between a view and its client stand decorators, hooks and middleware, which run for each
+request. So what the view itself made is stored, and they run on it again as on a new
+response. But whether a page may be stored, for how long and for whom is told by the
+response that is sent in the end, since they add `Set-Cookie`, `Vary` and `Cache-Control`.
+"""
+
+from dataclasses import replace
+
+from twofold.contrib.http.cache_control import CacheControl
+from twofold.contrib.http.headers import Headers, Pairs, varying
+from twofold.contrib.http.messages import Request, Response
+from twofold.contrib.http.validators import entity_tag
+
+_MADE_BY = "twofold-view"
+"""The field, in the store only, that names the view which made a page."""
+
+_OWN = "twofold-own"
+"""The fields, in the store only, that keep what the view itself said of `_TOLD_LAST`."""
+
+_TOLD_LAST = ("age", "cache-control", "expires", "pragma", "vary")
+"""The fields of the final response that say who may be given the page, and for how long."""
+
+_PERSONAL = ("private", "no-store", "no-cache")
+
+
+def looking(request: Request) -> Request:
+    """Return `request` as the look for a whole page.
+
+    Whether the client has the page already is seen in the end, and for HEAD the body is
+    left out there; nobody is to wait for what HEAD computes, nor is that stored.
+    """
+    headers = request.headers.without("if-none-match", "if-modified-since")
+    if request.method == "HEAD":
+        headers = headers.plus("cache-control", "no-store")
+    return replace(request, method="GET", headers=headers)
+
+
+def page_of(given: Response, final: Response, made_by: str) -> Response:
+    """Return the page to store of what a view made; its body is None if it is not to be.
+
+    Args:
+        given: what the view made.
+        final: what is sent.
+        made_by: names the view.
+    """
+    own = given.headers.only(*_TOLD_LAST, "etag").pairs
+    kept = given.headers.without(*_TOLD_LAST).plus(_MADE_BY, made_by).pairs
+    noted = [(_OWN.encode(), name + b":" + value) for name, value in own]
+    sharable = given.status == final.status and not _says_personal(given.headers)
+    headers = Headers((*kept, *noted, *_conditions(given.headers, final.headers).pairs))
+    return replace(given, headers=headers, body=given.body if sharable else None)
+
+
+def _says_personal(headers: Headers) -> bool:
+    control = CacheControl(headers)
+    return any(name in control for name in _PERSONAL)
+
+
+def _conditions(given: Headers, final: Headers) -> Headers:
+    """Return what a page's view and the final response say of its storing, taken together.
+
+    Something between them may have made a new response of the view's, without its fields.
+    `Cookie` in the final `Vary` of a page that its view calls public comes from what is
+    added after the view, which is added to the stored page too.
+    """
+    told = final.only("set-cookie")
+    for name in _TOLD_LAST:
+        told = Headers((*told.pairs, *(final.only(name).pairs or given.only(name).pairs)))
+    own, added = varying(given), varying(final)
+    if own is None or added is None:
+        return told.without("vary").plus("vary", "*")
+    names = {*own, *added}
+    if "public" in CacheControl(given) and "cookie" not in own:
+        names.discard("cookie")
+    told = told.without("vary")
+    return told.plus("vary", ", ".join(sorted(names))) if names else told
+
+
+def replayed(answer: Response, made_by: str) -> Response | None:
+    """Return what the view once made, of a stored page; None if another view made that.
+
+    At one URL several views may have their turn.
+    """
+    if answer.headers.values(_MADE_BY) != [made_by]:
+        return None
+    kept = answer.headers.without(*_TOLD_LAST, "etag", "cache-status", _MADE_BY, _OWN).pairs
+    own = [each.partition(b":") for each in answer.headers.raw(_OWN)]
+    return replace(answer, headers=Headers((*kept, *((name, value) for name, _, value in own))))
+
+
+def told_by_cache(answer: Response) -> Pairs:
+    """Return the fields by which the cache tells of a stored page."""
+    told = answer.headers
+    return (*told.only("age").pairs, *told.only("cache-status").pairs[-1:])
+
+
+def tagged(final: Response, given: Response | None) -> Headers:
+    """Return the fields of a whole response with a strong tag of its body.
+
+    A tag that the application gave stays, unless it gave that to other content.
+    """
+    tags = final.headers.raw("etag")
+    changed = given is not None and _content(final) != _content(given)
+    if tags and not (changed and given is not None and tags == given.headers.raw("etag")):
+        return final.headers
+    untagged = final.headers.without("etag")
+    return untagged.plus("etag", entity_tag(untagged, final.body or b""))
+
+
+def _content(response: Response) -> tuple[object, ...]:
+    fields = [response.headers.raw(name) for name in ("content-type", "content-encoding")]
+    return *fields, response.body

@@ -1,0 +1,116 @@
+"""One request at a cached endpoint, from the look for its page until the application has answered.
+
+What the endpoint made is stored, and replayed in its place: see `replay`.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from starlette.responses import Response as StarletteResponse
+from starlette.types import Scope
+
+from twofold.contrib.http import Exchange, Headers, Pages, Request, Response, add_public, add_vary
+from twofold.contrib.http.headers import Pairs, varying
+from twofold.contrib.http.page import conditional
+from twofold.contrib.http.replay import looking, page_of, replayed, tagged, told_by_cache
+from twofold.contrib.starlette import session
+from twofold.contrib.starlette.declared import declared_headers
+from twofold.contrib.starlette.messages import request_of, response_of, starlette_response
+from twofold.effects import NATIVE
+from twofold.policy import Timeout
+
+_OF_VALUE = " value"
+
+
+class Visit:
+    """Stands between an endpoint and the end of its request.
+
+    Args:
+        pages: where the page is.
+        request: as it came to the middleware.
+        scope: as the endpoint has it.
+        made_by: names the endpoint.
+        before: the session that the request came with.
+    """
+
+    def __init__(
+        self,
+        pages: Pages,
+        request: Request,
+        scope: Scope,
+        made_by: str,
+        before: dict[str, Any] | None,
+    ) -> None:
+        self._pages = pages
+        self._request = request
+        self._scope = scope
+        self._made_by = made_by
+        self.of_value: bool = False
+        """Whether the framework makes the response, of what the endpoint returned."""
+        self._exchange: Exchange | None = None
+        self._given: Response | None = None
+        self._told: Pairs = ()
+        self._session = session.snapshot(scope) if before is None else before
+        self._varies: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<Visit of {self._made_by} {self._exchange!r}>"
+
+    async def open(self, timeout: Timeout) -> StarletteResponse | None:
+        """Return what the endpoint once made, if that is stored."""
+        asked = looking(request_of(self._scope))
+        self._exchange = exchange = await self._pages.open(NATIVE, asked, timeout, "endpoint")
+        if exchange.answer is None:
+            return None
+        made = self._made(exchange.answer)
+        if made is None:
+            return None
+        self._given, self._varies = made, set(varying(made.headers) or ())
+        self._told = told_by_cache(exchange.answer)
+        return starlette_response(made)
+
+    def _made(self, answer: Response) -> Response | None:
+        """Return what our endpoint made, of a stored page; or that there is none."""
+        if answer.status == 504:
+            return answer
+        made = replayed(answer, self._made_by)
+        self.of_value = made is None
+        return made or replayed(answer, self._made_by + _OF_VALUE)
+
+    async def take(self, response: StarletteResponse, vary: set[str], public: bool) -> None:
+        """Keep what the endpoint made, once it says what it varies with and that it is public."""
+        read = session.fields_read(self._scope)
+        self._varies = vary | declared_headers(self._scope) | read
+        headers = add_vary(Headers(response.raw_headers), self._varies)
+        response.raw_headers[:] = (add_public(headers) if public else headers).pairs
+        if self._request.method == "GET" and not session.changed(self._scope, self._session):
+            self._given = await response_of(response)
+
+    async def finish(self, final: Response) -> Response:
+        """Return what to send of the final response; store the page if that allows it.
+
+        Its body is None while it is streamed.
+        """
+        if self._exchange is None:
+            return final
+        final = replace(final, headers=add_vary(final.headers, self._varies))
+        told = self._told or await self._store(self._exchange, final)
+        final = replace(final, headers=Headers((*final.headers.pairs, *told)))
+        shared = self._told or told[-1][1].endswith(b"stored")
+        if final.body is None or final.status != 200 or not shared:
+            return final
+        described = replace(final, headers=tagged(final, self._given))
+        return conditional(self._request, described, self._pages.clock.time())
+
+    async def _store(self, exchange: Exchange, final: Response) -> Pairs:
+        """Store the page if it may be, and return what the cache tells of that."""
+        page = replace(final, body=None)
+        if self._given is not None:
+            made_by = self._made_by + _OF_VALUE * self.of_value
+            page = page_of(self._given, final, made_by)
+        return (await exchange.respond(NATIVE, page)).headers.only("cache-status").pairs[-1:]
+
+    def release(self) -> None:
+        """Let others go on who wait for this page."""
+        if self._exchange is not None:
+            self._exchange.release()
