@@ -1,6 +1,8 @@
 """The command line: `python -m twofold`, installed as `twofold` too."""
 
+import os
 import sys
+from contextlib import suppress
 
 
 def main() -> None:
@@ -17,5 +19,13 @@ def main() -> None:
     run()
 
 
+def _leave_the_folder_out() -> None:
+    """Take from the path of modules the working directory, which `python -m` has put there."""
+    with suppress(OSError):
+        if sys.path[0] == os.getcwd():
+            del sys.path[0]
+
+
 if __name__ == "__main__":
+    _leave_the_folder_out()
     main()

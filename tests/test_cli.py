@@ -415,16 +415,52 @@ def test_a_cache_in_memory_is_said_to_end_with_the_command(shell: Shell) -> None
     assert "lives in this process alone" in one_line(shell.here("get", "other"))
 
 
-def test_the_installed_command_finds_settings_beside_it(shell: Shell) -> None:
-    """A settings module in the working directory is found by the installed command too."""
-    (shell.home / "my_settings.py").write_text("CACHES = {'here': 'memory://'}\n")
-    script = (
-        "import sys; sys.path = [each for each in sys.path if each];"
-        "sys.argv = ['twofold', 'check']; from twofold.__main__ import main; main()"
-    )
-    ended = shell.python("-c", script, TWOFOLD_SETTINGS="my_settings")
-    assert ended.status == 0
-    assert "here" in ended.out
+INSTALLED = str(Path(sys.executable).with_name("twofold"))
+
+
+@pytest.fixture
+def downloaded(shell: Shell) -> Shell:
+    """A folder of somebody else's, with code that says so when it is imported."""
+    code = "import pathlib; pathlib.Path('proof').touch()\nCACHES = {'here': 'memory://'}\n"
+    (shell.home / "theirs.py").write_text(code)
+    return shell
+
+
+WAYS_IN = [
+    {"TWOFOLD_SETTINGS": "theirs"},
+    {"DJANGO_SETTINGS_MODULE": "theirs"},
+    {"TWOFOLD_SETTINGS": "backend.toml"},
+]
+
+
+@pytest.mark.parametrize("ways", WAYS_IN, ids=range(3))
+@pytest.mark.parametrize("command", [("-I", INSTALLED), ("-m", "twofold")], ids=["twofold", "-m"])
+def test_a_folder_is_not_imported_from_unasked(
+    downloaded: Shell, command: tuple[str, ...], ways: dict[str, str]
+) -> None:
+    """A command in a downloaded folder runs none of its code, unless `--app-dir` says so."""
+    (downloaded.home / "backend.toml").write_text("[caches.here]\nBACKEND = 'theirs.Store'\n")
+    ended = downloaded.python(*command, "check", **ways)
+    assert "--app-dir . lets it be imported" in one_line(ended)
+    assert not (downloaded.home / "proof").exists()
+    for arguments in (("--app-dir", ".", "check"), ("check", "--app-dir", ".")):
+        downloaded.python(*command, *arguments, **ways)
+        (downloaded.home / "proof").unlink()
+
+
+def test_settings_in_the_folder_named_are_used(downloaded: Shell) -> None:
+    """`--app-dir` before or after any command finds the module of the settings there."""
+    (downloaded.home / "theirs.py").write_text("CACHES = {'default': 'sqlite:///c.db'}\n")
+    downloaded.env["TWOFOLD_SETTINGS"] = "theirs"
+    there = ("--app-dir", str(downloaded.home))
+    assert downloaded.here("set", "k", "1", *there).status == 0
+    assert downloaded.here("get", "k", *there).out == "1\n"
+    assert downloaded.here(*there, "ttl", "k").status == 0
+    assert downloaded.here("delete", *there, "k").status == 0
+    assert downloaded.here("clear", "--yes", *there).status == 0
+    ended = downloaded.here("check", *there)
+    assert (ended.status, ended.out.splitlines()[0]) == (0, "settings: TWOFOLD_SETTINGS=theirs")
+    assert downloaded.here("--app-dir", "nowhere", "check").status == 2
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])

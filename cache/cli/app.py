@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -23,7 +24,6 @@ from twofold.urls import mask_url
 
 app: typer.Typer = typer.Typer(
     name="twofold",
-    help="One cache, two faces: try it, check its settings, look into it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,20 +33,42 @@ Alias = Annotated[str, typer.Option("--alias", "-a", help="The cache, by its nam
 Key = Annotated[str, typer.Argument(help="The key, without prefix and version.")]
 Version = Annotated[int | None, typer.Option(help="The key's version; else that of the settings.")]
 
+
+def _import_from(folder: Path | None) -> None:
+    """Let the modules that the settings name stand in `folder`: nothing is imported unasked."""
+    if folder is not None:
+        sys.path.insert(0, str(folder))
+
+
+AppDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--app-dir",
+        callback=_import_from,
+        exists=True,
+        file_okay=False,
+        resolve_path=True,
+        help="The folder of the modules that the settings name, such as '.'.",
+    ),
+]
+
 _MISSING = object()
 
 
 def run() -> None:
     """Run the command that the arguments name; an error of the cache is one line, status 1."""
-    if not sys.flags.safe_path:
-        sys.path.append("")  # TWOFOLD_SETTINGS may stand here, as under `python -m twofold`
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except CacheError as error:
-        _complain(str(error))
+        _complain(checks.told(error))
         sys.exit(1)
+
+
+@app.callback()
+def options(_app_dir: AppDir = None) -> None:
+    """One cache, two faces: try it, check its settings, look into it."""
 
 
 @app.command("demo")
@@ -78,6 +100,7 @@ def demo_command(
 @app.command()
 def check(
     aliases: Annotated[list[str] | None, typer.Argument(help="Those to try; else all.")] = None,
+    _app_dir: AppDir = None,
 ) -> None:
     """Validate the settings, and make a round trip in both faces over each alias."""
     typer.echo(f"settings: {printable(find().name)}")
@@ -93,7 +116,9 @@ def check(
 
 
 @app.command()
-def get(key: Key, alias: Alias = "default", version: Version = None) -> None:
+def get(
+    key: Key, alias: Alias = "default", version: Version = None, _app_dir: AppDir = None
+) -> None:
     """Print the value of a key: as JSON, or as Python shows what JSON cannot hold."""
     cache = caches[alias]
     value = cache.get(key, _MISSING, version)
@@ -112,6 +137,7 @@ def set_command(
         typer.Option(help="How long: 90, 10m, 1h30m, none for ever; else that of the settings."),
     ] = None,
     version: Version = None,
+    _app_dir: AppDir = None,
 ) -> None:
     """Store a value."""
     cache = caches[alias]
@@ -125,7 +151,9 @@ def set_command(
 
 
 @app.command()
-def delete(key: Key, alias: Alias = "default", version: Version = None) -> None:
+def delete(
+    key: Key, alias: Alias = "default", version: Version = None, _app_dir: AppDir = None
+) -> None:
     """Remove a key."""
     cache = caches[alias]
     if not cache.delete(key, version):
@@ -133,7 +161,9 @@ def delete(key: Key, alias: Alias = "default", version: Version = None) -> None:
 
 
 @app.command()
-def ttl(key: Key, alias: Alias = "default", version: Version = None) -> None:
+def ttl(
+    key: Key, alias: Alias = "default", version: Version = None, _app_dir: AppDir = None
+) -> None:
     """Print the seconds that a key has left, or "for ever"."""
     cache = caches[alias]
     left = cache.ttl(key, version)
@@ -146,6 +176,7 @@ def ttl(key: Key, alias: Alias = "default", version: Version = None) -> None:
 def clear(
     alias: Alias = "default",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    _app_dir: AppDir = None,
 ) -> None:
     """Remove every entry of an alias, in all versions."""
     cache = caches[alias]

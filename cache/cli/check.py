@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from secrets import token_hex
 from time import perf_counter
 
@@ -52,7 +53,7 @@ def check_alias(config: CacheConfig) -> Checked:
     try:
         cache = build(replace(config, options={**config.options, "on_error": "raise"}))
     except SettingsError as error:
-        return Checked(config.alias, config.backend, trouble=str(error))
+        return Checked(config.alias, config.backend, trouble=told(error))
     store, warnings = mask_url(repr(cache.backend)), _warnings(config, cache)
     if type(cache.backend).__module__ == _KEEPS_NOTHING:
         return Checked(config.alias, store, warnings=(*warnings, "the dummy store keeps nothing"))
@@ -61,14 +62,23 @@ def check_alias(config: CacheConfig) -> Checked:
         in_async = asyncio.run(_fastest_async(cache))
         servers = tuple(cache.backend.examine())
     except Exception as error:  # a backend of somebody else's may raise anything
-        ours = isinstance(error, CacheError)
-        trouble = str(error) if ours else f"{type(error).__name__}: {error}"
+        trouble = told(error)
         servers = _those_that_answer(cache)
         return Checked(config.alias, store, servers=servers, warnings=warnings, trouble=trouble)
     finally:
         cache.close()
     warnings += tuple(warning for each in servers for warning in each.warnings)
     return Checked(config.alias, store, in_sync, in_async, servers, warnings)
+
+
+def told(error: Exception) -> str:
+    """Return what an error says, and how to import what the working directory has."""
+    if not isinstance(error, CacheError):
+        return mask_url(f"{type(error).__name__}: {error}")
+    module = str(getattr(error.__cause__, "name", None) or "").partition(".")[0]
+    if module and (Path(module).is_dir() or Path(f"{module}.py").is_file()):
+        return f"{error}; there is one in this folder: --app-dir . lets it be imported"
+    return str(error)
 
 
 def _those_that_answer(cache: Cache) -> tuple[Examined, ...]:

@@ -48,8 +48,8 @@ def concerns_caches(setting: str) -> bool:
     return setting in _SETTINGS
 
 
-def _is_ours(entry: Mapping[str, Any]) -> bool:
-    return str(entry.get("BACKEND", "")).startswith("twofold.")
+def _is_ours(entry: object) -> bool:
+    return isinstance(entry, Mapping) and str(entry.get("BACKEND", "")).startswith("twofold.")
 
 
 def _plain(entry: Mapping[str, Any]) -> Mapping[str, Any]:
