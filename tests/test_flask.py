@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPConnection
+from io import BytesIO
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -148,21 +149,106 @@ class TestPages:
         assert [site.get("/both").text for _ in range(2)] == ["both"] * 2
 
     def test_the_url_tells_pages_apart(self, site: Site) -> None:
-        """Path, query and host are in the key; an escape is not what it stands for."""
+        """Path, query and host are in the key; an escape that stands for itself is not."""
 
         @site.app.get("/of/<name>")
         @site.caching.cached_page
         def page(name: str) -> str:
             return f"{name} {flask.request.query_string.decode()} {flask.request.host}"
 
-        asked = ["/of/a", "/of/b", "/of/a?x=1", "/of/a?x=2", "/of/%61"]
+        asked = ["/of/a", "/of/b", "/of/a?x=1", "/of/a?x=2", "/of/%2561"]
         for found in ("fwd=miss", "hit"):
             answers = [site.get(each) for each in asked]
             assert [each.text for each in answers] == [
-                "a  localhost", "b  localhost", "a x=1 localhost", "a x=2 localhost", "a  localhost"
-            ]  # fmt: skip
+                f"{each} localhost" for each in ("a ", "b ", "a x=1", "a x=2", "%61 ")
+            ]
+            assert site.get("/of/%61").headers["Cache-Status"].startswith("twofold; hit")
             assert site.get("/of/a", base_url="http://other").text == "a  other"
             assert [each.headers["Cache-Status"].split("; ")[1] for each in answers] == [found] * 5
+
+    def test_equivalent_urls_are_changed_together(self, site: Site) -> None:
+        """Whatever spelling of a URL a request changes, its page is computed anew."""
+
+        @site.app.route("/~a", methods=["GET", "PUT"], strict_slashes=False)
+        @site.caching.cached_page
+        def page() -> str:
+            site.runs += 1
+            return str(site.runs)
+
+        spellings = [("LOCALHOST", "/~a"), ("localhost:80", "/~a"), ("localhost", "/%7Ea")]
+        for run, (host, path) in enumerate(spellings, 1):
+            assert site.get("/~a").text == str(2 * run - 1)
+            assert site.client().put(path, base_url=f"http://{host}").text == str(2 * run)
+
+    @pytest.mark.parametrize("raw", [{}, {"RAW_URI": "", "REQUEST_URI": ""}])
+    def test_what_a_change_creates_was_missing(self, site: Site, raw: dict[str, str]) -> None:
+        """The 404 of an item is gone when a `POST` says that it has made it."""
+        items: set[str] = set()
+
+        @site.app.get("/items/<name>")
+        @site.caching.cached_page
+        def item(name: str) -> tuple[str, int]:
+            return name, 200 if name in items else 404
+
+        @site.app.post("/items")
+        def create() -> tuple[str, int, dict[str, str]]:
+            items.add("a:b")
+            return "", 201, {"Location": flask.url_for("item", name="a:b")}
+
+        for mount in ("", "/shop"):
+            items.clear()
+            given = {"environ_overrides": raw, "base_url": f"http://localhost{mount}"}
+            assert site.get("/items/a:b", **given).status_code == 404
+            assert site.get("/items/a:b", **given).headers["Cache-Status"].startswith("twofold; hi")
+            assert site.client().post("/items", **given).status_code == 201
+            assert site.get("/items/a:b", **given).status_code == 200
+
+    def test_applications_and_their_mounts_are_kept_apart(self, url: str) -> None:
+        """Two applications in one store, and two places of one, have their own pages."""
+
+        def place() -> str:
+            return flask.current_app.name + flask.request.root_path
+
+        answers = []
+        caching = Caching()
+        apps = [Flask(name) for name in ("shop", "admin")]
+        for app in apps:
+            app.config["CACHES"] = url
+            caching.init_app(app)
+            app.add_url_rule("/", view_func=caching.cached_page(place))
+            for mount in ("/", "/v1/", "/v2/"):
+                got = [app.test_client().get(base_url=f"http://localhost{mount}") for _ in "12"]
+                assert "hit" in got[1].headers["Cache-Status"]
+                answers.append(got[1].text)
+        caching.close()
+        assert answers == ["shop", "shop/v1", "shop/v2", "admin", "admin/v1", "admin/v2"]
+
+    @pytest.mark.parametrize("is_read_first", [False, True])
+    def test_content_without_a_length(self, site: Site, is_read_first: bool) -> None:
+        """A GET with content of HTTP/2 or in chunks passes, and the view is given all of it."""
+
+        @site.app.before_request
+        def read() -> None:
+            if is_read_first:
+                assert flask.request.stream
+
+        @site.app.get("/fat")
+        @site.caching.cached_page
+        def fat() -> str:
+            return flask.request.get_data(as_text=True) or "none"
+
+        def ask(text: bytes, **given: Any) -> tuple[str, str]:
+            told = {"CONTENT_LENGTH": "", "wsgi.input_terminated": True, **given}
+            got = site.get("/fat", input_stream=BytesIO(text), environ_overrides=told)
+            return got.text, got.headers["Cache-Status"].partition("=")[2]
+
+        for given in ({"SERVER_PROTOCOL": "HTTP/2"}, {"HTTP_TRANSFER_ENCODING": "chunked"}):
+            assert ask(b"evil" * 5000, **given) == ("evil" * 5000, "bypass")
+        assert ask(b"", SERVER_PROTOCOL="HTTP/1.1") == ("none", "miss; stored")
+        assert ask(b"x", SERVER_PROTOCOL="HTTP/2") == ("x", "bypass")
+        if not is_read_first:
+            assert ask(b"", SERVER_PROTOCOL="HTTP/2")[0] == "none"
+            assert site.get("/fat").headers["Cache-Status"].startswith("twofold; hit")
 
     def test_a_server_that_tells_no_raw_path(self, site: Site) -> None:
         """Then the path is told by what WSGI has of it, and the host by the server's name."""

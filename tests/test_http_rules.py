@@ -366,13 +366,18 @@ def test_get_and_head_have_one_key() -> None:
     [
         {"scheme": "https"},
         {"host": b"evil.example"},
-        {"host": b"SHOP.example"},
-        {"host": b"shop.example:80"},
+        {"host": b"shop.example:443"},
+        {"host": b"shop.example:080"},
+        {"host": b"shop.example."},
         {"host": b""},
         {"path": b"/A"},
         {"path": b"/a/"},
         {"path": b"//a"},
-        {"path": b"/%61"},
+        {"path": b"/%2561"},
+        {"path": b"/%2fa"},
+        {"path": b"/./a"},
+        {"path": b"/a%"},
+        {"path": b"/a%4"},
         {"path": b"/a?b=c", "query": b""},
         {"path": b"/a;x"},
         {"app_path": "/rewritten"},
@@ -380,15 +385,40 @@ def test_get_and_head_have_one_key() -> None:
         {"query": b""},
         {"query": b"b=c&"},
         {"query": b"B=c"},
-        {"query": b"b=%63"},
+        {"query": b"b%3Dc"},
         {"query": b"c&b="},
         {"host": b"shop.example/a", "path": b""},
+        {"root_path": "/a"},
+        {"application": "admin"},
+        {"application": "/a", "root_path": ""},
     ],
 )
 def test_another_url_is_another_page(other: dict[str, Any]) -> None:
-    """Scheme, host, path and query count as they came; none runs into the next."""
+    """Application, scheme, host, path and query count; none runs into the next."""
     assert page_key(request(**other), "page") != page_key(request(), "page")
     assert "X-Forwarded-Host" not in page_key(request("GET", "X-Forwarded-Host: evil"), "page")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({}, {"host": b"SHOP.Example"}),
+        ({}, {"host": b"shop.example:80"}),
+        ({}, {"host": b"shop.example:"}),
+        ({"scheme": "https"}, {"scheme": "https", "host": b"Shop.example:443"}),
+        ({"host": b"[::1]"}, {"host": b"[::1]:80"}),
+        ({}, {"path": b"/%61"}),
+        ({}, {"path": b"/%61", "app_path": "/a"}),
+        ({"path": b"/~a"}, {"path": b"/%7ea"}),
+        ({"path": b"/a%2Fb", "app_path": "/a/b"}, {"path": b"/%61%2fb", "app_path": "/a/b"}),
+        ({"path": b"/"}, {"path": b""}),
+        ({}, {"query": b"b=%63"}),
+        ({"query": b"b=%C3%BC"}, {"query": b"b=%c3%bc"}),
+    ],
+)
+def test_equivalent_spellings_are_one_page(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """What the RFCs call the same is one key: case, default ports, escapes, no path."""
+    assert page_key(request(**other), "page") == page_key(request(**one), "page")
 
 
 def test_what_a_reader_is_not_shown_counts_too() -> None:
@@ -448,6 +478,11 @@ def test_variants_never_meet() -> None:
     assert variant_key("page", b"t", ("a",), asked[0]) != variant_key(
         "page", b"u", ("a",), asked[0]
     )
+
+
+def test_a_name_that_is_no_field_selects_nothing() -> None:
+    """A record that somebody else wrote may name what no request can have."""
+    assert variant_key("page", b"t", ("\u2603",), headers("A:x"))
 
 
 def test_names_in_vary_have_no_case_and_no_order() -> None:
@@ -751,6 +786,49 @@ async def test_a_change_removes_the_page_and_its_variants(site: Site, method: st
     assert (await site.fetch(other, "Vary: Accept")).body == b"8"
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+@pytest.mark.parametrize("status", [200, 201, 303])
+@pytest.mark.parametrize("field", ["Location", "content-location"])
+@pytest.mark.parametrize(
+    ("reference", "removed"),
+    [
+        ("/items/~7", True),
+        ("~7", True),
+        ("../items/%7E7", True),
+        ("http://shop.example/items/~7", True),
+        ("http://SHOP.example:80/items/%7e7#note", True),
+        ("//shop.example/items/~7", True),
+        ("/mounted/items/~7", True),
+        ("https://shop.example/items/~7", False),
+        ("http://shop.example:81/items/~7", False),
+        ("http://user@shop.example/items/~7", False),
+        ("http://evil.example/items/~7", False),
+        ("/items/~7?x", False),
+        ("http://[", False),
+    ],
+)
+async def test_a_change_removes_what_it_names(
+    site: Site, method: str, status: int, field: str, reference: str, removed: bool
+) -> None:
+    """The 404 of what a POST has created is gone, at the same origin (RFC 9111, 4.4)."""
+    mounted: dict[str, Any] = {"query": b"", "root_path": "/mounted"}
+    item = request(**mounted, path=b"/items/~7", app_path="/items/~7")
+    await site.fetch(item, status=404)
+    posted = request(method, **mounted, path=b"/items/new")
+    await site.fetch(posted, f"{field}: {reference}", status=status)
+    assert (await site.fetch(item)).status == (200 if removed else 404)
+
+
+async def test_what_is_named_in_other_alphabets_is_escaped(site: Site) -> None:
+    """A reference is taken as a client takes it, which escapes what it must."""
+    item = request(path=b"/caf%C3%A9", query=b"b=%C3%A9")
+    await site.fetch(item)
+    located = Headers([(b"location", "/café?b=é".encode())])
+    exchange = await site.pages.open(site._io, request("POST"))
+    await exchange.respond(site._io, Response(201, located, b""))
+    assert (await site.fetch(item)).body == b"2"
+
+
 @pytest.mark.parametrize(("method", "status"), [("POST", 400), ("POST", 500), ("OPTIONS", 200)])
 async def test_no_change_removes_nothing(site: Site, method: str, status: int) -> None:
     """A failed change, or a safe method, leaves the page."""
@@ -856,6 +934,44 @@ DAMAGED: list[Any] = [
     ("page1", 200, (), b"", 1.0, "1", 0),
     ("page1", 200, (), b"", 1.0, 1.0),
     ("page2", 200, (), b"", 1.0, 1.0, 0),
+    ("page1", True, (), b"", 1.0, 1.0, 0),
+    ("page1", 99, (), b"", 1.0, 1.0, 0),
+    ("page1", 101, (), b"", 1.0, 1.0, 0),
+    ("page1", 600, (), b"", 1.0, 1.0, 0),
+    ("page1", 10**5000, (), b"", 1.0, 1.0, 0),
+    ("page1", 204, (), b"body", 1.0, 1.0, 0),
+    *(
+        ("page1", 200, ((b"a", b"b"), field), b"", 1.0, 1.0, 0)
+        for field in (
+            (b"a", b"b\r\nset-cookie: c"),
+            (b"a", b"b\nc:d"),
+            (b"a", b"b\r"),
+            (b"a", b"b\0"),
+            (b"a", b"b\n"),
+            (b"a\n", b"b"),
+            (b"a\r\nb", b"c"),
+            (b"a\0", b"b"),
+            (b"a b", b"c"),
+            (b"", b"b"),
+            (b"\xe4", b"b"),
+            (b"a", 1),
+            (b"a", None),
+            (b"a", b"b", b"c"),
+            b"ab",
+            5,
+            (b"content-length", b"1"),
+            (b"Content-Length", b"00"),
+            (b"transfer-encoding", b"chunked"),
+            (b"transfer-encoding", b"0"),
+        )
+    ),
+    ("page1", 200, (), b"", float("nan"), 1.0, 0),
+    ("page1", 200, (), b"", float("inf"), 1.0, 0),
+    ("page1", 200, (), b"", 1.0, float("inf"), 0),
+    ("page1", 200, (), b"", 1.0, float("nan"), 0),
+    ("page1", 200, (), b"", 1.0, -1.0, 0),
+    ("page1", 200, (), b"", 1.0, 1.0, -1),
+    ("page1", 200, (), b"", 1.0, 1.0, 10**5000),
     ("vary1", "abc", b"t"),
     ("vary1", (1,), b"t"),
     ("vary1", ("a",), "t"),
@@ -863,7 +979,7 @@ DAMAGED: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("stored", DAMAGED, ids=repr)
+@pytest.mark.parametrize("stored", DAMAGED, ids=range(len(DAMAGED)))
 async def test_what_cannot_be_read_is_a_miss(site: Site, stored: Any) -> None:
     """A value of another program, or another version, is computed anew."""
     assert read(stored) is None

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import httpx
@@ -17,6 +18,7 @@ import uvicorn
 from fastapi import (
     APIRouter,
     BackgroundTasks,
+    Body,
     Cookie,
     Depends,
     FastAPI,
@@ -410,6 +412,134 @@ async def test_each_message_passes_before_the_next() -> None:
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
     await CacheMiddleware(streaming, timeout=60)(scope, None, send)  # type: ignore[arg-type]
     assert reached == [1, 2, 3]
+
+
+async def test_no_content_is_a_whole_body() -> None:
+    """A 204 has no length to tell, and is stored like any other page."""
+    messages = [{**start(), "status": 204}, body(b"")]
+    for status in (b"twofold; fwd=miss; stored", b"twofold; hit; ttl=59"):
+        sent = await ask(None, messages)
+        assert (b"cache-status", status) in sent[0]["headers"]
+        assert (sent[0]["status"], sent[1]["body"]) == (204, b"")
+
+
+@pytest.mark.parametrize("length", ["\xb2", "9" * 5000, "-1", "1, 1"])
+async def test_a_length_that_is_no_number_passes(length: str) -> None:
+    """What an application tells of its body is not believed, and costs nothing."""
+    headers = [(b"content-length", length.encode("latin-1"))]
+    sent = await ask(None, [{**start(), "headers": headers}, body(b"a")])
+    assert (b"cache-status", b"twofold; fwd=miss") in sent[0]["headers"]
+
+
+class Later:
+    """Asks an application as a server of HTTP/2 does, where no field tells of content."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def get(self, *pieces: bytes, version: str = "2", **given: Any) -> tuple[str, str]:
+        """Return what is answered, and what the cache did."""
+        coming = [
+            {"type": "http.request", "body": each, "more_body": number < len(pieces)}
+            for number, each in enumerate(pieces, 1)
+        ]
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return coming.pop(0) if coming else {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
+        await self._app({**scope, "http_version": version, **given}, receive, send)
+        status = dict(sent[0]["headers"]).get(b"cache-status", b"").decode()
+        return b"".join(each.get("body", b"") for each in sent).decode(), status.split("; ")[1]
+
+
+@pytest.mark.parametrize("wraps", [False, True])
+@pytest.mark.parametrize("decorated", [False, True])
+async def test_content_that_no_field_tells_of(decorated: bool, wraps: bool) -> None:
+    """A GET with content over HTTP/2 passes, and the endpoint is given all of it."""
+
+    async def page(request: Request) -> Response:
+        return PlainTextResponse((await request.body()).decode() or "none")
+
+    app = Starlette(routes=[Route("/", cached_page(page) if decorated else page)])
+    if wraps:
+        app.add_middleware(BaseHTTPMiddleware, dispatch=lambda request, proceed: proceed(request))
+    options = {} if decorated else {"timeout": 60}
+    app.add_middleware(CacheMiddleware, **options)
+    http = Later(app)
+    for pieces in ([b"evil"], [b"", b"evil"], [b"ev", b"il"], [b"ev", b"i", b"l"]):
+        assert await http.get(*pieces) == ("evil", "fwd=bypass")
+    assert await http.get(b"") == ("none", "fwd=miss")
+    assert (await http.get(b""))[1] == "hit"
+    assert await http.get(b"evil") == ("evil", "fwd=bypass")
+    assert (await http.get(b"", version="1.1"))[1] == "hit"
+
+
+async def test_a_body_that_was_read_before_the_endpoint_counts() -> None:
+    """FastAPI reads a declared body first; the decorated endpoint's page is not stored."""
+    app = FastAPI()
+
+    @app.get("/")
+    @cached_page
+    async def page(text: Annotated[str, Body()] = "none") -> str:
+        return text
+
+    app.add_middleware(CacheMiddleware)
+    assert await Later(app).get(b"evil") == ('"evil"', "fwd=bypass")
+    assert await Later(app).get(b"") == ('"none"', "fwd=miss")
+
+
+async def test_applications_and_their_mounts_are_kept_apart() -> None:
+    """Two applications in one store, and two places of one, have their own pages."""
+
+    async def shop(request: Request) -> Response:
+        return PlainTextResponse("shop" + request.scope["root_path"])
+
+    class Admin(HTTPEndpoint):
+        async def get(self, request: Request) -> Response:
+            return PlainTextResponse("admin" + request.scope["root_path"])
+
+    async def plain(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("plain" + scope["root_path"])(scope, receive, send)
+
+    def routed(endpoint: Any) -> Any:
+        return CacheMiddleware(Starlette(routes=[Route("/", endpoint)]), timeout=60)
+
+    mounted = Starlette(routes=[Mount("/", partial(plain))])
+    apps = [routed(shop), routed(Admin), CacheMiddleware(plain, timeout=60)]
+    apps += [CacheMiddleware(GZipMiddleware(mounted), timeout=60, name=name) for name in "ab"]
+    roots = ("", "/v1", "/v2")
+    names = ["shop", "admin", "plain", "plain", "plain"]
+    for done in ("fwd=miss", "hit"):
+        for app, name in zip(apps, names, strict=True):
+            got = [await Later(app).get(b"", root_path=root) for root in roots]
+            assert got == [(f"{name}{root}", done) for root in roots]
+    again = Later(routed(shop))
+    assert (await again.get(b"", root_path=""))[1] == "hit"
+
+
+async def test_a_change_removes_what_it_names_below_a_mount(computed: Counter) -> None:
+    """A decorated endpoint's page goes by the place of the application, not of its part."""
+
+    @cached_page
+    async def item(request: Request) -> Response:
+        return PlainTextResponse(str(computed()))
+
+    async def create(request: Request) -> Response:
+        return PlainTextResponse("", 201, {"Location": str(request.url_for("shop:item"))})
+
+    routes = [Route("/items/~7", item, name="item"), Route("/items", create, methods=["POST"])]
+    app = Starlette(routes=[Mount("/shop", routes=routes, name="shop")])
+    app.add_middleware(CacheMiddleware)
+    async with client(app) as http:
+        for text in ("1", "2"):
+            assert [(await http.get("/shop/items/~7")).text for _ in "ab"] == [text] * 2
+            assert (await http.post("/shop/items")).status_code == 201
+        assert (await http.get("/shop/items/%7E7")).text == "3"
 
 
 @pytest.mark.parametrize("kind", ["websocket", "lifespan", "of the future"])

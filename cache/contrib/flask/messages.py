@@ -5,6 +5,7 @@ from urllib.parse import quote
 import flask
 
 from twofold.contrib.http import Headers, Request, Response
+from twofold.contrib.http.spelling import IN_PATH
 
 
 def request_of(request: flask.Request) -> Request:
@@ -19,6 +20,8 @@ def request_of(request: flask.Request) -> Request:
         query=request.query_string,
         headers=Headers.of_text(request.headers),
         app_path=request.root_path + request.path,
+        root_path=request.root_path,
+        application=flask.current_app.name,
         has_user=bool(environ.get("REMOTE_USER")),
     )
 
@@ -27,9 +30,9 @@ def _raw_path(request: flask.Request) -> str:
     """Return the path as it came, where the server tells it; else made of what it tells."""
     for name in ("RAW_URI", "REQUEST_URI"):
         raw: str = request.environ.get(name, "")
-        if raw:
+        if raw.startswith("/"):  # and not the whole URL, as for a proxy
             return raw.partition("?")[0]
-    return quote(request.root_path + request.path)
+    return quote(request.root_path + request.path, safe=IN_PATH)
 
 
 def response_of(response: flask.Response) -> Response:

@@ -16,6 +16,7 @@ from typing import Any
 import flask
 from flask.globals import request_ctx
 
+from twofold.contrib.flask.content import has_content
 from twofold.contrib.flask.messages import flask_response, put, request_of, response_of
 from twofold.contrib.http import Exchange, Headers, Pages, Request, Response, add_public, add_vary
 from twofold.contrib.http.cache_control import CacheControl
@@ -52,7 +53,7 @@ class Visit:
         self._timeout = timeout
         self._vary = vary
         self._public = public
-        self._request = request_of(flask.request)
+        self._request = replace(request_of(flask.request), has_content=has_content(flask.request))
         self._exchange: Exchange | None = None
         self._given: Response | None = None
         self._hit = False

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from twofold.contrib.http.encoding import encode
 from twofold.contrib.http.headers import Headers
 from twofold.contrib.http.messages import Request
+from twofold.contrib.http.spelling import rewritten, spelled, spelled_host
 
 _HEAD = 80  # characters of the URL that a reader of the store is shown
 _UNFIT = re.compile(rb"[^!-~]+")
@@ -15,18 +16,22 @@ _UNFIT = re.compile(rb"[^!-~]+")
 def page_key(request: Request, realm: str) -> str:
     """Return the key of the URL that `request` is for, the same for GET and HEAD.
 
-    Scheme, host, path and query count as they came: what one application takes for the
-    same, another may not. Pages of two realms do not meet.
+    Scheme, host, path and query count, in whatever of the spellings that the RFCs call
+    equivalent; what an application may take for the same beyond those, another may not.
+    Pages of two realms, of two applications, and of two places of one do not meet.
     """
+    host = spelled_host(request.scheme, request.host)
+    path = spelled(request.path) or b"/"
+    of_application = (request.application, request.root_path, rewritten(request))
     url = [
         realm.encode(),
+        *(each.encode("utf-8", "surrogatepass") for each in of_application),
         request.scheme.encode(),
-        request.host,
-        request.path,
-        request.app_path.encode("utf-8", "surrogatepass"),
-        request.query,
+        host,
+        path,
+        spelled(request.query),
     ]
-    head = _UNFIT.sub(b"", request.host + request.path)[:_HEAD].decode()
+    head = _UNFIT.sub(b"", host + path)[:_HEAD].decode()
     return f"{realm}:{head}#{_digest(encode(url))}"
 
 
@@ -41,8 +46,16 @@ def variant_key(page: str, token: bytes, names: Sequence[str], headers: Headers)
         names: what the response varies with, lower-case and sorted.
         headers: of the request.
     """
-    selected = [part for name in names for part in ([name.encode()], headers.raw(name))]
+    given: dict[bytes, list[bytes]] = {_bytes(name): [] for name in names}
+    for name, value in headers.pairs:
+        if (values := given.get(name.lower())) is not None:
+            values.append(value)
+    selected = [part for name, values in given.items() for part in ([name], values)]
     return f"{page}~{_digest(encode([page.encode(), token], *selected))}"
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("latin-1", "backslashreplace")
 
 
 def _digest(encoded: bytes) -> str:

@@ -20,6 +20,10 @@ class Request:
     headers: Headers
     app_path: str = ""
     """The path that the application sees, which something in front may have rewritten."""
+    root_path: str = ""
+    """Where the application is mounted."""
+    application: str = ""
+    """Tells the application from others, and is the same in all its processes."""
     has_content: bool = False
     """Whether it has content that its fields do not tell of (RFC 9113, 8.1.1)."""
     has_user: bool = False

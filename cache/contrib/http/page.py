@@ -1,5 +1,6 @@
 """A stored page, and the record of what the page of a URL varies with."""
 
+import re
 from typing import Any, NamedTuple
 
 from twofold.contrib.http.headers import Headers, Pairs
@@ -7,6 +8,10 @@ from twofold.contrib.http.messages import Request, Response
 from twofold.contrib.http.storing import serves
 from twofold.contrib.http.validators import not_modified, of_304
 from twofold.policy import CLOCK_SLACK
+
+_LATEST = 2.0**53  # seconds; more has no seconds
+_LINES = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\n)*")
+_FRAMING = (b"content-length", b"transfer-encoding")
 
 
 class Page(NamedTuple):
@@ -84,13 +89,36 @@ def read(stored: Any) -> "Page | Varied | None":
 def _page(status: int, fields: tuple[Any, ...], body: bytes, times: list[Any]) -> Page | None:
     match times:
         case (float() as stored, (float() | None) as lifetime, int() as age):
-            if all(_is_field(each) for each in fields):
-                return Page(status, fields, body, stored, lifetime, age)
+            page = Page(status, fields, body, stored, lifetime, age)
+            return page if _is_dated(page) and _is_sendable(page) else None
     return None
 
 
-def _is_field(pair: Any) -> bool:
-    match pair:
-        case (bytes(), bytes()):
-            return True
-    return False
+def _is_dated(page: Page) -> bool:
+    """Tell whether the times of a page are numbers to reckon with, and not infinite or none."""
+    lifetime = 0.0 if page.lifetime is None else page.lifetime
+    return all(0 <= each <= _LATEST for each in (page.stored, lifetime, page.age))
+
+
+def _is_sendable(page: Page) -> bool:
+    """Tell whether a page is one response, as whoever wrote it may not have had in mind.
+
+    No field goes on in a line of its own, and none says that the body ends elsewhere.
+    """
+    try:
+        lines = b"".join([b"%b:%b\n" % field for field in page.fields])
+    except TypeError:  # no pair of bytes
+        return False
+    length = b"%d" % len(page.body)
+    return (
+        type(page.status) is int
+        and 200 <= page.status <= 599
+        and not (page.body and page.status in (204, 304))
+        and _LINES.fullmatch(lines) is not None
+        and lines.count(b"\n") == len(page.fields)
+        and all(
+            (name.lower(), value) == (b"content-length", length)
+            for name, value in page.fields
+            if name.lower() in _FRAMING
+        )
+    )

@@ -20,6 +20,7 @@ from twofold.contrib.http.invalidation import Invalidations
 from twofold.contrib.http.keys import page_key
 from twofold.contrib.http.messages import Request, Response
 from twofold.contrib.http.page import Page, conditional
+from twofold.contrib.http.spelling import named
 from twofold.contrib.http.store import PageStore
 from twofold.contrib.http.storing import may_store, passes
 from twofold.contrib.http.turns import Turn, Turns
@@ -124,7 +125,7 @@ class Exchange:
         what is returned counts. The turn, if there is one, is over.
         """
         if self._request.changes:
-            await self._invalidate(io, response.status)
+            await self._invalidate(io, response)
         if not self._request.reads:
             return response
         page = self._page_of(response)
@@ -169,10 +170,11 @@ class Exchange:
             return False
         return stored
 
-    async def _invalidate(self, io: Effects, status: int) -> None:
-        """Remove the pages of a URL that was changed with success (RFC 9111, 4.4)."""
-        if 200 <= status < 400:
-            keys = [page_key(self._request, realm) for realm in REALMS]
+    async def _invalidate(self, io: Effects, response: Response) -> None:
+        """Remove the pages of a URL that was changed with success, and of those it names."""
+        if 200 <= response.status < 400:
+            changed = [self._request, *named(self._request, response.headers)]
+            keys = [page_key(each, realm) for each in changed for realm in REALMS]
             self._pages.invalidations.note(keys)
             await self._pages.store.drop(io, keys)
 

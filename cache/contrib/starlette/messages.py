@@ -1,6 +1,7 @@
 """Requests and responses: of ASGI and Starlette, and of the rules."""
 
 from typing import Any
+from urllib.parse import quote
 
 from anyio import Path
 from starlette.responses import FileResponse
@@ -8,20 +9,30 @@ from starlette.responses import Response as StarletteResponse
 from starlette.types import Scope
 
 from twofold.contrib.http import Headers, Request, Response
+from twofold.contrib.http.spelling import IN_PATH
 
 
-def request_of(scope: Scope) -> Request:
-    """Return the request that an ASGI scope describes."""
+def request_of(scope: Scope, root_path: str = "", application: str = "") -> Request:
+    """Return the request that an ASGI scope describes, as its content is told by its fields.
+
+    Args:
+        scope: as the application, or a part of it, has it.
+        root_path: of the application; parts have others.
+        application: its name.
+    """
     headers = Headers(scope["headers"])
+    server = ":".join(str(part) for part in scope.get("server") or ())
     return Request(
         method=scope["method"],
         scheme=scope.get("scheme", "http"),
-        host=b"\n".join(headers.raw("host")) or repr(scope.get("server")).encode(),
-        path=scope.get("raw_path") or b"",
+        host=b"\n".join(headers.raw("host")) or server.encode(),
+        path=scope.get("raw_path") or quote(scope["path"], safe=IN_PATH).encode(),
         query=scope.get("query_string", b""),
         headers=headers,
         app_path=scope["path"],
         has_user=has_user(scope),
+        root_path=root_path,
+        application=application,
     )
 
 

@@ -1,11 +1,14 @@
 """ASGI middleware: a shared cache in front of an application, or of some of its endpoints."""
 
 from enum import Enum
+from functools import cached_property
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from twofold.contrib.http import MAX_BODY, Pages, Response
+from twofold.contrib.starlette.application import application_name
+from twofold.contrib.starlette.content import Content
 from twofold.contrib.starlette.responder import Responder
 from twofold.contrib.starlette.routes import watch
 from twofold.core import Cache
@@ -29,6 +32,8 @@ class CacheMiddleware:
             that says nothing for `timeout`; with 0, only pages that say so. Without it,
             only endpoints decorated by `cached_page` are cached.
         max_body: bytes; a page with a larger body passes through and is not stored.
+        name: tells the application from others that use the same store; the names of its
+            endpoints do, unless given.
     """
 
     def __init__(
@@ -37,8 +42,10 @@ class CacheMiddleware:
         cache: Cache | str = "default",
         timeout: Timeout | _Absent = _DECORATED_ONLY,
         max_body: int = MAX_BODY,
+        name: str | None = None,
     ) -> None:
         self.app: ASGIApp = app
+        self.name = name
         self.pages: Pages = Pages(cache, max_body)
         self.timeout = timeout
         self._watched: object = None
@@ -52,15 +59,21 @@ class CacheMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        responder = Responder(self.pages, scope, send)
+        content = Content(scope, receive)
+        responder = Responder(self.pages, scope, content, send, self._application)
         try:
             answer = await self._look(responder, scope)
             if answer is not None:
                 await responder.answer(answer)
             else:
-                await self.app(scope, receive, responder.send)
+                await self.app(scope, content.receive, responder.send)
         finally:
             responder.release()
+
+    @cached_property
+    def _application(self) -> str:
+        """What is in the keys of its pages; told by the first request, when all is in place."""
+        return application_name(self.app) if self.name is None else self.name
 
     async def _look(self, responder: Responder, scope: Scope) -> Response | None:
         """Return the stored page, if whole applications are cached; changes are noted anyway."""

@@ -7,6 +7,7 @@ from starlette.types import Message, Scope, Send
 from twofold.contrib.http import Exchange, Headers, Pages, Request, Response, add_vary
 from twofold.contrib.http.storing import shared_with
 from twofold.contrib.starlette import session
+from twofold.contrib.starlette.content import Content
 from twofold.contrib.starlette.declared import declared_headers
 from twofold.contrib.starlette.messages import has_user, request_of
 from twofold.contrib.starlette.routes import IN_SCOPE, is_route_known
@@ -22,9 +23,12 @@ class Responder:
     streams does; so no part of a body is ever held back to see what follows.
     """
 
-    def __init__(self, pages: Pages, scope: Scope, send: Send) -> None:
-        self.request: Request = request_of(scope)
+    def __init__(
+        self, pages: Pages, scope: Scope, content: Content, send: Send, application: str
+    ) -> None:
+        self.request: Request = request_of(scope, scope.get("root_path", ""), application)
         self._pages = pages
+        self._content = content
         self._scope = scope
         self._server = send
         self._exchange: Exchange | None = None
@@ -42,7 +46,8 @@ class Responder:
 
     async def open(self, timeout: Timeout) -> Response | None:
         """Return what is answered from the cache, if anything; see `Pages.open`."""
-        exchange = await self._pages.open(NATIVE, self.request, timeout, "page")
+        request = await self._content.told(self.request)
+        exchange = await self._pages.open(NATIVE, request, timeout, "page")
         if exchange.answer is None:
             self._exchange = exchange
         return exchange.answer
@@ -52,7 +57,7 @@ class Responder:
         if self._visit is not None or not self.request.reads:
             return None
         self._leave()
-        self._visit = Visit(self._pages, self.request, scope, made_by, self._session)
+        self._visit = Visit(self._pages, self.request, self._content, scope, made_by, self._session)
         return self._visit
 
     def _leave(self) -> None:
@@ -140,9 +145,12 @@ class Responder:
 
 
 def _length(start: Message) -> int | None:
-    """Return the `Content-Length` of a response; None without one, as when it is streamed."""
+    """Return the length of the body; None where it is not told, as when it is streamed."""
     given = Headers(start.get("headers", ())).values("content-length")
-    return int(given[0]) if len(given) == 1 and given[0].isdigit() else None
+    if not given and start["status"] == 204:
+        return 0
+    told = len(given) == 1 and given[0].isascii() and given[0].isdigit() and len(given[0]) < 16
+    return int(given[0]) if told else None
 
 
 def _is_whole(start: Message, message: Message) -> bool:

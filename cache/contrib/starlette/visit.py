@@ -14,6 +14,7 @@ from twofold.contrib.http.headers import Pairs, varying
 from twofold.contrib.http.page import conditional
 from twofold.contrib.http.replay import looking, page_of, replayed, tagged, told_by_cache
 from twofold.contrib.starlette import session
+from twofold.contrib.starlette.content import Content
 from twofold.contrib.starlette.declared import declared_headers
 from twofold.contrib.starlette.messages import request_of, response_of, starlette_response
 from twofold.effects import NATIVE
@@ -28,6 +29,7 @@ class Visit:
     Args:
         pages: where the page is.
         request: as it came to the middleware.
+        content: tells whether it has any.
         scope: as the endpoint has it.
         made_by: names the endpoint.
         before: the session that the request came with.
@@ -37,12 +39,14 @@ class Visit:
         self,
         pages: Pages,
         request: Request,
+        content: Content,
         scope: Scope,
         made_by: str,
         before: dict[str, Any] | None,
     ) -> None:
         self._pages = pages
         self._request = request
+        self._content = content
         self._scope = scope
         self._made_by = made_by
         self.of_value: bool = False
@@ -58,7 +62,9 @@ class Visit:
 
     async def open(self, timeout: Timeout) -> StarletteResponse | None:
         """Return what the endpoint once made, if that is stored."""
-        asked = looking(request_of(self._scope))
+        whole = self._request
+        asked = request_of(self._scope, whole.root_path, whole.application)
+        asked = looking(await self._content.told(asked))
         self._exchange = exchange = await self._pages.open(NATIVE, asked, timeout, "endpoint")
         if exchange.answer is None:
             return None
