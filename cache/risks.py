@@ -4,6 +4,7 @@ import pickle
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
+from twofold.backend import Kind
 from twofold.codecs.serializers import Foreign, Pickle, resolve_serializer
 from twofold.errors import SettingsError
 from twofold.settings.config import CacheConfig
@@ -61,3 +62,8 @@ def skips_certificates(config: CacheConfig) -> str | None:
     if options.get("ssl_cert_reqs", "required") == "none":
         return "ssl_cert_reqs"
     return "ssl_check_hostname" if options.get("ssl_check_hostname") is False else None
+
+
+def shares_keys(config: CacheConfig, kind: Kind) -> bool:
+    """Tell whether another application at the same servers would have the same keys."""
+    return kind == "native" and not config.key_prefix and config.key_function is None

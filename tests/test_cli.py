@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import signal
 import sqlite3
@@ -277,6 +278,78 @@ def test_check_tries_every_alias_in_both_faces(shell: Shell) -> None:
     assert "cache 'disk': SERIALIZER 'pickle' without a SECRET" in warnings[1]
     assert "s3cr3t" not in ended.out + ended.err
     assert "disk" not in shell.here("check", "default", TWOFOLD_SETTINGS="s.toml").out
+
+
+def test_check_warns_of_keys_that_others_have_too(shell: Shell, redis_server: RedisServer) -> None:
+    """Servers are shared: without a KEY_PREFIX two applications have the same keys."""
+    warned = shell.here("check", CACHE_URL=redis_server.url)
+    assert warned.status == 0
+    assert "warning: cache 'default': no KEY_PREFIX, and the store is on servers" in warned.err
+    for own in ("key_prefix=shop", f"key_function={__name__}:key"):
+        assert "no KEY_PREFIX" not in shell.here("check", CACHE_URL=f"{redis_server.url}?{own}").err
+
+
+def test_check_warns_of_certificates_that_nobody_verifies(
+    shell: Shell, tls_redis: RedisServer
+) -> None:
+    """TLS to whoever answers protects from nobody who is between."""
+    verified = f"{tls_redis.url}?key_prefix=a&ssl_ca_certs={tls_redis.tls.ca}"
+    assert "certificate" not in shell.here("check", CACHE_URL=verified).err
+    for option in ("ssl_check_hostname=false", "ssl_cert_reqs=none"):
+        ended = shell.here("check", CACHE_URL=f"{verified}&{option}")
+        name = option.partition("=")[0]
+        assert f"OPTIONS['{name}'] leaves the server's certificate unverified" in ended.err
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "pickle",
+        "twofold.codecs.serializers.Pickle",
+        "twofold.codecs.serializers:pickle",
+        "twofold.contrib.django.pickles.DjangoPickle",
+        "tests.test_cli:ByOtherName",
+    ],
+)
+def test_check_warns_of_pickle_in_any_spelling(shell: Shell, path: str) -> None:
+    """A serializer that unpickles is one, however its path is written."""
+    ended = shell.here("check", CACHE_URL=f"sqlite:///c.db?serializer={path}")
+    assert f"SERIALIZER {path!r} without a SECRET" in ended.err
+
+
+class ByOtherName:
+    """A serializer whose name says nothing of pickles."""
+
+    def dumps(self, value: object) -> bytes:
+        return pickle.dumps(value)
+
+    def loads(self, data: bytes) -> object:
+        return pickle.loads(data)
+
+
+FORBIDDING = {
+    "by its users": {"users": ("default on nopass ~* &* +@all -@scripting",)},
+    "by its names": {"lines": ("rename-command EVAL ''",)},
+}
+
+
+@pytest.mark.parametrize("how", FORBIDDING)
+def test_check_warns_of_a_redis_that_forbids_scripts(
+    shell: Shell, tmp_path: Path, how: str
+) -> None:
+    """Where EVAL is forbidden, counters and locks fail: better known before."""
+    lines = FORBIDDING[how].get("lines", ())
+    with RedisServer(tmp_path, *lines, users=FORBIDDING[how].get("users", ())) as server:
+        ended = shell.here("check", CACHE_URL=f"{server.url}?key_prefix=shop")
+    assert ended.status == 0
+    assert f"{server.address} forbids EVAL" in ended.err
+
+
+def test_check_does_not_warn_of_a_redis_that_runs_scripts(
+    shell: Shell, redis_server: RedisServer
+) -> None:
+    """An ordinary server has nothing to be said of its scripts."""
+    assert "EVAL" not in shell.here("check", CACHE_URL=redis_server.url).err
 
 
 def test_check_leaves_nothing_behind(durable: Shell) -> None:

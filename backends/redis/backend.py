@@ -5,7 +5,7 @@ from typing import Literal
 
 from twofold import counter
 from twofold.backend import Examined
-from twofold.backends.network import Command, NetworkBackend, Outcome, Server, sure
+from twofold.backends.network import Command, NetworkBackend, Outcome, Refused, Server, sure
 from twofold.backends.network.options import flag
 from twofold.backends.redis import commands, deployment, results
 from twofold.backends.redis.commands import COMPARE_AND_DELETE, COMPARE_AND_SET, INCR
@@ -239,5 +239,15 @@ class RedisBackend(NetworkBackend):
     async def _examine_server(self, io: Effects, server: Server) -> Examined:
         [text] = await self._exchange.tell(io, server, commands.INFO)
         return results.examined(
-            server.name, text.decode(errors="replace"), await self._round_trip(io, server)
+            server.name,
+            text.decode(errors="replace"),
+            await self._round_trip(io, server),
+            scripts=await self._runs_scripts(io, server),
         )
+
+    async def _runs_scripts(self, io: Effects, server: Server) -> bool:
+        try:
+            await self._exchange.tell(io, server, commands.EVAL)
+        except Refused as refusal:
+            return not results.forbids(refusal)
+        return True

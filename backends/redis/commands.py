@@ -110,6 +110,9 @@ FLUSH: Final = pack(b"FLUSHDB", b"ASYNC")
 INFO: Final = pack(b"INFO")
 """Reply: lines of `name:value`."""
 
+EVAL: Final = pack(b"EVAL", b"return 1", b"0")
+"""Reply: 1, if scripts may be run."""
+
 PING: Final = pack(b"PING")
 """Reply: `b"PONG"`."""
 

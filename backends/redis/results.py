@@ -81,17 +81,27 @@ def counted(key: str, delta: int, reply: Reply | Refused) -> int:
     return int(sure(reply))
 
 
-def examined(name: str, info: str, round_trip: float) -> Examined:
-    """Return what `INFO` tells of a server that is worth knowing."""
+def forbids(refusal: Refused) -> bool:
+    """Tell whether a server refused a command by its name, as one that nobody may use here."""
+    return refusal.code == "NOPERM" or "unknown command" in refusal.reason
+
+
+def examined(name: str, info: str, round_trip: float, *, scripts: bool = True) -> Examined:
+    """Return what `INFO` tells of a server that is worth knowing, and whether it runs scripts."""
     facts = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
     if "valkey_version" in facts:
         version = f"Valkey {facts['valkey_version']}"
     else:
         version = f"Redis {facts.get('redis_version', '?')}"
-    warnings: tuple[str, ...] = ()
+    warnings = []
     if facts.get("maxmemory_policy") == "noeviction":
-        warnings = (
+        warnings.append(
             f"{name} has maxmemory-policy noeviction: once its memory is full, nothing more is"
-            " stored. A cache wants allkeys-lru, or allkeys-lfu",
+            " stored. A cache wants allkeys-lru, or allkeys-lfu"
         )
-    return Examined(name, version, round_trip, warnings)
+    if not scripts:
+        warnings.append(
+            f"{name} forbids EVAL: incr(), locks, and what lets one process compute for all are"
+            " scripts, and fail. Allow this user +eval and +evalsha"
+        )
+    return Examined(name, version, round_trip, tuple(warnings))

@@ -1,7 +1,7 @@
 """What `twofold check` finds out: whether every alias works, in both faces."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
@@ -11,6 +11,7 @@ from twofold.backend import Examined
 from twofold.core import Cache
 from twofold.errors import BackendUnavailable, CacheError, PartlyUnavailable, SettingsError
 from twofold.registry import build
+from twofold.risks import has_unsigned_pickles, shares_keys, skips_certificates
 from twofold.settings import CacheConfig, discover
 from twofold.spelling import unknown
 from twofold.urls import mask_url
@@ -54,7 +55,7 @@ def check_alias(config: CacheConfig) -> Checked:
         cache = build(replace(config, options={**config.options, "on_error": "raise"}))
     except SettingsError as error:
         return Checked(config.alias, config.backend, trouble=told(error))
-    store, warnings = mask_url(repr(cache.backend)), _warnings(config, cache)
+    store, warnings = mask_url(repr(cache.backend)), tuple(_warnings(config, cache))
     if type(cache.backend).__module__ == _KEEPS_NOTHING:
         return Checked(config.alias, store, warnings=(*warnings, "the dummy store keeps nothing"))
     try:
@@ -91,14 +92,24 @@ def _those_that_answer(cache: Cache) -> tuple[Examined, ...]:
         return ()
 
 
-def _warnings(config: CacheConfig, cache: Cache) -> tuple[str, ...]:
-    pickles = config.serializer is not None and "pickle" in config.serializer.lower()
-    if pickles and not config.secret and not cache.backend.holds_objects:
-        return (
-            "SERIALIZER 'pickle' without a SECRET: whoever can write to the store can run code"
-            " here. Set SECRET, which signs every entry, or use 'msgpack'",
+def _warnings(config: CacheConfig, cache: Cache) -> Iterator[str]:
+    kind = cache.backend.kind
+    if has_unsigned_pickles(config, holds_objects=kind == "inline"):
+        yield (
+            f"SERIALIZER {config.serializer!r} without a SECRET: whoever can write to the store can"
+            " run code here. Set SECRET, which signs every entry, or use 'msgpack'"
         )
-    return ()
+    if option := skips_certificates(config):
+        yield (
+            f"OPTIONS[{option!r}] leaves the server's certificate unverified: whoever is between"
+            " can read and change what is cached. Leave it out; OPTIONS['ssl_ca_certs'] names whom"
+            " to trust"
+        )
+    if shares_keys(config, kind):
+        yield (
+            "no KEY_PREFIX, and the store is on servers: another application there without one"
+            " gets the entries of this one. Set KEY_PREFIX to a name of the application"
+        )
 
 
 def _round_trip(cache: Cache) -> float:
