@@ -6,7 +6,9 @@ import logging
 import os
 import pickle
 import shutil
+import sqlite3
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
@@ -730,6 +732,67 @@ def test_sessions(use: Use, database: None, engine: str, server: Server) -> None
     assert [name for name in server.command("KEYS", "*") if first.session_key.encode() in name]
     last.flush()
     assert store.SessionStore(first.session_key).load() == {}
+
+
+def damage(place: Any, server: Server | None) -> None:
+    """Make unreadable what a store has."""
+    for file in Path(place).rglob("*.entry") if server is None and Path(place).is_dir() else ():
+        file.write_bytes(file.read_bytes()[:-1] + b"!")
+    if server is None and Path(place).is_file():
+        with sqlite3.connect(place) as database:
+            database.execute("UPDATE twofold SET value = x'00'")
+        database.close()
+    if isinstance(server, RedisServer):
+        for name in server.command("KEYS", "*"):
+            server.command("SET", name, b"garbage")
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+@pytest.mark.parametrize("engine", ["cache", "cached_db"])
+def test_session_ids_never_reach_a_log(
+    use: Use,
+    database: None,
+    engine: str,
+    face: str,
+    backend: str,
+    entry: Entry,
+    request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whatever goes wrong, neither a log nor a warning has what lets somebody in."""
+    kind = KINDS.get(backend)
+    server = request.getfixturevalue(f"own_{kind.name}") if kind else None
+    place = entry["LOCATION"] if server is None else server.address
+    use(LOCATION=place)
+    store = import_module(f"django.contrib.sessions.backends.{engine}")
+
+    async def later(key: str) -> None:
+        session = store.SessionStore(key)
+        await session.aload()
+        await session.aexists(key)
+        await aclose_all()
+
+    def at_once(key: str) -> None:
+        session = store.SessionStore(key)
+        session.load()
+        session.exists(key)
+        close_all()
+
+    def ask(key: str) -> None:
+        asyncio.run(later(key)) if face == "async" else at_once(key)
+
+    with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        first = store.SessionStore()
+        first["user"] = 7
+        first.save()
+        damage(place, server)
+        ask(first.session_key)
+        if server is not None:
+            server.kill()
+        ask(first.session_key)
+    said = [each.getMessage() + str(each.exc_info) for each in caplog.records]
+    assert [each for each in [*said, *map(str, warned)] if first.session_key in each] == []
 
 
 def test_template_fragments(use: Use) -> None:

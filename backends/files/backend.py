@@ -240,7 +240,8 @@ class FilesBackend(Backend):
 
     def _discard(self, key: str, damage: Damaged) -> None:
         """Remove a damaged file, if it still is one and nobody else is at it."""
-        self._warn(f"the file of {key!r} in the cache directory {self._tree.path}: {damage}")
+        _, name = place(key)  # and not the key, which may be a session's
+        self._warn(f"the file {name} in the cache directory {self._tree.path}: {damage}")
         with suppress(BackendUnavailable), self._slot(key, monotonic()) as slot:
             slot.entry()
 
