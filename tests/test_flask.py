@@ -453,6 +453,23 @@ class TestWhatIsShared:
         site.change = change
         assert site.visits(3) == 3
 
+    def test_a_hook_that_answers_anew(self, make_site: MakeSite) -> None:
+        """It wraps a stored page as a new one, and the page still varies as its view said."""
+        site = make_site(vary="X-Lang")
+
+        def wrap(response: flask.Response) -> flask.Response:
+            return flask.make_response({"data": response.get_data(as_text=True)})
+
+        site.app.after_request(wrap)
+        for _ in range(2):
+            for run, lang in enumerate(("de", "en"), 1):
+                answer = site.get(headers={"X-Lang": lang})
+                assert answer.json == {"data": f"run {run}"}
+                assert answer.headers["Vary"].lower() == "x-lang"
+        site.change = adds("Cache-Control", "private")
+        answers = [site.get("/", headers={"X-Lang": "fr"}).json for _ in range(2)]
+        assert answers == [{"data": "run 3"}, {"data": "run 4"}]
+
     @pytest.mark.parametrize("status", [206, 302, 304, 403, 500, 503])
     def test_a_status_that_is_not_to_be_stored(self, memory_url: str, status: int) -> None:
         """Errors of the server, redirections for now and parts are not stored unasked."""
@@ -753,6 +770,56 @@ class TestAroundTheView:
             for user in ("ann", "ben"):
                 answer = site.get(where, headers={"X-Token": user})
                 assert answer.text == f"Hello {user}"
+
+    def test_what_a_view_does_after_this_request_is_of_its_page(self, site: Site) -> None:
+        """Fields that the view adds so are on a hit too; those of hooks are of the request."""
+        numbers = iter(range(1, 9))
+
+        @site.app.before_request
+        def before() -> None:
+            number = str(next(numbers))
+
+            @after_this_request
+            def after(response: flask.Response) -> flask.Response:
+                response.headers.add("X-Number", number)
+                return response
+
+        def change(_response: flask.Response) -> None:
+            @after_this_request
+            def after(response: flask.Response) -> flask.Response:
+                response.headers.add("X-Total", "3")
+                return flask.make_response(response.get_data() + b"!", response.headers)
+
+        site.change = change
+        answers = [site.get("/") for _ in range(3)]
+        assert [each.text for each in answers] == ["run 1!"] * 3
+        assert [each.headers.getlist("X-Total") for each in answers] == [["3"]] * 3
+        assert [each.headers.getlist("X-Number") for each in answers] == [["1"], ["2"], ["3"]]
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("X-Number", "1"), ("Vary", "X-Lang"), ("Cache-Control", "max-age=60"), ("Link", "</a>")],
+    )
+    def test_what_a_hook_appends_is_there_once(self, site: Site, name: str, value: str) -> None:
+        """A hook runs on a stored page as on a new one, and finds there what the view made."""
+        site.has_hook(adds(name, value))
+        answers = [site.get("/") for _ in range(3)]
+        assert [each.headers.getlist(name) for each in answers] == [[value]] * 3
+        assert [each.headers.getlist("Cache-Status")[0][:12] for each in answers[1:]] == [
+            "twofold; hit"
+        ] * 2
+
+    def test_a_hit_that_fails_says_nothing_of_the_cache(self, site: Site) -> None:
+        """What answers in the place of a stored page has neither its age nor its tag."""
+        statuses = iter((200, 503))
+
+        def refuse(response: flask.Response) -> None:
+            response.status_code = next(statuses)
+
+        site.has_hook(refuse)
+        site.get("/")
+        answer = site.get("/")
+        assert not {"Age", "Cache-Status", "ETag"} & set(answer.headers.keys())
 
     def test_views_that_call_views(self, site: Site) -> None:
         """At one URL one view's page is not another's, and the outer one's is stored."""

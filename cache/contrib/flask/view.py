@@ -57,9 +57,7 @@ class PageDecorator:
         hit = visit.open()
         if hit is not None:
             return hit
-        response = compute()
-        visit.take(response)
-        return response
+        return visit.take(compute())
 
 
 def _is_for_url(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

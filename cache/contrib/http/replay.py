@@ -97,7 +97,7 @@ def told_by_cache(answer: Response) -> Pairs:
 
 
 def tagged(final: Response, given: Response | None) -> Headers:
-    """Return the fields of a whole response with a strong tag of its body.
+    """Return the fields of a response with a strong tag of its body; none if it is streamed.
 
     A tag that the application gave stays, unless it gave that to other content.
     """
@@ -106,7 +106,9 @@ def tagged(final: Response, given: Response | None) -> Headers:
     if tags and not (changed and given is not None and tags == given.headers.raw("etag")):
         return final.headers
     untagged = final.headers.without("etag")
-    return untagged.plus("etag", entity_tag(untagged, final.body or b""))
+    if final.body is None:
+        return untagged
+    return untagged.plus("etag", entity_tag(untagged, final.body))
 
 
 def _content(response: Response) -> tuple[object, ...]:

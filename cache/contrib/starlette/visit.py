@@ -97,16 +97,22 @@ class Visit:
 
         Its body is None while it is streamed.
         """
-        if self._exchange is None:
+        if self._exchange is None or self._has_failed(final):
             return final
         final = replace(final, headers=add_vary(final.headers, self._varies))
         told = self._told or await self._store(self._exchange, final)
         final = replace(final, headers=Headers((*final.headers.pairs, *told)))
         shared = self._told or told[-1][1].endswith(b"stored")
-        if final.body is None or final.status != 200 or not shared:
+        if final.status != 200 or not shared:
             return final
         described = replace(final, headers=tagged(final, self._given))
+        if final.body is None:
+            return described
         return conditional(self._request, described, self._pages.clock.time())
+
+    def _has_failed(self, final: Response) -> bool:
+        """Tell whether something else answers in the place of a stored page."""
+        return bool(self._told) and self._given is not None and self._given.status != final.status
 
     async def _store(self, exchange: Exchange, final: Response) -> Pairs:
         """Store the page if it may be, and return what the cache tells of that."""
