@@ -137,9 +137,30 @@ def test_servers_are_asked_on_deployment(redis_server: RedisServer) -> None:
         "cannot be reached"
         in told({"BACKEND": REDIS, "LOCATION": NOWHERE}, deploy=True)["twofold.E002"]
     )
-    there = told({"BACKEND": REDIS, "LOCATION": redis_server.url}, deploy=True)
+    entry = {"BACKEND": REDIS, "LOCATION": redis_server.url, "KEY_PREFIX": "shop"}
+    there = told(entry, deploy=True)
     assert set(there) <= {"twofold.W003"}
     assert "maxmemory-policy" in there["twofold.W003"]
+
+
+def test_a_server_that_runs_no_scripts_is_told_on_deployment(own_redis: RedisServer) -> None:
+    """One that forbids EVAL makes counters and locks fail, which is told in time."""
+    own_redis.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    own_redis.command("ACL", "SETUSER", "app", "on", ">sesame", "~*", "+@all", "-eval", "-evalsha")
+    options = {"USERNAME": "app", "PASSWORD": "sesame"}
+    entry = {"BACKEND": REDIS, "LOCATION": own_redis.url, "OPTIONS": options}
+    said = told(entry, deploy=True)
+    assert "forbids EVAL" in said["twofold.W003"]
+    assert "sesame" not in str(said)
+    assert "twofold.W003" not in told(entry)
+
+
+def test_shared_keys_are_told_on_deployment(redis_server: RedisServer) -> None:
+    """Two projects on one server need a KEY_PREFIX each, or keys of their own making."""
+    entry = {"BACKEND": REDIS, "LOCATION": redis_server.url}
+    assert "KEY_PREFIX" in told(entry, deploy=True)["twofold.W009"]
+    assert "twofold.W009" not in told({**entry, "KEY_PREFIX": "shop"}, deploy=True)
+    assert "twofold.W009" not in told(entry)
 
 
 def test_sessions_want_errors_in_outages(redis_server: RedisServer) -> None:

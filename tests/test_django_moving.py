@@ -448,6 +448,17 @@ def test_settings_of_the_project_count(name: str) -> None:
         assert on_error(MemcachedCache) == "miss"
 
 
+def test_overridden_settings_of_the_project_count_at_once() -> None:
+    """A test that overrides them has caches that follow."""
+    entry = {"BACKEND": "twofold.contrib.django.RedisCache", "LOCATION": NOWHERE}
+    with override_settings(CACHES={"default": entry}):
+        assert caches["default"].get("key") is None
+        strict = override_settings(DJANGO_REDIS_IGNORE_EXCEPTIONS=False)
+        with strict, pytest.raises(BackendUnavailable):
+            caches["default"].get("key")
+        assert caches["default"].get("key") is None
+
+
 def on_error(cls: type[TwofoldCache], **options: Any) -> object:
     return cls.to_twofold({"LOCATION": "h:1", "OPTIONS": options})["OPTIONS"]["on_error"]
 

@@ -15,7 +15,7 @@ from twofold.contrib.django.backends import FileCache, SQLiteCache, TwofoldCache
 from twofold.contrib.django.sharers import SESSIONS, shared_in
 from twofold.contrib.django.translation import translate
 from twofold.errors import CacheError, PartlyUnavailable
-from twofold.risks import has_unsigned_pickles, skips_certificates
+from twofold.risks import has_unsigned_pickles, shares_keys, skips_certificates
 from twofold.settings import read_cache
 
 
@@ -153,6 +153,14 @@ def _examine(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
             " is lost without an error, and the session is back when the store is.",
             hint="OPTIONS['on_error'] = 'raise' in an alias of their own, SESSION_CACHE_ALIAS.",
             id="twofold.W004",
+        )
+    config = read_cache(alias, cache.to_twofold(settings.CACHES[alias]))
+    if shares_keys(config, cache.cache.backend.kind):
+        yield checks.Warning(
+            f"CACHES[{alias!r}] has no KEY_PREFIX, and is on servers: another project there without"
+            " one has the same keys.",
+            hint="Set KEY_PREFIX to a name of the project.",
+            id="twofold.W009",
         )
     for server in servers:
         for warning in server.warnings:

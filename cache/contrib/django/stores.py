@@ -13,6 +13,7 @@ from django.core.signals import setting_changed
 
 from twofold.backend import Backend
 from twofold.contrib.django.entries import frozen
+from twofold.contrib.django.translation import PROJECT
 from twofold.core import Cache
 from twofold.effects import after_fork_in_child, new_lock
 from twofold.errors import SettingsError
@@ -20,7 +21,7 @@ from twofold.keys import FullKeys
 from twofold.registry import build_backend, build_over
 from twofold.settings import CacheConfig, placed, read_cache
 
-_SETTINGS = frozenset({"CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS"})
+_SETTINGS = frozenset({"CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS", *PROJECT})
 
 
 class Stores:

@@ -22,6 +22,9 @@ _WHERE = "OPTIONS[{!r}]"
 _SETTINGS = {each.name.upper() for each in fields(CacheConfig)} - {"ALIAS"}
 _OF_DJANGO = ("max_entries", "cull_frequency")  # which it reads beside OPTIONS, spelled like this
 
+PROJECT = tuple(name.upper() for name in redis.GLOBALS)
+"""Settings of the project that say something of its entries."""
+
 ENTRY: Table = {
     "reverse_key_function": Ignored("there is no `keys()` that it would be for"),
     "max_entries": Ignored("Django reads it in OPTIONS"),
@@ -67,8 +70,7 @@ def translate(store: str, location: Any, params: Mapping[str, Any]) -> Translati
 
 def _move(store: str, location: Any, options: Mapping[str, Any]) -> Moved:
     if store == "redis":
-        names = [name.upper() for name in redis.GLOBALS if hasattr(settings, name.upper())]
-        project = {name: getattr(settings, name) for name in names}
+        project = {name: getattr(settings, name) for name in PROJECT if hasattr(settings, name)}
         return redis.move(location, options, project, _WHERE)
     if store == "memcached":
         return memcached.move(location, options, _WHERE)

@@ -8,8 +8,8 @@ from urllib.parse import unquote_plus, urlsplit
 from twofold.contrib.moving.tables import Moved, Outcome, Refused, Table
 from twofold.urls import scheme
 
-_BETWEEN = re.compile(r"\s*[;,]\s*")
-_BETWEEN_URLS = re.compile(r"\s*[;,]\s*(?=[a-z+]+://)", re.IGNORECASE)
+_BETWEEN = re.compile(r"[;,]")
+_BETWEEN_URLS = re.compile(r"[;,]\s*+(?=[a-z+]++://)", re.IGNORECASE)
 _OLD = re.compile(r"([^:/@]+):([0-9]+):([0-9]+)\Z")  # host:port:db
 _SCHEMES = {"valkey": "redis", "valkeys": "rediss", "redis+ssl": "rediss", "redis+socket": "unix"}
 _TLS = {"redis": "rediss"}
@@ -39,7 +39,7 @@ def _parts(each: Any) -> Iterator[Any]:
         yield each
     else:
         between = _BETWEEN_URLS if "://" in each else _BETWEEN
-        yield from (part for part in between.split(each.strip()) if part)
+        yield from filter(None, map(str.strip, between.split(each)))
 
 
 def _host(each: Any) -> str | None:
