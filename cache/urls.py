@@ -35,6 +35,10 @@ class Url(NamedTuple):
     parameters: dict[str, str]
     """Settings and options by the names they have in the URL."""
 
+    def __repr__(self) -> str:
+        """Show no password, which may stand in all of it."""
+        return f"<Url of {self.backend}>"
+
 
 def scheme(location: str) -> str | None:
     """Return the scheme of `location` in lower case, or None if it is no URL."""

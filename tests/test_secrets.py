@@ -10,8 +10,13 @@ from twofold.backends.memcached.addresses import read_location
 from twofold.backends.redis import RedisBackend
 from twofold.backends.redis.addresses import read_addresses
 from twofold.backends.redis.dial import Login
+from twofold.contrib.django import translation as django_translation
+from twofold.contrib.flask import flask_caching as flask_translation
+from twofold.contrib.moving.tables import Moved
 from twofold.errors import BackendUnavailable
+from twofold.settings import Source
 from twofold.testing import FACES, Face
+from twofold.urls import split
 
 HIDDEN = "hunter2"
 
@@ -62,3 +67,19 @@ def test_a_server_that_repeats_a_key_is_not_quoted(tmp_path: Path, face: Face) -
             face.run(ask())
         backend.close()
         assert "session" not in str(caught.value)
+
+
+def test_no_step_from_settings_to_servers_shows_a_password() -> None:
+    """What stands between the settings and a cache is shown without them."""
+    url = f"redis://:{HIDDEN}@h?sentinel_password={HIDDEN}"
+    entry = {"LOCATION": url, "SECRET": HIDDEN, "OPTIONS": {"PASSWORD": HIDDEN}}
+    moved = Moved()
+    moved.read({"PASSWORD": HIDDEN}, {}, "{}")
+    for step in (
+        Source("CACHE_URL", {"default": url}),
+        split(url, ()),
+        moved,
+        django_translation.translate("redis", url, entry),
+        flask_translation.translate({"CACHE_TYPE": "redis", "CACHE_REDIS_PASSWORD": HIDDEN}),
+    ):
+        assert HIDDEN not in repr(step)

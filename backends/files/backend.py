@@ -18,6 +18,7 @@ from twofold.backends.files.faults import Damaged, Fault, is_fault
 from twofold.backends.files.slot import Slot
 from twofold.backends.files.tree import Tree
 from twofold.clock import SYSTEM_CLOCK, Clock
+from twofold.display import printable
 from twofold.errors import BackendUnavailable, SettingsError
 from twofold.policy import wall_expired
 
@@ -266,5 +267,5 @@ class FilesBackend(Backend):
         now = monotonic()
         if now - self._warned_at >= _WARN_EVERY:
             self._warned_at = now
-            logger.warning("%s", what)
+            logger.warning("%s", printable(str(what)))
         return False

@@ -16,6 +16,7 @@ from twofold.backends.sqlite.entries import Entries
 from twofold.backends.sqlite.faults import Fault, is_busy, is_damage, is_fault
 from twofold.backends.sqlite.sessions import Session, Sessions
 from twofold.clock import SYSTEM_CLOCK, Clock
+from twofold.display import printable
 from twofold.effects import Call
 from twofold.errors import BackendUnavailable, CacheError, DeadlineExceeded, SettingsError
 
@@ -339,7 +340,8 @@ class SQLiteBackend(Backend):
         now = monotonic()
         if now - self._warned_at >= _WARN_EVERY:
             self._warned_at = now
-            logger.warning("%s; reads miss and nothing is stored until that has changed", fault)
+            text = "%s; reads miss and nothing is stored until that has changed"
+            logger.warning(text, printable(str(fault)))
 
 
 def _run_one_by_one(calls: Sequence[Call]) -> None:

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeAlias
 
 from twofold.backends.sqlite.entries import SCHEMA, TABLE
 from twofold.backends.sqlite.faults import Damaged, Fault, is_damage, is_fault
+from twofold.display import printable
 from twofold.errors import BackendUnavailable, DeadlineExceeded, SettingsError
 
 logger: logging.Logger = logging.getLogger("twofold.sqlite")
@@ -189,9 +190,7 @@ class DatabaseFile:
         logger.warning(
             "the cache file %s was unusable (%s): its entries are misses, a new one is begun,"
             " and the old one is kept as %s",
-            self.path,
-            why,
-            aside,
+            *map(printable, map(str, (self.path, why, aside))),
         )
 
     def late(self) -> DeadlineExceeded:

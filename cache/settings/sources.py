@@ -164,6 +164,10 @@ class Source(NamedTuple):
     name: str
     caches: Mapping[str, Raw]
 
+    def __repr__(self) -> str:
+        """Show no settings, which may have passwords."""
+        return f"<Source {self.name!r}>"
+
 
 def find() -> Source:
     """Return the settings from the first place that has some, unread.

@@ -43,6 +43,10 @@ class Translation(NamedTuple):
     ignored: dict[str, str]
     """Reasons, by what it is about as it was spelled."""
 
+    def __repr__(self) -> str:
+        """Show no settings, which may have passwords."""
+        return f"<Translation with {', '.join([*self.settings, *self.options])}>"
+
 
 def translate(store: str, location: Any, params: Mapping[str, Any]) -> Translation:
     """Return what an entry means.

@@ -149,6 +149,10 @@ class Translation(NamedTuple):
     caches: dict[str, dict[str, Any]]
     ignored: dict[str, str]
 
+    def __repr__(self) -> str:
+        """Show no settings, which may have passwords."""
+        return f"<Translation of {', '.join(self.caches)}>"
+
 
 def translate(config: Mapping[str, Any]) -> Translation:
     """Return what the `CACHE_*` settings in `config` mean.

@@ -16,6 +16,7 @@ from jinja2.runtime import Context
 from werkzeug.local import LocalProxy
 
 from twofold.core import Cache
+from twofold.display import printable
 from twofold.errors import BlockingCallInEventLoop, SettingsError, UnstableArgument
 from twofold.keys.encoding import Unencodable, encode
 from twofold.policy import DEFAULT_TIMEOUT, Timeout
@@ -79,7 +80,8 @@ class Fragments:
     def _tell(self, exc: BlockingCallInEventLoop) -> None:
         if not self._told:
             self._told = True
-            _log.warning("fragments are rendered without the cache in an async view: %s", exc)
+            why = printable(str(exc))
+            _log.warning("fragments are rendered without the cache in an async view: %s", why)
 
 
 class FragmentTag(Extension):

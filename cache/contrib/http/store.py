@@ -10,6 +10,7 @@ from twofold.contrib.http.keys import page_key, variant_key
 from twofold.contrib.http.messages import Request
 from twofold.contrib.http.page import Page, Varied, read
 from twofold.core import Cache
+from twofold.display import printable
 from twofold.effects import Effects
 from twofold.policy import Timeout, seconds
 from twofold.registry import caches
@@ -104,4 +105,5 @@ class PageStore:
         if self._failing is None:
             self._failing = operation
             name = self._cache if isinstance(self._cache, str) else self._cache.alias
-            _log.warning("pages go on without cache %r: %s: %s", name, operation, exc)
+            why = printable(str(exc))
+            _log.warning("pages go on without cache %r: %s: %s", name, operation, why)

@@ -92,7 +92,7 @@ def _url(moved: Moved, each: Any, table: Table) -> str:
         text = ("unix://" if text.startswith("/") else "redis://") + text
     text = _with_scheme(text, _SCHEMES)
     address, _, query = text.partition("?")
-    if not query or ("@" in query and "@" not in address):
+    if not query or "@" in query:
         return text  # the second is half of a password, which the backend tells of
     return _without_query(moved, address, query, table)
 

@@ -47,8 +47,8 @@ Table: TypeAlias = Mapping[str, Row]
 class Moved:
     """What has become of settings; those ignored and refused are named as they were spelled."""
 
-    made: dict[str, Any] = field(default_factory=dict)
-    left: dict[str, Any] = field(default_factory=dict)
+    made: dict[str, Any] = field(default_factory=dict, repr=False)  # it may have passwords
+    left: dict[str, Any] = field(default_factory=dict, repr=False)
     """What no table has: it may be twofold's own."""
     ignored: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
