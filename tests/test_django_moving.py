@@ -3,10 +3,13 @@
 import re
 import ssl
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests import django_project
 from tests.chaos import (
@@ -39,6 +42,7 @@ from twofold.contrib.django.backends import (
 )
 from twofold.contrib.moving import Refused, Table, memcached, redis
 from twofold.errors import BackendUnavailable, SettingsError
+from twofold.registry import build_backend
 from twofold.settings import read_cache
 
 DEFAULT = "django_redis.client.DefaultClient"
@@ -539,6 +543,49 @@ def test_services_of_sentinels_are_one() -> None:
     entry = {"LOCATION": ["redis://a", "redis://b"], "OPTIONS": {"SENTINELS": [("s", 1)]}}
     with pytest.raises(SettingsError, match="LOCATION: write one URL"):
         RedisCache.to_twofold(entry)
+
+
+@pytest.mark.parametrize("cls", [RedisCache, MemcachedCache])
+@pytest.mark.parametrize("location", [None, 6379, [None], [("h", 1, 2)], [{"port": 1}]])
+def test_a_location_is_text_or_a_list(cls: type[TwofoldCache], location: Any) -> None:
+    """What names no server, such as a variable that is not set, is refused."""
+    with pytest.raises(SettingsError, match="LOCATION: write a URL"):
+        cls.to_twofold({"LOCATION": location})
+
+
+PIECES = ("redis", "://", ":", "/", "@", "?", "[", "]", ",", ";", "h", "1", "db=1", "&", "%", " ")
+
+
+@given(
+    cls=st.sampled_from([RedisCache, MemcachedCache]),
+    location=st.lists(st.sampled_from(PIECES)).map("".join),
+    options=st.dictionaries(
+        st.sampled_from(["DB", "SENTINELS", "ssl", "socket_timeout", "behaviors", "USERNAME"]),
+        st.sampled_from([None, True, 1, "1", [("h", 1)], {"h": 1}, b"h"]),
+    ),
+)
+def test_whatever_is_written_is_read_or_refused(
+    cls: type[TwofoldCache], location: str, options: Entry
+) -> None:
+    """No entry makes another error than ours, or one that shows what lets somebody in."""
+    secret = {**options, "PASSWORD": "sesame"}
+    for entry in (
+        {"LOCATION": location, "OPTIONS": secret},
+        {"LOCATION": f"redis://:sesame@h{location}", "OPTIONS": options},
+    ):
+        with suppress(SettingsError), hidden("sesame"):
+            build_backend(read_cache("default", cls.to_twofold(entry)))
+
+
+@contextmanager
+def hidden(secret: str) -> Iterator[None]:
+    """Check that an error does not show a secret."""
+    try:
+        yield
+    except SettingsError as error:
+        if secret in str(error):
+            raise AssertionError(str(error)) from error
+        raise
 
 
 def test_half_a_password_is_left_to_the_backend() -> None:

@@ -90,7 +90,7 @@ def _exposure(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
         yield checks.Warning(
             f"CACHES[{alias!r}] has a relative LOCATION, {str(location)!r}: it depends on the"
             " working directory.",
-            hint="Use an absolute path.",
+            hint="Use an absolute path; the name of a DatabaseCache's table is none.",
             id="twofold.W005",
         )
     for name in ("MEDIA_ROOT", "STATIC_ROOT"):

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
-from urllib.parse import unquote_plus, urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import unquote, unquote_plus
 
 from twofold.contrib.moving.tables import Moved, Outcome, Refused, Table
 from twofold.urls import scheme
@@ -55,8 +55,8 @@ def _host(each: Any) -> str | None:
 
 def redis_servers(moved: Moved, location: Any, table: Table) -> None:
     """Put `LOCATION` into what was made, and take out what only says how to read it."""
-    made = moved.made
-    urls = list(dict.fromkeys(_url(moved, each, table) for each in parts_of(location)))
+    made, parts = moved.made, _checked(moved, location)
+    urls = list(dict.fromkeys(_url(moved, each, table) for each in parts))
     asked, found = made.pop("behind_sentinels", False), made.pop("sentinels", [])
     if found:
         urls = _behind(moved, urls, found)
@@ -75,14 +75,38 @@ def redis_servers(moved: Moved, location: Any, table: Table) -> None:
 
 def memcached_servers(moved: Moved, location: Any) -> None:
     """Put `LOCATION` into what was made: each server once."""
-    parts = [each if isinstance(each, str) else _host(each) or each for each in parts_of(location)]
-    servers = list(dict.fromkeys(parts))
+    servers = list(dict.fromkeys(_checked(moved, location)))
     moved.made["LOCATION"] = servers[0] if len(servers) == 1 else servers or ""
 
 
-def _url(moved: Moved, each: Any, table: Table) -> str:
+def _checked(moved: Moved, location: Any) -> list[str]:
+    """Return the servers of a `LOCATION` as text, or refuse what is none."""
+    parts = [each if isinstance(each, str) else _host(each) for each in parts_of(location)]
+    if None in parts:
+        moved.refused["LOCATION"] = "write a URL, host:port, or a list of such"
+    return [each for each in parts if each is not None]
+
+
+class _Parts(NamedTuple):
+    """A URL taken apart, whatever is wrong with it, which the backend tells of."""
+
+    login: str
+    hosts: str
+    database: str
+
+
+def _apart(url: str) -> _Parts:
+    name, _, rest = url.partition("://")
+    rest, _, query = rest.partition("?")
+    netloc, _, path = rest.partition("/")
+    login, _, hosts = netloc.rpartition("@")
+    asked = dict(part.partition("=")[::2] for part in query.split("&"))
+    database = asked.get(_KEPT, "") or ("" if name == "unix" else path.strip("/"))
+    return _Parts(login, hosts, database)
+
+
+def _url(moved: Moved, text: str, table: Table) -> str:
     """Return the URL of one server, and move what its query says."""
-    text = each if isinstance(each, str) else _host(each) or str(each)
     old = _OLD.match(text)
     if old:
         text = "redis://{}:{}/{}".format(*old.groups())
@@ -114,7 +138,7 @@ def _with_scheme(url: str, schemes: Mapping[str, str]) -> str:
 def _behind(moved: Moved, urls: list[str], found: list[str]) -> list[str]:
     """Return the URLs of sentinels, where those of the settings name a service."""
     made = moved.made
-    services = list(dict.fromkeys(urlsplit(url).netloc.rpartition("@")[2] for url in urls))
+    services = list(dict.fromkeys(_apart(url).hosts for url in urls))
     named = made.get("sentinel") or moved.left.get("sentinel")
     if not named and len(services) != 1:
         moved.refused["LOCATION"] = "write one URL, whose host is the name of the service"
@@ -127,23 +151,16 @@ def _behind(moved: Moved, urls: list[str], found: list[str]) -> list[str]:
 
 def _take_login(moved: Moved, url: str) -> None:
     """Make options of what the URL of a service says of its servers."""
-    parts = urlsplit(url)
-    query = dict(part.partition("=")[::2] for part in parts.query.split("&") if part)
-    number = parts.path.strip("/") or query.get(_KEPT, "")
-    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-    said = {"username": unquote_plus(user), "password": unquote_plus(password)}
+    parts = _apart(url)
+    user, _, password = parts.login.partition(":")
+    said = {"username": unquote(user), "password": unquote(password)}
     moved.made.update({name: text for name, text in said.items() if text})
-    if number.isdecimal():
-        moved.made["db"] = int(number)
+    if parts.database.isdecimal():
+        moved.made["db"] = int(parts.database)
 
 
 def _drop_second_database(moved: Moved, urls: list[str]) -> None:
     """Let the URL say which database, as the drivers do, where an option says so too."""
-    if "db" in moved.made and "sentinel" not in moved.made and any(map(_has_database, urls)):
-        moved.made.pop("db")
-
-
-def _has_database(url: str) -> bool:
-    parts = urlsplit(url)
-    path = "" if parts.scheme == "unix" else parts.path.strip("/")
-    return bool(path) or f"{_KEPT}=" in parts.query
+    named = any(_apart(url).database for url in urls)
+    if named and "sentinel" not in moved.made:
+        moved.made.pop("db", None)
