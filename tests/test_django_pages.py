@@ -285,6 +285,20 @@ def test_public_is_for_all(site: Callable[..., Site], memory: None) -> None:
     assert shop.runs == 1
 
 
+def test_origins_get_their_own_pages(site: Callable[..., Site], memory: None) -> None:
+    """What allows an origin is given to no other, though `Vary` is said to that alone, or not."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        origin = request.headers.get("Origin", "")
+        return HttpResponse(origin, headers={"Access-Control-Allow-Origin": origin})
+
+    shop = site(answer)
+    for origin in ("", "http://a.example", "http://b.example") * 2:
+        headers = {"origin": origin} if origin else {}
+        assert shop.get(**headers)["Access-Control-Allow-Origin"] == origin
+    assert shop.runs == 3
+
+
 def test_cookies_that_are_set_stay_with_their_user(site: Callable[..., Site], memory: None) -> None:
     """A response that sets a cookie and varies on Cookie is not stored, whoever asks."""
 

@@ -686,6 +686,28 @@ async def test_variants_are_kept_apart(site: Site) -> None:
     assert len(set(first)) == len(asked)
 
 
+@pytest.mark.parametrize("allowed", ["http://a.example", None])
+async def test_pages_for_origins_are_apart(site: Site, allowed: str | None) -> None:
+    """Where `Vary` is said to none or to one of them, each still gets what was made for it."""
+    lines = [f"Access-Control-Allow-Origin: {allowed}"] if allowed else []
+    origins = ["Origin: http://a.example", "Origin: http://b.example"]
+    for _ in range(2):
+        assert (await site.fetch(request())).body == b"1"
+        assert (await site.fetch(request("GET", origins[0]), *lines)).body == b"2"
+        other = await site.fetch(request("GET", origins[1]))
+        assert (other.body, told(other, "vary")) == (b"3", "origin")
+    await site.fetch(request("POST"))
+    assert (await site.fetch(request("GET", origins[0]))).body == b"5"
+
+
+async def test_a_page_for_any_origin_is_one(site: Site) -> None:
+    """What may be read by whatever site is stored once for all that name themselves."""
+    for name in "ab":
+        asked = request("GET", f"Origin: http://{name}.example")
+        page = await site.fetch(asked, "Access-Control-Allow-Origin: *")
+        assert (page.body, told(page, "vary")) == (b"1", None)
+
+
 async def test_credentials_never_meet_anothers_page(site: Site) -> None:
     """Users with cookies or `Authorization` get neither each other's page nor the anonymous one."""
     asked = [request("GET", f"{name}: {n}") for name in ("Cookie", "Authorization") for n in "12"]

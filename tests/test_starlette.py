@@ -36,6 +36,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.endpoints import HTTPEndpoint
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
@@ -260,7 +261,8 @@ async def test_a_page_that_only_reads_the_session(computed: Counter) -> None:
         assert [(await http.get("/")).text for _ in range(2)] == ["None1", "None1"]
 
 
-async def test_a_session_that_is_a_dict(computed: Counter) -> None:
+@pytest.mark.parametrize("session", [{}, {"user": "ann"}], ids=str)
+async def test_a_session_that_is_a_dict(computed: Counter, session: dict[str, str]) -> None:
     """Of one that does not know itself, as before Starlette 1.0, changes are seen."""
 
     async def page(request: Request) -> Response:
@@ -271,7 +273,7 @@ async def test_a_session_that_is_a_dict(computed: Counter) -> None:
     inner = site(page)
 
     async def with_session(scope: Scope, receive: Receive, send: Send) -> None:
-        await inner({**scope, "session": {"user": "ann"}}, receive, send)
+        await inner({**scope, "session": session.copy()}, receive, send)
 
     async with client(with_session) as http:
         assert [(await http.get("/read")).text for _ in range(2)] == ["1", "1"]
@@ -1459,6 +1461,59 @@ async def test_a_known_user_shares_only_what_is_public(
         assert pages == ["ann1", "bob2", "3", "ann4", "5", "bob6"]
     else:
         assert pages == ["ann1", "bob2", "3", "ann4", "3", "bob5"]
+
+
+class LateCORS:
+    """Allows every origin that names itself, and says `Vary` to no other, as many do."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        origin = dict(scope["headers"]).get(b"origin")
+
+        async def send_allowed(message: Message) -> None:
+            if origin and message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Access-Control-Allow-Origin"] = origin.decode()
+                headers.add_vary_header("Origin")
+            await send(message)
+
+        await self.app(scope, receive, send_allowed)
+
+
+@pytest.mark.parametrize("options", [{}, {"timeout": 60}], ids=str)
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("credentials", [True, False])
+@pytest.mark.parametrize("own", [True, False])
+async def test_origins_get_their_own_fields(
+    computed: Counter, options: Any, inside: bool, credentials: bool, own: bool
+) -> None:
+    """In whatever order they ask, each has what CORS allows it, on a hit too."""
+
+    async def page(request: Request) -> Response:
+        return PlainTextResponse("page")
+
+    app = Starlette(routes=[Route("/page", page if options else cached_page(page))])
+    if own:
+        app.add_middleware(LateCORS)
+    else:
+        origins = ["http://0.example", "http://1.example"]
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_credentials=credentials)
+    app.add_middleware(CacheMiddleware, **options)
+    if not inside:
+        app.user_middleware.reverse()
+    async with client(app) as http:
+        for asked in (None, "http://0.example", "http://1.example", None) * 2:
+            got = await http.get("/page", headers={"Origin": asked} if asked else {})
+            assert got.headers.get("access-control-allow-origin") == asked
+        assert hit(got)
+        if not own:
+            got = await http.get("/page", headers={"Origin": "http://2.example"})
+            assert "access-control-allow-origin" not in got.headers
+            got = await http.get("/page", headers={"Origin": "http://0.example"})
+            assert got.headers["access-control-allow-origin"] == "http://0.example"
+            assert hit(got)
 
 
 async def test_a_cache_around_another_leaves_endpoints_alone(computed: Counter) -> None:

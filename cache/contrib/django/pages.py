@@ -182,7 +182,8 @@ async def _look(
             response = rule.process_request(request)
         except _Unread as unread:
             key = f"{middleware.cache_alias}:{unread.key}:{_is_authenticated(request)}"
-            found = await _read(io, middleware, _key(unread.key, headers, request))
+            own = _key(unread.key, headers, request) if stand_in.known else unread.key
+            found = await _read(io, middleware, own)
             if not stand_in.known:
                 headers = request._twofold_varies = found or []  # type: ignore[attr-defined]
             elif found is not None and not _is_for(request, found):
@@ -230,7 +231,12 @@ async def _store(
 
 
 def _key(key: str, headers: list[str], request: HttpRequest) -> str:
-    """Return Django's `key` with the digest of `headers`, by name; absent is not empty."""
+    """Return Django's `key` of a page with the digest of `headers`, by name; absent is not empty.
+
+    A page for an origin is for that alone, also where nothing says `Vary: Origin`.
+    """
+    if "HTTP_ORIGIN" in request.META and "HTTP_ORIGIN" not in headers:
+        headers = [*headers, "HTTP_ORIGIN"]
     if not headers:
         return key
     values = [request.META.get(name) for name in headers]

@@ -15,7 +15,7 @@ from dataclasses import replace
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.contrib.http.cache_control import CacheControl
 from twofold.contrib.http.freshness import age_on_arrival, lifetime
-from twofold.contrib.http.headers import Headers
+from twofold.contrib.http.headers import Headers, add_vary
 from twofold.contrib.http.invalidation import Invalidations
 from twofold.contrib.http.keys import page_key
 from twofold.contrib.http.messages import Request, Response
@@ -29,8 +29,12 @@ from twofold.core import Cache
 from twofold.effects import Effects
 from twofold.policy import DEFAULT_TIMEOUT, Timeout
 
-REALMS = ("page", "endpoint")
-"""What is stored in front of an application, and what behind its middleware: they do not meet."""
+REALMS = ("page", "endpoint", "page-cors", "endpoint-cors")
+"""What is stored in front of an application, and what behind its middleware: they do not meet.
+
+Nor do the pages for requests with an `Origin` and for those without: who answers both may say
+`Vary` to the first only, as the CORS middleware of Starlette before 1.7 does.
+"""
 
 MAX_BODY = 1 << 20
 """Bytes that the body of a stored page has at most, unless told otherwise."""
@@ -74,7 +78,7 @@ class Pages:
             io: the face of the caller.
             request: what is asked for.
             timeout: how long a page lives that says nothing of it; the cache's own if absent.
-            realm: one of `REALMS`.
+            realm: "page" or "endpoint".
         """
         exchange = Exchange(self, request, self.store.seconds(timeout), realm)
         if not request.reads or passes(request):
@@ -104,7 +108,7 @@ class Exchange:
         self._pages = pages
         self._request = request
         self._timeout = timeout
-        self._realm = realm
+        self._realm = f"{realm}-cors" if "origin" in request.headers else realm
         self._begun = pages.invalidations.begin()
 
     def __repr__(self) -> str:
@@ -147,7 +151,8 @@ class Exchange:
 
     def _page_of(self, response: Response) -> Page | None:
         """Return the page to store; None if the response is not to be."""
-        status, headers, body = response.status, response.headers, response.body
+        status, body = response.status, response.body
+        headers = _of_origin(self._request, response.headers)
         if body is None or len(body) > self._pages.max_body or not _complete(headers, body):
             return None
         if self.reason == "bypass" or not may_store(self._request, status, headers):
@@ -177,6 +182,13 @@ class Exchange:
             keys = [page_key(each, realm) for each in changed for realm in REALMS]
             self._pages.invalidations.note(keys)
             await self._pages.store.drop(io, keys)
+
+
+def _of_origin(request: Request, headers: Headers) -> Headers:
+    """Return `headers` with `Vary: Origin`, unless the response to an origin is for all."""
+    if "origin" not in request.headers or headers.values("access-control-allow-origin") == ["*"]:
+        return headers
+    return add_vary(headers, ["origin"])
 
 
 def _complete(headers: Headers, body: bytes) -> bool:

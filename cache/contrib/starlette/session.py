@@ -14,7 +14,9 @@ def snapshot(scope: Scope) -> dict[str, Any] | None:
     One that knows itself whether it was modified need not be copied.
     """
     session = scope.get("session")
-    return {} if hasattr(session, "modified") else session and dict(session)
+    if session is None:
+        return None
+    return {} if hasattr(session, "modified") else dict(session)
 
 
 def changed(scope: Scope, before: dict[str, Any] | None) -> bool:
