@@ -22,17 +22,18 @@ def _endpoints(app: Any) -> Iterator[str]:
     while not hasattr(app, "routes") and hasattr(app, "app"):  # middleware
         app = app.app
     if not hasattr(app, "routes"):
-        yield _name(app)
+        yield name_of(app)
         return
     for route in app.routes:
         endpoint = getattr(route, "endpoint", None)
         if endpoint is not None:
-            yield _name(endpoint)
+            yield name_of(endpoint)
         elif hasattr(route, "app"):
             yield from _endpoints(route.app)
 
 
-def _name(thing: Any) -> str:
+def name_of(thing: Any) -> str:
+    """Return the name of an endpoint, with its module's."""
     if isinstance(thing, partial):
         thing = thing.func
     named = thing if hasattr(thing, "__qualname__") else type(thing)
