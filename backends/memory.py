@@ -29,7 +29,14 @@ from twofold.backend import InlineBackend, Stored, is_lock
 from twofold.backends.bounds import kept_by_culling, positive
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import after_fork_in_child, new_rlock
-from twofold.errors import BackendUnavailable, MissingKey, NotACounter, SettingsError
+from twofold.errors import (
+    BackendUnavailable,
+    CacheError,
+    CounterOverflow,
+    MissingKey,
+    NotACounter,
+    SettingsError,
+)
 
 T = TypeVar("T")
 
@@ -73,7 +80,6 @@ class MemoryBackend(InlineBackend):
         positive("max_bytes", max_bytes)
         self._store = _stores.open(location, max_entries, max_bytes, cull_frequency)
         self._find = self._store.entries.get
-        self._now = clock.monotonic
 
     def __repr__(self) -> str:
         store = self._store
@@ -84,13 +90,13 @@ class MemoryBackend(InlineBackend):
 
     def get(self, key: str) -> Stored | None:
         entry = self._find(key)
-        if entry is None or entry.deadline <= self._now():
+        if entry is None or entry.deadline <= self.clock.monotonic():
             return None
         entry.visited = True
         return entry.value
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
-        now, find, found = self._now(), self._find, {}
+        now, find, found = self.clock.monotonic(), self._find, {}
         for key in keys:
             entry = find(key)
             if entry is not None and entry.deadline > now:
@@ -100,36 +106,39 @@ class MemoryBackend(InlineBackend):
 
     def set(self, key: str, value: Stored, ttl: float | None) -> bool:
         store = self._store
-        return store.do(store.put, key, value, _weigh(value), ttl, self._now())
+        return store.do(store.put, key, value, _weigh(value), ttl, self.clock.monotonic())
 
     def add(self, key: str, value: Stored, ttl: float | None) -> bool:
         store = self._store
-        return store.do_at_once(store.add, key, value, _weigh(value), ttl, self._now())
+        return store.do_at_once(store.add, key, value, _weigh(value), ttl, self.clock.monotonic())
 
     def touch(self, key: str, ttl: float | None) -> bool:
-        return self._store.do(self._store.touch, key, ttl, self._now())
+        return self._store.do(self._store.touch, key, ttl, self.clock.monotonic())
 
     def ttl(self, key: str) -> float | None:
-        entry, now = self._find(key), self._now()
+        entry, now = self._find(key), self.clock.monotonic()
         if entry is None or entry.deadline <= now:
             return 0.0
         return None if entry.deadline == math.inf else entry.deadline - now
 
     def delete(self, key: str) -> bool:
-        return self._store.do(self._store.delete, key, self._now())
+        return self._store.do(self._store.delete, key, self.clock.monotonic())
 
     def incr(self, key: str, delta: int) -> int:
-        return self._store.do_at_once(self._store.incr, key, delta, self._now())
+        total = self._store.do_at_once(self._store.incr, key, delta, self.clock.monotonic())
+        if isinstance(total, CacheError):
+            raise total
+        return total
 
     def compare_and_set(self, key: str, expected: Stored, value: Stored, ttl: float | None) -> bool:
         store, weight = self._store, _weigh(value)
         return store.do_at_once(
-            store.compare_and_set, key, expected, value, weight, ttl, self._now()
+            store.compare_and_set, key, expected, value, weight, ttl, self.clock.monotonic()
         )
 
     def compare_and_delete(self, key: str, expected: Stored) -> bool:
         store = self._store
-        return store.do_at_once(store.compare_and_delete, key, expected, self._now())
+        return store.do_at_once(store.compare_and_delete, key, expected, self.clock.monotonic())
 
     def clear(self, prefix: str) -> None:
         self._store.do(self._store.clear, prefix)
@@ -160,6 +169,7 @@ class _Store:
         self.entries: dict[str, _Entry] = {}
         self.bytes = 0
         self.busy = False
+        self._torn = False
         self._lock = new_rlock()
         self._later: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._ring: deque[_Entry] = deque()
@@ -172,13 +182,21 @@ class _Store:
             if self.busy:
                 self._later.append((step, args))
                 return True
-            self.busy = True
             try:
+                self.busy = True
+                if self._torn:
+                    self._mend()
                 return step(*args)
+            except BaseException:  # a signal's handler, for steps themselves raise nothing
+                self._torn = True
+                self._mend()
+                raise
             finally:
-                if self._later:
-                    self._catch_up()
-                self.busy = False
+                try:
+                    if self._later:
+                        self._catch_up()
+                finally:
+                    self.busy = False
 
     def do_at_once(self, step: Callable[..., T], *args: Any) -> T | bool:
         """Take a step whose outcome decides what the caller does, so that it cannot wait."""
@@ -192,13 +210,35 @@ class _Store:
             return self.do(step, *args)
 
     def _catch_up(self) -> None:
-        """Take the steps that came in amid another one, whatever becomes of them."""
+        """Take the steps that came in amid another one."""
         try:
             while self._later:
                 step, args = self._later.popleft()
                 step(*args)
-        finally:
-            self.busy = False
+        except BaseException:
+            self._torn = True
+            self._mend()
+            raise
+
+    def _mend(self) -> None:
+        """Keep the books anew: a step was broken off between two lines of theirs.
+
+        An entry has at each of its own lines a value and a deadline that it may have.
+        """
+        ring: deque[_Entry] = deque()
+        expiries = _Expiries()
+        weight = 0
+        first = min((entry.deadline for entry in self.entries.values()), default=0.0)
+        for key, entry in self.entries.items():
+            entry.weight = _weigh(entry.value) + len(key) + ENTRY_BYTES
+            entry.bucket = None
+            weight += entry.weight
+            if entry.deadline != math.inf:
+                expiries.add(entry, entry.deadline - first)
+            if not is_lock(key):
+                ring.append(entry)
+        self._ring, self._expiries, self.bytes = ring, expiries, weight
+        self._torn = False
 
     def put(self, key: str, value: Stored, weight: int, ttl: float | None, now: float) -> bool:
         """Store `value` in its own entry, and make room; False if it is too big for that."""
@@ -213,7 +253,9 @@ class _Store:
                 self._ring.append(entry)
         else:
             self._release(entry)
-            # A reader looks at the deadline first: an old value never gets a new one.
+            # A reader looks at the deadline first: no value gets a longer life than its own.
+            if deadline < entry.deadline:
+                entry.deadline = deadline
             entry.value = value
             entry.weight = weight
             entry.deadline = deadline
@@ -249,13 +291,17 @@ class _Store:
         self._remove(entry)
         return True
 
-    def incr(self, key: str, delta: int, now: float) -> int:
+    def incr(self, key: str, delta: int, now: float) -> int | CacheError:
+        """Return the sum, or the error: a step that raises was broken off, see `do`."""
         entry = self._live(key, now)
         if entry is None:
-            raise MissingKey(f"no counter {key!r} to add to: set it first")
+            return MissingKey(f"no counter {key!r} to add to: set it first")
         if not counter.is_counter(entry.value):
-            raise NotACounter(f"{key!r} does not hold a signed 64-bit integer to add to")
-        entry.value = counter.add(entry.value, delta)
+            return NotACounter(f"{key!r} does not hold a signed 64-bit integer to add to")
+        try:
+            entry.value = counter.add(entry.value, delta)
+        except CounterOverflow as error:
+            return error
         entry.visited = True
         return int(entry.value)
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from math import inf
 from typing import Any, Literal, TypeAlias
 
-from twofold.clock import SYSTEM_CLOCK, Clock
+from twofold.clock import SYSTEM_CLOCK, Clock, followed
 from twofold.effects import Call, Hop, call_in_thread
 from twofold.errors import SettingsError
 from twofold.keys.kinds import is_lock as is_lock
@@ -107,7 +107,7 @@ class Backend(ABC):
             )
         self.location = location
         self.deadline: float = float(deadline)
-        self.clock = clock
+        self.clock = followed(clock)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {_masked(self.location)!r} {self.kind}>"

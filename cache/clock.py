@@ -1,8 +1,8 @@
 """The two clocks: monotonic for what lives in the process, wall for what outlives it."""
 
+import sys
 import time
-from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Clock(Protocol):
@@ -15,11 +15,31 @@ class Clock(Protocol):
         """Return seconds since the Unix epoch, as the machine believes them to be."""
 
 
-class SystemClock:
-    """The machine's own clocks."""
-
-    monotonic: Callable[[], float] = staticmethod(time.monotonic)
-    time: Callable[[], float] = staticmethod(time.time)
+SYSTEM_CLOCK: Clock = time
+"""The machine's own clocks: the module, so that who replaces its functions, as freezegun
+does, moves every entry."""
 
 
-SYSTEM_CLOCK: Clock = SystemClock()
+class _Travelling:
+    """The machine's clocks where time-machine may travel, which moves the wall clock alone."""
+
+    def __init__(self, hatch: Any) -> None:
+        self._hatch = hatch
+
+    def monotonic(self) -> float:
+        if not self._hatch.is_travelling():
+            return time.monotonic()
+        real = self._hatch.time
+        now: float = getattr(real, "monotonic", time.monotonic)()  # its 2.x moves this one too
+        return now + time.time() - float(real.time())
+
+    def time(self) -> float:
+        return time.time()
+
+
+def followed(clock: Clock) -> Clock:
+    """Return `clock`, or the one that moves with time-machine where that has been imported."""
+    machine = sys.modules.get("time_machine")
+    return (
+        clock if machine is None or clock is not SYSTEM_CLOCK else _Travelling(machine.escape_hatch)
+    )

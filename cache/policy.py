@@ -77,10 +77,11 @@ def _read(text: str) -> float:
     return total
 
 
-def wall_expired(now: float, written: float, expires: float | None) -> bool:
-    """Tell whether an entry stamped by the wall clock is to be treated as gone.
+def is_from_later(now: float, written: float) -> bool:
+    """Tell whether the wall clock was set back since an entry was written, by more than a bit.
 
-    An entry with an expiry that was written in the future is one from before the clock
-    was set back; nobody knows how old it is, so it counts as expired.
+    Nobody knows then how old it is. Whoever asks for it gives it its whole life once more,
+    from now on: nothing ends before its time since a clock was wrong, a lock least of all,
+    and nothing lives longer than its life after it was first asked for.
     """
-    return expires is not None and (expires <= now or written > now + CLOCK_SLACK)
+    return written > now + CLOCK_SLACK

@@ -544,9 +544,7 @@ import sys, time
 from twofold.backends.files import FilesBackend
 from twofold.backends.files.entry import place
 store = FilesBackend(sys.argv[1])
-with store._tree.locked(place("k")[0], 0.0):
-    print("held", flush=True)
-    time.sleep(60)
+store._tree.locked(place("k")[0], 0.0, lambda _: (print("held", flush=True), time.sleep(60)))
 """
 
 
@@ -572,9 +570,7 @@ store = FilesBackend(sys.argv[1])
 store.set("n", b"0", None)
 held, end = threading.Event(), threading.Event()
 def hold():
-    with store._tree.locked(place("n")[0], 0.0):
-        held.set()
-        end.wait()
+    store._tree.locked(place("n")[0], 0.0, lambda _: (held.set(), end.wait()))
 thread = threading.Thread(target=hold)
 thread.start()
 held.wait()

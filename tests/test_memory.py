@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.memory_books import check
 from twofold import (
     BackendUnavailable,
     Cache,
@@ -28,23 +29,6 @@ def store_of(name: str, **options: Any) -> tuple[MemoryBackend, FakeClock]:
     """Return a store of its own, and its clock."""
     clock = FakeClock()
     return MemoryBackend(name, clock=clock, **options), clock
-
-
-def check(store: MemoryBackend) -> None:
-    """Assert what must hold of a store at any time."""
-    inner = store._store
-    assert not inner.busy
-    assert len(inner.entries) <= inner.max_entries
-    assert inner.bytes <= inner.max_bytes
-    assert inner.bytes == sum(entry.weight for entry in inner.entries.values())
-    for key, entry in inner.entries.items():
-        assert entry.key == key
-        assert entry.bucket is None or key in entry.bucket
-    ring = list(inner._ring)
-    assert [entry for entry in inner.entries.values() if entry not in ring] == []
-    assert len(ring) <= 1.5 * len(inner.entries) + 100
-    kept = sum(len(bucket) for bucket in inner._expiries._buckets.values())
-    assert kept == sum(entry.bucket is not None for entry in inner.entries.values())
 
 
 def test_entries_are_bounded() -> None:

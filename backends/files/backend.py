@@ -2,25 +2,26 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from time import monotonic
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from twofold import counter
 from twofold.backend import Backend
 from twofold.backends.bounds import positive
 from twofold.backends.files import shelf
 from twofold.backends.files.bounds import Bounds
 from twofold.backends.files.counts import Counts
 from twofold.backends.files.entry import HEAD_BYTES, SHARDS, Entry, decode, place, weight
-from twofold.backends.files.faults import Damaged, Fault, is_fault
+from twofold.backends.files.faults import Damaged, Fault, is_fault, is_systems
 from twofold.backends.files.slot import Slot
 from twofold.backends.files.tree import Tree
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.display import printable
 from twofold.errors import BackendUnavailable, SettingsError
-from twofold.policy import wall_expired
+from twofold.policy import is_from_later
+
+T = TypeVar("T")
 
 logger: logging.Logger = logging.getLogger("twofold.files")
 
@@ -84,9 +85,8 @@ class FilesBackend(Backend):
         self._tree = Tree(os.path.abspath(os.path.expanduser(location)), self.deadline)
         self._counts = Counts(self._tree)
         self._bounds = Bounds(
-            self._tree, self._counts, clock, max_entries, max_bytes, cull_frequency
+            self._tree, self._counts, self.clock, max_entries, max_bytes, cull_frequency
         )
-        self._now = clock.time
         self._warned_at = -_WARN_EVERY
 
     def get(self, key: str) -> bytes | None:
@@ -97,70 +97,42 @@ class FilesBackend(Backend):
         entry = self._find(key)
         if entry is None:
             return 0.0
-        return None if entry.expires is None else max(0.0, entry.expires - self._now())
+        if entry.expires is None:
+            return None
+        return max(0.0, min(entry.expires - self.clock.time(), entry.expires - entry.written))
 
     def set(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return self._set(key, value, ttl, self._until())
+        return self._store(key, value, self._until(), Slot.set, value, ttl)
 
     def set_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
         until = self._until()
-        return [key for key, value in items.items() if not self._set(key, value, ttl, until)]
+        return [
+            key
+            for key, value in items.items()
+            if not self._store(key, value, until, Slot.set, value, ttl)
+        ]
 
     def add(self, key: str, value: bytes, ttl: float | None) -> bool:
-        if not self._fits(key, value):
-            return False
-        try:
-            with self._slot(key, self._until()) as slot:
-                if self._living(slot.entry()) is not None:
-                    return False
-                slot.write(self._entry(value, ttl))
-        except Fault as fault:
-            return self._warn(fault)
-        return True
+        return self._store(key, value, self._until(), Slot.add, value, ttl)
 
     def touch(self, key: str, ttl: float | None) -> bool:
-        with self._slot(key, self._until()) as slot:
-            entry = self._living(slot.entry())
-            if entry is None:
-                return False
-            slot.write(self._entry(entry.value, ttl))
-        return True
+        return self._at(key, self._until(), Slot.touch, ttl)
 
     def delete(self, key: str) -> bool:
-        return self._delete(key, self._until())
+        return self._at(key, self._until(), Slot.delete)
 
     def delete_many(self, keys: Sequence[str]) -> int:
         until = self._until()
-        return sum(self._delete(key, until) for key in keys)
+        return sum(self._at(key, until, Slot.delete) for key in keys)
 
     def incr(self, key: str, delta: int) -> int:
-        with self._slot(key, self._until()) as slot:
-            entry = self._living(slot.entry())
-            total = counter.total(key, None if entry is None else entry.value, delta)
-            if entry is not None:
-                slot.write(entry._replace(value=counter.write(total)))
-        return total
+        return self._at(key, self._until(), Slot.incr, delta)
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
-        if not self._fits(key, value):
-            return False
-        try:
-            with self._slot(key, self._until()) as slot:
-                entry = self._living(slot.entry())
-                if entry is None or entry.value != expected:
-                    return False
-                slot.write(self._entry(value, ttl))
-        except Fault as fault:
-            return self._warn(fault)
-        return True
+        return self._store(key, value, self._until(), Slot.compare_and_set, expected, value, ttl)
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
-        with self._slot(key, self._until()) as slot:
-            entry = self._living(slot.entry())
-            if entry is None or entry.value != expected:
-                return False
-            slot.remove()
-        return True
+        return self._at(key, self._until(), Slot.compare_and_delete, expected)
 
     def clear(self, prefix: str) -> None:
         """Remove the files of ours whose keys begin so, and nothing else."""
@@ -182,69 +154,65 @@ class FilesBackend(Backend):
             shard = self._tree.find(number)
             if shard is None:
                 return None
-            data = shelf.read(shard.descriptor, name, self._limit)
-            return None if data is None else self._living(decode(key, data))
+            data = shelf.read(shard.opener, name, self._limit)
+            return None if data is None else self._living(key, decode(key, data))
         except Damaged as damage:
             self._discard(key, damage)
         except OSError as exc:
+            if not is_systems(exc):
+                raise
             error = self._translate(exc)
             if not isinstance(error, Fault):
                 raise error from exc
             self._warn(error)
         return None
 
-    def _living(self, entry: Entry | None) -> Entry | None:
+    def _living(self, key: str, entry: Entry) -> Entry | None:
         """Return `entry` unless its time is over."""
-        if entry is None or entry.expires is None:
+        if entry.expires is None:
             return entry
-        return None if wall_expired(self._now(), entry.written, entry.expires) else entry
-
-    def _entry(self, value: bytes, ttl: float | None) -> Entry:
-        now = self._now()
-        return Entry(value, now, None if ttl is None else now + ttl)
+        now = self.clock.time()
+        if entry.expires <= now:
+            return None
+        if is_from_later(now, entry.written):
+            with suppress(BackendUnavailable):  # somebody else will, or the next one
+                self._at(key, monotonic(), Slot.living)
+        return entry
 
     def _fits(self, key: str, value: bytes) -> bool:
         size = HEAD_BYTES - 250 + len(key) + len(value)
         return size <= self._limit and weight(size) <= self._max_bytes
 
-    def _set(self, key: str, value: bytes, ttl: float | None, until: float) -> bool:
+    def _store(
+        self, key: str, value: bytes, until: float, work: Callable[..., bool], *args: Any
+    ) -> bool:
+        """Do what stores `value`, unless it is too large; False too while the disk is at fault."""
         if not self._fits(key, value):
             return False
         try:
-            with self._slot(key, until) as slot:
-                try:
-                    slot.write(self._entry(value, ttl))
-                except OSError:
-                    slot.remove()  # an older value must not live on in the place of this one
-                    raise
+            return self._at(key, until, work, *args)
         except Fault as fault:
             return self._warn(fault)
-        return True
 
-    def _delete(self, key: str, until: float) -> bool:
-        """Remove an expired entry too: with the clock set back, it could live again."""
-        with self._slot(key, until) as slot:
-            there = self._living(slot.entry()) is not None
-            slot.remove()
-        return there
+    def _at(self, key: str, until: float, work: Callable[..., T], *args: Any) -> T:
+        """Return `work(slot, *args)`, done with the lock over the file of `key` held.
 
-    @contextmanager
-    def _slot(self, key: str, until: float) -> Iterator[Slot]:
-        """Hold the lock over the file of `key`; make room afterwards if it has grown."""
+        Room is made afterwards if the file has grown.
+        """
         number, name = place(key)
+        slot = Slot(key, number, name, self._counts, self._limit, self.clock)
         with self._translated():
-            with self._tree.locked(number, until) as shard:
-                slot = Slot(key, number, name, shard.descriptor, self._counts, self._limit)
-                yield slot
+            result: T = self._tree.locked(number, until, slot.within, work, *args)
             if slot.grown:
                 self._bounds.keep(name, until)
+        return result
 
     def _discard(self, key: str, damage: Damaged) -> None:
         """Remove a damaged file, if it still is one and nobody else is at it."""
         _, name = place(key)  # and not the key, which may be a session's
         self._warn(f"the file {name} in the cache directory {self._tree.path}: {damage}")
-        with suppress(BackendUnavailable), self._slot(key, monotonic()) as slot:
-            slot.entry()
+        with suppress(BackendUnavailable):
+            self._at(key, monotonic(), Slot.living)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -253,6 +221,8 @@ class FilesBackend(Backend):
         except BackendUnavailable:
             raise
         except OSError as exc:
+            if not is_systems(exc):
+                raise
             raise self._translate(exc) from exc
 
     def _translate(self, exc: OSError) -> BackendUnavailable:

@@ -18,12 +18,11 @@ from twofold.backends.bounds import NO_BOUND, kept_by_culling
 from twofold.backends.files import shelf
 from twofold.backends.files.counts import Counts, Totals
 from twofold.backends.files.entry import SHARDS, decode, key_in
-from twofold.backends.files.faults import Damaged
+from twofold.backends.files.faults import Damaged, is_systems
 from twofold.backends.files.shelf import Seen
-from twofold.backends.files.tree import Tree
+from twofold.backends.files.tree import Handle, Tree
 from twofold.clock import Clock
 from twofold.errors import BackendUnavailable, DeadlineExceeded
-from twofold.policy import wall_expired
 
 _BATCH_PART: Final = 32  # of the bound, by which it is undercut
 _LONGEST_BATCH: Final = 512  # entries
@@ -64,7 +63,7 @@ class Bounds:
         Nothing is raised: the write itself has been done.
         """
         self._grown += 1
-        with suppress(OSError, BackendUnavailable):
+        try:
             if self._grown == 1:
                 self._tidy()
             totals = self._known_totals()
@@ -72,37 +71,49 @@ class Bounds:
                 self._make_room(newcomer, until)
             if self._grown % _SWEEP_EVERY == 0:
                 self.refresh(next(self._turns()), 0.0)
+        except BackendUnavailable:
+            pass
+        except OSError as exc:
+            if not is_systems(exc):
+                raise
 
     def refresh(self, number: int, until: float) -> None:
         """Count a shard anew; remove what is expired, and what a killed writer has left."""
+        self._tree.locked(number, until, self._refresh, number)
+
+    def _refresh(self, shard: Handle, number: int) -> None:
         now = self._clock.time()
-        with self._tree.locked(number, until) as shard:
-            shelf.remove(shard.descriptor, shelf.TEMPORARY)
-            left = []
-            for seen in shelf.scan(shard.descriptor):
-                if self._is_over(shard.descriptor, seen, now):
-                    shelf.remove(shard.descriptor, seen.name)
-                else:
-                    left.append(seen.weight)
-            self._counts.put(number, len(left), sum(left))
+        self._counts.lose(number)  # until it is counted, whatever comes meanwhile
+        shelf.remove(shard.descriptor, shelf.TEMPORARY)
+        left = []
+        for seen in shelf.scan(shard.descriptor):
+            if self._is_over(shard.descriptor, seen, now):
+                shelf.remove(shard.descriptor, seen.name)
+            else:
+                left.append(seen.weight)
+        self._counts.put(number, len(left), sum(left))
 
     def clear(self, number: int, prefix: bytes, until: float) -> None:
         """Remove the files of a shard whose keys begin so."""
-        with self._tree.locked(number, until) as shard:
-            folder = shard.descriptor
-            gone = [
+        self._tree.locked(number, until, self._clear, number, prefix)
+
+    def _clear(self, shard: Handle, number: int, prefix: bytes) -> None:
+        folder = shard.descriptor
+        self._take_out(
+            number,
+            folder,
+            (
                 seen
                 for seen in shelf.scan(folder)
                 if not prefix or key_in(shelf.head(folder, seen.name)).startswith(prefix)
-                if shelf.remove(folder, seen.name)
-            ]
-            self._forget(number, gone)
+            ),
+        )
 
     def _tidy(self) -> None:
         """Remove what killed writers have left, before this process writes much."""
         for number in range(SHARDS):
-            with suppress(DeadlineExceeded), self._tree.locked(number, 0.0) as shard:
-                shelf.remove(shard.descriptor, shelf.TEMPORARY)
+            with suppress(DeadlineExceeded):
+                self._tree.locked(number, 0.0, _remove_temporary)
 
     def _known_totals(self) -> Totals:
         """Return the totals; count the shards of which nothing is known."""
@@ -170,20 +181,29 @@ class Bounds:
 
     def _remove(self, number: int, going: Iterable[Seen], until: float) -> None:
         """Remove those files that are still what was seen."""
-        now = self._clock.time()
-        with self._tree.locked(number, until) as shard:
-            gone = [
+        self._tree.locked(number, until, self._remove_seen, number, going)
+
+    def _remove_seen(self, shard: Handle, number: int, going: Iterable[Seen]) -> None:
+        now, folder = self._clock.time(), shard.descriptor
+        self._take_out(
+            number,
+            folder,
+            (
                 seen
                 for seen in going
-                if shelf.look(shard.descriptor, seen.name) == seen
-                if not seen.is_held() or self._is_over(shard.descriptor, seen, now)
-                if shelf.remove(shard.descriptor, seen.name)
-            ]
-            self._forget(number, gone)
+                if shelf.look(folder, seen.name) == seen
+                if not seen.is_held() or self._is_over(folder, seen, now)
+            ),
+        )
 
-    def _forget(self, number: int, gone: Iterable[Seen]) -> None:
-        weights = [seen.weight for seen in gone]
-        self._counts.add(number, -len(weights), -sum(weights))
+    def _take_out(self, number: int, folder: int, going: Iterable[Seen]) -> None:
+        """Remove files of a shard that is locked."""
+        try:
+            weights = [seen.weight for seen in going if shelf.remove(folder, seen.name)]
+            self._counts.add(number, -len(weights), -sum(weights))
+        except BaseException:
+            self._counts.lose(number)
+            raise
 
     def _is_over(self, folder: int, seen: Seen, now: float) -> bool:
         """Tell whether a file's time is over; what a lock's says inside decides."""
@@ -191,7 +211,11 @@ class Bounds:
             return seen.is_over(now)
         key = key_in(shelf.head(folder, seen.name)).decode("ascii", "replace")
         try:
-            entry = decode(key, shelf.read(folder, seen.name, _LARGEST_LOCK) or b"")
+            entry = decode(key, shelf.read(shelf.opener(folder), seen.name, _LARGEST_LOCK) or b"")
         except Damaged:
             return True
-        return wall_expired(now, entry.written, entry.expires)
+        return entry.expires is not None and entry.expires <= now
+
+
+def _remove_temporary(shard: Handle) -> None:
+    shelf.remove(shard.descriptor, shelf.TEMPORARY)

@@ -59,8 +59,14 @@ class Counts:
     def put(self, number: int, entries: int, weight: int) -> None:
         """Set the numbers of a shard that is locked; such as cannot be are unknown ones."""
         fits = 0 <= entries < _MOST and 0 <= weight < _MOST
-        pair = _PAIR.pack(entries + 1, weight) if fits else _PAIR.pack(0, 0)
-        os.pwrite(self._tree.counts().descriptor, pair, number * _PAIR.size)
+        self._write(number, entries + 1 if fits else 0, weight if fits else 0)
+
+    def lose(self, number: int) -> None:
+        """Have a shard that is locked counted anew."""
+        self._write(number, 0, 0)
+
+    def _write(self, number: int, *pair: int) -> None:
+        os.pwrite(self._tree.counts().descriptor, _PAIR.pack(*pair), number * _PAIR.size)
 
     def _pair(self, number: int) -> tuple[int, int]:
         descriptor = self._tree.counts().descriptor

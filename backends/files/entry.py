@@ -35,6 +35,7 @@ _FIRST: Final = Struct("<4sI")
 _REST: Final = Struct("<QddH")
 _START: Final = _FIRST.size + _REST.size
 _BLOCK: Final = 4096  # what a file takes of a disk is a multiple of that
+_SHARD_BY_DIGITS: Final = {f"{n:02x}": n % SHARDS for n in range(256)}
 _NAME = re.compile(r"[0-9a-f]{40}\.(?:entry|lock)").fullmatch
 
 
@@ -82,7 +83,8 @@ def key_in(head: bytes) -> bytes:
 def place(key: str) -> tuple[int, str]:
     """Return the shard and the name of the file of `key`."""
     digest = blake2b(key.encode(), digest_size=20).hexdigest()
-    return int(digest[:2], 16) % SHARDS, digest + (".lock" if is_lock(key) else ".entry")
+    kind = "lock" if is_lock(key) else "entry"
+    return _SHARD_BY_DIGITS[digest[:2]], f"{digest}.{kind}"
 
 
 def is_entry(name: str) -> bool:

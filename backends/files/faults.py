@@ -7,7 +7,16 @@ from twofold.errors import BackendUnavailable
 
 _DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _LOST: Final = {errno.ENOENT, errno.ESTALE}  # the directory, while it was written to
-_PLANTED: Final = {errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EACCES, errno.EPERM, errno.EISDIR}
+_PLANTED: Final = {
+    errno.ELOOP,
+    errno.EMLINK,
+    errno.ENXIO,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.EAGAIN,  # of a pipe
+    errno.EINVAL,  # of a device
+}
 
 
 class Damaged(Exception):
@@ -27,6 +36,11 @@ def is_fault(exc: OSError) -> bool:
     return exc.errno in _DISK | _LOST
 
 
+def is_systems(exc: OSError) -> bool:
+    """Tell whether the system says it; a signal's handler may have raised it otherwise."""
+    return exc.errno is not None
+
+
 def is_planted(exc: OSError) -> bool:
-    """Tell whether what could not be opened is no file of ours, but a link or a device."""
+    """Tell whether what could not be opened or read is no file of ours, but a link or a device."""
     return exc.errno in _PLANTED

@@ -7,21 +7,33 @@ open it: that of access is when it was written, that of modification when it exp
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Final, NamedTuple, TypeAlias
 
+from twofold.backends.descriptors import NO_LINK, note_opened
 from twofold.backends.files.entry import HEAD_BYTES, Entry, encode, is_entry, is_held, weight
-from twofold.backends.files.faults import Damaged, is_planted
+from twofold.backends.files.faults import Damaged, is_planted, is_systems
 
 TEMPORARY: Final = "twofold.tmp"
 """The file that is written now, in any shard: who writes holds the shard's lock."""
 
-_NO_LINK: Final = os.O_NOFOLLOW | os.O_NONBLOCK
-_READ: Final = os.O_RDONLY | _NO_LINK | getattr(os, "O_NOATIME", 0)
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK
-_LIST: Final = os.O_RDONLY | os.O_DIRECTORY
+_NO_WAIT: Final = NO_LINK | getattr(os, "O_NONBLOCK", 0)
+_READ: Final = os.O_RDONLY | _NO_WAIT | getattr(os, "O_NOATIME", 0)
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_WAIT
+_LIST: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 _NANO: Final = 1e9
+_CHUNK: Final = 8192  # bytes that are read before it is asked what is read, and how much
+
+
+Opener: TypeAlias = Callable[[str], int]
+"""Returns the descriptor of a file, opened to be read, by its name in one folder."""
+
+
+def opener(folder: int) -> Opener:
+    """Return the one of an open folder."""
+    return partial(os.open, flags=_READ, dir_fd=folder)
 
 
 class Seen(NamedTuple):
@@ -45,54 +57,54 @@ class Seen(NamedTuple):
         return is_held(self.name)
 
 
-def read(folder: int, name: str, limit: int) -> bytes | None:
+def read(open_: Opener, name: str, limit: int) -> bytes | None:
     """Return what a file of at most `limit` bytes holds; None if there is none.
 
     Raises:
         Damaged: it is a link, no regular file, or too large.
     """
+    opened: list[int] = []
     try:
-        descriptor = os.open(name, _READ, dir_fd=folder)
+        opened += map(open_, (name,))  # as `note_opened`, in half of the time
+        data = os.read(opened[0], _CHUNK)
+        return data if len(data) < _CHUNK else _read_on(opened[0], data, limit)
     except FileNotFoundError:
         return None
     except OSError as exc:
         if is_planted(exc):
             raise Damaged("it is no file of ours") from exc
         raise
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
-            raise Damaged("it is no regular file, or too large")
-        return os.read(descriptor, found.st_size)
     finally:
-        os.close(descriptor)
+        if opened:
+            os.close(opened[0])
+
+
+def _read_on(descriptor: int, data: bytes, limit: int) -> bytes:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
+        raise Damaged("it is no regular file, or too large")
+    return data + os.read(descriptor, found.st_size - len(data))
 
 
 def head(folder: int, name: str) -> bytes:
     """Return the first bytes of a file; nothing if it is none of ours."""
+    opened: list[int] = []
     try:
-        descriptor = os.open(name, _READ, dir_fd=folder)
-    except OSError:
-        return b""
-    try:
-        return os.read(descriptor, HEAD_BYTES)
-    except OSError:
+        return os.read(note_opened(opened, name, _READ, folder=folder), HEAD_BYTES)
+    except OSError as exc:
+        if not is_systems(exc):
+            raise
         return b""
     finally:
-        os.close(descriptor)
+        for each in opened:
+            os.close(each)
 
 
 def replace(folder: int, name: str, key: str, entry: Entry) -> int:
     """Put a whole new file in the place of `name`, at once, and return its weight."""
     data = encode(key, entry)
-    descriptor = _create(folder)
     try:
-        try:
-            os.fchmod(descriptor, 0o600)  # which the umask may have made less
-            _write(descriptor, data)
-            os.utime(descriptor, ns=(_nano(entry.written), _nano(entry.expires)))
-        finally:
-            os.close(descriptor)
+        _create(folder, data, entry)
         _rename(folder, name)
     except BaseException:
         with suppress(OSError):
@@ -101,12 +113,21 @@ def replace(folder: int, name: str, key: str, entry: Entry) -> int:
     return weight(len(data))
 
 
-def _create(folder: int) -> int:
+def _create(folder: int, data: bytes, entry: Entry) -> None:
+    """Write the temporary file."""
+    opened: list[int] = []
     try:
-        return os.open(TEMPORARY, _CREATE, 0o600, dir_fd=folder)
-    except FileExistsError:  # its writer was killed, or he would hold the lock
-        remove(folder, TEMPORARY)
-        return os.open(TEMPORARY, _CREATE, 0o600, dir_fd=folder)
+        try:
+            descriptor = note_opened(opened, TEMPORARY, _CREATE, 0o600, folder=folder)
+        except FileExistsError:  # its writer was killed, or he would hold the lock
+            remove(folder, TEMPORARY)
+            descriptor = note_opened(opened, TEMPORARY, _CREATE, 0o600, folder=folder)
+        os.fchmod(descriptor, 0o600)  # which the umask may have made less
+        _write(descriptor, data)
+        os.utime(descriptor, ns=(_nano(entry.written), _nano(entry.expires)))
+    finally:
+        for each in opened:
+            os.close(each)
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -166,16 +187,11 @@ def look(folder: int, name: str) -> Seen | None:
 
 def names(folder: int) -> list[str]:
     """Return the names of ours."""
-    with _listed(folder) as entries:
-        return [each.name for each in entries if is_entry(each.name)]
-
-
-@contextmanager
-def _listed(folder: int) -> "Iterator[Iterator[os.DirEntry[str]]]":
-    # Opened anew, since whoever lists a descriptor moves it for all who share it.
-    descriptor = os.open(".", _LIST, dir_fd=folder)
+    opened: list[int] = []
     try:
-        with os.scandir(descriptor) as entries:
-            yield entries
+        # Opened anew, since whoever lists a descriptor moves it for all who share it.
+        with os.scandir(note_opened(opened, ".", _LIST, folder=folder)) as entries:
+            return [each.name for each in entries if is_entry(each.name)]
     finally:
-        os.close(descriptor)
+        for each in opened:
+            os.close(each)

@@ -1,11 +1,18 @@
 """The file of one key, while its shard is locked."""
 
-from contextlib import suppress
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from twofold import counter
 from twofold.backends.files import shelf
 from twofold.backends.files.counts import Counts
 from twofold.backends.files.entry import Entry, decode
-from twofold.backends.files.faults import Damaged
+from twofold.backends.files.faults import Damaged, is_systems
+from twofold.backends.files.tree import Handle
+from twofold.clock import Clock
+from twofold.policy import is_from_later
+
+T = TypeVar("T")
 
 
 class Slot:
@@ -15,48 +22,146 @@ class Slot:
         key: the key.
         number: its shard.
         name: the name of its file.
-        folder: the descriptor of the shard.
         counts: keeps the numbers of the shard.
         limit: bytes of the largest file.
+        clock: tells the time.
     """
 
     def __init__(
-        self, key: str, number: int, name: str, folder: int, counts: Counts, limit: int
+        self,
+        key: str,
+        number: int,
+        name: str,
+        counts: Counts,
+        limit: int,
+        clock: Clock,
     ) -> None:
         self._key = key
         self._number = number
         self._name = name
-        self._folder = folder
+        self._folder = -1
         self._counts = counts
         self._limit = limit
+        self._clock = clock
         self.grown: bool = False
 
-    def entry(self) -> Entry | None:
-        """Return what the file holds, expired or not; remove one that is damaged."""
+    def within(self, shard: Handle, work: Callable[..., T], *args: Any) -> T:
+        """Return `work(self, *args)`, done in the shard, which is locked."""
+        self._folder = shard.descriptor
+        return work(self, *args)
+
+    def set(self, value: bytes, ttl: float | None) -> bool:
         try:
-            data = shelf.read(self._folder, self._name, self._limit)
+            self._write(self._entry(value, ttl))
+        except OSError as exc:
+            if is_systems(exc):
+                self._remove()  # an older value must not live on in the place of this one
+            raise
+        return True
+
+    def add(self, value: bytes, ttl: float | None) -> bool:
+        if self.living() is not None:
+            return False
+        self._write(self._entry(value, ttl))
+        return True
+
+    def touch(self, ttl: float | None) -> bool:
+        entry = self.living()
+        if entry is None:
+            return False
+        self._write(self._entry(entry.value, ttl))
+        return True
+
+    def delete(self) -> bool:
+        """Remove an expired entry too: with the clock set back, it could live again."""
+        there = self.living() is not None
+        self._remove()
+        return there
+
+    def incr(self, delta: int) -> int:
+        entry = self.living()
+        total = counter.total(self._key, None if entry is None else entry.value, delta)
+        if entry is not None:
+            self._write(entry._replace(value=counter.write(total)))
+        return total
+
+    def compare_and_set(self, expected: bytes, value: bytes, ttl: float | None) -> bool:
+        entry = self.living()
+        if entry is None or entry.value != expected:
+            return False
+        self._write(self._entry(value, ttl))
+        return True
+
+    def compare_and_delete(self, expected: bytes) -> bool:
+        entry = self.living()
+        if entry is None or entry.value != expected:
+            return False
+        self._remove()
+        return True
+
+    def living(self) -> Entry | None:
+        """Return the entry unless its time is over; remove a file that is damaged.
+
+        One that the clock was set back behind begins its life again, see `is_from_later`.
+        """
+        entry = self._read()
+        if entry is None or entry.expires is None:
+            return entry
+        now = self._clock.time()
+        if entry.expires <= now:
+            return None
+        if is_from_later(now, entry.written):
+            entry = entry._replace(written=now, expires=now + entry.expires - entry.written)
+            self._write(entry)
+        return entry
+
+    def _entry(self, value: bytes, ttl: float | None) -> Entry:
+        now = self._clock.time()
+        return Entry(value, now, None if ttl is None else now + ttl)
+
+    def _read(self) -> Entry | None:
+        try:
+            data = shelf.read(shelf.opener(self._folder), self._name, self._limit)
             return None if data is None else decode(self._key, data)
         except Damaged:
-            self.remove()
+            self._remove()
             return None
 
-    def write(self, entry: Entry) -> None:
+    def _write(self, entry: Entry) -> None:
         """Put a new file in the place of the one that is there."""
-        before = shelf.weigh(self._folder, self._name)
-        after = shelf.replace(self._folder, self._name, self._key, entry)
-        if before is None:
-            self._count(1, after)
-        elif after != before:
-            self._count(0, after - before)
+        try:
+            before = shelf.weigh(self._folder, self._name)
+            after = shelf.replace(self._folder, self._name, self._key, entry)
+            if before is None:
+                self._count(1, after)
+            elif after != before:
+                self._count(0, after - before)
+        except BaseException:
+            self._lose_count()
+            raise
         self.grown = after > (before or 0)
 
-    def remove(self) -> None:
+    def _remove(self) -> None:
         """Remove the file, if there is one."""
-        before = shelf.weigh(self._folder, self._name)
-        if shelf.remove(self._folder, self._name) and before is not None:
-            self._count(-1, -before)
+        try:
+            before = shelf.weigh(self._folder, self._name)
+            if shelf.remove(self._folder, self._name) and before is not None:
+                self._count(-1, -before)
+        except BaseException:
+            self._lose_count()
+            raise
 
     def _count(self, entries: int, weight: int) -> None:
-        # A number that is lost is found again when the shard is next counted.
-        with suppress(OSError):
+        try:
             self._counts.add(self._number, entries, weight)
+        except OSError as exc:  # it is found again when the shard is next counted
+            if not is_systems(exc):
+                raise
+
+    def _lose_count(self) -> None:
+        """Have the shard counted anew: nobody knows how far a step has come."""
+        try:
+            self._counts.lose(self._number)
+        except OSError as exc:
+            if not is_systems(exc):
+                raise

@@ -11,16 +11,21 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Final
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
+from twofold.backends.descriptors import NO_LINK, close_noted, note_opened
 from twofold.backends.files.entry import SHARDS
-from twofold.effects import Lock, after_fork_in_child, new_lock
+from twofold.backends.files.shelf import Opener, opener
+from twofold.backends.ownership import make_folder, make_folders, require_own_folder
+from twofold.effects import Lock, after_fork_in_child, new_lock, take
 from twofold.errors import BackendUnavailable, DeadlineExceeded
 
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+T = TypeVar("T")
+
+_FOLDER: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | NO_LINK
+_FILE: Final = os.O_RDWR | os.O_CREAT | NO_LINK | getattr(os, "O_NONBLOCK", 0)
 _LOOK_EVERY: Final = 1.0  # seconds for which readers believe in the folders that are open
 _FIRST_PAUSE: Final = 0.000_25  # seconds from the first look at a lock to the second
 _LONGEST_PAUSE: Final = 0.004
@@ -28,12 +33,19 @@ _COUNTS: Final = "twofold.counts"
 
 
 class Handle:
-    """An open directory or file, closed when nobody keeps it any more."""
+    """An open directory or file, closed when nobody keeps it any more.
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor: int = descriptor
-        found = os.fstat(descriptor)
+    The arguments are those of `os.open`, `folder` being its `dir_fd`.
+    """
+
+    def __init__(
+        self, path: str, flags: int, mode: int = 0o777, *, folder: int | None = None
+    ) -> None:
+        self._opened: list[int] = []
+        self.descriptor: int = note_opened(self._opened, path, flags, mode, folder=folder)
+        found = os.fstat(self.descriptor)
         self.identity: tuple[int, int] = (found.st_dev, found.st_ino)
+        self.opener: Opener = opener(self.descriptor)
 
     def names(self, found: os.stat_result) -> bool:
         """Tell whether `found` is what is open here."""
@@ -41,12 +53,12 @@ class Handle:
 
     def close(self) -> None:
         """Close it, once."""
-        descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        self.descriptor = -1
+        self.opener = opener(-1)
+        close_noted(self._opened)
 
     def __del__(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError, AttributeError):  # an exception may come before there is anything
             self.close()
 
 
@@ -80,27 +92,25 @@ class Tree:
             self.refresh()
         return self._open_shard(number, self._open_root())
 
-    @contextmanager
-    def locked(self, number: int, until: float) -> Iterator[Handle]:
-        """Hold the lock of a shard, which is made if there is none; wait until then for it.
+    def locked(self, number: int, until: float, work: Callable[..., T], *args: Any) -> T:
+        """Return `work(shard, *args)`, done while the lock of a shard is held.
+
+        The shard is made if there is none, and its lock waited for until a monotonic time.
 
         Raises:
             DeadlineExceeded: somebody else has kept the lock.
             BackendUnavailable: the directory is not ours alone.
             OSError: what the file system says.
         """
-        lock = self._locks[number]
-        if not lock.acquire(timeout=max(0.0, until - time.monotonic())):
-            raise self._late()
+        # No context manager of Python's: a signal's handler can raise on the way in and out.
+        lock, taken = self._locks[number], list[bool]()
         try:
-            shard = self._take(number, until)
-            try:
-                yield shard
-            finally:
-                # A child that was forked meanwhile has the descriptor too.
-                fcntl.flock(shard.descriptor, fcntl.LOCK_UN)
+            if not take(lock, until - time.monotonic(), taken):
+                raise self._late()
+            return self._work_in(number, until, work, *args)
         finally:
-            lock.release()
+            if taken:
+                lock.release()
 
     def refresh(self) -> None:
         """Let go of all folders unless the path still names them."""
@@ -121,7 +131,7 @@ class Tree:
     def _open_counts(self, root: Handle) -> Handle | None:
         """Return the file of counts; remove what is none, or has another name too: None then."""
         try:
-            counts = Handle(os.open(_COUNTS, _FILE, 0o600, dir_fd=root.descriptor))
+            counts = Handle(_COUNTS, _FILE, 0o600, folder=root.descriptor)
             found = os.fstat(counts.descriptor)
             if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
                 os.fchmod(counts.descriptor, 0o600)
@@ -133,27 +143,21 @@ class Tree:
             os.unlink(_COUNTS, dir_fd=root.descriptor)
         return None
 
-    def _take(self, number: int, until: float) -> Handle:
-        """Return the shard that the path names, locked."""
+    def _work_in(self, number: int, until: float, work: Callable[..., T], *args: Any) -> T:
+        """Do `work` in the shard that the path names, locked for other processes too."""
         while True:
             shard = self._shards.get(number) or self._make_shard(number)
             if shard is not None:
-                self._flock(shard, until)
-                if self._is_still(number, shard):
-                    return shard
+                try:
+                    self._flock(shard, until)
+                    if self._is_current() and self._has(number, shard):
+                        return work(shard, *args)
+                finally:
+                    # A child that was forked meanwhile has the descriptor too.
+                    fcntl.flock(shard.descriptor, fcntl.LOCK_UN)
             self.forget()
             if time.monotonic() >= until:
                 raise BackendUnavailable(f"the cache directory {self.path} is removed all the time")
-
-    def _is_still(self, number: int, shard: Handle) -> bool:
-        """Tell whether the path names a locked shard; let go of its lock if it does not."""
-        is_still = False
-        try:
-            is_still = self._is_current() and self._has(number, shard)
-        finally:
-            if not is_still:
-                fcntl.flock(shard.descriptor, fcntl.LOCK_UN)
-        return is_still
 
     def _flock(self, shard: Handle, until: float) -> None:
         pause = _FIRST_PAUSE
@@ -175,7 +179,7 @@ class Tree:
             return False
         if root is None or not root.names(found):
             return False
-        self._require_ours(self.path, found)
+        require_own_folder(self.path, found)
         if time.monotonic() >= self._look_at:
             self._shards, self._counts = {}, None
             self._look_at = time.monotonic() + _LOOK_EVERY
@@ -195,11 +199,11 @@ class Tree:
         if self._root is None:
             try:
                 found = os.lstat(self.path)
-                self._require_ours(self.path, found)
-                root = Handle(os.open(self.path, _FOLDER))
+                require_own_folder(self.path, found)
+                root = Handle(self.path, _FOLDER)
             except FileNotFoundError:
                 return None
-            self._require_ours(self.path, os.fstat(root.descriptor))
+            require_own_folder(self.path, os.fstat(root.descriptor))
             self._root, self._shards, self._counts = root, {}, None
             self._look_at = time.monotonic() + _LOOK_EVERY
             return root
@@ -207,14 +211,7 @@ class Tree:
 
     def _make_root(self) -> Handle:
         """Make the directory, with those above it; each is its owner's alone."""
-        missing = []
-        path = self.path
-        while not os.path.lexists(path):
-            missing.append(path)
-            path = os.path.dirname(path)
-        for each in reversed(missing):
-            with suppress(FileExistsError):
-                _make(each)
+        make_folders(self.path)
         root = self._open_root()
         if root is None:
             raise BackendUnavailable(
@@ -228,14 +225,14 @@ class Tree:
             return None
         name = _name(number)
         try:
-            shard = Handle(os.open(name, _FOLDER, dir_fd=root.descriptor))
+            shard = Handle(name, _FOLDER, folder=root.descriptor)
         except FileNotFoundError:
             return None
         except OSError:
             if _is_link(root, name):
                 return None
             raise
-        self._require_ours(f"{self.path}/{name}", os.fstat(shard.descriptor))
+        require_own_folder(f"{self.path}/{name}", os.fstat(shard.descriptor))
         self._shards[number] = shard
         return shard
 
@@ -252,26 +249,8 @@ class Tree:
         with suppress(FileExistsError, FileNotFoundError):
             if _is_link(root, name):
                 os.unlink(name, dir_fd=root.descriptor)
-            _make(name, root.descriptor)
+            make_folder(name, root.descriptor)
         return self._open_shard(number, root)
-
-    def _require_ours(self, path: str, found: os.stat_result) -> None:
-        """Raise unless nobody but this process's user can write in a directory."""
-        if not stat.S_ISDIR(found.st_mode):
-            what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no directory"
-            raise BackendUnavailable(
-                f"LOCATION {path!r} is {what}; give the path of a directory, or of none yet"
-            )
-        if found.st_uid != os.geteuid():
-            raise BackendUnavailable(
-                f"the cache directory {path!r} belongs to user {found.st_uid}, and this process"
-                f" runs as user {os.geteuid()}; let LOCATION be a directory of its own"
-            )
-        if found.st_mode & 0o022:
-            raise BackendUnavailable(
-                f"others may write in the cache directory {path!r}, of mode"
-                f" {stat.S_IMODE(found.st_mode):o}: run chmod go-w on it, or give another LOCATION"
-            )
 
     def _late(self) -> DeadlineExceeded:
         return DeadlineExceeded(
@@ -290,14 +269,6 @@ class Tree:
 
 def _name(number: int) -> str:
     return f"{number:02x}"
-
-
-def _make(path: str, folder: int | None = None) -> None:
-    """Make a directory of mode 0700, even if the umask denies its owner something."""
-    os.mkdir(path, 0o700, dir_fd=folder)
-    made = os.stat(path, dir_fd=folder, follow_symlinks=False)
-    if stat.S_ISDIR(made.st_mode) and made.st_mode & 0o700 != 0o700:
-        os.chmod(path, 0o700, dir_fd=folder)
 
 
 def _is_link(root: Handle, name: str) -> bool:

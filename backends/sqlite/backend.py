@@ -93,7 +93,7 @@ class SQLiteBackend(Backend):
         positive("max_bytes", max_bytes)
         kept = kept_by_culling(max_entries, cull_frequency)
         path = os.path.abspath(os.path.expanduser(location))
-        self._entries = Entries(clock, max_entries, max_bytes, kept)
+        self._entries = Entries(self.clock, max_entries, max_bytes, kept)
         self._sessions = Sessions(DatabaseFile(path, self.deadline), self.deadline)
         self._rewrite_or_write = partial(Session.write, quick=self._entries.rewrite)
         self._path = path
@@ -107,7 +107,8 @@ class SQLiteBackend(Backend):
         if session is not None and started < session.look_at and not session.batching:
             try:
                 with session.lock:
-                    return self._entries.get(session.db, key)
+                    value = self._entries.get(session.db, key)
+                return value if not self._entries.early else self._done(value)
             except sqlite3.Error as exc:
                 error = exc
         return self._do_or(None, Session.look, self._entries.get, key, error=error)
@@ -217,8 +218,7 @@ class SQLiteBackend(Backend):
         begin = "BEGIN" if all(map(_is_read, calls)) else "BEGIN IMMEDIATE"
         try:
             session = self._sessions.ready(until)
-            with session.hurried(until, self.deadline):
-                session.batch(begin, calls)
+            session.hurry(until, self.deadline, Session.batch, begin, calls)
         except sqlite3.Error as exc:
             if not is_busy(exc):
                 return False
@@ -271,10 +271,18 @@ class SQLiteBackend(Backend):
             try:
                 with session.lock:
                     result: T = how(session, work, *args)
-                    return result
             except sqlite3.Error as exc:
                 error = exc
-        return self._do_again(started + self.deadline, error, how, work, *args)
+            else:
+                return self._done(result)
+        return self._done(self._do_again(started + self.deadline, error, how, work, *args))
+
+    def _done(self, result: T) -> T:
+        """Return `result`, once the entries that it found to be from later begin again."""
+        if self._entries.early:
+            with suppress(BackendUnavailable):  # somebody else will see to it, or the next one
+                self._do_again(monotonic(), None, Session.write, self._entries.begin_again)
+        return result
 
     def _do_again(
         self,
@@ -290,9 +298,8 @@ class SQLiteBackend(Backend):
                 if error is not None:
                     self._make_good(error, until)
                 session = self._sessions.ready(until)
-                with session.hurried(until, self.deadline):
-                    result: T = how(session, work, *args)
-                    return result
+                result: T = session.hurry(until, self.deadline, how, work, *args)
+                return result
             except sqlite3.Error as exc:
                 error = exc
             except Fault as fault:

@@ -12,16 +12,19 @@ import fcntl
 import logging
 import os
 import sqlite3
-import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, TypeAlias, TypeVar
 
+from twofold.backends.descriptors import NO_LINK, note_opened
+from twofold.backends.ownership import make_folders, require_own_file, require_safe_place
 from twofold.backends.sqlite.entries import SCHEMA, TABLE
-from twofold.backends.sqlite.faults import Damaged, Fault, is_damage, is_fault
+from twofold.backends.sqlite.faults import Damaged, Fault, is_busy, is_damage, is_fault
 from twofold.display import printable
 from twofold.errors import BackendUnavailable, DeadlineExceeded, SettingsError
+
+T = TypeVar("T")
 
 logger: logging.Logger = logging.getLogger("twofold.sqlite")
 
@@ -31,6 +34,8 @@ Identity: TypeAlias = tuple[int, int]
 _APPLICATION: Final = 0x32666F6C  # "2fol", in the header of every file of ours
 _VERSION: Final = 1  # of the schema
 _PARTS: Final = ("", "-wal", "-shm")
+_JOURNAL: Final = "-journal"
+_LOCK: Final = "-lock"
 _WAL_PAGES: Final = 4000  # written before they are copied into the file: 16 MB
 _CACHE_KIB: Final = 8192  # of pages at most that a connection keeps in memory
 _POLL: Final = 0.005  # seconds between two looks at a lock
@@ -60,38 +65,51 @@ class DatabaseFile:
             BackendUnavailable: it cannot be opened; `DeadlineExceeded` if it is locked.
             sqlite3.Error: likewise.
         """
-        with self._guarded(until):
-            try:
-                return self._open(until)
-            except sqlite3.Error as exc:
-                if not is_damage(exc):
-                    raise
-                self._move_aside(exc)
+        return self._guarded(until, self._open_or_begin_anew, until)
+
+    def _open_or_begin_anew(self, until: float) -> tuple[sqlite3.Connection, Identity]:
+        try:
             return self._open(until)
+        except sqlite3.Error as exc:
+            if not is_damage(exc):
+                raise
+            self._move_aside(exc)
+        return self._open(until)
 
     def quarantine(self, identity: Identity, why: sqlite3.Error, until: float) -> None:
         """Move the file aside, unless another process has replaced it already."""
-        with self._guarded(until):
-            if self.names(identity):
-                self._move_aside(why)
+        self._guarded(until, self._quarantine, identity, why)
 
-    @contextmanager
-    def _guarded(self, until: float) -> Iterator[None]:
-        """Hold the lock beside the file, and translate what the system says."""
+    def _quarantine(self, identity: Identity, why: sqlite3.Error) -> None:
+        if self.names(identity):
+            self._move_aside(why)
+
+    def _guarded(self, until: float, work: Callable[..., T], *args: Any) -> T:
+        """Do `work` with the lock beside the file held, and translate what the system says."""
+        opened: list[int] = []
         try:
-            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-            descriptor = os.open(self.path + "-lock", flags, 0o600)
-            try:
-                self._lock(descriptor, until)
-                yield
-            finally:
-                os.close(descriptor)
+            make_folders(os.path.dirname(self.path))
+            self._require_ours()
+            flags = os.O_RDWR | os.O_CREAT | NO_LINK
+            self._lock(note_opened(opened, self.path + _LOCK, flags, 0o600), until)
+            return work(*args)
         except BackendUnavailable:
             raise
         except OSError as exc:
+            if exc.errno is None:  # a signal's handler raised it
+                raise
             error = Fault if is_fault(exc) else BackendUnavailable
             raise error(f"the cache file {self.path} cannot be used: {exc}") from exc
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
+
+    def _require_ours(self) -> None:
+        """Raise unless nobody else can write to what stands there, or replace it."""
+        require_safe_place(os.path.dirname(self.path))
+        for part in (*_PARTS, _JOURNAL, _LOCK):
+            with suppress(FileNotFoundError):
+                require_own_file(self.path + part, os.lstat(self.path + part))
 
     def _lock(self, descriptor: int, until: float) -> None:
         while True:
@@ -109,6 +127,7 @@ class DatabaseFile:
             # Bytes, since no damaged text can then fail to be decoded.
             connection.text_factory = bytes
             self._prepare(connection, until)
+            self._require_ours()  # the log too, which is open now
             self._require(identity)
         except BaseException:
             connection.close()
@@ -118,14 +137,15 @@ class DatabaseFile:
     def _make(self) -> Identity:
         """Make the file if there is none, readable for its owner alone."""
         with suppress(FileExistsError):
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            os.close(os.open(self.path, flags, 0o600))
+            opened: list[int] = []
+            try:
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK
+                note_opened(opened, self.path, flags, 0o600)
+            finally:
+                for descriptor in opened:
+                    os.close(descriptor)
         found = os.lstat(self.path)
-        if not stat.S_ISREG(found.st_mode):
-            what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no regular file"
-            raise SettingsError(
-                f"LOCATION {self.path!r} is {what}; give the path of a file, or of none yet"
-            )
+        require_own_file(self.path, found)
         return found.st_dev, found.st_ino
 
     def _require(self, identity: Identity) -> None:
@@ -135,8 +155,8 @@ class DatabaseFile:
     def _prepare(self, connection: sqlite3.Connection, until: float) -> None:
         """Set the connection up, once it is certain that the file is ours."""
 
-        def ask(statement: str) -> Any:
-            wait_at_most(connection, until - time.monotonic())
+        def ask(statement: str, until: float = until) -> Any:
+            connection.execute(patience(until - time.monotonic()))
             row = connection.execute(statement).fetchone()
             return row and row[0]
 
@@ -145,7 +165,13 @@ class DatabaseFile:
             ask("PRAGMA user_version"),
             ask(_TABLES),
         )
-        if ask("PRAGMA journal_mode = WAL") != b"wal":
+        try:
+            mode = ask(_WAL, 0.0 if is_new else until)
+        except sqlite3.OperationalError as exc:
+            if is_new and is_busy(exc):  # all who make a file hold the lock beside it
+                raise Damaged("it was emptied while it was in use") from exc
+            raise
+        if mode != b"wal":
             raise BackendUnavailable(
                 f"the file system of {self.path} cannot do write-ahead logging;"
                 " let LOCATION be on a local disk"
@@ -158,7 +184,7 @@ class DatabaseFile:
         if is_new:
             for statement in _CREATION:
                 ask(statement)
-        wait_at_most(connection, self._deadline)
+        connection.execute(patience(self._deadline))
 
     def _is_new(self, application: int, version: int, tables: bytes | None) -> bool:
         """Tell whether the database is empty; raise if it is not this release's."""
@@ -201,6 +227,7 @@ class DatabaseFile:
         )
 
 
+_WAL = "PRAGMA journal_mode = WAL"
 _TABLES = (
     "SELECT group_concat(name) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 )
@@ -213,6 +240,6 @@ _CREATION = (
 )
 
 
-def wait_at_most(connection: sqlite3.Connection, seconds: float) -> None:
-    """Set how long a statement waits for another connection's lock."""
-    connection.execute(f"PRAGMA busy_timeout = {max(0, round(seconds * 1000))}")
+def patience(seconds: float) -> str:
+    """Return the statement that sets how long later ones wait for another connection's lock."""
+    return f"PRAGMA busy_timeout = {max(0, round(seconds * 1000))}"

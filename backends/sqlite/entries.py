@@ -12,14 +12,16 @@ appended, so the order of rowids is the order of storing.
 
 import math
 import sqlite3
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 
 from twofold import counter
 from twofold.backends.sqlite.faults import Damaged
 from twofold.clock import Clock
-from twofold.policy import wall_expired
+from twofold.policy import is_from_later
 
 SCHEMA: Final = (
     "CREATE TABLE twofold (key TEXT PRIMARY KEY, value BLOB, crc INTEGER,"
@@ -111,6 +113,8 @@ class Entries:
         self._newest = 0
         self._newest_at = 0.0
         self._rewriting = False
+        self.early: deque[str] = deque(maxlen=_CHUNK)
+        """Keys that were found to be from before the clock was set back, see `begin_again`."""
         self.largest: int = min(max_bytes, _LARGEST_VALUE)
 
     def get(self, db: sqlite3.Cursor, key: str) -> bytes | None:
@@ -129,14 +133,17 @@ class Entries:
 
     def ttl(self, db: sqlite3.Cursor, key: str) -> float | None:
         life = db.execute(_LIFE, (key,)).fetchone()
-        if life is None or self._is_over(*life):
+        if life is None or self._is_over(key, *life):
             return 0.0
-        expires: float | None = life[0]
-        return None if expires is None else max(0.0, expires - self._clock.time())
+        expires, written = life
+        if expires is None:
+            return None
+        left: float = min(expires - self._clock.time(), expires - written)
+        return max(0.0, left)
 
     def has(self, db: sqlite3.Cursor, key: str) -> bool:
         life = db.execute(_LIFE, (key,)).fetchone()
-        return life is not None and not self._is_over(*life)
+        return life is not None and not self._is_over(key, *life)
 
     def rewrite(self, db: sqlite3.Cursor, key: str, value: bytes, ttl: float | None) -> bool:
         """Store `value` by one statement, or return False: then `set` is to do it.
@@ -214,9 +221,7 @@ class Entries:
     def touch(self, db: sqlite3.Cursor, key: str, ttl: float | None) -> bool:
         if not self.has(db, key):
             return False
-        now = self._clock.time()
-        expires, due = _expiry(now, ttl)
-        db.execute(_TOUCH, (expires, now, due, key))
+        db.execute(_TOUCH, _touched(key, self._clock.time(), ttl))
         return True
 
     def delete(self, db: sqlite3.Cursor, key: str) -> bool:
@@ -229,7 +234,7 @@ class Entries:
         there = 0
         for chunk in _chunks(keys):
             lives = db.execute(_LIVES.format(_marks(chunk)), chunk).fetchall()
-            there += sum(not self._is_over(*life) for life in lives)
+            there += sum(not self._is_over("", *life) for life in lives)
             db.execute(_DELETE_MANY.format(_marks(chunk)), chunk)
         return there
 
@@ -246,6 +251,19 @@ class Entries:
 
     def compare_and_delete(self, db: sqlite3.Cursor, key: str, expected: bytes) -> bool:
         return self.get(db, key) == expected and self.delete(db, key)
+
+    def begin_again(self, db: sqlite3.Cursor) -> None:
+        """Have the `early` begin their lives again, unless somebody else has seen to it.
+
+        Any number of readers may have noted them; see `is_from_later`.
+        """
+        now = self._clock.time()
+        while self.early:
+            with suppress(IndexError):
+                key = self.early.popleft()
+                life = db.execute(_LIFE, (key,)).fetchone()
+                if life is not None and life[0] is not None and is_from_later(now, life[1]):
+                    db.execute(_TOUCH, _touched(key, now, life[0] - life[1]))
 
     def clear(self, db: sqlite3.Cursor, prefix: str) -> None:
         if prefix:
@@ -266,19 +284,25 @@ class Entries:
     def _value(self, key: str, row: Sequence[Any]) -> bytes | None:
         """Return the value in `row`, None if it is expired; `Damaged` if it is not `key`'s."""
         value, crc, expires, written = row
-        if expires is not None and self._is_over(expires, written):
+        if expires is not None and self._is_over(key, expires, written):
             return None
         if type(value) is not bytes or _check(key, value) != crc:
             raise Damaged("a row fails its check")  # its key may be a session's: no log has that
         return value
 
-    def _is_over(self, expires: Any, written: Any) -> bool:
+    def _is_over(self, key: str, expires: Any, written: Any) -> bool:
+        """Tell whether an entry's time is over; note `key` if it is from later."""
         if expires is None:
             return False
+        now = self._clock.time()
         try:
-            return wall_expired(self._clock.time(), written, expires)
+            if expires <= now:
+                return True
+            if is_from_later(now, written):
+                self.early.append(key)
         except TypeError as exc:
             raise Damaged("a row's times are no numbers") from exc
+        return False
 
     def _keep_bounds(self, db: sqlite3.Cursor, before: int, after: int, size: int) -> None:
         """Remove what is too much or too old, every few rows and after a large value.
@@ -363,6 +387,11 @@ def _expiry(now: float, ttl: float | None) -> tuple[float | None, int | None]:
         return None, None
     step = int(ttl) // 32 or 1
     return now + ttl, math.ceil((now + ttl) / step) * step
+
+
+def _touched(key: str, now: float, ttl: float | None) -> tuple[Any, ...]:
+    expires, due = _expiry(now, ttl)
+    return expires, now, due, key
 
 
 def _chunks(keys: Sequence[str]) -> Iterable[Sequence[str]]:

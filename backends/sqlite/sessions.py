@@ -10,13 +10,13 @@ import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-from twofold.backends.sqlite.database import DatabaseFile, Identity, wait_at_most
+from twofold.backends.sqlite.database import DatabaseFile, Identity, patience
 from twofold.backends.sqlite.faults import Replaced
-from twofold.effects import Call, Lock, ThreadLocal, after_fork_in_child, new_lock, park
+from twofold.effects import Call, Lock, ThreadLocal, after_fork_in_child, new_lock, park, take
 
 T = TypeVar("T")
 
@@ -33,9 +33,9 @@ class Session:
     def __init__(
         self, file: DatabaseFile, connection: sqlite3.Connection, identity: Identity
     ) -> None:
+        self.connection = connection
         self._pid = os.getpid()
         self._file = file
-        self.connection = connection
         self.identity = identity
         self.db: sqlite3.Cursor = self.connection.cursor()
         self.lock: Lock = new_lock()
@@ -94,18 +94,18 @@ class Session:
             self._failure = exc
             raise
 
-    @contextmanager
-    def hurried(self, until: float, deadline: float) -> Iterator[None]:
-        """Hold the lock, and wait for the file's until a monotonic time at most.
+    def hurry(self, until: float, deadline: float, how: Callable[..., T], *args: Any) -> T:
+        """Return `how(self, *args)`, which waits for locks until a monotonic time at most.
 
         Afterwards a statement may wait for `deadline` again.
         """
+        usual = patience(deadline)
         with self.lock:
-            wait_at_most(self.connection, until - time.monotonic())
             try:
-                yield
-            finally:
-                wait_at_most(self.connection, deadline)
+                self.connection.execute(patience(until - time.monotonic()))
+                return how(self, *args)
+            finally:  # no function between, that a signal's handler could end at once
+                self.connection.execute(usual)
 
     def close(self) -> None:
         """Close the connection, once it is not in use."""
@@ -114,10 +114,12 @@ class Session:
 
     def close_soon(self, seconds: float) -> None:
         """Close unless the thread is at work for longer than `seconds`."""
-        if self.lock.acquire(timeout=seconds):
-            try:
+        taken: list[bool] = []
+        try:
+            if take(self.lock, seconds, taken):
                 self._close()
-            finally:
+        finally:
+            if taken:
                 self.lock.release()
 
     def _close(self) -> None:
@@ -126,7 +128,7 @@ class Session:
             self.connection.close()
 
     def __del__(self) -> None:
-        if self._pid == os.getpid():
+        if getattr(self, "_pid", 0) == os.getpid():  # it is not while there is no connection yet
             self._close()
         else:
             park(self.__dict__)
@@ -184,13 +186,15 @@ class Sessions:
 
     def _open(self, until: float) -> Session:
         # Held over I/O, for a fork must not happen in the midst of it.
-        if not self._opening.acquire(timeout=max(0.0, until - time.monotonic())):
-            raise self.file.late()
+        taken: list[bool] = []
         try:
+            if not take(self._opening, until - time.monotonic(), taken):
+                raise self.file.late()
             session = Session(self.file, *self.file.connect(until))
             self._all.add(session)
         finally:
-            self._opening.release()
+            if taken:
+                self._opening.release()
         self.local.session = session
         return session
 
@@ -204,12 +208,11 @@ class Sessions:
         for session in self._all.now():
             session.close()
 
-    def hold(self) -> bool:
-        """Close all sessions and let none be opened; tell whether `release` is needed."""
-        held = self._opening.acquire(timeout=self._deadline)
+    def hold(self, taken: list[bool]) -> None:
+        """Close all sessions and let none be opened; `taken` tells if `release` is needed."""
+        take(self._opening, self._deadline, taken)
         for session in self._all.now():
             session.close_soon(self._deadline)
-        return held
 
     def release(self) -> None:
         """Let sessions be opened again."""
@@ -225,12 +228,16 @@ _forking = ThreadLocal()
 
 
 def _before_fork() -> None:
-    _forking.held = [sessions for sessions in _every.now() if sessions.hold()]
+    _forking.held = [(sessions, list[bool]()) for sessions in _every.now()]
+    for sessions, taken in _forking.held:
+        sessions.hold(taken)
 
 
 def _after_fork_in_parent() -> None:
-    for sessions in _forking.__dict__.pop("held", ()):
-        sessions.release()
+    for sessions, taken in _forking.__dict__.get("held", ()):
+        if taken:
+            sessions.release()
+    _forking.held = []
 
 
 if hasattr(os, "register_at_fork"):

@@ -16,7 +16,7 @@ from twofold.effects.faces import (
 )
 from twofold.effects.forks import after_fork_in_child, park
 from twofold.effects.hop import Call, Hop, call_in_thread
-from twofold.effects.locks import Lock, ThreadLocal, new_lock, new_rlock
+from twofold.effects.locks import Lock, ThreadLocal, new_lock, new_rlock, take
 from twofold.effects.loops import PerLoop, in_event_loop, serves_event_loop
 
 __all__ = [
@@ -39,4 +39,5 @@ __all__ = [
     "park",
     "run_sync",
     "serves_event_loop",
+    "take",
 ]

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 
 def encode(*lists: Sequence[bytes]) -> bytes:
     """Return `lists`, each with its length and those of its members in front."""
-    parts: list[bytes] = []
-    for each in lists:
-        parts.append(_length(each))
-        for one in each:
-            parts += (_length(one), one)
-    return b"".join(parts)
+    return b"".join(
+        part
+        for each in lists
+        for part in (_length(each), *(piece for one in each for piece in (_length(one), one)))
+    )
 
 
 def _length(sized: Sequence[object]) -> bytes:

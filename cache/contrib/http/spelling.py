@@ -37,8 +37,7 @@ def rewritten(request: Request) -> str:
     Nor that below the root path, which something in front may have taken off.
     """
     asked = unquote(request.path.decode("latin-1"))
-    seen = request.app_path
-    return "" if seen == asked or seen == request.root_path + asked else seen
+    return "" if request.app_path in (asked, request.root_path + asked) else request.app_path
 
 
 def named(request: Request, headers: Headers) -> Iterator[Request]:

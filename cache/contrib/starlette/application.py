@@ -22,18 +22,17 @@ def _endpoints(app: Any) -> Iterator[str]:
     while not hasattr(app, "routes") and hasattr(app, "app"):  # middleware
         app = app.app
     if not hasattr(app, "routes"):
-        yield name_of(app)
+        yield _name(app)
         return
     for route in app.routes:
         endpoint = getattr(route, "endpoint", None)
         if endpoint is not None:
-            yield name_of(endpoint)
+            yield _name(endpoint)
         elif hasattr(route, "app"):
             yield from _endpoints(route.app)
 
 
-def name_of(thing: Any) -> str:
-    """Return the name of an endpoint, with its module's."""
+def _name(thing: Any) -> str:
     if isinstance(thing, partial):
         thing = thing.func
     named = thing if hasattr(thing, "__qualname__") else type(thing)

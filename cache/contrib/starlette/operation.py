@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from twofold.contrib.starlette.declared import effective_route
-from twofold.contrib.starlette.messages import RawFields
 
 Respond: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -20,7 +19,7 @@ class _Returned(NamedTuple):
 
     value: Any
     status: int | None
-    fields: RawFields
+    fields: list[tuple[bytes, bytes]]
 
 
 class Operations:
@@ -34,7 +33,7 @@ class Operations:
         self._known: dict[int, tuple[Any, Respond]] = {}
 
     async def respond(
-        self, request: Request, value: Any, status: int | None, fields: RawFields
+        self, request: Request, value: Any, status: int | None, fields: list[tuple[bytes, bytes]]
     ) -> Response:
         """Return the response to a value, with the status and the fields that were set for it."""
         request.scope[_IN_SCOPE] = _Returned(value, status, fields)

@@ -1,0 +1,78 @@
+"""An exception of a signal's handler, at any bytecode of twofold's own frames."""
+
+import dis
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import CodeType, FrameType, TracebackType
+from typing import Any
+
+import twofold
+
+_ROOT = str(Path(twofold.__file__).parent)
+_HANDLED_AFTER = ("CALL", "RESUME", "JUMP_BACKWARD")
+
+
+class Signal:
+    """Raises a new `kind` at the n-th bytecode of our own frames, within `with`.
+
+    CPython runs handlers after a call, at the start of a function and at the end of a turn
+    of a loop. Before the call that lets go of what a `with` or a `finally` holds it runs none,
+    and what nothing could hold on to there is passed over. So are finalisers, whose exceptions
+    the interpreter drops.
+    """
+
+    def __init__(self, n: int, kind: type[BaseException]) -> None:
+        self.fired = False
+        self._left = n
+        self._kind = kind
+
+    def __enter__(self) -> "Signal":
+        sys.settrace(self._begin)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        sys.settrace(None)
+
+    def _begin(self, frame: FrameType, event: str, arg: Any) -> "Callable[..., Any] | None":
+        if not frame.f_code.co_filename.startswith(_ROOT) or _is_finaliser(frame):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return self._step
+
+    def _step(self, frame: FrameType, event: str, arg: Any) -> "Callable[..., Any]":
+        if event == "opcode" and frame.f_lasti not in _passed_over(frame.f_code):
+            self._left -= 1
+            if not self._left:
+                self.fired = True
+                raise self._kind("from a handler")
+        return self._step
+
+
+def _is_finaliser(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_filename.startswith(_ROOT):
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
+
+
+@cache
+def _passed_over(code: CodeType) -> frozenset[int]:
+    """Return where no handler runs: from the end of a protected range to the next call."""
+    entries = dis.Bytecode(code).exception_entries
+    ends = {entry.end for entry in entries} | {entry.target for entry in entries}
+    passed, passing = [], False
+    for instruction in dis.get_instructions(code):
+        passing = passing or instruction.offset in ends
+        if passing or instruction.opname == "NOP":  # some are in no range, though all around are
+            passed.append(instruction.offset)
+        if instruction.opname.startswith(_HANDLED_AFTER):
+            passing = False
+    return frozenset(passed)

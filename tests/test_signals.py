@@ -1,0 +1,167 @@
+"""An exception of a signal's handler loses nothing, wherever it comes, on any store.
+
+Celery's soft limit, an alarm or Ctrl-C in a notebook raise in the midst of an operation.
+As SQLite tests its paths without memory: at the first bytecode, at the second, … until the
+operation is done without. By default some of them are tried, `-m heavy` tries all.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos import RedisServer
+from tests.chaos.signals import Signal
+from tests.memory_books import check
+from twofold.backend import Backend
+from twofold.backends.files import FilesBackend
+from twofold.backends.memcached import MemcachedBackend
+from twofold.backends.memory import MemoryBackend
+from twofold.backends.redis import RedisBackend
+from twofold.backends.sqlite import SQLiteBackend
+
+
+class SoftTimeLimit(Exception):
+    """As Celery's."""
+
+
+class Alarm(TimeoutError):
+    """As many an alarm's handler raises: an `OSError`, but none of the system's."""
+
+
+KINDS = (SoftTimeLimit, Alarm, KeyboardInterrupt)
+
+OPERATIONS: dict[str, Callable[[Any], Any]] = {
+    "get": lambda store: store.get("k"),
+    "get of a missing key": lambda store: store.get("missing"),
+    "get_many": lambda store: store.get_many(["k", "missing", "n"]),
+    "set": lambda store: store.set("k", b"2", 60),
+    "set of a new key": lambda store: store.set("new", b"v" * 2000, None),
+    "set_many": lambda store: store.set_many({"k": b"2", "new": b"3"}, 60),
+    "add": lambda store: store.add("new", b"v", 60),
+    "touch": lambda store: store.touch("k", 90),
+    "delete": lambda store: store.delete("k"),
+    "delete_many": lambda store: store.delete_many(["k", "missing"]),
+    "incr": lambda store: store.incr("n", 1),
+    "has": lambda store: store.has("k"),
+    "ttl": lambda store: store.ttl("k"),
+    "compare_and_set": lambda store: store.compare_and_set("k", b"1", b"2", 60),
+    "compare_and_delete": lambda store: store.compare_and_delete("k", b"1"),
+    "clear": lambda store: store.clear("k"),
+    "close": lambda store: store.close(),
+}
+STORES = ("memory", "sqlite", "files")
+EVERY = {"memory": 5, "sqlite": 23, "files": 47, "redis": 23, "memcached": 23}
+CLEAR_IS_SO_LONG = (
+    20  # times as many bytecodes as another operation, in files: it looks at 64 folders
+)
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    name: str = request.param
+    made = _make(name, request, tmp_path)
+    yield made
+    made.close()
+
+
+def _make(name: str, request: pytest.FixtureRequest, folder: Path) -> Backend:
+    if name == "memory":
+        return MemoryBackend("signals", max_entries=4)
+    if name == "sqlite":
+        return SQLiteBackend(str(folder / "cache.db"), deadline=0.5)
+    if name == "files":
+        return FilesBackend(str(folder / "files"), deadline=0.5, max_entries=4)
+    if name == "redis":
+        redis: RedisServer = request.getfixturevalue("redis_server")
+        return RedisBackend(redis.url, deadline=0.5)
+    return MemcachedBackend(request.getfixturevalue("memcached_server").address, deadline=0.5)
+
+
+def prepare(store: Backend) -> None:
+    """Have the same there before each operation, in few calls."""
+    number = 1 if store.holds_objects else b"1"
+    assert store.set_many({"k": b"1", "n": number}, 60) == []
+    store.delete("new")
+
+
+def descriptors() -> int:
+    return len(os.listdir("/dev/fd"))
+
+
+def interrupted(store: Backend, operation: Callable[[Any], Any], n: int) -> bool:
+    """Tell whether the n-th bytecode was reached, and the exception raised there came out."""
+    kind = KINDS[n % len(KINDS)]
+    with Signal(n, kind) as signal:
+        try:
+            operation(store)
+        except kind:
+            return True
+    assert not signal.fired, "the exception was lost"
+    return False
+
+
+def elsewhere(function: Callable[[], Any]) -> Any:
+    """Return what a new thread makes of `function`, which holds no lock of this one's."""
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(function()), daemon=True)
+    thread.start()
+    thread.join(1)
+    assert not thread.is_alive(), "a lock was left"
+    return answers[0]
+
+
+def is_whole(store: Backend) -> None:
+    """Assert that every thread can go on with the key, and that the books are right."""
+    assert store.set("k", b"9", 60)
+    assert store.get("k") == b"9"
+    if isinstance(store, MemoryBackend | SQLiteBackend | FilesBackend):
+        assert elsewhere(lambda: (store.set("k", b"8", 60), store.get("k"))) == (True, b"8")
+    if isinstance(store, MemoryBackend):
+        check(store)
+    assert all(server.breaker == "closed" for server in store.servers())
+
+
+def run_all(store: Backend, operation: Callable[[Any], Any], first: int, step: int) -> int:
+    """Interrupt an operation at every `step`-th bytecode, and return how many it has, about."""
+    prepare(store)
+    operation(store)
+    store.close()
+    before, n = descriptors(), first
+    prepare(store)
+    while interrupted(store, operation, n):
+        is_whole(store)
+        prepare(store)
+        n += step
+    store.close()
+    assert descriptors() == before
+    return n
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("store", STORES, indirect=True)
+def test_an_exception_of_a_handler_loses_nothing(
+    request: pytest.FixtureRequest, store: Backend, operation: str
+) -> None:
+    """Neither a lock nor a descriptor is left, and the next call on the key answers."""
+    step = EVERY[request.node.callspec.params["store"]]
+    if operation == "clear" and isinstance(store, FilesBackend):
+        step *= CLEAR_IS_SO_LONG
+    first = 1 + list(OPERATIONS).index(operation) % step
+    assert run_all(store, OPERATIONS[operation], first, step) > first
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("store", STORES, indirect=True)
+def test_an_exception_of_a_handler_at_any_bytecode_loses_nothing(
+    store: Backend, operation: str
+) -> None:
+    """Neither a lock nor a descriptor is left, and the next call on the key answers."""
+    assert run_all(store, OPERATIONS[operation], 1, 1) > 10
