@@ -86,8 +86,8 @@ def replayed(answer: Response, made_by: str) -> Response | None:
     if answer.headers.values(_MADE_BY) != [made_by]:
         return None
     kept = answer.headers.without(*_TOLD_LAST, "etag", "cache-status", _MADE_BY, _OWN).pairs
-    own = [each.partition(b":") for each in answer.headers.raw(_OWN)]
-    return replace(answer, headers=Headers((*kept, *((name, value) for name, _, value in own))))
+    own = Headers(each.partition(b":")[::2] for each in answer.headers.raw(_OWN))
+    return replace(answer, headers=Headers((*kept, *own.only(*_TOLD_LAST, "etag").pairs)))
 
 
 def told_by_cache(answer: Response) -> Pairs:
