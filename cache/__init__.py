@@ -11,7 +11,7 @@ async def profile(user_id: int) -> dict: ...
 
 from twofold.backend import Backend
 from twofold.core import Cache, Stats
-from twofold.decorators import AsyncCached, Cached, CacheInfo, cached
+from twofold.decorators import cached
 from twofold.errors import (
     AwaitableResult,
     BackendUnavailable,
@@ -31,6 +31,7 @@ from twofold.errors import (
     SettingsError,
     UnstableArgument,
 )
+from twofold.functions import AsyncCached, Cached, CacheInfo
 from twofold.policy import DEFAULT_TIMEOUT
 from twofold.registry import aclose_all, cache, caches, close_all, configure
 

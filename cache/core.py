@@ -6,7 +6,7 @@ by `await` alone. Names, parameters and rules are Django's.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from twofold import counter
 from twofold.backend import Backend, ServerState
@@ -20,7 +20,7 @@ from twofold.errors import (
 )
 from twofold.fill import Condition, Filler, aproducer, producer
 from twofold.guard import LoopGuard
-from twofold.keys import KeyMaker
+from twofold.keys import KeyMaker, many
 from twofold.lock import Lock
 from twofold.outage import FailOpen
 from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
@@ -88,6 +88,12 @@ class Cache:
         self._guard = guard if guarded else None
         self._filler = Filler(backend, self._soft, codec, keys.lease)
         self._flights = self._filler.flights
+
+    def __copy__(self) -> Self:
+        return self  # the way to a store, and not what is in it
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
 
     def __repr__(self) -> str:
         return f"<Cache {self.alias!r} {self._keys!r} timeout={self.timeout} {self.backend!r}>"
@@ -526,7 +532,7 @@ class Cache:
 
     def _names(self, keys: Iterable[str], version: int | None) -> dict[str, str]:
         """Return the caller's keys by their normalised ones."""
-        return {self._key(key, version): key for key in keys}
+        return {self._key(key, version): key for key in many(keys)}
 
     def _load_all(self, names: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, Any]:
         values = {names[full]: self._load(full, stored) for full, stored in found.items()}

@@ -2,7 +2,7 @@
 
 CacheError
 ├── SettingsError            (ValueError)    the settings ask for what cannot be
-├── InvalidKey               (ValueError)    the key is not a non-empty text
+├── InvalidKey               (ValueError, TypeError) the key is not a non-empty text
 ├── InvalidTimeout           (ValueError)    the timeout is no duration
 ├── UnstableArgument         (TypeError)     an argument cannot stand in a key
 ├── CannotSerialize          (TypeError)     the serializer cannot hold the value
@@ -30,8 +30,8 @@ class SettingsError(CacheError, ValueError):
     """The settings name something unknown or ask for what cannot be."""
 
 
-class InvalidKey(CacheError, ValueError):
-    """A key, prefix or version that no store could hold."""
+class InvalidKey(CacheError, ValueError, TypeError):
+    """A key, prefix or version that no store could hold, or one text for many keys."""
 
 
 class InvalidTimeout(CacheError, ValueError):

@@ -1,11 +1,13 @@
 """The caches of a process, by alias: built from the settings when first asked for."""
 
 import atexit
+import copyreg
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pickle import PicklingError
 from types import MethodType
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from twofold.backend import Backend
 from twofold.clock import SYSTEM_CLOCK, Clock
@@ -191,13 +193,18 @@ class Caches:
         self._lock = new_lock()
 
 
-class _Default:
+class _Default(Cache):
     """The cache "default", looked up when first used and again after `configure`.
 
     Its methods are kept as attributes, so that using it costs no more than the cache.
     """
 
+    def __init__(self) -> None:
+        """Do nothing: all that a cache is made of is the cache's own."""
+
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked by who looks what protocols an object knows
+            raise AttributeError(f"a Cache has no attribute {name!r}")
         built = caches.built
         value = getattr(caches["default"], name)
         if type(value) is MethodType:
@@ -209,11 +216,44 @@ class _Default:
     def __contains__(self, key: str) -> bool:
         return key in caches["default"]
 
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), "alias", "backend", "timeout"})
+
     def __repr__(self) -> str:
         return repr(caches["default"])
 
+    def __reduce__(self) -> str:
+        return "cache"
 
-cache: Cache = cast(Cache, _Default())
+
+class _Late:
+    """A member of `Cache` that `_Default` has of the cache "default", and not of its own."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: _Default | None, owner: type[Any]) -> Any:
+        return getattr(Cache, self._name) if instance is None else instance.__getattr__(self._name)
+
+
+for _name in [name for name in vars(Cache) if not name.startswith("__")]:
+    setattr(_Default, _name, _Late(_name))
+
+
+def _reduce(cache: Cache) -> Any:
+    """Pickle a cache as its alias."""
+    if caches.built.get(cache.alias) is not cache:
+        raise PicklingError(f"{cache!r} is not of the settings, and is pickled by its alias alone")
+    return _by_alias, (cache.alias,)
+
+
+def _by_alias(alias: str) -> Cache:
+    return caches[alias]
+
+
+copyreg.pickle(Cache, _reduce)
+
+cache: Cache = _Default()
 caches: Caches = Caches()
 
 

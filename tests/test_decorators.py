@@ -1,17 +1,23 @@
 """`@cached`: functions in, the same functions with a cache out."""
 
 import asyncio
+import copy
 import functools
 import inspect
 import pickle
+import subprocess
+import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import cloudpickle
 import pytest
 from asgiref.sync import iscoroutinefunction, sync_to_async
+from pydantic import BaseModel
 
 from twofold import (
     AsyncCached,
@@ -23,6 +29,7 @@ from twofold import (
     InvalidTimeout,
     SettingsError,
     UnstableArgument,
+    cache,
     cached,
     caches,
     close_all,
@@ -435,7 +442,7 @@ async def test_refresh_does_not_block_unseen() -> None:
 
 def test_an_option_that_is_none_is_named() -> None:
     """A mistyped option of the decorator is an error with the nearest right name."""
-    with pytest.raises(TypeError, match="did you mean 'timeout'"):
+    with pytest.raises(SettingsError, match="did you mean 'timeout'"):
         cached(tiemout=3)  # type: ignore[call-overload]
 
 
@@ -577,3 +584,339 @@ async def test_get_returns_none_for_a_miss_and_for_a_stored_none() -> None:
     nothing()
     assert nothing.get() is await nothing.aget() is None
     assert calls == [1]
+
+
+MAKERS = {
+    "list": (lambda: [1], lambda value: value.append(2)),
+    "dict": (lambda: {"page": 1}, lambda value: value.update(page=2)),
+    "set": (lambda: {1}, lambda value: value.add(2)),
+    "nested": (lambda: ({"a": [1]},), lambda value: value[0]["a"].append(2)),
+}
+
+
+@pytest.mark.parametrize("alias", ["default", "disk"])
+@pytest.mark.parametrize("kind", MAKERS)
+async def test_a_call_is_of_its_arguments_as_they_were(alias: str, kind: str) -> None:
+    """Whenever their owner changes them after the call began, key and function see one state."""
+    make, change = MAKERS[kind]
+
+    @cached(cache=alias)
+    async def shown(value: Any, *more: Any, **named: Any) -> str:
+        await asyncio.sleep(0)
+        return repr((value, more, named))
+
+    for ticks in range(1, 12):
+        await shown.acache_clear()
+        value = make()
+        task = asyncio.create_task(shown(value, value, named=value))
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        change(value)
+        want = repr((make(), (make(),), {"named": make()}))
+        assert await task == want
+        assert await shown.aget(make(), make(), named=make()) == want
+
+
+async def test_a_call_that_has_not_begun_reads_what_is_there_when_it_does() -> None:
+    """As with a plain `async def`, a coroutine that nobody runs yet has looked at nothing."""
+
+    @cached
+    async def shown(value: Any) -> str:
+        return repr(value)
+
+    value = [1]
+    call = shown(value)
+    value.append(2)
+    assert await call == "[1, 2]"
+    assert await shown.aget([1, 2]) == "[1, 2]"
+
+
+@pytest.mark.parametrize("alias", ["default", "disk"])
+def test_a_sync_call_computes_for_one_state_too(alias: str) -> None:
+    """What another thread does to an argument does not reach the function."""
+    begun, changed = threading.Event(), threading.Event()
+
+    @cached(cache=alias)
+    def shown(value: Any) -> str:
+        begun.set()
+        assert changed.wait(10)
+        return repr(value)
+
+    value = {"page": 1}
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(shown, value)
+        assert begun.wait(10)
+        value["page"] = 2
+        changed.set()
+        assert call.result() == "{'page': 1}"
+    assert shown.get({"page": 1}) == "{'page': 1}"
+    assert shown.get({"page": 2}) is None
+
+
+def test_an_object_and_what_is_ignored_pass_as_they_are() -> None:
+    """Only plain containers are copied, and none that `ignore` names; a hit copies nothing."""
+    shop, log = Shop("one"), []
+
+    @cached(ignore=("log",))
+    def seen(shop: Shop, tags: list[str], log: list[Any]) -> None:
+        log.append((shop, tags))
+
+    tags = ["a"]
+    seen(shop, tags, log)
+    seen(shop, tags, log)
+    ((found, copied),) = log
+    assert found is shop
+    assert copied == tags
+    assert copied is not tags
+
+
+def test_bound_methods_are_equal_as_those_of_python_are() -> None:
+    """A bound method knows its object and its function, and equals those of the same two."""
+    one, other = Shop("one"), Shop("one")
+    assert one.price == one.price != other.price
+    assert one.price != one.stock
+    assert hash(one.price) == hash(one.price)
+    assert {one.price: 1}[one.price] == 1
+    assert one.price.__self__ is one
+    assert one.price.__func__ is Shop.price
+    assert Shop.named.__self__ is Shop
+    assert Shop.named == Shop.named != Branch.named
+    assert Shop.price == Shop.price != one.price
+    assert not hasattr(Shop.price, "__self__")
+    assert not hasattr(double, "__func__")
+    assert double != 1
+    Branch.borrowed = one.price  # type: ignore[attr-defined]
+    assert Branch("two").borrowed.__self__ is one  # type: ignore[attr-defined]
+
+
+def test_an_abstract_method_stays_abstract() -> None:
+    """A class with a decorated abstract method, of whatever kind, has no instances."""
+
+    class Base(ABC):
+        @cached
+        @abstractmethod
+        def plain(self) -> int: ...
+
+        @cached(timeout=5)
+        @classmethod
+        @abstractmethod
+        async def of_class(cls) -> int: ...
+
+        @cached
+        @staticmethod
+        @abstractmethod
+        def static() -> int: ...
+
+    assert Base.__abstractmethods__ == {"plain", "of_class", "static"}
+    with pytest.raises(TypeError, match="abstract"):
+        Base()  # type: ignore[abstract]
+
+
+class Order(BaseModel):
+    """A model of pydantic with methods of every kind that are cached."""
+
+    id: int
+
+    @cached(key="order:{self.id}:total")
+    def total(self) -> int:
+        return self.id * 2
+
+    @cached(key="order:{self.id}:later")
+    async def later(self) -> int:
+        return self.id * 3
+
+    @cached
+    @classmethod
+    def title(cls) -> str:
+        return cls.__name__
+
+    @cached
+    @staticmethod
+    def tax(country: str) -> str:
+        return country
+
+    @cached(key="order:{self.id}:private")
+    def _private(self) -> int:
+        return self.id * 4
+
+
+async def test_a_pydantic_class_takes_cached_methods() -> None:
+    """Methods are no fields to pydantic, whether or not they are cached."""
+    order = Order(id=3)
+    assert [order.total(), order.total(), order._private()] == [6, 6, 12]
+    assert await order.later() == 9
+    assert [Order.title(), order.tax("de")] == ["Order", "de"]
+    assert set(Order.model_fields) == {"id"}
+    assert isinstance(Order.total, Cached)
+    assert "later" in dir(order)
+    assert "invalidate" in dir(order.total)
+
+
+def test_copies_of_functions_are_themselves() -> None:
+    """`copy` and `deepcopy` hand a decorated function on, as they do with any function."""
+    for function in (double, adouble, Shop.price):
+        assert copy.copy(function) is copy.deepcopy(function) is function
+    holder = {"call": Shop("one").price}
+    assert copy.deepcopy(holder)["call"].__self__ == Shop("one")
+
+
+BY_VALUE = """
+import asyncio, sys, cloudpickle
+from twofold import cached
+
+class Base:
+    pass
+
+class Shop:
+    def __cache_key__(self):
+        return 1
+
+    @cached
+    def price(self, item):
+        return f"price of {item}"
+
+    @cached(key="named:{name}")
+    @classmethod
+    def named(cls, name):
+        return f"{cls.__name__} {name}"
+
+    @cached
+    @staticmethod
+    async def stock(item):
+        return f"stock of {item}"
+
+@cached(timeout=60, condition=lambda value: True)
+def fibonacci(number):
+    return number if number < 2 else fibonacci(number - 1) + fibonacci(number - 2)
+
+def local():
+    start = 7
+
+    @cached(key="local:{number}")
+    async def add(number):
+        return start + number
+
+    return add
+
+sys.stdout.buffer.write(cloudpickle.dumps((fibonacci, Shop, Shop().price, local())))
+"""
+
+
+async def test_cloudpickle_takes_functions_along() -> None:
+    """What another process cannot import goes there by value: recursion, methods and options."""
+    sent = subprocess.run([sys.executable, "-c", BY_VALUE], capture_output=True, check=True)
+    fibonacci, shop, price, add = pickle.loads(sent.stdout)
+    assert isinstance(fibonacci, Cached)
+    assert isinstance(add, AsyncCached)
+    assert [fibonacci(10), fibonacci(10)] == [55, 55]
+    assert fibonacci.cache_info().computed == 11
+    assert fibonacci._plan.timeout == 60
+    assert [price("tea"), shop().price("tea"), shop.named("x")] == ["price of tea"] * 2 + ["Shop x"]
+    assert shop.price.cache_info() == (1, 1, 1)
+    assert await shop.stock("tea") == "stock of tea"
+    assert [await add(1), add.key(1)] == [8, "local:1"]
+
+
+def test_cloudpickle_names_what_can_be_imported() -> None:
+    """A function of a module is pickled by its name, by pickle and cloudpickle alike."""
+    for function in (double, adouble, Shop.price):
+        assert pickle.loads(cloudpickle.dumps(function)) is function
+        assert pickle.loads(pickle.dumps(function, protocol=2)) is function
+        assert len(cloudpickle.dumps(function)) < 300
+
+
+async def no(value: Any) -> bool:
+    return False
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"condition": no}, "condition=.*is async"),
+        ({"condition": functools.partial(no)}, "condition=.*is async"),
+        ({"condition": True}, "condition= is a function"),
+        ({"key": no}, "key=.*is async"),
+        ({"ignore": "number"}, r"ignore=\('number',\)"),
+        ({"ignore": ("numbr",)}, "did you mean 'number'"),
+        ({"cache": 3}, "cache= is an alias"),
+        ({"cache": None}, "cache= is an alias"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_at_once(options: Any, message: str) -> None:
+    """Decorating tells of it, before any call, whichever kind of function it is."""
+    with pytest.raises(SettingsError, match=message):
+        cached(**options)(double.__wrapped__)
+    with pytest.raises(SettingsError, match=message):
+
+        class Odd:
+            @cached(**options)
+            @staticmethod
+            def double(number: int) -> int:
+                return number
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("ttl", "timeout="),
+        ("expire", "timeout="),
+        ("expiration_time", "timeout="),
+        ("maxsize", "max_entries"),
+        ("key_builder", "key="),
+        ("namespace", "KEY_PREFIX"),
+        ("typed", "always"),
+        ("noself", "ignore="),
+        ("unless", "condition="),
+        ("alias", "cache="),
+        ("timeuot", "did you mean 'timeout'"),
+        ("xyzzy", "it has cache, condition, ignore, key, timeout"),
+    ],
+)
+def test_options_of_other_caches_are_answered_in_ours(name: str, advice: str) -> None:
+    """Who comes from another library is told what to write."""
+    options: Any = {name: 60}
+    with pytest.raises(SettingsError, match=rf"no option '{name}'.*{advice}"):
+        cached(**options)
+
+
+def test_a_timeout_by_position_is_told_of() -> None:
+    """`@cached(60)` says how options are given."""
+    with pytest.raises(SettingsError, match="timeout=60"):
+        cached(60)  # type: ignore[call-overload]
+
+
+def test_the_public_cache_is_one_to_give() -> None:
+    """`cache=twofold.cache` is the alias "default", before and after `configure`."""
+
+    @cached(cache=cache)
+    def one() -> int:
+        return 1
+
+    assert one() == caches["default"].get(one.key()) == 1
+
+
+def test_what_only_this_process_finds_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """A function of a notebook on a store that outlives it is logged once; in memory it is not."""
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec("def load(n): return n", scope)
+    for _ in range(3):
+        cached(scope["load"])(1)
+    assert not caplog.records
+    load = cached(cache="disk")(scope["load"])
+    assert [load(1), load(1), load(2)] == [1, 1, 2]
+    (record,) = caplog.records
+    assert "load() is of a __main__ without a file" in record.getMessage()
+    assert "'disk'" in record.getMessage()
+    assert "key=" in record.getMessage()
+
+
+async def test_a_refusal_names_the_setting_that_permits() -> None:
+    """A notebook's user, whose sync code runs in a loop, is told of the option."""
+
+    @cached(cache="disk")
+    def slow() -> int:
+        return 1
+
+    for call in (slow, slow.get, slow.refresh):
+        with pytest.raises(BlockingCallInEventLoop, match=r'OPTIONS\["blocking_calls"\]'):
+            call()

@@ -209,7 +209,7 @@ async def test_twins_use_no_thread(use: Use, monkeypatch: pytest.MonkeyPatch) ->
     await cache.aset("a", [1])
     await cache.aset_many({"b": 2, "c": "3"})
     assert await cache.aadd("d", 4)
-    assert await cache.aget_many("abcd") == {"a": [1], "b": 2, "c": "3", "d": 4}
+    assert await cache.aget_many([*"abcd"]) == {"a": [1], "b": 2, "c": "3", "d": 4}
     assert await cache.aincr("b") == 3
     assert await cache.adecr("b") == 2
     assert await cache.atouch("c", 60)
@@ -217,7 +217,7 @@ async def test_twins_use_no_thread(use: Use, monkeypatch: pytest.MonkeyPatch) ->
     assert await cache.aget_or_set("e", 5) == 5
     assert await cache.aincr_version("e") == 2
     assert await cache.adelete("d")
-    await cache.adelete_many("ab")
+    await cache.adelete_many([*"ab"])
     assert await cache.aget("c") == "3"
     await cache.aclear()
     await cache.aclose()

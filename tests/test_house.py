@@ -10,7 +10,7 @@ import pytest
 import twofold
 from twofold.backend import Backend
 from twofold.core import Cache
-from twofold.decorators import _CachedFunction
+from twofold.functions import _CachedFunction
 
 ROOT = Path(__file__).parent.parent
 ROOMS = sorted((ROOT / "cache").rglob("*.py"))
@@ -71,7 +71,7 @@ def test_nothing_bridges_by_async_to_sync(path: Path) -> None:
     assert "async_to_sync" not in path.read_text()
 
 
-BODIES = ["fill.py", "flight.py", "lock.py", "core.py", "decorators.py"]
+BODIES = ["fill.py", "flight.py", "lock.py", "core.py", "functions.py"]
 BODIES += [f"contrib/http/{room}.py" for room in ("pages", "store", "turns")]
 
 

@@ -1,5 +1,6 @@
 """Keys: the normaliser, the keys of an alias, and the keys of calls."""
 
+import copy
 import enum
 import functools
 import inspect
@@ -8,23 +9,31 @@ import re
 import subprocess
 import sys
 import uuid
+import zipapp
 from collections import OrderedDict, namedtuple
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import PurePosixPath, PureWindowsPath
+from typing import Generic, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
+import lazy_object_proxy
 import pytest
+import wrapt
+from django.utils.functional import SimpleLazyObject
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from werkzeug.local import LocalProxy
 
 from twofold.errors import InvalidKey, SettingsError, UnstableArgument
-from twofold.keys import CallKeys, FullKeys, KeyMaker, calls, normalise
+from twofold.keys import PROCESS, CallKeys, FullKeys, KeyMaker, calls, normalise
 from twofold.keys import maker as keys
 from twofold.keys.kinds import is_lock
 
+T = TypeVar("T")
 HEX = "0123456789abcdef" * 2 + "01234567"
 ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=300)
 
@@ -500,6 +509,7 @@ def local_point():
         (grown, "carries 'more'"),
         (cycle, "nested in itself"),
         (lambda: functools.reduce(lambda inner, _: [inner], range(100), 1), "levels deep"),
+        (lambda: functools.reduce(lambda inner, _: [inner], range(100_000), 1), "levels deep"),
         (lambda: datetime(2020, 1, 1, tzinfo=Zone()), "time zone"),
         (lambda: functools.partial(int, 1), "partial"),
     ],
@@ -508,6 +518,124 @@ def test_an_argument_without_identity_is_refused(make, reason):
     """What has no structural identity is refused, whatever its repr and hash say."""
     with pytest.raises(UnstableArgument, match=reason):
         text_of(make())
+
+
+def laughs(levels, wrap):
+    """Return a small value whose content, written out, has 2 ** levels parts."""
+    return functools.reduce(lambda inner, _: wrap(inner), range(levels), 1)
+
+
+def calls_of(work):
+    """Return how many calls of functions `work` takes."""
+    count = 0
+
+    def note(frame, event, argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+WRAPS = [
+    lambda inner: [inner, inner],
+    lambda inner: (inner, inner),
+    lambda inner: {"a": inner, "b": inner},
+    lambda inner: Point(inner, inner),
+    lambda inner: Row(inner, inner),
+    lambda inner: Item([inner, inner]),
+    lambda inner: frozenset({(inner, 1), (inner, 2)}),
+]
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_shared_parts_are_encoded_once(wrap):
+    """Twice as many levels of parts that are held twice cost twice as much, and stay short."""
+    few, many = laughs(14, wrap), laughs(28, wrap)
+    if not isinstance(few, frozenset):  # whose hash is of its whole content
+        assert calls_of(lambda: text_of(many)) < 3 * calls_of(lambda: text_of(few))
+        assert len(text_of(many)) <= 1024
+    assert text_of(few) == text_of(copy.deepcopy(few)) != text_of(laughs(13, wrap))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 2_000_000,
+        b"x" * 2_000_000,
+        1 << 8_000_000,
+        range(1 << 8_000_000),
+        Decimal((0, (1,) * 100_000, 0)),
+        ["x"] * 500_000,
+        {str(number) for number in range(100_000)},
+        dict.fromkeys(range(100_000)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_large_values_have_short_texts(value):
+    """What is long stands in a key by a digest of 160 bits, told from the text of the digest."""
+    text = text_of(value)
+    assert len(text) <= 1024
+    assert text == text_of(copy.copy(value))
+    assert text_of(text) != text
+    assert re.search(r"#[0-9a-f]{40}", text)
+
+
+def test_a_long_value_is_told_from_its_likes():
+    """Long texts, bytes and lists that differ in one place, or in type, never meet."""
+    long = ["a" * 3000, "a" * 2999 + "b", b"a" * 3000, list("a" * 3000), tuple("a" * 3000)]
+    assert len({text_of(value) for value in [*long, *([each] for each in long)]}) == 10
+
+
+def test_a_proxy_is_keyed_by_the_object_within():
+    """Lazy objects, context locals and wrappers stand for what they hold, also within others."""
+    for inner in (Item(7), "text", 3, ["a", 1], Point(1), Color.RED, int):
+        proxies = [
+            SimpleLazyObject(lambda inner=inner: inner),
+            LocalProxy(lambda inner=inner: inner),
+            wrapt.ObjectProxy(inner),
+            wrapt.CallableObjectProxy(inner),
+            lazy_object_proxy.Proxy(lambda inner=inner: inner),
+            SimpleLazyObject(lambda inner=inner: wrapt.ObjectProxy(inner)),
+        ]
+        for proxy in proxies:
+            assert text_of(proxy) == text_of(inner)
+            assert text_of([proxy]) == text_of([inner])
+
+
+def test_a_proxy_of_what_has_no_identity_is_refused():
+    """A proxy gives no identity to what has none, and one of nothing yet raises its own error."""
+    with pytest.raises(UnstableArgument, match="Vain cannot be told"):
+        text_of(SimpleLazyObject(Vain))
+    with pytest.raises(RuntimeError, match="not bound"):
+        text_of(LocalProxy(ContextVar("user")))
+
+
+def test_a_class_that_was_wrapped_is_no_proxy():
+    """`__wrapped__` on a class, as `functools.wraps` leaves it, is not what stands in the key."""
+    wrapped = functools.update_wrapper(type("Wrapped", (Item,), {}), Item, updated=())
+    assert text_of(wrapped(1)) != text_of(Item)
+    assert text_of(wrapped(1)).endswith("Item(1)")
+
+
+@dataclass
+class Box(Generic[T]):
+    item: T
+
+
+class Pair(NamedTuple, Generic[T]):
+    item: T
+
+
+def test_type_arguments_are_no_state():
+    """An instance made by way of `Box[int]` is the equal of one that was not."""
+    assert text_of(Box[int](1)) == text_of(Box(1))
+    assert text_of(Pair[int](1)) == text_of(Pair(1))
+    assert text_of([Box[int](1), Box[str](2)]) == text_of([Box(1), Box(2)])
 
 
 def test_a_refusal_shows_the_three_ways_out():
@@ -671,6 +799,113 @@ def test_a_wrong_name_to_ignore_is_refused(ignore, message):
         CallKeys(price, None, ignore)
 
 
+def test_to_ignore_extra_arguments_is_to_ignore_all_of_them():
+    """The name of `*` or `**` leaves out whatever they take."""
+    made = CallKeys(prices, None, ("more", "extra"))
+    assert made.of((1, True, 2, 3), {"trace": Vain()}).endswith("(item=1,net=True,unit='kg')")
+    assert made.of((1,), {"extra": 2}) == made.of((1,), {})
+
+
+@pytest.mark.parametrize(
+    ("key", "ignore", "message"),
+    [
+        ("{user.id}", ("user",), "names 'user', which ignore= is to leave out"),
+        (lambda user, *a, **k: "k", ("user",), "leaves out nothing"),
+    ],
+)
+def test_an_ignore_that_leaves_out_nothing_is_refused(key, ignore, message):
+    """Where `key` makes the key, it and `ignore` must not contradict each other."""
+    with pytest.raises(SettingsError, match=message):
+        CallKeys(profile, key, ignore)
+
+
+@pytest.mark.parametrize("default", [object(), Vain(), [Vain()], (1, {"a": Vain()})])
+def test_a_default_that_no_key_can_hold_is_refused_at_once(default):
+    """A sentinel as default, which would fail each plain call, is told of when decorating."""
+
+    def find(name, fallback=default):
+        pass
+
+    for key in (None, "find:{name}:{fallback}"):
+        with pytest.raises(SettingsError, match=r'find: the default of .*ignore=\("fallback",\)'):
+            CallKeys(find, key)
+    assert CallKeys(find, None, ("fallback",)).of(("a",), {}).endswith("find(name='a')")
+    assert CallKeys(find, "find:{name}").of(("a",), {}) == "find:'a'"
+    assert CallKeys(find, "find:{name}:{fallback.id}").name.endswith("find")
+
+
+def test_a_default_that_is_not_there_yet_is_left_to_the_call():
+    """A lazy object is not made, nor a class that is being made looked for, by decorating."""
+    nobody = SimpleLazyObject(pytest.fail)
+
+    def lazy(name, user=nobody):
+        pass
+
+    class Outer:
+        class Mode(enum.Enum):
+            FAST = 1
+
+        def method(self, mode=Mode.FAST):
+            pass
+
+        keys = CallKeys(method)
+
+    assert CallKeys(lazy).of(("a", 1), {}).endswith("lazy(name='a',user=1)")
+    assert Outer.keys.of((1, 2), {}).endswith("(self=1,mode=2)")
+
+
+async def akey(x, y=2):
+    return "k"
+
+
+@pytest.mark.parametrize("key", [akey, functools.partial(akey)])
+def test_an_async_key_is_refused_at_once(key):
+    """A key is made at once, in sync code too."""
+    with pytest.raises(SettingsError, match="is async"):
+        CallKeys(pair, key)
+
+
+def test_a_snapshot_is_apart_from_what_its_owner_does():
+    """Lists, dicts, sets and bytearrays are copied, through each other and tuples too."""
+    args = ([1, [2]], ({"a": [3]},), {4}, bytearray(b"5"), {"b": ({6},)})
+    before = copy.deepcopy(args)
+    taken, named = CallKeys(prices).snapshot(args, {"extra": [args[0]]})
+    for change in (args[0][1], args[1][0]["a"]):
+        change.append(0)
+    args[0].clear()
+    args[1][0].clear()
+    args[2].clear()
+    args[3].clear()
+    args[4]["b"][0].clear()
+    assert taken == before
+    assert named == {"extra": [before[0]]}
+    assert named["extra"][0] is taken[0]
+
+
+def test_what_is_no_plain_container_passes_as_it_is():
+    """Objects, subclasses of containers and what `ignore` names are handed on themselves."""
+    made = CallKeys(prices, None, ("unit", "more", "extra"))
+    for value in (Owner([1]), Row([1], 2), OrderedDict(a=[1]), Listed(1), "text", (1, "a")):
+        assert made.snapshot((value, [1]), {})[0][0] is value or value == (1, "a")
+    log = []
+    args, kwargs = made.snapshot(([1], [2], log), {"unit": log, "trace": log})
+    assert args[2] is kwargs["unit"] is kwargs["trace"] is log
+    plain = (1, "a", None)
+    assert CallKeys(prices).snapshot(plain, {})[0] is plain
+
+
+def test_a_snapshot_of_what_is_nested_in_itself_ends():
+    """Cycles, shared parts and bottomless lists are copied in bounded time."""
+    ring = cycle()
+    ((copied,), _) = X.snapshot((ring,), {})
+    assert copied is copied[0] is not ring
+    few, many = (laughs(levels, lambda inner: [inner, (inner,)]) for levels in (14, 28))
+    cost = [calls_of(lambda each=each: X.snapshot((each,), {})) for each in (few, many)]
+    assert cost[1] < 3 * cost[0]
+    bottomless = functools.reduce(lambda inner, _: [inner], range(100_000), 1)
+    assert X.snapshot((bottomless,), {})[0][0] is not bottomless
+
+
 def test_ignoring_one_extra_keyword_leaves_the_others():
     """Of a function that takes any keyword, any name can be ignored."""
     made = CallKeys(prices, None, ["trace"])
@@ -702,7 +937,7 @@ def profile(user, lang="en", *rest, **more):
 )
 def test_a_template_is_filled_with_encoded_arguments(template, want):
     """Fields are looked up in the arguments and encoded; formatted ones are text."""
-    made = CallKeys(profile, template, ("user",))
+    made = CallKeys(profile, template, ("lang",) if "{lang" not in template else ())
     for _ in range(2):
         assert made.of((User(7, ("a", 2)),), {"k": 1}) == want
 
@@ -819,20 +1054,88 @@ def test_what_has_no_signature_is_refused():
         CallKeys(type)
 
 
-def test_a_script_goes_by_its_own_name(tmp_path):
-    """What runs as `__main__` has keys of its own, in the script and in its imports alike."""
-    script = tmp_path / "shopscript.py"
-    script.write_text(
-        "from twofold.keys import CallKeys\n"
-        "def f(x): pass\n"
-        "class C: pass\n"
-        "print(CallKeys(f).of((C,), {}))\n"
+SCRIPT = """
+from twofold.keys import CallKeys
+def f(x): pass
+class C: pass
+print(CallKeys(f).of((C,), {}))
+"""
+
+
+def run_python(folder, *command, stdin=None):
+    """Return what a program prints."""
+    run = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    for command in ([str(script)], ["-m", "shopscript"], ["-c", "import shopscript"]):
-        run = subprocess.run(
-            [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True
-        )
-        assert run.stdout == "shopscript.f(x=shopscript.C)\n"
+    return run.stdout.strip()
+
+
+def test_a_script_goes_by_its_path_and_a_module_by_its_name(tmp_path):
+    """The keys of a script are its own wherever it is started; `-m` and imports share them."""
+    (tmp_path / "shopscript.py").write_text(SCRIPT)
+    made = run_python(tmp_path, "shopscript.py")
+    assert re.fullmatch(r"(shopscript~[0-9a-f]{40})\.f\(x=\1\.C\)", made)
+    assert run_python("/", str(tmp_path / "shopscript.py")) == made
+    for command in (["-m", "shopscript"], ["-c", "import shopscript"]):
+        assert run_python(tmp_path, *command) == "shopscript.f(x=shopscript.C)"
+
+
+MAINS = {
+    "two scripts of one name": ("main.py", lambda folder: ["main.py"]),
+    "two folders": ("app/__main__.py", lambda folder: ["app"]),
+    "two archives": ("app/__main__.py", lambda folder: [archive(folder)]),
+    "python -c": (None, lambda folder: ["-c", SCRIPT]),
+    "stdin": (None, lambda folder: ["-"]),
+    "a notebook": (None, lambda folder: ["-c", NOTEBOOK]),
+}
+NOTEBOOK = f"""
+import sys, types
+sys.modules["__main__"] = types.ModuleType("__main__")
+exec({SCRIPT!r}, vars(sys.modules["__main__"]))
+"""
+
+
+def archive(folder):
+    zipapp.create_archive(folder / "app", folder / "app.pyz")
+    return "app.pyz"
+
+
+@pytest.mark.parametrize("kind", MAINS)
+def test_two_programs_never_share_a_main(tmp_path, kind):
+    """What has no name to import it by has keys of its own in each program, readable ones."""
+    file, command = MAINS[kind]
+    keys = set()
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        (folder / (file or "x")).parent.mkdir(parents=True)
+        if file:
+            (folder / file).write_text(SCRIPT)
+        made = run_python(folder, *command(folder), stdin=SCRIPT)
+        assert is_normal(made)
+        keys.add(made.partition("(")[0])
+        keys.add(made.partition("(")[2])
+    assert len(keys) == 4
+
+
+def test_a_module_that_nobody_can_import_is_of_this_process():
+    """What a shell of another name makes is no other shell's."""
+    scope = {"__name__": "__console__"}
+    exec("def load(n): pass", scope)
+    made = CallKeys(scope["load"]).of((1,), {})
+    assert re.fullmatch(rf"__console__~{PROCESS}\.load\(n=1\)", made)
+
+
+def test_a_main_of_another_process_is_known_by_the_place_it_came_from():
+    """A function that was sent to a worker by value does not take the worker's own name."""
+    scope = {"__name__": "__main__", "__file__": "/srv/shop/main.py"}
+    exec("def load(n): pass", scope)
+    assert re.fullmatch(r"main~[0-9a-f]{40}\.load\(n=1\)", CallKeys(scope["load"]).of((1,), {}))
+    assert CallKeys(scope["load"]).name == "main.load"
 
 
 def test_every_parameter_kind_is_bound_as_python_does():

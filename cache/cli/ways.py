@@ -14,7 +14,8 @@ from typing import ClassVar, NamedTuple, TypeAlias
 from twofold.cli.corpus import Module
 from twofold.cli.counting import Counts, count
 from twofold.core import Cache
-from twofold.decorators import AsyncCached, Cached, CacheInfo, cached
+from twofold.decorators import cached
+from twofold.functions import AsyncCached, Cached, CacheInfo
 
 Request: TypeAlias = Sequence[Module]
 Function: TypeAlias = Callable[[str, int, int], Counts]

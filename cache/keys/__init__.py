@@ -2,14 +2,17 @@
 
 from twofold.keys.calls import CallKeys
 from twofold.keys.full import FullKeys
-from twofold.keys.maker import KeyFunction, KeyMaker, check_prefix, check_version, normalise
+from twofold.keys.maker import KeyFunction, KeyMaker, check_prefix, check_version, many, normalise
+from twofold.keys.names import PROCESS
 
 __all__ = [
+    "PROCESS",
     "CallKeys",
     "FullKeys",
     "KeyFunction",
     "KeyMaker",
     "check_prefix",
     "check_version",
+    "many",
     "normalise",
 ]

@@ -2,15 +2,19 @@
 
 import re
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from hashlib import blake2b
-from inspect import Parameter, signature
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from twofold.callables import is_async
 from twofold.errors import InvalidKey, SettingsError, UnstableArgument
-from twofold.keys.encoding import Unencodable, class_name, encode, is_immutable, module_name
+from twofold.keys.encoding import Opaque, Unencodable, encode
+from twofold.keys.names import class_name, digest, module_name, readable
+from twofold.keys.parameters import Parameters
+from twofold.keys.proxies import may_be_proxy
+from twofold.keys.snapshots import holds_none, snapshot
 from twofold.spelling import did_you_mean
 
 _MEMO_KEYS = 4096
@@ -20,7 +24,6 @@ _MEMO_BYTES = 512  # of one argument
 _MAX_IDENTITY = 100
 _BAD = re.compile(r"[^!-~]")
 _PLAIN = frozenset({str, int, bool, type(None), bytes})  # equal and of one type: one encoding
-_PLAIN_KINDS = frozenset({Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY})
 _FIELD_NAME = re.compile(r"[^.\[]*")
 _NUMERIC = re.compile(r"[0-9.]*")
 _FORMATTER = string.Formatter()
@@ -37,19 +40,20 @@ class CallKeys:
         function: what is called.
         key: a template like "user:{user.id}" over the parameters, or a callable that
             takes the function's own arguments and returns the key.
-        ignore: names of parameters that the default key leaves out.
+        ignore: names of parameters that the default key leaves out; that of `*` or `**`
+            leaves out all that they take.
 
     Attributes:
         prefix: what all keys of this function begin with (other keys may too, if it is
             the head of a template); None if there is no such text.
 
     Raises:
-        SettingsError: `key` or `ignore` names no parameter, two fields of `key` have no
-            separator between them, or the function has no name of its own and no `key`
-            is given.
+        SettingsError: `key` or `ignore` names no parameter, `ignore` leaves out nothing,
+            two fields of `key` have no separator between them, a default can stand in no
+            key, or the function has no name of its own and no `key` is given.
     """
 
-    __slots__ = ("_build", "_memo", "_memo_size", "_parameters", "name", "prefix")
+    __slots__ = ("_build", "_ignored", "_memo", "_memo_size", "_parameters", "name", "prefix")
 
     def __init__(
         self,
@@ -57,27 +61,31 @@ class CallKeys:
         key: str | Callable[..., str] | None = None,
         ignore: Sequence[str] = (),
     ) -> None:
-        self.name: str = _name_of(function)
-        self._parameters = _Parameters(function, self.name)
-        ignored = self._check_ignored(ignore)
+        name = _name_of(function)
+        self.name: str = readable(name)
+        self._parameters = Parameters(function, self.name)
+        self._ignored = self._check_ignored(ignore)
         self._memo_size = 0
         self._memo: dict[Any, dict[tuple[Any, ...], str]] | None = {}
         self._build: Callable[[tuple[Any, ...], Mapping[str, Any]], str]
         self.prefix: str | None = None
         if key is None:
-            self.prefix = f"{_identity_of(function, self.name)}("
-            self._build = partial(self._spell, ignored)
+            self.prefix = f"{_identity_of(function, name)}("
+            self._build = self._spell
+            self._check_defaults(self._parameters.names)
         elif isinstance(key, str):
             template = [self._field(*part) for part in self._parse(key)]
             self._check_apart(template)
+            self._check_defaults([str(piece.field) for piece in template])
             self.prefix = _literal_head(template) or None
             self._build = partial(self._fill, template)
         elif callable(key):
+            self._check_asked(key)
             self._build = partial(self._ask, key)
             self._memo = None
         else:
             raise SettingsError(f"{self.name}: key is a template or a callable, not {key!r}")
-        if not self._parameters.defaults_are_immutable(ignored):
+        if not self._parameters.defaults_are_immutable(self._ignored):
             self._memo = None
 
     def __repr__(self) -> str:
@@ -125,14 +133,28 @@ class CallKeys:
         self._memo_size += 1
         memo.setdefault(shape, {})[values] = key
 
-    def _spell(
-        self, ignored: frozenset[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> str:
+    def snapshot(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """Return the arguments as they are now, those apart that `ignore` names."""
+        if holds_none(args, kwargs.values()):
+            return args, kwargs
+        made: dict[int, tuple[object, Any]] = {}
+        names = self._parameters.places(len(args))
+        return tuple(
+            each if name in self._ignored else snapshot(each, made)
+            for name, each in zip(names, args, strict=True)
+        ), {
+            name: each if self._parameters.leaves_out(self._ignored, name) else snapshot(each, made)
+            for name, each in kwargs.items()
+        }
+
+    def _spell(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         """Return the default key."""
         parts = [
             f"{_spell_name(name)}={self._encode(name, value)}"
-            for name, value in self._parameters.flat(args, kwargs)
-            if name not in ignored
+            for name, value in self._parameters.flat(args, kwargs, self._ignored)
+            if name not in self._ignored
         ]
         return f"{self.prefix}{','.join(parts)})"
 
@@ -170,21 +192,46 @@ class CallKeys:
         except Unencodable as error:
             reason = str(error)
         kind = class_name(type(value))
-        raise UnstableArgument(
+        message = (
             f"{self.name}: the argument {name!r}, a {kind}, cannot stand in a key, because"
             f" {reason}. Either write a key= of what identifies it, such as"
             f' key="{self.name.rpartition(".")[2]}:{{{name}.id}}"; or leave it out with'
             f' ignore=("{name}",); or give its class a method __cache_key__ that returns'
             " what identifies it."
         )
+        raise UnstableArgument(readable(message))
 
     def _check_ignored(self, ignore: Sequence[str]) -> frozenset[str]:
-        if isinstance(ignore, str):
+        if isinstance(ignore, str | bytes):
             raise SettingsError(f"{self.name}: ignore is a tuple of names: ignore=({ignore!r},)")
         for name in ignore:
             if not self._parameters.takes(name):
                 raise SettingsError(self._no_parameter(f"ignore={tuple(ignore)!r}", name))
         return frozenset(ignore)
+
+    def _check_asked(self, key: Callable[..., str]) -> None:
+        """Refuse what a callable `key` makes no sense with."""
+        if is_async(key):
+            raise SettingsError(
+                f"{self.name}: key={key!r} is async, and a key is made at once: let it be a def"
+            )
+        if self._ignored:
+            raise SettingsError(
+                f"{self.name}: ignore={tuple(sorted(self._ignored))!r} leaves out nothing, since"
+                " the callable key= makes the whole key: leave out ignore="
+            )
+
+    def _check_defaults(self, names: Iterable[str]) -> None:
+        """Refuse a default that would make each call without the argument fail."""
+        for name in set(names) - self._ignored:
+            default = self._parameters.defaults.get(name)
+            reason = _why_opaque(default)
+            if reason is not None:
+                raise SettingsError(
+                    f"{self.name}: the default of {name!r}, {default!r}, can stand in no key,"
+                    f" because {readable(reason)}. Let it be None or a member of an Enum, or leave"
+                    f' the parameter out with ignore=("{name}",)'
+                )
 
     def _parse(self, key: str) -> list[tuple[str, str | None, str | None, str | None]]:
         if not key:
@@ -206,6 +253,11 @@ class CallKeys:
             raise SettingsError(f"{self.name}: {where} has no name; write that of a parameter")
         if name not in self._parameters.names:
             raise SettingsError(self._no_parameter(where, name))
+        if name in self._ignored:
+            raise SettingsError(
+                f"{self.name}: {where} names {name!r}, which ignore= is to leave out: take it out"
+                " of one of them"
+            )
         if "{" in (spec or ""):
             raise SettingsError(f"{self.name}: {where} has another one in its format")
         try:
@@ -256,68 +308,6 @@ def _literal_head(template: list[_Field]) -> str:
     return "".join(piece.text for piece in template[:end])
 
 
-class _Parameters:
-    """The parameters of a function, and how arguments become theirs."""
-
-    __slots__ = ("_defaults", "_extra", "_function", "_plain", "_positional", "names", "signature")
-
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
-        try:
-            self.signature = signature(function)
-        except (TypeError, ValueError) as error:
-            raise SettingsError(f"{name} cannot be cached: {error}") from error
-        self._function = name
-        parameters = self.signature.parameters
-        kinds = [each.kind for each in parameters.values()]
-        self.names = tuple(parameters)
-        self._plain = set(kinds) <= _PLAIN_KINDS
-        self._positional = kinds.count(Parameter.POSITIONAL_OR_KEYWORD)
-        self._defaults = {
-            each.name: each.default
-            for each in parameters.values()
-            if each.default is not Parameter.empty
-        }
-        self._extra = self.names[-1] if Parameter.VAR_KEYWORD in kinds else None
-
-    def takes(self, name: object) -> bool:
-        """Tell whether the function has a parameter of that name, or takes any."""
-        return name in self.names or (isinstance(name, str) and self._extra is not None)
-
-    def defaults_are_immutable(self, ignored: frozenset[str]) -> bool:
-        """Tell whether the defaults that count stay the same."""
-        return all(
-            is_immutable(each) for name, each in self._defaults.items() if name not in ignored
-        )
-
-    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the value of each parameter, in their order.
-
-        The usual call is bound here, twice as fast as `Signature.bind`.
-        """
-        if self._plain and len(args) <= self._positional:
-            given = {**dict(zip(self.names, args, strict=False)), **kwargs}
-            values = {**self._defaults, **given}
-            if len(given) == len(args) + len(kwargs) and len(values) == len(self.names):
-                try:
-                    return {name: values[name] for name in self.names}
-                except KeyError:
-                    pass
-        try:
-            bound = self.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{self._function}(): {error}") from None
-        bound.apply_defaults()
-        return bound.arguments
-
-    def flat(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
-        """Return names and values, those of extra keywords last and sorted."""
-        bound = self.bind(args, kwargs)
-        if self._extra is None:
-            return list(bound.items())
-        named = [(name, value) for name, value in bound.items() if name != self._extra]
-        return named + sorted(bound[self._extra].items())
-
-
 def _is_memorable(values: tuple[Any, ...]) -> bool:
     """Tell whether `values` are few, small, and told apart by equality and type."""
     return len(values) <= _MEMO_ARGUMENTS and all(
@@ -330,6 +320,18 @@ def _name_of(function: Callable[..., Any]) -> str:
     return f"{module_name(function)}.{qualname}"
 
 
+def _why_opaque(default: object) -> str | None:
+    """Return why no key can ever hold `default`, or None; a proxy is not asked yet."""
+    if may_be_proxy(default):
+        return None
+    with suppress(Unencodable):  # such as a class that is being made: then the call tells
+        try:
+            encode(default)
+        except Opaque as error:
+            return str(error)
+    return None
+
+
 def _identity_of(function: Callable[..., Any], name: str) -> str:
     """Return the name of a function as it stands in keys: short, and of no other function."""
     if not hasattr(function, "__qualname__") or name.endswith("<lambda>"):
@@ -339,8 +341,7 @@ def _identity_of(function: Callable[..., Any], name: str) -> str:
         )
     if len(name) <= _MAX_IDENTITY and not _BAD.search(name):
         return name
-    digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-    return f"{_BAD.sub('_', name[: _MAX_IDENTITY - 17])}~{digest}"
+    return f"{_BAD.sub('_', name[: _MAX_IDENTITY - 41])}~{digest(name)}"
 
 
 class _Probe:

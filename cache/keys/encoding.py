@@ -10,7 +10,6 @@ The text is printable ASCII without blanks, and balanced: brackets and quotes ou
 quoted text close, so that encodings joined by commas never run into each other.
 """
 
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -21,61 +20,61 @@ from enum import Enum, Flag
 from functools import cached_property
 from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
 from types import BuiltinFunctionType, FunctionType
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
+
+from twofold.keys.names import class_name, digest, module_name
+from twofold.keys.proxies import is_proxy, unwrap
 
 _MAX_DEPTH = 64
 _LONG_INT = 128  # bits; Python refuses to write very long ones in decimal
+_LONG = 1024  # characters that a text has at most; a longer one is digested
+
+_Seen: TypeAlias = dict[int, tuple[object, str]]
+"""The texts of objects that one encoding has met, by id; each is kept alive with its own."""
 
 
 class Unencodable(Exception):
     """The reason why a value has no structural encoding."""
 
 
-def encode(value: object, depth: int = 0) -> str:
-    """Return the typed text of `value`.
+class Opaque(Unencodable):
+    """The same, where nothing but the class of the value could help."""
+
+
+def encode(value: object) -> str:
+    """Return the typed text of `value`, in time and length that its size bounds.
 
     Raises:
         Unencodable: its content cannot be told, or is nested in itself or too deeply.
     """
+    scalar = _SCALARS.get(type(value))
+    return _walk(value, 0, {}) if scalar is None else scalar(value)
+
+
+def _walk(value: object, depth: int, seen: _Seen) -> str:
+    """Return the text of what is no scalar; of what is met again, the one made before.
+
+    What holds one list twice, on each of thirty levels, is small, but the text of its
+    content would have a billion parts: so long texts stand in others by their digest.
+    """
+    known = seen.get(id(value))
+    if known is not None:
+        return known[1]
     if depth > _MAX_DEPTH:
         raise Unencodable(f"it is nested in itself, or more than {_MAX_DEPTH} levels deep")
-    scalar = _SCALARS.get(type(value))
-    if scalar is not None:
-        return scalar(value)
-    container = _CONTAINERS.get(type(value))
-    if container is not None:
-        return container(value, depth + 1)
-    return _encode_instance(value, depth + 1)
+    text = _CONTAINERS.get(type(value), _encode_instance)(value, depth + 1, seen)
+    if len(text) > _LONG:
+        text = f"#{digest(text)}"
+    seen[id(value)] = value, text
+    return text
 
 
 def is_immutable(value: object) -> bool:
     """Tell whether the encoding of `value` is the same for as long as it lives."""
     if type(value) in (tuple, frozenset):
         return all(map(is_immutable, value))  # type: ignore[call-overload]
-    return type(value) in _SCALARS or isinstance(value, Enum | type)
-
-
-def module_name(thing: Any) -> str | None:
-    """Return the name under which others import the module of a class or function.
-
-    A script that runs as `__main__` goes by its own name: otherwise all scripts that
-    share a store would share their keys.
-    """
-    name: str | None = getattr(thing, "__module__", None)
-    if name not in ("__main__", "__mp_main__"):  # the latter in a spawned child
-        return name
-    main = sys.modules["__main__"]
-    spec, path = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-    if spec is not None:
-        return str(spec.name)
-    return os.path.splitext(os.path.basename(path))[0] if path else name
-
-
-def class_name(cls: type) -> str:
-    """Return the full name of `cls`, for messages and for what declares its own key."""
-    module = module_name(cls)
-    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
+    return type(value) in _SCALARS or issubclass(type(value), Enum | type)  # a proxy denies its own
 
 
 def _class_name(cls: type) -> str:
@@ -102,15 +101,27 @@ def _ascii(text: str) -> str:
 
 
 def _encode_int(value: int) -> str:
-    return int.__repr__(value) if value.bit_length() <= _LONG_INT else hex(value)
+    bits = value.bit_length()
+    if bits <= _LONG_INT:
+        return int.__repr__(value)
+    return hex(value) if bits <= 4 * _LONG else f"int#{digest(hex(value))}"
 
 
 def _encode_str(value: str) -> str:
+    if len(value) > _LONG:
+        return f"str#{digest(value)}"
     return ascii(value).replace(" ", "\\x20")
 
 
 def _encode_bytes(value: bytes) -> str:
+    if len(value) > _LONG:
+        return f"bytes#{digest(value)}"
     return bytes.__repr__(value).replace(" ", "\\x20")
+
+
+def _encode_decimal(value: Decimal) -> str:
+    text = str(value)
+    return f"Decimal({text})" if len(text) <= _LONG else f"Decimal#{digest(text)}"
 
 
 def _encode_complex(value: complex) -> str:
@@ -118,7 +129,7 @@ def _encode_complex(value: complex) -> str:
 
 
 def _encode_range(value: range) -> str:
-    return f"range({value.start},{value.stop},{value.step})"
+    return f"range({','.join(map(_encode_int, (value.start, value.stop, value.step)))})"
 
 
 def _encode_path(value: PurePath) -> str:
@@ -145,63 +156,80 @@ def _encode_zone(zone: tzinfo) -> str:
     return f"{_class_name(type(zone))}({_encode_str(name)})"
 
 
-def _join(values: Iterable[object], depth: int) -> str:
-    return ",".join([encode(value, depth) for value in values])
+def _encode_part(value: object, depth: int, seen: _Seen) -> str:
+    scalar = _SCALARS.get(type(value))
+    return _walk(value, depth, seen) if scalar is None else scalar(value)
 
 
-def _encode_tuple(value: tuple[object, ...], depth: int) -> str:
-    return f"({_join(value, depth)})"
+def _encode_all(values: Iterable[object], depth: int, seen: _Seen) -> list[str]:
+    return [
+        scalar(value) if (scalar := _SCALARS.get(type(value))) else _walk(value, depth, seen)
+        for value in values
+    ]
 
 
-def _encode_list(value: list[object], depth: int) -> str:
-    return f"[{_join(value, depth)}]"
+def _encode_tuple(value: tuple[object, ...], depth: int, seen: _Seen) -> str:
+    return f"({','.join(_encode_all(value, depth, seen))})"
 
 
-def _encode_dict(value: dict[object, object], depth: int) -> str:
-    items = [f"{encode(key, depth)}:{encode(each, depth)}" for key, each in value.items()]
-    return f"{{{','.join(sorted(items))}}}"
+def _encode_list(value: list[object], depth: int, seen: _Seen) -> str:
+    return f"[{','.join(_encode_all(value, depth, seen))}]"
 
 
-def _encode_set(value: set[object] | frozenset[object], depth: int) -> str:
-    items = sorted([encode(each, depth) for each in value])
-    return f"{type(value).__name__}({','.join(items)})"
+def _encode_dict(value: dict[object, object], depth: int, seen: _Seen) -> str:
+    items = []
+    for key, each in value.items():  # not by `_encode_part`: two calls less for each item
+        scalar = _SCALARS.get(type(key))
+        name = scalar(key) if scalar else _walk(key, depth, seen)
+        scalar = _SCALARS.get(type(each))
+        items.append(f"{name}:{scalar(each) if scalar else _walk(each, depth, seen)}")
+    items.sort()
+    return f"{{{','.join(items)}}}"
 
 
-def _encode_pattern(value: re.Pattern[Any], depth: int) -> str:
-    return f"re.Pattern({encode(value.pattern, depth)},{value.flags})"
+def _encode_set(value: set[object] | frozenset[object], depth: int, seen: _Seen) -> str:
+    return f"{type(value).__name__}({','.join(sorted(_encode_all(value, depth, seen)))})"
 
 
-def _encode_instance(value: Any, depth: int) -> str:
+def _encode_pattern(value: re.Pattern[Any], depth: int, seen: _Seen) -> str:
+    return f"re.Pattern({_encode_part(value.pattern, depth, seen)},{value.flags})"
+
+
+def _encode_instance(value: Any, depth: int, seen: _Seen) -> str:
     """Encode an instance of a type that is not of the fixed ones."""
+    cls = type(value)
+    if hasattr(cls, "__cache_key__") and not isinstance(value, type):
+        identity = _encode_part(value.__cache_key__(), depth, seen)
+        return f"{_ascii(class_name(cls))}({identity})"
+    if is_proxy(value):
+        return _encode_part(unwrap(value), depth, seen)
     if isinstance(value, type | FunctionType | BuiltinFunctionType):
         return _global_name(value)
-    cls = type(value)
-    if hasattr(cls, "__cache_key__"):
-        return f"{_ascii(class_name(cls))}({encode(value.__cache_key__(), depth)})"
     if isinstance(value, Flag):
-        return f"{_global_name(cls)}({encode(value.value, depth)})"
+        return f"{_global_name(cls)}({_encode_part(value.value, depth, seen)})"
     if isinstance(value, Enum):
         return f"{_global_name(cls)}.{_ascii(value.name)}"
     if isinstance(value, UUID):
         return f"{_class_name(cls)}({value.hex})"
     if isinstance(value, tuple) and hasattr(cls, "_fields"):
-        return _encode_fields(value, cls._fields, value, depth)
+        return _encode_fields(value, cls._fields, value, depth, seen)
     base = next((base for base in _EXTENDABLE if isinstance(value, base)), None)
     if base is not None:
         return _encode_subclass(value, base)
     if is_dataclass(cls) and not isinstance(value, _OPAQUE):
         names = [field.name for field in fields(cls)]
-        return _encode_fields(value, names, [getattr(value, name) for name in names], depth)
-    raise Unencodable(f"the content of a {class_name(cls)} cannot be told from outside")
+        each = [getattr(value, name) for name in names]
+        return _encode_fields(value, names, each, depth, seen)
+    raise Opaque(f"the content of a {class_name(cls)} cannot be told from outside")
 
 
 def _encode_fields(
-    value: object, names: Iterable[str], values: Iterable[object], depth: int
+    value: object, names: Iterable[str], values: Iterable[object], depth: int, seen: _Seen
 ) -> str:
     """Encode a named tuple or a dataclass: its class and all its fields."""
     _refuse_more_state(value, set(names))
-    pairs = zip(names, values, strict=True)
-    text = ",".join(f"{_ascii(name)}={encode(each, depth)}" for name, each in pairs)
+    pairs = zip(names, _encode_all(values, depth, seen), strict=True)
+    text = ",".join(f"{_ascii(name)}={each}" for name, each in pairs)
     return f"{_class_name(type(value))}({text})"
 
 
@@ -224,7 +252,7 @@ def _refuse_more_state(value: object, names: set[str]) -> None:
     """Refuse a value that carries more than what is encoded of it."""
     cls = type(value)
     slots = {name for each in cls.__mro__ for name in _slots(each)}
-    extra = (slots | vars(value).keys() if hasattr(value, "__dict__") else slots) - names
+    extra = (slots | vars(value).keys() if hasattr(value, "__dict__") else slots) - names - _TYPING
     for name in sorted(extra):
         if not isinstance(getattr(cls, name, None), cached_property):
             raise Unencodable(f"a {class_name(cls)} carries {name!r} besides its content")
@@ -236,6 +264,7 @@ def _slots(cls: type) -> set[str]:
     return {slots} if isinstance(slots, str) else set(slots) - {"__dict__", "__weakref__"}
 
 
+_TYPING = {"__orig_class__"}  # what `Box[int](1)` leaves on a `Box(1)`, which is its equal
 _EXTENDABLE = (str, bytes, int, float)
 _OPAQUE = (tuple, list, dict, set, frozenset)  # what a dataclass derived from them also holds
 
@@ -248,7 +277,7 @@ _SCALARS: dict[type, Callable[[Any], str]] = {
     str: _encode_str,
     bytes: _encode_bytes,
     range: _encode_range,
-    Decimal: lambda value: f"Decimal({value})",
+    Decimal: _encode_decimal,
     UUID: lambda value: f"UUID({value.hex})",
     datetime: _encode_time,
     time: _encode_time,
@@ -260,7 +289,7 @@ _SCALARS: dict[type, Callable[[Any], str]] = {
     WindowsPath: _encode_path,
 }
 
-_CONTAINERS: dict[type, Callable[[Any, int], str]] = {
+_CONTAINERS: dict[type, Callable[[Any, int, _Seen], str]] = {
     tuple: _encode_tuple,
     list: _encode_list,
     dict: _encode_dict,

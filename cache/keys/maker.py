@@ -1,13 +1,15 @@
 """The one normaliser, and the keys of an alias."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from twofold.errors import InvalidKey, SettingsError
 from twofold.keys import kinds
 from twofold.keys.kinds import is_lock, unlike_a_lock
+
+Keys = TypeVar("Keys", bound=Iterable[Any])
 
 KeyFunction: TypeAlias = Callable[[str, str, int], str]
 """Makes the full key of (key, key_prefix, version), as Django's `KEY_FUNCTION` does."""
@@ -19,6 +21,8 @@ _DIGEST = 41  # "#" and 40 hex digits
 _HEAD = MAX_KEY - _DIGEST
 _DIGESTED = re.compile(r"#[0-9a-fA-F]{40}\Z")
 _BAD = re.compile(r"[^!-~]")
+
+_TEXTS = (str, bytes, bytearray)
 
 _MEMO_KEYS = 4096
 _MEMO_LENGTH = 256  # characters of a raw key
@@ -60,6 +64,17 @@ def head(full_key: str) -> str:
 
 def _digest(text: str, size: int) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
+
+
+def many(keys: Keys) -> Keys:
+    """Return `keys`, unless it is one text, which would be taken letter by letter.
+
+    Raises:
+        InvalidKey: it is.
+    """
+    if isinstance(keys, _TEXTS):
+        raise InvalidKey(f"{keys!r} stands in the place of many keys: write [{keys!r}]")
+    return keys
 
 
 def check_prefix(prefix: object) -> str:

@@ -2,6 +2,7 @@
 """The cases for `Cache` over a backend: Django's operations by Django's rules."""
 
 import math
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -147,7 +148,7 @@ class CacheCases(Suite):
             assert await cache.touch("missing", timeout) is False
             assert await cache.add("n", 1, timeout) is False
             assert await cache.get_or_set("o", 1, timeout) == 1
-            assert await cache.get_many("klmno") == {}
+            assert await cache.get_many([*"klmno"]) == {}
 
     @case
     async def test_what_is_no_timeout(self, cache: Any) -> None:
@@ -204,6 +205,14 @@ class CacheCases(Suite):
         assert await cache.set_many({}) == []
         assert await cache.get_many([]) == {}
         assert await cache.delete_many([]) == 0
+
+    @case
+    async def test_one_text_is_not_many_keys(self, cache: Any) -> None:
+        """A text in the place of keys is refused, and says what to write."""
+        for text in ("user", b"user", ""):
+            for method in (cache.get_many, cache.delete_many, cache.set_many):
+                with pytest.raises(InvalidKey, match=re.escape(f"write [{text!r}]")):
+                    await method(text)
 
     @case
     async def test_a_hundred_get_many_at_once(self, face: Face, cache: Any) -> None:

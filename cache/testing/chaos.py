@@ -174,6 +174,8 @@ def _share(name: str, value: float) -> float:
 
 
 def _known(operations: Collection[str]) -> frozenset[str]:
+    if isinstance(operations, str | bytes):
+        raise SettingsError(f"OPTIONS['operations'] is a list of names: [{operations!r}]")
     for name in operations:
         if name not in OPERATIONS:
             raise SettingsError(

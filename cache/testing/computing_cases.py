@@ -78,13 +78,13 @@ class ComputingCases(Suite):
         if face.is_async:
             assert await get() == 7
             assert await cache.get_or_set("l", lambda: _later(7)) == 7
-            assert await cache.get_many("kl") == {"k": 7, "l": 7}
+            assert await cache.get_many(["k", "l"]) == {"k": 7, "l": 7}
         else:
             with pytest.raises(AwaitableResult, match="`a` prefix"):
                 await get()
             with pytest.raises(AwaitableResult):
                 await cache.get_or_set("l", lambda: _later(7))
-            assert await cache.get_many("kl") == {}
+            assert await cache.get_many(["k", "l"]) == {}
 
     @case
     async def test_a_coroutine_is_no_default(self, cache: Any) -> None:

@@ -25,7 +25,7 @@ from twofold.contrib.django.pickles import evaluated, needs_thread, pickled
 from twofold.contrib.django.stores import stores
 from twofold.core import Cache
 from twofold.errors import CannotSerialize, InvalidTimeout, ReentrantCall, SettingsError
-from twofold.keys import normalise
+from twofold.keys import many, normalise
 from twofold.policy import Timeout, seconds
 
 T = TypeVar("T")
@@ -323,7 +323,7 @@ class TwofoldCache(BaseCache):
 
     def _names(self, keys: Iterable[Any], version: int | None) -> dict[str, Any]:
         """Return the caller's keys by the full ones."""
-        return {self.make_and_validate_key(key, version): key for key in keys}
+        return {self.make_and_validate_key(key, version): key for key in many(keys)}
 
     def _life(self, timeout: Timeout) -> float | None:
         default = self.default_timeout

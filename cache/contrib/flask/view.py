@@ -10,7 +10,7 @@ from flask import views as class_based
 
 from twofold.contrib.flask.visit import Visit
 from twofold.contrib.http import Pages
-from twofold.keys.encoding import module_name
+from twofold.keys.names import module_name
 from twofold.policy import Timeout, seconds
 
 View: TypeAlias = Callable[..., Response]

@@ -1,0 +1,23 @@
+"""What is known of a callable before it is called."""
+
+from collections.abc import Callable
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import Any
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name of what is called; objects and partial functions go by their class."""
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Tell whether a call is to be awaited."""
+    return iscoroutinefunction(function) or iscoroutinefunction(body_of(function))
+
+
+def body_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that a call runs: of a partial one, or of an object's class."""
+    while isinstance(function, partial):
+        function = function.func
+    return function if hasattr(function, "__code__") else type(function).__call__

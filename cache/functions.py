@@ -1,0 +1,397 @@
+"""Decorated functions: called as before, and with the methods of their cache."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import _lru_cache_wrapper, update_wrapper
+from inspect import Signature, signature
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    NamedTuple,
+    ParamSpec,
+    Self,
+    SupportsIndex,
+    TypeVar,
+    cast,
+    overload,
+)
+
+from asgiref.sync import markcoroutinefunction
+
+from twofold.callables import body_of
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
+from twofold.entry import MISSING
+from twofold.errors import BackendUnavailable, BlockingCallInEventLoop, SettingsError
+from twofold.keys import PROCESS
+from twofold.plan import Plan
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+S = TypeVar("S")
+
+_NAMES_OF_PARTS = 4  # the protocol of pickle that can name a card, which is part of another
+_PERMIT = 'OPTIONS["blocking_calls"] = "warn" or "allow" permits it.'
+
+
+class CacheInfo(NamedTuple):
+    """What the calls of a function came to, in this process."""
+
+    hits: int
+    misses: int
+    computed: int
+    """How often the function ran; misses that waited together share one run."""
+
+
+class _SignatureOfFunction:
+    """The `__signature__` of a decorated function, which the class itself has not."""
+
+    def __get__(self, decorated: Any, owner: type[Any]) -> Signature:
+        if decorated is None:
+            raise AttributeError("__signature__")
+        full = signature(decorated._plan.function)
+        return full.replace(parameters=list(full.parameters.values())[len(decorated._bound) :])
+
+
+class _CachedFunction(Generic[P, R]):
+    """What decorated functions of both kinds offer, beside being called."""
+
+    __signature__: _SignatureOfFunction = _SignatureOfFunction()
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type[Any]:
+        """The class of what `functools.lru_cache` returns, which is no field of a class.
+
+        pydantic and its like know methods by their class. (To claim the class of plain
+        functions would have cloudpickle take this object apart.)
+        """
+        return _lru_cache_wrapper
+
+    def __init__(self, plan: Plan) -> None:
+        self._begin(plan)
+
+    def _begin(self, plan: Plan) -> None:
+        self._resemble(plan)
+        self._plan = plan
+        self._bound: tuple[Any, ...] = ()
+        plan.decorated = self
+
+    def __repr__(self) -> str:
+        bound = f" of {self._bound[0]!r}" if self._bound else ""
+        return f"<cached {self._plan.name}{bound} {self.cache_info()}>"
+
+    def __dir__(self) -> list[str]:
+        return sorted({*dir(type(self)), *vars(self)})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _CachedFunction):
+            return NotImplemented
+        return self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[int, ...]:
+        return id(self._plan), *map(id, self._bound)
+
+    @property
+    def __self__(self) -> Any:
+        if not self._bound:
+            raise AttributeError(f"{self._plan.name}() is bound to no object")
+        return self._bound[0]
+
+    @property
+    def __func__(self) -> Any:
+        if not self._bound:
+            raise AttributeError(f"{self._plan.name}() is bound to no object")
+        return self._plan.decorated
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        if self._bound:
+            return getattr, (self._bound[0], self._plan.name.rpartition(".")[2])
+        if protocol.__index__() < _NAMES_OF_PARTS:
+            return self._plan.name
+        return _of_card, (type(self), self._card)
+
+    @property
+    def _card(self) -> Callable[[], None]:
+        """Return a function that is pickled for this one, see `_new_card`."""
+        if self._plan.card is None:
+            self._plan.card = _new_card(self._plan)
+        card: Callable[[], None] = self._plan.card
+        return card
+
+    def _resemble(self, plan: Plan) -> None:
+        """Take over the name, the text and the attributes of the function, but none of ours."""
+        theirs, reserved = (
+            getattr(plan.function, "__dict__", {}),
+            {*dir(type(self)), "_plan", "_bound"},
+        )
+        vars(self).update({name: theirs[name] for name in theirs.keys() - reserved})
+        vars(self).update(__name__=plan.name.rpartition(".")[2], __qualname__=plan.name)
+        update_wrapper(cast(Any, self), plan.function, updated=())
+
+    def key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Return the key of a call with these arguments."""
+        return self._plan.keys.of(self._bound + args, kwargs)
+
+    def get(self, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """Return what is stored for these arguments; never run the function.
+
+        None means that nothing is stored, or that the function returned None.
+        """
+        key = self.key(*args, **kwargs)
+        with self._advising("get"):
+            hit: R | None = self._plan.store().get(key)
+        return hit
+
+    async def aget(self, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """Do what `get` does."""
+        hit: R | None = await self._plan.store().aget(self.key(*args, **kwargs))
+        return hit
+
+    def set(self, value: R, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Store `value` as the result for these arguments; see `Cache.set`."""
+        key = self.key(*args, **kwargs)
+        with self._advising("set"):
+            return self._plan.store().set(key, value, self._plan.timeout)
+
+    async def aset(self, value: R, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Do what `set` does."""
+        plan = self._plan
+        return await plan.store().aset(self.key(*args, **kwargs), value, plan.timeout)
+
+    def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function, store what it returns, whatever is stored now, and return it.
+
+        Raises:
+            AwaitableResult: the function is async; `arefresh` runs it.
+        """
+        guard = self._plan.store()._guard
+        if guard is not None:
+            with self._advising("refresh"):
+                guard("refresh")
+        return run_sync(self._fill(BLOCKING, self._bound + args, kwargs, refresh=True))
+
+    async def arefresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Do what `refresh` does; a sync function runs in a worker thread."""
+        return await self._fill(NATIVE, self._bound + args, kwargs, refresh=True)
+
+    def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Remove what is stored for these arguments, and return whether it was there.
+
+        What the function is computing for them now is not stored.
+        """
+        key = self.key(*args, **kwargs)
+        with self._advising("invalidate"):
+            return self._plan.store().delete(key)
+
+    async def ainvalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Do what `invalidate` does."""
+        return await self._plan.store().adelete(self.key(*args, **kwargs))
+
+    def cache_info(self) -> CacheInfo:
+        """Return the hits, misses and runs of this function in this process."""
+        return CacheInfo(self._plan.hits, self._plan.misses, self._plan.computed)
+
+    def cache_clear(self) -> None:
+        """Remove all that is stored of this function, by the prefix of its keys.
+
+        Raises:
+            SettingsError: `key=` is a function, or a template that begins with a field:
+                then the keys have no prefix in common.
+        """
+        prefix = self._key_prefix()
+        with self._advising("cache_clear", "()"):
+            self._plan.store().clear_prefix(prefix)
+
+    async def acache_clear(self) -> None:
+        """Do what `cache_clear` does."""
+        await self._plan.store().aclear_prefix(self._key_prefix())
+
+    def _key_prefix(self) -> str:
+        prefix = self._plan.keys.prefix
+        if not prefix:
+            raise SettingsError(
+                f"the keys of {self._plan.name}() have no prefix in common:"
+                " begin the key= template with a text of its own, or invalidate(...) each call"
+            )
+        return prefix
+
+    @contextmanager
+    def _advising(self, method: str, arguments: str = "(...)") -> Iterator[None]:
+        """Name the function's own twin of `method` where the store refuses to block."""
+        try:
+            yield
+        except BlockingCallInEventLoop:
+            name = self._plan.name
+            raise BlockingCallInEventLoop(
+                f"{name}.{method}() uses the cache {self._plan.store().alias!r}, which blocks, and"
+                f" an event loop is running in this thread: `await {name}.a{method}{arguments}`"
+                f" instead. {_PERMIT}"
+            ) from None
+
+    async def _fill(
+        self, io: Effects, args: tuple[Any, ...], kwargs: Mapping[str, Any], refresh: bool = False
+    ) -> R:
+        plan, store = self._plan, self._plan.store()
+        args, kwargs = plan.keys.snapshot(args, kwargs)
+        key = plan.keys.of(args, kwargs)
+        if PROCESS in key and store.backend.kind != "inline":
+            plan.tell_of_process(store.alias)
+        producer = plan.producer(args, kwargs)
+        result: R = await store._fill(io, key, producer, plan.timeout, plan.condition, refresh)
+        return result
+
+    def _bind(self, first: object) -> Self:
+        bound = object.__new__(type(self))
+        vars(bound).update(vars(self))
+        bound._bound = (first,)
+        return bound
+
+
+class Cached(_CachedFunction[P, R]):
+    """A decorated `def`: call it as before, or by its cache."""
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        plan = self._plan
+        given = self._bound + args
+        try:
+            hit: Any = plan.store().get(plan.keys.of(given, kwargs), MISSING)
+        except BackendUnavailable:
+            hit = MISSING
+        except BlockingCallInEventLoop:
+            raise BlockingCallInEventLoop(self._advice()) from None
+        if hit is not MISSING:
+            plan.hits += 1
+            return hit  # type: ignore[no-any-return]
+        plan.misses += 1
+        return run_sync(self._fill(BLOCKING, given, kwargs))
+
+    @overload
+    def __get__(
+        self: "Cached[Concatenate[type[S], Q], R]", instance: S | None, owner: type[S]
+    ) -> "Cached[Q, R]": ...
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> Self: ...
+
+    @overload
+    def __get__(
+        self: "Cached[Concatenate[S, Q], R]", instance: S, owner: type[Any] | None = None
+    ) -> "Cached[Q, R]": ...
+
+    @overload
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> Self: ...
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+        return self if instance is None or self._bound else self._bind(instance)
+
+    def _advice(self) -> str:
+        name = self._plan.name
+        return (
+            f"{name}() is cached in {self._plan.store().alias!r}, which blocks, and an event loop"
+            f" is running in this thread: make {name} an `async def`, `await"
+            f" sync_to_async({name})(...)`, or read it with `await {name}.aget(...)`. {_PERMIT}"
+        )
+
+
+class AsyncCached(_CachedFunction[P, R]):
+    """A decorated `async def`: await it as before, or use its cache."""
+
+    def _begin(self, plan: Plan) -> None:
+        super()._begin(plan)
+        markcoroutinefunction(self)
+        # Before Python 3.12 `inspect` knows async functions by their code alone.
+        body = body_of(plan.function)
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):
+            setattr(self, name, getattr(body, name, None))
+
+    async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        plan = self._plan
+        given: tuple[Any, ...] = self._bound + args
+        named: Mapping[str, Any] = kwargs
+        store = plan.store()
+        try:
+            if store.backend.kind == "inline":  # `aget` would only cost two coroutines more
+                hit: Any = store.get(plan.keys.of(given, named), MISSING)
+            else:  # while the store is asked, the arguments' owner goes on
+                given, named = plan.keys.snapshot(given, named)
+                hit = await store.aget(plan.keys.of(given, named), MISSING)
+        except BackendUnavailable:
+            hit = MISSING
+        if hit is not MISSING:
+            plan.hits += 1
+            return hit  # type: ignore[no-any-return]
+        plan.misses += 1
+        return await self._fill(NATIVE, given, named)
+
+    @overload
+    def __get__(
+        self: "AsyncCached[Concatenate[type[S], Q], R]", instance: S | None, owner: type[S]
+    ) -> "AsyncCached[Q, R]": ...
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> Self: ...
+
+    @overload
+    def __get__(
+        self: "AsyncCached[Concatenate[S, Q], R]", instance: S, owner: type[Any] | None = None
+    ) -> "AsyncCached[Q, R]": ...
+
+    @overload
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> Self: ...
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+        return self if instance is None or self._bound else self._bind(instance)
+
+
+class CachedClassMethod(classmethod):  # type: ignore[type-arg]
+    """A decorated class method, as a class body holds it: each class has it bound to itself."""
+
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> Any:
+        function: Any = self.__func__
+        return function._bind(type(instance) if owner is None else owner)
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.__func__,)
+
+
+class CachedStaticMethod(staticmethod):  # type: ignore[type-arg]
+    """A decorated static method, as a class body holds it."""
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.__func__,)
+
+
+def _new_card(plan: Plan) -> Callable[[], None]:
+    """Return a function by which the decorated one is pickled.
+
+    pickle stores where it is found, and so the decorated function by its name. cloudpickle
+    does likewise, but of what another process cannot import it stores all: then the card
+    brings along of what a decorated function is made.
+    """
+
+    def card() -> None:
+        """Stand for a decorated function in a pickle."""
+
+    card.__module__ = str(getattr(plan.function, "__module__", None))
+    card.__name__, card.__qualname__ = "_card", f"{plan.name}._card"
+    vars(card).update(function=plan.function, options=plan.options, made=plan.decorated)
+    return card
+
+
+def _of_card(cls: type[_CachedFunction[..., Any]], card: Any) -> Any:
+    """Return the decorated function of `card`, made at the first time in this process.
+
+    A function that calls itself holds itself, and is asked for before its card is whole.
+    """
+    there = vars(card)
+    made = there.setdefault("made", None) or object.__new__(cls)
+    there["made"] = made
+    if "options" in there and "_plan" not in vars(made):
+        plan = Plan(there["function"], **there["options"])
+        plan.card = card
+        made._begin(plan)
+    return made

@@ -1,0 +1,117 @@
+"""What a decorated function and its bound methods have in common."""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from inspect import isasyncgenfunction, isgeneratorfunction
+from typing import Any
+
+from twofold.callables import body_of, is_async, name_of
+from twofold.core import Cache
+from twofold.errors import SettingsError
+from twofold.fill import Condition
+from twofold.keys import CallKeys
+from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
+from twofold.registry import caches
+
+_log = logging.getLogger("twofold")
+
+_OF_PROCESS = (
+    "%s() is of a __main__ without a file (a notebook, a shell, python -c), or is called with"
+    " something that is: what the cache %r keeps of it is found by this process alone. Define it"
+    " in a module, or give it a key="
+)
+
+
+class Plan:
+    """How the calls of one function are cached.
+
+    Raises:
+        SettingsError: they cannot be, in this way.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        cache: Cache | str = "default",
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        key: str | Callable[..., str] | None = None,
+        ignore: Sequence[str] = (),
+        condition: Condition | None = None,
+    ) -> None:
+        self.name: str = name_of(function)
+        _check_function(function, self.name)
+        _check_condition(condition, self.name)
+        self.function = function
+        self.is_async: bool = is_async(function)
+        self.store: Callable[[], Cache] = _finder(cache, self.name)
+        self.timeout = timeout if timeout is DEFAULT_TIMEOUT else seconds(timeout)
+        self.keys: CallKeys = CallKeys(function, key, ignore)
+        self.condition = condition
+        self.hits = self.misses = self.computed = 0
+        self.options: dict[str, Any] = {
+            "cache": cache,
+            "timeout": timeout,
+            "key": key,
+            "ignore": ignore,
+            "condition": condition,
+        }
+        self.decorated: Any = None
+        self.card: Any = None
+        self._told = False
+
+    def producer(self, args: tuple[Any, ...], kwargs: Any) -> Callable[[], Any]:
+        """Return the one call that a miss makes, as sync or async as the function is."""
+
+        def produce() -> Any:
+            self.computed += 1
+            return self.function(*args, **kwargs)
+
+        async def aproduce() -> Any:
+            self.computed += 1
+            return await self.function(*args, **kwargs)
+
+        producer = aproduce if self.is_async else produce
+        producer.__qualname__ = self.name  # errors are to name the user's own
+        return producer
+
+    def tell_of_process(self, alias: str) -> None:
+        """Log, once, that no other process finds what is stored of this function."""
+        if not self._told:
+            self._told = True
+            _log.warning(_OF_PROCESS, self.name, alias)
+
+
+def _finder(cache: Cache | str, name: str) -> Callable[[], Cache]:
+    """Return what looks an alias up at each call, for settings may replace its cache."""
+    if isinstance(cache, str):
+        return partial(caches.__getitem__, cache)
+    if not isinstance(cache, Cache):
+        raise SettingsError(f"{name}: cache= is an alias of the settings or a Cache, not {cache!r}")
+    return lambda: cache
+
+
+def _check_function(function: Any, name: str) -> None:
+    if not callable(function):
+        raise SettingsError(
+            f"@cached decorates functions, and {function!r} is none; options are given by name,"
+            " such as @cached(timeout=60)"
+        )
+    body = body_of(function)
+    if isgeneratorfunction(body) or isasyncgenfunction(body):
+        raise SettingsError(
+            f"{name}() is a generator, which can be read once only: let it return a list"
+        )
+
+
+def _check_condition(condition: Any, name: str) -> None:
+    if condition is None:
+        return
+    if not callable(condition):
+        raise SettingsError(f"{name}: condition= is a function of the result, not {condition!r}")
+    if is_async(condition):
+        raise SettingsError(
+            f"{name}: condition={condition!r} is async, and what it returns would always count"
+            " as true: let it be a def"
+        )
