@@ -28,6 +28,7 @@ from twofold.settings import (
     tell,
 )
 from twofold.spelling import did_you_mean
+from twofold.standins import StandIn
 
 Raw: TypeAlias = Mapping[str, Mapping[str, Any] | str] | str
 
@@ -193,51 +194,26 @@ class Caches:
         self._lock = new_lock()
 
 
-class _Default(Cache):
+class _Default(StandIn):
     """The cache "default", looked up when first used and again after `configure`.
 
     Its methods are kept as attributes, so that using it costs no more than the cache.
     """
 
-    def __init__(self) -> None:
-        """Do nothing: all that a cache is made of is the cache's own."""
+    def found(self) -> Cache:
+        return caches["default"]
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # asked by who looks what protocols an object knows
-            raise AttributeError(f"a Cache has no attribute {name!r}")
         built = caches.built
-        value = getattr(caches["default"], name)
+        value = super().__getattr__(name)
         if type(value) is MethodType:
             vars(self)[name] = value
             if caches.built is not built:  # `configure` came in between
                 vars(self).pop(name, None)
         return value
 
-    def __contains__(self, key: str) -> bool:
-        return key in caches["default"]
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), "alias", "backend", "timeout"})
-
-    def __repr__(self) -> str:
-        return repr(caches["default"])
-
     def __reduce__(self) -> str:
         return "cache"
-
-
-class _Late:
-    """A member of `Cache` that `_Default` has of the cache "default", and not of its own."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, instance: _Default | None, owner: type[Any]) -> Any:
-        return getattr(Cache, self._name) if instance is None else instance.__getattr__(self._name)
-
-
-for _name in [name for name in vars(Cache) if not name.startswith("__")]:
-    setattr(_Default, _name, _Late(_name))
 
 
 def _reduce(cache: Cache) -> Any:

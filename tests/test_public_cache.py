@@ -90,8 +90,8 @@ def test_every_member_is_that_of_the_default_cache() -> None:
 
 def test_looking_at_it_reads_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """What only asks what kind of object it is builds no cache."""
-    monkeypatch.setattr("twofold.registry.discover", lambda: pytest.fail("settings were read"))
     configure()
+    monkeypatch.setattr(caches, "_read", lambda: pytest.fail("settings were read"))
     assert isinstance(cache, Cache)
     assert "get" in dir(cache)
     assert not hasattr(cache, "__wrapped__")

@@ -18,6 +18,7 @@ from twofold.effects import BLOCKING, run_sync
 from twofold.errors import SettingsError
 from twofold.policy import DEFAULT_TIMEOUT, Timeout
 from twofold.registry import Caches
+from twofold.standins import StandIn
 
 _NAME = "twofold"
 
@@ -56,7 +57,7 @@ class Caching:
     """
 
     def __init__(self, app: Flask | None = None) -> None:
-        self.cache: Cache = cast(Cache, _Default(self))
+        self.cache: Cache = _Default(self)
         """The cache "default" of the current application; `@cached(cache=caching.cache)`."""
         self._aliases: set[str] = set()
         self._states: WeakSet[_State] = WeakSet()
@@ -196,17 +197,14 @@ def _end(_exc: BaseException | None = None) -> None:
         visit.end()
 
 
-class _Default:
+class _Default(StandIn):
     """The cache "default" of the application that is current when it is used."""
 
     def __init__(self, extension: Caching) -> None:
         self._extension = extension
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._extension.caches["default"], name)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._extension.caches["default"]
+    def found(self) -> Cache:
+        return self._extension.caches["default"]
 
     def __repr__(self) -> str:
         return f"<the cache 'default' of {self._extension!r}>"

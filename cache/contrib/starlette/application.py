@@ -5,7 +5,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any
 
-from twofold.keys.encoding import module_name
+from twofold.keys.names import module_name
 
 
 def application_name(app: Any) -> str:

@@ -1,0 +1,44 @@
+"""Caches that are looked up each time they are used, under a name that stays."""
+
+from typing import Any
+
+from twofold.core import Cache
+
+
+class StandIn(Cache):
+    """A cache for another one, which `found` tells; it has nothing of its own."""
+
+    def __init__(self) -> None:
+        """Do nothing: all that a cache is made of is the other's."""
+
+    def found(self) -> Cache:
+        """Return the cache that this one stands for now."""
+        raise NotImplementedError
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked by who looks what protocols an object knows
+            raise AttributeError(f"a Cache has no attribute {name!r}")
+        return getattr(self.found(), name)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.found()
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), "alias", "backend", "timeout"})
+
+    def __repr__(self) -> str:
+        return repr(self.found())
+
+
+class _Member:
+    """A member of `Cache` that a stand-in has of the other cache, and not of its own."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: StandIn | None, owner: type[Any]) -> Any:
+        return getattr(Cache, self._name) if instance is None else instance.__getattr__(self._name)
+
+
+for _name in [name for name in vars(Cache) if not name.startswith("__")]:
+    setattr(StandIn, _name, _Member(_name))
