@@ -19,30 +19,24 @@ _TLS = Refused("write 'ssl_ca_certs', 'ssl_certfile' and 'ssl_keyfile' with the 
 
 def client_class(value: Any) -> Outcome:
     """Return what a client class of django-redis or django-valkey adds to a plain one."""
-    named = values.dotted(value) or ""
-    module, _, name = named.rpartition(".")
-    if "Cluster" in name:
-        return {"cluster": True}
-    if "Sentinel" in name:
-        return {"behind_sentinels": True}
-    if "Shard" in name:
-        return {"sharded": True}
-    if not named or (module.split(".")[0] in _PACKAGES and name in _PLAIN):
-        return {}
-    return Refused("leave it out: a client of your own, and what it adds, has no counterpart")
+    return _deployment(value, "client", _CLIENTS)
 
 
 def connection_factory(value: Any) -> Outcome:
     """Return what a connection factory of django-redis or django-valkey means."""
+    return _deployment(value, "factory", _FACTORIES)
+
+
+def _deployment(value: Any, kind: str, plain: frozenset[str]) -> Outcome:
+    """Return what a class says of how the servers stand together."""
     named = values.dotted(value) or ""
     module, _, name = named.rpartition(".")
-    if "Sentinel" in name:
-        return {"behind_sentinels": True}
-    if "Cluster" in name:
-        return {"cluster": True}
-    if not named or module.split(".")[0] in _PACKAGES:
+    for word, made in _DEPLOYMENTS.items():
+        if word in name:
+            return made
+    if not named or (module.partition(".")[0] in _PACKAGES and name in plain):
         return {}
-    return Refused("leave it out: a factory of your own, and what it adds, has no counterpart")
+    return Refused(f"leave it out: a {kind} of your own, and what it adds, has no counterpart")
 
 
 def driver_class(value: Any) -> Outcome:
@@ -60,7 +54,13 @@ def connection_class(value: Any) -> Outcome:
 
 
 _PACKAGES = frozenset({"django_redis", "django_valkey", "redis_cache"})
-_PLAIN = frozenset({"DefaultClient", "HerdClient", "AsyncDefaultClient", "AsyncHerdClient"})
+_CLIENTS = frozenset({"DefaultClient", "HerdClient", "AsyncDefaultClient", "AsyncHerdClient"})
+_FACTORIES = frozenset({"ConnectionFactory", "AsyncConnectionFactory"})
+_DEPLOYMENTS = {
+    "Cluster": {"cluster": True},
+    "Sentinel": {"behind_sentinels": True},
+    "Shard": {"sharded": True},
+}
 
 _LOGIN_ROWS: Table = {
     "username": Becomes('`OPTIONS["username"]`', values.text("username")),
