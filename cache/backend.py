@@ -205,6 +205,18 @@ class Backend(ABC):
     ) -> bool:
         return await self._hop(self.compare_and_set, key, expected, value, ttl)
 
+    def replace(self, key: str, expected: Stored, value: Stored) -> bool:
+        """Do what `compare_and_set` does, but leave `key` the life that it has.
+
+        Override it where the store can do that in one step: here, what passes between
+        reading the life and writing it anew is added to it.
+        """
+        ttl = self.ttl(key)
+        return ttl != 0 and self.compare_and_set(key, expected, value, ttl)
+
+    async def areplace(self, key: str, expected: Stored, value: Stored) -> bool:
+        return await self._hop(self.replace, key, expected, value)
+
     @abstractmethod
     def compare_and_delete(self, key: str, expected: Stored) -> bool:
         """Remove `key` only if it holds `expected`, atomically; return whether it did."""
@@ -309,6 +321,9 @@ class InlineBackend(Backend):
         self, key: str, expected: Stored, value: Stored, ttl: float | None
     ) -> bool:
         return self.compare_and_set(key, expected, value, ttl)
+
+    async def areplace(self, key: str, expected: Stored, value: Stored) -> bool:
+        return self.replace(key, expected, value)
 
     async def acompare_and_delete(self, key: str, expected: Stored) -> bool:
         return self.compare_and_delete(key, expected)

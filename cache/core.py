@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from twofold import counter
+from twofold import counter, counting
 from twofold.backend import Backend, ServerState
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING, Codec
@@ -321,24 +321,25 @@ class Cache:
             MissingKey: `key` is not there (a ValueError, as in Django).
             NotACounter: its value is not a signed 64-bit integer.
             CounterOverflow: the sum would not be one; the counter is unchanged.
+            BackendUnavailable: others changed a signed counter all the while.
         """
         if self._guard is not None:
             self._guard("incr")
-        return self._backend.incr(self._key(key, version), counter.delta(delta))
+        return self._add(self._key(key, version), counter.delta(delta))
 
     async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Do what `incr` does."""
-        return await self._backend.aincr(self._key(key, version), counter.delta(delta))
+        return await self._aadd(self._key(key, version), counter.delta(delta))
 
     def decr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Take `delta` from a counter; see `incr`."""
         if self._guard is not None:
             self._guard("decr")
-        return self._backend.incr(self._key(key, version), counter.delta(-delta))
+        return self._add(self._key(key, version), counter.delta(-delta))
 
     async def adecr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Do what `decr` does."""
-        return await self._backend.aincr(self._key(key, version), counter.delta(-delta))
+        return await self._aadd(self._key(key, version), counter.delta(-delta))
 
     def incr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Move the value of `key`, with the life it has left, `delta` versions on.
@@ -505,6 +506,23 @@ class Cache:
             await io.op(store.clear, store.aclear, scope)
             raise
         await io.op(store.clear, store.aclear, scope)
+
+    def _add(self, key: str, change: int) -> int:
+        if self._codec.signs_numbers:
+            return run_sync(self._count(BLOCKING, key, change))
+        return self._backend.incr(key, change)
+
+    async def _aadd(self, key: str, change: int) -> int:
+        if self._codec.signs_numbers:
+            return await self._count(NATIVE, key, change)
+        return await self._backend.aincr(key, change)
+
+    async def _count(self, io: Effects, key: str, change: int) -> int:
+        """Add to a counter that is signed."""
+        args = io, self.backend, self._codec, key, change
+        if self._fail_open is not None and self.fails_open:
+            return await self._fail_open.count(key, counting.add, *args)
+        return await counting.add(*args)
 
     async def _move(self, io: Effects, key: str, delta: int, version: int | None) -> int:
         """Store under another version what is stored under this one."""

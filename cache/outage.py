@@ -124,6 +124,11 @@ class FailOpen(Backend):
         total = await self._atry(unknown, self._inner.aincr, key, delta)
         return self._counted(key, total)
 
+    async def count(self, key: str, count: Callable[..., Awaitable[int]], *args: object) -> int:
+        """Return what `count` of this key returns; in an outage there is no counter."""
+        unknown: int | None = None
+        return self._counted(key, await self._atry(unknown, count, *args))
+
     def _counted(self, key: str, total: int | None) -> int:
         if total is None:
             raise MissingKey(f"no counter {key!r} to be had: the store is unavailable")

@@ -189,6 +189,12 @@ class MemcachedBackend(NetworkBackend):
     ) -> bool:
         return await self._compare_and_set(NATIVE, key, expected, value, ttl)
 
+    def replace(self, key: str, expected: bytes, value: bytes) -> bool:
+        return run_sync(self._swaps.replace(BLOCKING, key, expected, value, self._due()))
+
+    async def areplace(self, key: str, expected: bytes, value: bytes) -> bool:
+        return await self._swaps.replace(NATIVE, key, expected, value, self._due())
+
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
         put = partial(commands.cas_away, key)
         return run_sync(self._swaps.swap(BLOCKING, key, expected, put, self._due()))

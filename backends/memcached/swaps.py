@@ -1,10 +1,13 @@
 """What takes several steps on one key: counting, and writing over what is expected."""
 
+import random
 from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic
 
 from twofold import counter
 from twofold.backends.memcached import commands, results, stored
+from twofold.backends.memcached.replies import Item
 from twofold.backends.network import Command, Exchange, Refused, Reply
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable, CacheError
@@ -58,15 +61,39 @@ class Swaps:
         That is near the ends, and in another program's number such as `b"-5"`. Servers
         before 1.6 also fail to see one in a number over 2**63 now and then.
         """
-        asked = [commands.gets(key), commands.ttl(key)]
-        found, left = await io.op(self._exchange.ask_all, self._exchange.aask_all, asked, due)
-        item = results.item(key, found)
+        item, left = await self._found(io, key, due)
         total = counter.total(key, item.value if item else None, delta)
         if item is None:
             return None
-        expiry = self._expiry(key, results.seconds(key, left))
-        put = commands.cas(key, counter.write(total), expiry, item.unique)
+        put = commands.cas(key, counter.write(total), left(), item.unique)
         return total if results.is_added(await self._ask(io, put, due)) else None
+
+    async def replace(
+        self, io: Effects, key: str, expected: bytes, value: bytes, due: float
+    ) -> bool:
+        """Put `value` where `expected` stands, with the life that is left, and tell whether."""
+        item, left = await self._found(io, key, due)
+        if item is None or item.value != expected:
+            return False
+        put = commands.cas(key, value, left(), item.unique)
+        return results.is_added(await self._ask(io, put, due))
+
+    async def _found(
+        self, io: Effects, key: str, due: float
+    ) -> tuple[Item | None, Callable[[], int]]:
+        """Return what is stored, and what tells the life it has left when that is asked."""
+        since, asked = monotonic(), [commands.gets(key), commands.ttl(key)]
+        found, told = await io.op(self._exchange.ask_all, self._exchange.aask_all, asked, due)
+
+        def left() -> int:
+            life = results.seconds(key, told)
+            if life is not None and random.random() < monotonic() - since:  # noqa: S311
+                # Servers count whole seconds. A step from one to the next between the answer and
+                # the write would prolong the life by a second; in the mean, this takes it back.
+                life -= 1
+            return self._expiry(key, life)
+
+        return results.item(key, found), left
 
     async def swap(
         self, io: Effects, key: str, expected: bytes, put: Callable[[int], Command], due: float

@@ -8,7 +8,7 @@ from twofold.backend import Examined
 from twofold.backends.network import Command, NetworkBackend, Outcome, Refused, Server, sure
 from twofold.backends.network.options import flag
 from twofold.backends.redis import commands, deployment, results
-from twofold.backends.redis.commands import COMPARE_AND_DELETE, COMPARE_AND_SET, INCR
+from twofold.backends.redis.commands import COMPARE_AND_DELETE, COMPARE_AND_SET, INCR, REPLACE
 from twofold.backends.redis.exchange import RedisExchange
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
@@ -177,6 +177,12 @@ class RedisBackend(NetworkBackend):
     ) -> bool:
         call = COMPARE_AND_SET.call(key, expected, value, commands.life(ttl))
         return bool(sure(await self._exchange.aask(call)))
+
+    def replace(self, key: str, expected: bytes, value: bytes) -> bool:
+        return bool(sure(self._exchange.ask(REPLACE.call(key, expected, value))))
+
+    async def areplace(self, key: str, expected: bytes, value: bytes) -> bool:
+        return bool(sure(await self._exchange.aask(REPLACE.call(key, expected, value))))
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
         call = COMPARE_AND_DELETE.call(key, expected)

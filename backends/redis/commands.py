@@ -134,6 +134,13 @@ return 1
 """)
 """Where ARGV[1] stands, put ARGV[2] for ARGV[3] milliseconds; for ever if that is empty."""
 
+REPLACE: Final = Script("""
+if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+return 1
+""")
+"""Where ARGV[1] stands, put ARGV[2], with the life that is left."""
+
 COMPARE_AND_DELETE: Final = Script("""
 if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('UNLINK', KEYS[1])

@@ -163,6 +163,11 @@ class SQLiteBackend(Backend):
             False, Session.write, self._entries.compare_and_set, key, expected, value, ttl
         )
 
+    def replace(self, key: str, expected: bytes, value: bytes) -> bool:
+        if len(value) > self._entries.largest:
+            return False
+        return self._do_or(False, Session.write, self._entries.replace, key, expected, value)
+
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
         return self._write(self._entries.compare_and_delete, key, expected)
 

@@ -49,7 +49,7 @@ _REWRITE_YOUNG = (
     "UPDATE twofold SET value = ?, crc = ?, expires = ?, written = ?"
     " WHERE key = ? AND due IS ? AND rowid > ?"
 )
-_COUNT_ON = "UPDATE twofold SET value = ?, crc = ? WHERE key = ?"
+_REPLACE = "UPDATE twofold SET value = ?, crc = ? WHERE key = ?"
 _TOUCH = "UPDATE twofold SET expires = ?, written = ?, due = ? WHERE key = ?"
 _DELETE = "DELETE FROM twofold WHERE key = ?"
 _DELETE_MANY = "DELETE FROM twofold WHERE key IN ({})"
@@ -241,13 +241,19 @@ class Entries:
     def incr(self, db: sqlite3.Cursor, key: str, delta: int) -> int:
         total = counter.total(key, self.get(db, key), delta)
         value = counter.write(total)
-        db.execute(_COUNT_ON, (value, _check(key, value), key))
+        db.execute(_REPLACE, (value, _check(key, value), key))
         return total
 
     def compare_and_set(
         self, db: sqlite3.Cursor, key: str, expected: bytes, value: bytes, ttl: float | None
     ) -> bool:
         return self.get(db, key) == expected and self.set(db, key, value, ttl)
+
+    def replace(self, db: sqlite3.Cursor, key: str, expected: bytes, value: bytes) -> bool:
+        if self.get(db, key) != expected:
+            return False
+        db.execute(_REPLACE, (value, _check(key, value), key))
+        return True
 
     def compare_and_delete(self, db: sqlite3.Cursor, key: str, expected: bytes) -> bool:
         return self.get(db, key) == expected and self.delete(db, key)
