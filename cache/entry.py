@@ -6,24 +6,24 @@ An envelope is
     version     1 byte   1
     flags       1 byte   1: signed; 2: metadata precede the payload (reserved)
     codec       1 byte   the serializer's code * 16 + the compressor's code
-    check       4 bytes  CRC-32, big-endian; or, signed, 16 bytes of keyed BLAKE2b
+    check       4 bytes  CRC-32, big-endian; or, signed, 20 bytes of keyed BLAKE2b
     body                 the payload as serialized, and compressed if that helps
 
-    serializers          1 msgpack, 2 json, 3 pickle, 15 a third party's
+    serializers          0 a signed number, 1 msgpack, 2 json, 3 pickle, 15 a third party's
     compressors          0 none, 1 zlib, 2 zstd, 3 lz4
 
-The check is over the first four bytes, the serializer's name, 0xFF, the key, 0xFF, and the
-body. It is verified before anything is unpacked or decoded, so that a damaged entry, or
-one copied under another key, is a miss; and only the configured serializer ever decodes.
-A CRC guards against accidents; against somebody who can write to the store it takes a
-signature. Counters have neither, for a server to add to them.
+The check is over the first four bytes, the serializer's name (none for a number), 0xFF, in a
+signature the context and 0xFF, the key, 0xFF, and the body. It is verified before anything is
+unpacked or decoded, so that a damaged entry, or one copied under another key, is a miss; and
+only the configured serializer and compressor ever decode. A CRC guards against accidents;
+against somebody who can write to the store it takes a signature. Where counters are bare they
+have neither, for a server to add to them.
 
 In-process stores keep objects instead: see `Objects`.
 """
 
 from collections.abc import Callable
 from enum import Enum
-from functools import cache
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import Any, Final, Literal, Protocol, TypeAlias
@@ -32,10 +32,13 @@ from zlib import crc32
 from twofold import counter
 from twofold.codecs.compressors import Compressor, resolve_compressor
 from twofold.codecs.immutables import ATOMS
-from twofold.codecs.refusal import refuse_awaitable
+from twofold.codecs.limits import HEAVY, LIGHT
+from twofold.codecs.refusal import refuse, refuse_awaitable
 from twofold.codecs.serializers import Serializer, resolve_serializer
 from twofold.errors import SettingsError
-from twofold.settings.config import CacheConfig, Secret, placed
+from twofold.interrupts import is_interrupt
+from twofold.settings import CacheConfig, entry_options, placed
+from twofold.settings.config import Secret, check_secret
 
 
 class _Sentinel(Enum):
@@ -59,9 +62,10 @@ _SIGNED = 1
 _HEADER_SIZE = 4
 _END = b"\xff"  # is in no UTF-8
 
+_NUMBER = 0
 _SERIALIZER_CODES = {"msgpack": 1, "json": 2, "pickle": 3}
 _FOREIGN = 15
-_COMPRESSORS = {0: None, 1: "zlib", 2: "zstd", 3: "lz4"}
+_COMPRESSORS = {None: 0, "zlib": 1, "zstd": 2, "lz4": 3}
 
 
 class Codec(Protocol):
@@ -73,6 +77,9 @@ class Codec(Protocol):
 
     damaged: int
     """How many entries could not be read."""
+
+    signs_numbers: bool
+    """Whether counters are signed, so that no store can add to them."""
 
     def dump(self, key: str, value: Any) -> Any:
         """Return what to store under `key`, never None; raise `CannotSerialize`."""
@@ -97,7 +104,9 @@ def codec_for(config: CacheConfig, holds_objects: bool) -> Codec:
                 "SERIALIZER None keeps objects as they are, but the store keeps bytes:"
                 " name a serializer, or leave SERIALIZER out"
             )
-        return Envelope(serializer, compressor, config.compress_min, config.secret)
+        return Envelope(
+            serializer, compressor, config.compress_min, config.secret, **entry_options(config)
+        )
 
 
 class Envelope:
@@ -105,10 +114,16 @@ class Envelope:
 
     Args:
         serializer: makes and reads the payload.
-        compressor: makes it smaller; entries of any known compressor are read.
+        compressor: makes it smaller; entries of another one are misses.
         compress_min: bytes of payload from which compression is tried.
         secret: signs every entry; entries without its signature are misses. Of several,
             the first signs, and the signatures of the others count as well.
+        context: text that the signature covers; entries of another are misses.
+        numbers: whether counters are "signed" as well, or "bare" for a store to add to;
+            None signs them where there is a secret.
+
+    Raises:
+        SettingsError: the secret is too short, or is missing where it is needed.
     """
 
     plain: Final[frozenset[type]] = frozenset()
@@ -119,20 +134,24 @@ class Envelope:
         compressor: Compressor | None = None,
         compress_min: int = 256,
         secret: Secret | None = None,
+        *,
+        context: str = "",
+        numbers: Literal["signed", "bare"] | None = None,
     ) -> None:
         self.damaged: int = 0
+        if secret is None:
+            _need_no_secret(context, numbers)
+        self.signs_numbers: bool = secret is not None and numbers != "bare"
         self._serializer = serializer
         self._compressor = compressor
         self._compress_min = compress_min
-        self._check: _Check = _Checksum() if secret is None else _Signature(secret)
+        self._check: _Check = _Checksum() if secret is None else _Signature(secret, context)
         self._holds: Callable[[Any, str, bytes, bytes], bool] = self._check.holds
-        self._loads = serializer.loads
         self._body_at = _HEADER_SIZE + self._check.size
-        headers = {code: self._header(code) for code in _COMPRESSORS}
-        name = serializer.name.encode() + _END
-        self._known = {head: (self._check.begin(head + name), c) for c, head in headers.items()}
-        self._plain = headers[0]
-        self._packed = headers[_compressor_code(compressor)]
+        self._loads = serializer.loads_foreign if secret is None else serializer.loads
+        self._errors: tuple[type[Exception], ...] = (*serializer.errors, ValueError)
+        self._plain, self._packed, self._number = self._headers()
+        self._known = self._readers()
 
     def __repr__(self) -> str:
         compressor = self._compressor and self._compressor.name
@@ -142,52 +161,93 @@ class Envelope:
     def dump(self, key: str, value: Any) -> bytes:
         """Return what to store under `key`; raise `CannotSerialize` if that cannot be."""
         if counter.is_counter(value):
-            return counter.write(value)
+            digits = counter.write(value)
+            return self._sealed(self._number, key, digits) if self.signs_numbers else digits
         body = self._serializer.dumps(value)
-        header = self._plain
         if self._compressor is not None and self._compress_min <= len(body) <= MAX_PAYLOAD:
             packed = self._compressor.compress(body)
-            if len(packed) < len(body):
-                header, body = self._packed, packed
-        return header + self._check.over(self._known[header][0], key, body) + body
+            if len(packed) < len(body) and self._may_become(body, len(packed)):
+                return self._sealed(self._packed, key, packed)
+        if len(body) > HEAVY and not self._may_become(body, len(body)):
+            raise refuse(self._serializer.name, value, "read back, it might take a gigabyte")
+        return self._sealed(self._plain, key, body)
 
     def load(self, key: str, stored: bytes) -> Any | Missing:
         """Return the value stored under `key`; MISSING, whatever is wrong with it."""
         value: Any = MISSING
-        try:
+        if type(stored) is bytes:
             known = self._known.get(stored[:_HEADER_SIZE])
-            if known is None:
-                number = counter.read(stored)
-                value = MISSING if number is None else number
-            else:
-                beginning, code = known
+            if known is not None:
+                beginning, read = known
                 body = stored[self._body_at :]
                 if self._holds(beginning, key, body, stored[_HEADER_SIZE : self._body_at]):
-                    value = self._loads(_decompressor(code)(body, MAX_PAYLOAD) if code else body)
-        except MemoryError:
-            raise
-        except Exception:
-            value = MISSING
+                    try:
+                        value = read(body)
+                    except self._errors as error:
+                        _raise_if_of_others(error)
+            elif not self.signs_numbers:
+                number = counter.read(stored)
+                value = MISSING if number is None else number
         if value is MISSING:
             self.damaged += 1
         return value
 
-    def _header(self, compressor: int) -> bytes:
+    def _sealed(self, header: bytes, key: str, body: bytes) -> bytes:
+        return header + self._check.over(self._known[header][0], key, body) + body
+
+    def _headers(self) -> tuple[bytes, bytes, bytes]:
+        """Return the headers of what is plain, of what is compressed, and of numbers."""
         serializer = _SERIALIZER_CODES.get(self._serializer.name, _FOREIGN)
-        return bytes((_MAGIC, _VERSION, self._check.flag, serializer << 4 | compressor))
+        compressor = _COMPRESSORS[self._compressor.name if self._compressor else None]
+        codecs = (serializer << 4, serializer << 4 | compressor, _NUMBER)
+        plain, packed, number = (
+            bytes((_MAGIC, _VERSION, self._check.flag, codec)) for codec in codecs
+        )
+        return plain, packed, number
+
+    def _readers(self) -> dict[bytes, tuple[Any, Callable[[bytes], Any]]]:
+        """Return the beginnings of checks, and what reads a body, by header."""
+        name = self._serializer.name
+        known: dict[bytes, tuple[Any, Callable[[bytes], Any]]] = {}
+        known[self._packed] = (self._check.begin(self._packed, name), self._unpack)
+        known[self._plain] = (self._check.begin(self._plain, name), self._loads)
+        if self.signs_numbers:
+            known[self._number] = (self._check.begin(self._number, ""), _read_number)
+        return known
+
+    def _unpack(self, body: bytes) -> Any:
+        assert self._compressor is not None  # noqa: S101
+        payload = self._compressor.decompress(body, MAX_PAYLOAD)
+        if not self._check.flag and len(payload) > LIGHT:
+            self._serializer.bound(payload, len(body))
+        return self._loads(payload)
+
+    def _may_become(self, body: bytes, size: int) -> bool:
+        """Tell whether an entry of `size` bytes may become what `body` does."""
+        if self._check.flag:
+            return True
+        try:
+            self._serializer.bound(body, size)
+        except ValueError:
+            return False
+        return True
 
 
-def _compressor_code(compressor: Compressor | None) -> int:
-    wanted = compressor and compressor.name
-    return next(code for code, name in _COMPRESSORS.items() if name == wanted)
+def _need_no_secret(context: str, numbers: str | None) -> None:
+    given = ["'context'"] if context else ["'numbers': 'signed'"] if numbers == "signed" else []
+    if given:
+        raise SettingsError(f"OPTIONS[{given[0]}] is about signatures: set SECRET, or leave it out")
 
 
-@cache
-def _decompressor(code: int) -> Callable[[bytes, int], bytes]:
-    """Return what unpacks; raise `SettingsError` if its driver is not installed."""
-    compressor = resolve_compressor(_COMPRESSORS[code])
-    assert compressor is not None  # noqa: S101
-    return compressor.decompress
+def _read_number(body: bytes) -> Any | Missing:
+    number = counter.read(body)
+    return MISSING if number is None else number
+
+
+def _raise_if_of_others(error: Exception) -> None:
+    """Raise `error` if it tells nothing about what was read."""
+    if isinstance(error, MemoryError) or is_interrupt(error):
+        raise error
 
 
 class _Check(Protocol):
@@ -196,8 +256,8 @@ class _Check(Protocol):
     flag: int
     size: int
 
-    def begin(self, head: bytes) -> Any:
-        """Return the state after `head`, for many entries to go on from."""
+    def begin(self, header: bytes, name: str) -> Any:
+        """Return the state after a header and a serializer's name, for many entries."""
 
     def over(self, beginning: Any, key: str, body: bytes) -> bytes:
         """Return the check of `key` and `body` after a beginning."""
@@ -210,8 +270,8 @@ class _Checksum:
     flag = 0
     size = 4
 
-    def begin(self, head: bytes) -> int:
-        return crc32(head)
+    def begin(self, header: bytes, name: str) -> int:
+        return crc32(header + name.encode() + _END)
 
     def over(self, beginning: int, key: str, body: bytes) -> bytes:
         return crc32(body, crc32(key.encode() + _END, beginning)).to_bytes(4, "big")
@@ -222,13 +282,17 @@ class _Checksum:
 
 class _Signature:
     flag = _SIGNED
-    size = 16
+    size = 20
 
-    def __init__(self, secret: Secret) -> None:
+    def __init__(self, secret: Secret, context: str) -> None:
+        with placed("SECRET"):
+            check_secret(secret)
         several: Any = secret if isinstance(secret, list | tuple) else [secret]
         self._keys = [_signing_key(each) for each in several]
+        self._context = context.encode("utf-8", "surrogatepass")
 
-    def begin(self, head: bytes) -> list[blake2b]:
+    def begin(self, header: bytes, name: str) -> list[blake2b]:
+        head = header + name.encode() + _END + self._context + _END
         return [
             blake2b(head, key=key, digest_size=self.size, person=b"twofold") for key in self._keys
         ]
@@ -248,11 +312,7 @@ def _sign(beginning: blake2b, key: str, body: bytes) -> bytes:
 
 
 def _signing_key(secret: str | bytes) -> bytes:
-    if not isinstance(secret, str | bytes) or not secret:
-        raise SettingsError(
-            "SECRET must be a text or bytes, and not empty; leave it out to sign nothing"
-        )
-    key = secret.encode() if isinstance(secret, str) else secret
+    key = secret.encode("utf-8", "surrogatepass") if isinstance(secret, str) else secret
     return key if len(key) <= blake2b.MAX_KEY_SIZE else blake2b(key).digest()
 
 
@@ -292,6 +352,7 @@ class Objects:
     """
 
     plain: Final[frozenset[type]] = ATOMS
+    signs_numbers: bool = False
 
     def __init__(self, serializer: Serializer | None) -> None:
         self.damaged: int = 0
@@ -320,8 +381,7 @@ class Objects:
             return None
         try:
             return self._serializer.loads(stored.data)
-        except MemoryError:
-            raise
-        except Exception:
+        except self._serializer.errors as error:
+            _raise_if_of_others(error)
             self.damaged += 1
             return MISSING

@@ -10,11 +10,10 @@ So a value is packed as it is, which is fast; if that fails, or may have swallow
 buffer, the value is rewritten or looked through in Python first.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pickle import PicklingError
-from struct import Struct
 from types import NoneType
 from typing import Any, Final, TypeAlias
 from uuid import UUID
@@ -23,8 +22,13 @@ from zoneinfo import ZoneInfo
 import ormsgpack
 from ormsgpack import Ext, packb, unpackb
 
+from twofold.codecs import extensions
+from twofold.codecs.callbacks import note, raise_interrupt
+from twofold.codecs.extent import check_built, check_depth
 from twofold.codecs.immutables import ZONES, is_immutable
+from twofold.codecs.limits import HEAVY, may_build
 from twofold.codecs.refusal import refuse
+from twofold.codecs.unpacking import FOREIGN_HOOK, HOOK, OUTER_FOREIGN_HOOK, is_lost
 from twofold.errors import CannotSerialize
 
 _OPTIONS = (
@@ -37,30 +41,22 @@ _OPTIONS = (
     | ormsgpack.OPT_PASSTHROUGH_UUID
 )
 
-# Each level may hold 1,024 levels of lists, of about 550 bytes of C stack each, when a
-# forged entry is unpacked: all of them must fit into the 8 MB of a thread.
-_NESTING = 12
-
-_TUPLE, _SET, _FROZENSET, _DICT, _STR, _INT, _COMPLEX = range(1, 8)
-_DECIMAL, _UUID, _DATETIME, _DATE, _TIME, _TIMEDELTA = range(8, 14)
-
-_ITEMS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
+_ITEMS: dict[type, int] = {
+    tuple: extensions.TUPLE,
+    set: extensions.SET,
+    frozenset: extensions.FROZENSET,
+}
 _NATIVE = frozenset({bool, bytes, float, NoneType})
 _BUFFERS = frozenset({bytearray, memoryview})
 _NESTS = frozenset({dict, list, *_ITEMS})
+_EXTENSIONS = frozenset(bytes([head]) for head in (0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)))
 
 _TOO_DEEP = (
-    f"it holds itself, or nests more than {_NESTING} tuples, sets and dicts with keys that"
-    " are no text, or more than 250 lists and dicts, in each other"
+    f"it holds itself, or nests more than {extensions.NESTING} tuples, sets and dicts with"
+    " keys that are no text, or more than 250 lists and dicts, in each other"
 )
 
-_DATETIME_FIELDS = Struct(">HBBBBBIB")
-_TIME_FIELDS = Struct(">BBBIB")
-_TIMEDELTA_FIELDS = Struct(">iII")
-_COMPLEX_FIELDS = Struct(">dd")
-
 _Default: TypeAlias = Callable[[Any], Any]
-_ExtHook: TypeAlias = Callable[[int, bytes], Any]
 
 
 class Msgpack:
@@ -73,12 +69,14 @@ class Msgpack:
     """
 
     name: Final = "msgpack"
+    errors: tuple[type[Exception], ...] = (ValueError,)
     keeps: Callable[[Any], bool] = staticmethod(is_immutable)
 
     def dumps(self, value: Any) -> bytes:
         try:
-            data = packb(value, _DEFAULT, _OPTIONS)
+            data = packb(value, _OUTER_DEFAULT if type(value) in _ITEMS else _DEFAULT, _OPTIONS)
         except TypeError:
+            raise_interrupt()
             return _dump_rewritten(value)
         # every buffer follows one of these marks; to find none is faster than to look at all
         if 0xC4 in data or 0xC5 in data or 0xC6 in data:
@@ -86,16 +84,41 @@ class Msgpack:
         return data
 
     def loads(self, data: bytes) -> Any:
-        return unpackb(data, ext_hook=_EXT_HOOK)
+        try:
+            return unpackb(data, ext_hook=HOOK)
+        except ValueError as error:
+            if not is_lost(error):
+                raise
+        return self.loads(data)
+
+    def loads_foreign(self, data: bytes) -> Any:
+        if len(data) > HEAVY:
+            self.bound(data, len(data))
+        try:
+            outer = data[:1] in _EXTENSIONS
+            return unpackb(data, ext_hook=OUTER_FOREIGN_HOOK if outer else FOREIGN_HOOK)
+        except ValueError as error:
+            if not is_lost(error):
+                raise
+        return self.loads_foreign(data)
+
+    def bound(self, data: bytes, size: int) -> None:
+        check_built(data, extensions.CONTAINERS, may_build(size))
 
 
 def _dump_rewritten(value: Any) -> bytes:
+    nesting = extensions.NESTING + (type(value) is not list and not _has_text_keys(value))
     try:
-        return packb(_rewrite(value, _NESTING), None, _OPTIONS)
+        return packb(_rewrite(value, nesting), None, _OPTIONS)
     except CannotSerialize:
         raise
-    except (TypeError, RecursionError) as exc:
+    except (TypeError, ValueError, RecursionError) as exc:
         raise refuse(Msgpack.name, value, _TOO_DEEP) from exc
+
+
+def _has_text_keys(value: Any) -> bool:
+    """Tell whether `value` is a dict that MessagePack itself knows."""
+    return type(value) is dict and all(type(key) is str and _is_unicode(key) for key in value)
 
 
 def _rewrite(value: Any, nesting: int) -> Any:
@@ -117,15 +140,18 @@ def _rewrite(value: Any, nesting: int) -> Any:
 
 
 def _rewrite_dict(value: dict[Any, Any], nesting: int) -> Any:
-    if all(type(key) is str and _is_unicode(key) for key in value):
+    if _has_text_keys(value):
         return {key: _rewrite(item, nesting) for key, item in value.items()}
-    return _pack_items(_DICT, (part for item in value.items() for part in item), nesting)
+    return _pack_items(extensions.DICT, (part for item in value.items() for part in item), nesting)
 
 
 def _pack_items(code: int, items: Iterable[Any], nesting: int) -> Ext:
     if not nesting:
         raise RecursionError
-    return Ext(code, packb([_rewrite(item, nesting - 1) for item in items], None, _OPTIONS))
+    data = packb([_rewrite(item, nesting - 1) for item in items], None, _OPTIONS)
+    if nesting <= extensions.CHECKED:
+        check_depth(data, extensions.CONTAINERS)
+    return Ext(code, data)
 
 
 def _is_unicode(text: str) -> bool:
@@ -152,14 +178,21 @@ def _refuse_buffers(value: Any) -> None:
             _refuse_buffers(item)
 
 
-def _default_over(inner: _Default) -> _Default:
+def _default_over(inner: _Default, *, checks: bool) -> _Default:
     """Return a `default` for `packb` one level above `inner`."""
 
     def default(value: Any) -> Ext:
-        code = _ITEMS.get(type(value))
-        if code is None:
-            return _write(value)
-        return Ext(code, packb(list(value), inner, _OPTIONS))
+        try:
+            code = _ITEMS.get(type(value))
+            if code is None:
+                return _write(value)
+            data = packb(list(value), inner, _OPTIONS)
+            if checks:
+                check_depth(data, extensions.CONTAINERS)
+            return Ext(code, data)
+        except BaseException as exc:
+            note(exc)
+            raise
 
     return default
 
@@ -172,15 +205,15 @@ def _write(value: Any) -> Ext:
 
 
 def _write_text(value: str) -> Ext:
-    return Ext(_STR, value.encode(errors="surrogatepass"))
+    return Ext(extensions.STR, value.encode(errors="surrogatepass"))
 
 
 def _write_int(value: int) -> Ext:
-    return Ext(_INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+    return Ext(extensions.INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
 
 
 def _write_datetime(value: datetime) -> Ext:
-    fields = _DATETIME_FIELDS.pack(
+    fields = extensions.DATETIME_FIELDS.pack(
         value.year,
         value.month,
         value.day,
@@ -190,18 +223,21 @@ def _write_datetime(value: datetime) -> Ext:
         value.microsecond,
         value.fold,
     )
-    return Ext(_DATETIME, fields + _dump_zone(value))
+    return Ext(extensions.DATETIME, fields + _dump_zone(value))
 
 
 def _write_time(value: time) -> Ext:
-    fields = _TIME_FIELDS.pack(
+    fields = extensions.TIME_FIELDS.pack(
         value.hour, value.minute, value.second, value.microsecond, value.fold
     )
-    return Ext(_TIME, fields + _dump_zone(value))
+    return Ext(extensions.TIME, fields + _dump_zone(value))
 
 
 def _write_timedelta(value: timedelta) -> Ext:
-    return Ext(_TIMEDELTA, _TIMEDELTA_FIELDS.pack(value.days, value.seconds, value.microseconds))
+    return Ext(
+        extensions.TIMEDELTA,
+        extensions.TIMEDELTA_FIELDS.pack(value.days, value.seconds, value.microseconds),
+    )
 
 
 def _dump_zone(value: datetime | time) -> bytes:
@@ -212,9 +248,12 @@ def _dump_zone(value: datetime | time) -> bytes:
     if type(zone) not in ZONES:
         raise refuse(Msgpack.name, value, f"its tzinfo is {zone!r}")
     try:
-        return packb(_zone_name(zone) if type(zone) is ZoneInfo else _offset(zone))
+        data = packb(_zone_name(zone) if type(zone) is ZoneInfo else _offset(zone))
     except PicklingError as exc:
         raise refuse(Msgpack.name, value, "its ZoneInfo comes from a file") from exc
+    if len(data) > extensions.MAX_ZONE:
+        raise refuse(Msgpack.name, value, "the name of its time zone is too long")
+    return data
 
 
 def _zone_name(zone: ZoneInfo) -> str:
@@ -231,86 +270,24 @@ def _offset(zone: Any) -> int | list[int | str]:
 
 _WRITERS: dict[type, Callable[[Any], Ext]] = {
     int: _write_int,
-    complex: lambda value: Ext(_COMPLEX, _COMPLEX_FIELDS.pack(value.real, value.imag)),
-    Decimal: lambda value: Ext(_DECIMAL, str(value).encode()),
-    UUID: lambda value: Ext(_UUID, value.bytes),
+    complex: lambda value: Ext(
+        extensions.COMPLEX, extensions.COMPLEX_FIELDS.pack(value.real, value.imag)
+    ),
+    Decimal: lambda value: Ext(extensions.DECIMAL, str(value).encode()),
+    UUID: lambda value: Ext(extensions.UUID, value.bytes),
     datetime: _write_datetime,
-    date: lambda value: Ext(_DATE, value.toordinal().to_bytes(4, "big")),
+    date: lambda value: Ext(extensions.DATE, value.toordinal().to_bytes(4, "big")),
     time: _write_time,
     timedelta: _write_timedelta,
 }
 
 
-def _ext_hook_over(inner: _ExtHook) -> _ExtHook:
-    """Return an `ext_hook` for `unpackb` one level above `inner`."""
-
-    def ext_hook(code: int, data: bytes) -> Any:
-        make = _MAKERS.get(code)
-        if make is None:
-            return _READERS[code](data)
-        return make(unpackb(data, ext_hook=inner))
-
-    return ext_hook
-
-
-def _make_dict(parts: list[Any]) -> dict[Any, Any]:
-    return dict(zip(parts[::2], parts[1::2], strict=True))
-
-
-def _read_datetime(data: bytes) -> datetime:
-    year, month, day, hour, minute, second, micro, fold = _DATETIME_FIELDS.unpack_from(data)
-    zone = _load_zone(data[_DATETIME_FIELDS.size :])
-    return datetime(year, month, day, hour, minute, second, micro, zone, fold=fold)
-
-
-def _read_time(data: bytes) -> time:
-    hour, minute, second, micro, fold = _TIME_FIELDS.unpack_from(data)
-    return time(hour, minute, second, micro, _load_zone(data[_TIME_FIELDS.size :]), fold=fold)
-
-
-def _load_zone(data: bytes) -> timezone | ZoneInfo | None:
-    if not data:
-        return None
-    zone = unpackb(data)
-    if isinstance(zone, str):
-        return ZoneInfo(zone)
-    micros, *name = zone if isinstance(zone, list) else [zone]
-    return timezone(timedelta(microseconds=micros), *name)
-
-
-_MAKERS: dict[int, Callable[[list[Any]], Any]] = {
-    _TUPLE: tuple,
-    _SET: set,
-    _FROZENSET: frozenset,
-    _DICT: _make_dict,
-}
-
-_READERS: dict[int, Callable[[bytes], Any]] = {
-    _STR: lambda data: data.decode(errors="surrogatepass"),
-    _INT: lambda data: int.from_bytes(data, "big", signed=True),
-    _COMPLEX: lambda data: complex(*_COMPLEX_FIELDS.unpack(data)),
-    _DECIMAL: lambda data: Decimal(data.decode()),
-    _UUID: lambda data: UUID(bytes=data),
-    _DATETIME: _read_datetime,
-    _DATE: lambda data: date.fromordinal(int.from_bytes(data, "big")),
-    _TIME: _read_time,
-    _TIMEDELTA: lambda data: timedelta(*_TIMEDELTA_FIELDS.unpack(data)),
-}
-
-
-def _defaults() -> _Default:
+def _defaults() -> Iterator[_Default]:
+    """Yield what writes extensions in ever more of each other; the last two are for outermost."""
     default: _Default = _write
-    for _ in range(_NESTING):
-        default = _default_over(default)
-    return default
+    for nesting in range(1, extensions.NESTING + 2):
+        default = _default_over(default, checks=nesting <= extensions.CHECKED)
+        yield default
 
 
-def _ext_hooks() -> _ExtHook:
-    ext_hook: _ExtHook = lambda code, data: _READERS[code](data)  # noqa: E731
-    for _ in range(_NESTING):
-        ext_hook = _ext_hook_over(ext_hook)
-    return ext_hook
-
-
-_DEFAULT = _defaults()
-_EXT_HOOK = _ext_hooks()
+*_, _DEFAULT, _OUTER_DEFAULT = _defaults()

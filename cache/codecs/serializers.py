@@ -9,6 +9,7 @@ from types import ModuleType, NoneType
 from typing import Any, Final, Protocol
 
 from twofold.codecs.immutables import is_immutable
+from twofold.codecs.limits import HEAVY, may_build
 from twofold.codecs.msgpack import Msgpack
 from twofold.codecs.refusal import refuse, refuse_awaitable
 from twofold.errors import CannotSerialize, SettingsError
@@ -28,8 +29,22 @@ class Serializer(Protocol):
     def dumps(self, value: Any) -> bytes:
         """Return `value` as bytes, or raise `CannotSerialize`."""
 
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What `loads` raises where data are damaged."""
+
     def loads(self, data: bytes) -> Any:
-        """Return what was dumped; raise whatever if it cannot be."""
+        """Return what was dumped."""
+
+    def loads_foreign(self, data: bytes) -> Any:
+        """Do what `loads` does, with data that anybody may have written.
+
+        Raises:
+            ValueError: they would need more stack or memory than they may.
+        """
+
+    def bound(self, data: bytes, size: int) -> None:
+        """Raise ValueError if `data` would become more than an entry of `size` bytes may."""
 
     def keeps(self, value: Any) -> bool:
         """Tell whether an in-process store may hold `value` itself: it is immutable."""
@@ -39,6 +54,7 @@ class Json:
     """JSON, strictly: what would come back as something else is refused."""
 
     name: Final = "json"
+    errors: tuple[type[Exception], ...] = (ValueError, RecursionError)
 
     _encode = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
     _decode = JSONDecoder().decode
@@ -55,6 +71,19 @@ class Json:
     def loads(self, data: bytes) -> Any:
         return self._decode(data.decode())
 
+    def loads_foreign(self, data: bytes) -> Any:
+        if len(data) > HEAVY:
+            self.bound(data, len(data))
+        return self._decode(data.decode())
+
+    def bound(self, data: bytes, size: int) -> None:
+        may = may_build(size)
+        if _JSON_TIMES * len(data) <= may:
+            return
+        containers = data.count(b"[") + data.count(b"{")
+        if _JSON_BYTE * len(data) + _JSON_CONTAINER * containers > may:
+            raise ValueError(f"it might build more than {may} bytes")
+
     def keeps(self, value: Any) -> bool:
         return type(value) in _JSON_ATOMS or (type(value) is float and isfinite(value))
 
@@ -63,6 +92,7 @@ class Pickle:
     """Pickle: nearly everything, and only for stores that nobody else can write to."""
 
     name: Final = "pickle"
+    errors: tuple[type[Exception], ...] = (Exception,)
     keeps: Callable[[Any], bool] = staticmethod(is_immutable)
 
     def dumps(self, value: Any) -> bytes:
@@ -78,13 +108,20 @@ class Pickle:
     def loads(self, data: bytes) -> Any:
         return pickle.loads(data)  # noqa: S301
 
+    loads_foreign = loads
+
+    def bound(self, data: bytes, size: int) -> None:
+        """Do nothing: who writes a pickle that is read can do what he likes anyway."""
+
 
 class Foreign:
     """A third party's serializer, an object with `dumps` and `loads`."""
 
     def __init__(self, theirs: Any) -> None:
         self.name: str = _foreign_name(theirs)
+        self.errors: tuple[type[Exception], ...] = (Exception,)
         self.loads: Callable[[bytes], Any] = theirs.loads
+        self.loads_foreign: Callable[[bytes], Any] = theirs.loads
         self.keeps: Callable[[Any], bool] = getattr(theirs, "keeps", lambda _: False)
         self._dumps = theirs.dumps
 
@@ -100,10 +137,17 @@ class Foreign:
             raise refuse(self.name, value, f"its dumps() returned {type(data).__name__}, not bytes")
         return data
 
+    def bound(self, data: bytes, size: int) -> None:
+        """Do nothing: only they know what their data become."""
+
 
 _JSON_ATOMS = frozenset({bool, int, NoneType, str})
 _JSON_TYPES = _JSON_ATOMS | {float}
 _JSON_TEXTS = frozenset({str})
+
+_JSON_TIMES = 40  # bytes at most that one byte becomes, about
+_JSON_BYTE = 20  # the same, of what is neither list nor dict
+_JSON_CONTAINER = 256  # bytes that a small one takes at most
 
 _SERIALIZERS: Final[dict[str, Callable[[], Serializer]]] = {
     "msgpack": Msgpack,

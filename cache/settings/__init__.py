@@ -5,9 +5,11 @@ from twofold.settings.django import concerns_caches, follow_django
 from twofold.settings.pyproject import tell
 from twofold.settings.sources import (
     CommonOptions,
+    EntryOptions,
     Source,
     backend_class,
     discover,
+    entry_options,
     find,
     read,
     split_options,
@@ -16,11 +18,13 @@ from twofold.settings.sources import (
 __all__ = [
     "CacheConfig",
     "CommonOptions",
+    "EntryOptions",
     "Raw",
     "Source",
     "backend_class",
     "concerns_caches",
     "discover",
+    "entry_options",
     "find",
     "follow_django",
     "placed",

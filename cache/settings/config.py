@@ -30,8 +30,10 @@ Raw: TypeAlias = Mapping[str, Any] | str
 Secret: TypeAlias = str | bytes | Sequence[str | bytes]
 """What signs entries; of several the first signs, and all are recognised."""
 
+_SHORTEST_SECRET = 16  # bytes
+
 _HARMLESS = re.compile(r"[\w.:]*")
-_TEXT_NAME = re.compile(r"username|passw|secret|token|sentinel|cert|keyfile", re.IGNORECASE)
+_TEXT_NAME = re.compile(r"username|passw|secret|token|sentinel|cert|keyfile|context", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -235,11 +237,25 @@ def _size(value: object) -> int:
     return size
 
 
-def _secret(value: object) -> Secret | None:
+def check_secret(value: object) -> Secret | None:
+    """Return what is to sign entries, or None.
+
+    Raises:
+        SettingsError: one of them is short enough to be guessed.
+    """
     several = value if isinstance(value, list | tuple) else [value]
-    if value is None or (several and all(isinstance(s, str | bytes) and s for s in several)):
+    if value is None or (several and all(map(_is_secret, several))):
         return cast("Secret | None", value)
-    raise SettingsError("must be non-empty text or bytes, a list of such, or None")
+    raise SettingsError(
+        f"must be text or bytes of at least {_SHORTEST_SECRET} bytes, a list of such, or left out."
+        ' Make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+    )
+
+
+def _is_secret(value: object) -> bool:
+    """Tell whether `value` is long enough to be hard to guess."""
+    data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+    return isinstance(data, bytes) and len(data) >= _SHORTEST_SECRET
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -258,7 +274,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "SERIALIZER": _name_or_none,
     "COMPRESSOR": _name_or_none,
     "COMPRESS_MIN": _size,
-    "SECRET": _secret,
+    "SECRET": check_secret,
     "OPTIONS": _options,
 }
 _IN_URL = _READERS.keys() - {"BACKEND", "LOCATION", "OPTIONS"}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict, cast
 
 from twofold.backend import Backend
+from twofold.display import shown
 from twofold.errors import SettingsError
 from twofold.settings.config import (
     CacheConfig,
@@ -54,11 +55,20 @@ class CommonOptions(TypedDict):
     clear: Literal["prefix", "flush"]
 
 
+class EntryOptions(TypedDict):
+    """The options that every alias has, about what is signed in its entries."""
+
+    numbers: Literal["signed", "bare"] | None
+    context: str
+
+
 _COMMON = {  # the first value is the default
     "blocking_calls": ("raise", "warn", "allow"),
     "on_error": ("raise", "miss"),
     "clear": ("prefix", "flush"),
 }
+_NUMBERS = ("signed", "bare")
+_OF_ENTRIES = EntryOptions.__annotations__.keys()
 
 
 def backend_class(config: CacheConfig) -> type[Backend]:
@@ -116,6 +126,7 @@ def split_options(
         SettingsError: an option is unknown, given twice, or not one of its values.
     """
     own = _parameters(backend)
+    entry_options(config)
     common = {name: values[0] for name, values in _COMMON.items()}
     options: dict[str, Any] = {}
     seen: set[str] = set()
@@ -126,12 +137,29 @@ def split_options(
                 raise SettingsError(f"{name!r} is given twice, in other letters: leave one out")
             seen.add(name)
             if name in _COMMON:
-                common[name] = _choice(name, value)
+                common[name] = _choice(name, value, _COMMON[name])
             elif name in own:
                 options[own[name]] = value
-            else:
-                raise SettingsError(unknown("option", key, {*own.values(), *_COMMON}))
+            elif name not in _OF_ENTRIES:
+                known = {*own.values(), *_COMMON, *_OF_ENTRIES}
+                raise SettingsError(unknown("option", key, known))
     return cast("CommonOptions", common), options
+
+
+def entry_options(config: CacheConfig) -> EntryOptions:
+    """Return the options about what is signed; `numbers` is None where they do not say.
+
+    Raises:
+        SettingsError: an option is not one of its values.
+    """
+    given = {name.lower(): value for name, value in config.options.items()}
+    numbers, context = given.get("numbers"), given.get("context", "")
+    with placed(f"CACHES[{config.alias!r}]['OPTIONS']"):
+        if not isinstance(context, str):
+            raise SettingsError(f"'context' is text that signatures cover, not {shown(context)}")
+        if numbers is not None:
+            numbers = _choice("numbers", numbers, _NUMBERS)
+    return {"numbers": cast('Literal["signed", "bare"] | None', numbers), "context": context}
 
 
 def _parameters(backend: type[Backend]) -> dict[str, str]:
@@ -150,8 +178,7 @@ def _parameters(backend: type[Backend]) -> dict[str, str]:
     return {name.lower(): name for name in names - {"clock"}}
 
 
-def _choice(name: str, value: object) -> str:
-    values = _COMMON[name]
+def _choice(name: str, value: object, values: tuple[str, ...]) -> str:
     if value not in values:
         near = did_you_mean(str(value), values)
         raise SettingsError(f"{name!r} is one of {', '.join(values)}, not {value!r}{near}")

@@ -1,6 +1,7 @@
 """Entries of Django's `CACHES`, and what they are in twofold's settings."""
 
 from collections.abc import Hashable, Mapping
+from hashlib import blake2b
 from typing import Any
 
 from django.conf import settings
@@ -19,7 +20,7 @@ _UNKEPT = "twofold.contrib.django.pickles.Unkept"
 UNSHARED = frozenset({"dummy", "memory"})
 """Stores that nobody else can write to, so that nothing there is signed."""
 
-_DEFAULTS = {"blocking_calls": "warn", "on_error": "miss"}
+_DEFAULTS = {"blocking_calls": "warn", "on_error": "miss", "numbers": "bare"}
 _CULLING = {"max_entries": 300, "cull_frequency": 3}  # Django's, where one of them is given
 _BOUNDS = frozenset({*_CULLING, "max_bytes"})
 _KEYS = frozenset({"KEY_FUNCTION", "KEY_PREFIX", "VERSION"})
@@ -60,7 +61,13 @@ def _secret(backend: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the secret of an entry that names none, where there is need of one."""
     if "SECRET" in params or backend in UNSHARED:
         return {}
-    return {"SECRET": [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]}
+    return {"SECRET": [*map(_derived, [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS])]}
+
+
+def _derived(secret_key: str | bytes) -> bytes:
+    """Return the secret that a SECRET_KEY stands for, however short that is; none for none."""
+    key = secret_key.encode() if isinstance(secret_key, str) else secret_key
+    return key and blake2b(key, person=b"twofold.django").digest()
 
 
 def lease_prefix(params: Mapping[str, Any]) -> str:

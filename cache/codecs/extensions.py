@@ -1,0 +1,28 @@
+"""The extension types of MessagePack that stand for types of Python: their codes and fields."""
+
+from struct import Struct
+from typing import Final
+
+TUPLE, SET, FROZENSET, DICT, STR, INT, COMPLEX = range(1, 8)
+DECIMAL, UUID, DATETIME, DATE, TIME, TIMEDELTA = range(8, 14)
+
+CONTAINERS: Final = frozenset({TUPLE, SET, FROZENSET, DICT})
+"""Those whose data are MessagePack: their items in a list, keys and values in turn."""
+
+DATETIME_FIELDS: Final = Struct(">HBBBBBIB")
+TIME_FIELDS: Final = Struct(">BBBIB")
+TIMEDELTA_FIELDS: Final = Struct(">iII")
+COMPLEX_FIELDS: Final = Struct(">dd")
+
+MAX_ZONE: Final = 255
+"""Bytes that the zone of a datetime or time takes at most."""
+
+NESTING: Final = 12
+"""Extensions in each other that may hold others, the outermost value aside."""
+
+CHECKED: Final = NESTING - 1
+"""How many extensions in each other are not checked for what they nest, seen from within.
+
+Unpacking takes about 550 bytes of C stack a level, for up to 1,023 levels at a time: of these
+there may be two times in each other. What an extension further in holds is checked before.
+"""

@@ -1,0 +1,113 @@
+"""How deep MessagePack nests and how much it builds, told before it is decoded.
+
+A decoder recurses on the stack of its thread, and takes what memory it needs; where either
+ends, the process does. What anybody may have written is therefore bounded first. Most of it
+is by its size alone, or by how many of its bytes might begin a container; only the rest is
+walked through, element by element.
+"""
+
+from typing import Final
+
+from twofold.codecs.limits import TIMES
+
+MAX_DEPTH: Final = 256
+"""Levels that what is checked may nest, extensions among them."""
+
+_NEVER_DEEP = 256  # bytes that cannot nest deeper than that
+
+_CONTAINER = 256  # bytes that an empty one takes at most, about
+_ELEMENT = 72  # bytes that any other element takes, the characters of texts aside
+_ENTRY = 96  # bytes that an entry of a map takes beside its key and value
+
+_NESTING = frozenset({*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF})
+_SMALL = frozenset({*range(0x80), 0xC0, 0xC2, 0xC3, *range(0xE0, 0x100)})
+_EXTENSIONS = frozenset({0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)})
+_NO_CONTAINERS = bytes(set(range(256)) - _NESTING)
+_NO_HEAVY = bytes(set(range(256)) - _NESTING - _EXTENSIONS)
+_NO_OTHERS = bytes(_SMALL | _NESTING | _EXTENSIONS)
+
+# By the first byte: how long an element is, or how long the number that tells its size.
+_FIXED = {0xCA: 5, 0xCB: 9, 0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9}
+_FIXED |= {0xA0 + size: 1 + size for size in range(32)}
+_FIXED_EXTENSIONS = {0xD4 + power: 2**power for power in range(5)}
+_SIZED = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
+_SIZED_EXTENSIONS = {0xC7: 1, 0xC8: 2, 0xC9: 4}
+_COUNTED = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
+
+
+def check_depth(data: bytes, containers: frozenset[int]) -> None:
+    """Raise ValueError if `data` nests deeper than `MAX_DEPTH`.
+
+    Args:
+        data: MessagePack.
+        containers: codes of the extensions whose data are MessagePack too.
+    """
+    if len(data) > _NEVER_DEEP and len(data.translate(None, _NO_CONTAINERS)) > MAX_DEPTH:
+        _walk(data, containers, MAX_DEPTH, None)
+
+
+def check_built(data: bytes, containers: frozenset[int], most: int) -> None:
+    """Raise ValueError if decoding `data` would build more than about `most` bytes."""
+    if len(data) * TIMES <= most:
+        return
+    heavy = len(data.translate(None, _NO_HEAVY))
+    others = len(data.translate(None, _NO_OTHERS))
+    if 8 * len(data) + _CONTAINER * heavy + _ELEMENT * others > most:
+        _walk(data, containers, None, most)
+
+
+def _walk(data: bytes, containers: frozenset[int], depth: int | None, most: int | None) -> None:
+    at, built, left = 0, 0, 1
+    enclosing: list[int] = []  # how many items are left in each
+    while left or enclosing:
+        if not left:
+            left = enclosing.pop()
+            continue
+        try:
+            size, items, cost = _element(data, at, containers)
+        except (IndexError, KeyError) as exc:
+            raise ValueError("cut or damaged MessagePack") from exc
+        at, built, left = at + size, built + cost, left - 1
+        if items:
+            enclosing.append(left)
+            left = items
+        if depth is not None and len(enclosing) > depth:
+            raise ValueError(f"nests deeper than {depth} levels")
+        if most is not None and built > most:
+            raise ValueError(f"builds more than {most} bytes")
+
+
+def _element(data: bytes, at: int, containers: frozenset[int]) -> tuple[int, int, int]:
+    """Return the size of what begins at `at`, how many items follow in it, and what it costs."""
+    head = data[at]
+    if head in _SMALL:
+        return 1, 0, 8
+    if head < 0xA0:
+        return 1, *_held(head & 15, is_map=head < 0x90)
+    if head in _COUNTED:
+        width = _COUNTED[head]
+        return 1 + width, *_held(_number(data, at + 1, width), is_map=head >= 0xDE)
+    if head in _EXTENSIONS:
+        return _extension(data, at, containers)
+    if head not in _SIZED:
+        return _FIXED[head], 0, _ELEMENT + _FIXED[head]
+    width = _SIZED[head]
+    size = _number(data, at + 1, width)
+    text = data[at + 1 + width : at + 1 + width + size]
+    return 1 + width + size, 0, _ELEMENT + (size if head < 0xD9 or text.isascii() else 4 * size)
+
+
+def _held(items: int, *, is_map: bool) -> tuple[int, int]:
+    return (2 * items, _CONTAINER + _ENTRY * items) if is_map else (items, _CONTAINER)
+
+
+def _extension(data: bytes, at: int, containers: frozenset[int]) -> tuple[int, int, int]:
+    width = _SIZED_EXTENSIONS.get(data[at], 0)
+    size = _number(data, at + 1, width) if width else _FIXED_EXTENSIONS[data[at]]
+    if data[at + 1 + width] in containers:
+        return 2 + width, 1, _CONTAINER
+    return 2 + width + size, 0, _CONTAINER + size
+
+
+def _number(data: bytes, at: int, width: int) -> int:
+    return int.from_bytes(data[at : at + width])
