@@ -38,7 +38,7 @@ from twofold.codecs.serializers import Serializer, resolve_serializer
 from twofold.errors import SettingsError
 from twofold.interrupts import is_interrupt
 from twofold.settings import CacheConfig, entry_options, placed
-from twofold.settings.config import Secret, check_secret
+from twofold.settings.config import Secret
 
 
 class _Sentinel(Enum):
@@ -285,8 +285,6 @@ class _Signature:
     size = 20
 
     def __init__(self, secret: Secret, context: str) -> None:
-        with placed("SECRET"):
-            check_secret(secret)
         several: Any = secret if isinstance(secret, list | tuple) else [secret]
         self._keys = [_signing_key(each) for each in several]
         self._context = context.encode("utf-8", "surrogatepass")
@@ -312,6 +310,10 @@ def _sign(beginning: blake2b, key: str, body: bytes) -> bytes:
 
 
 def _signing_key(secret: str | bytes) -> bytes:
+    if not isinstance(secret, str | bytes) or not secret:
+        raise SettingsError(
+            "SECRET must be a text or bytes, and not empty; leave it out to sign nothing"
+        )
     key = secret.encode("utf-8", "surrogatepass") if isinstance(secret, str) else secret
     return key if len(key) <= blake2b.MAX_KEY_SIZE else blake2b(key).digest()
 

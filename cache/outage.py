@@ -142,6 +142,12 @@ class FailOpen(Backend):
     ) -> bool:
         return await self._atry(False, self._inner.acompare_and_set, key, expected, value, ttl)
 
+    def replace(self, key: str, expected: Stored, value: Stored) -> bool:
+        return self._try(False, self._inner.replace, key, expected, value)
+
+    async def areplace(self, key: str, expected: Stored, value: Stored) -> bool:
+        return await self._atry(False, self._inner.areplace, key, expected, value)
+
     def compare_and_delete(self, key: str, expected: Stored) -> bool:
         return self._try(False, self._inner.compare_and_delete, key, expected)
 

@@ -265,7 +265,8 @@ def test_check_tries_every_alias_in_both_faces(shell: Shell) -> None:
     (shell.home / "s.toml").write_text(
         '[caches]\ndefault = "memory://"\noff = "dummy://"\n'
         '[caches.disk]\nLOCATION = "sqlite:///c.db"\nSERIALIZER = "pickle"\n'
-        '[caches.signed]\nLOCATION = "sqlite:///d.db"\nSERIALIZER = "pickle"\nSECRET = "s3cr3t"\n'
+        '[caches.signed]\nLOCATION = "sqlite:///d.db"\nSERIALIZER = "pickle"\n'
+        'SECRET = "s3cr3t-s3cr3t-s3cr3t"\n'
     )
     ended = shell.here("check", TWOFOLD_SETTINGS="s.toml", COLUMNS="200")
     assert ended.status == 0

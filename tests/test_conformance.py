@@ -147,7 +147,7 @@ class TestMemoryAndPickle(CacheCases):
 class TestSignedAndCompressed(CacheCases):
     """Entries that are signed and compressed."""
 
-    settings: ClassVar = {"SECRET": "a secret", "COMPRESSOR": "zstd", "COMPRESS_MIN": 0}
+    settings: ClassVar = {"SECRET": "a secret of its own", "COMPRESSOR": "zstd", "COMPRESS_MIN": 0}
 
     def make_backend(self, clock: FakeClock) -> Backend:
         return DictBackend(clock=clock)
@@ -156,7 +156,11 @@ class TestSignedAndCompressed(CacheCases):
 class TestSignedPickles(CacheCases):
     """Signed and compressed pickles."""
 
-    settings: ClassVar = {"SERIALIZER": "pickle", "SECRET": b"a secret", "COMPRESSOR": "lz4"}
+    settings: ClassVar = {
+        "SERIALIZER": "pickle",
+        "SECRET": b"a secret of its own",
+        "COMPRESSOR": "lz4",
+    }
 
     def make_backend(self, clock: FakeClock) -> Backend:
         return DictBackend(clock=clock)

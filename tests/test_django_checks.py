@@ -110,7 +110,7 @@ class Harmless:
         ({"SECRET": None, "SERIALIZER": "tests.test_django_checks.Renamed"}, True),
         ({"SECRET": None, "SERIALIZER": "tests.test_django_checks.Marshalled"}, True),
         ({"SECRET": None, "SERIALIZER": "tests.test_django_checks.Harmless"}, False),
-        ({"SECRET": "a long one"}, False),
+        ({"SECRET": "a long secret of its own"}, False),
         ({"SECRET": None, "SERIALIZER": "msgpack"}, False),
         ({"SECRET": None, "BACKEND": "twofold.contrib.django.MemoryCache"}, False),
     ],

@@ -462,9 +462,9 @@ def is_about(left: float | None, wanted: float | None) -> bool:
     [
         {},
         {"SERIALIZER": "json"},
-        {"SERIALIZER": "pickle", "SECRET": "a secret"},
+        {"SERIALIZER": "pickle", "SECRET": "a secret of its own"},
         {"COMPRESSOR": "zlib", "COMPRESS_MIN": 0},
-        {"COMPRESSOR": "zstd", "COMPRESS_MIN": 0, "SECRET": "a secret"},
+        {"COMPRESSOR": "zstd", "COMPRESS_MIN": 0, "SECRET": "a secret of its own"},
         {"COMPRESSOR": "lz4", "COMPRESS_MIN": 0, "SERIALIZER": "json"},
     ],
     ids=lambda settings: " ".join(map(str, settings.values())) or "msgpack",

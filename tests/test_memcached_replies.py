@@ -132,6 +132,9 @@ CALLS = {
     "compare_and_set": Asked(
         lambda store: store.compare_and_set("k", VALUE, b"v", 60), True, (b"gets", b"cas")
     ),
+    "replace": Asked(
+        lambda store: store.replace("k", VALUE, b"v"), True, (b"gets", b"mg t", b"cas")
+    ),
     "compare_and_delete": Asked(
         lambda store: store.compare_and_delete("k", VALUE), True, (b"gets", b"cas")
     ),

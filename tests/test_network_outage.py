@@ -48,6 +48,7 @@ CALLS: dict[str, Call] = {
     "has": lambda store: store.has("k"),
     "incr": lambda store: store.incr("n", 1),
     "compare_and_set": lambda store: store.compare_and_set("k", b"v", b"w", 60),
+    "replace": lambda store: store.replace("k", b"v", b"w"),
     "compare_and_delete": lambda store: store.compare_and_delete("k", b"v"),
     "clear": lambda store: store.clear("k"),
 }

@@ -72,7 +72,7 @@ def test_a_server_that_repeats_a_key_is_not_quoted(tmp_path: Path, face: Face) -
 def test_no_step_from_settings_to_servers_shows_a_password() -> None:
     """What stands between the settings and a cache is shown without them."""
     url = f"redis://:{HIDDEN}@h?sentinel_password={HIDDEN}"
-    entry = {"LOCATION": url, "SECRET": HIDDEN, "OPTIONS": {"PASSWORD": HIDDEN}}
+    entry = {"LOCATION": url, "SECRET": 3 * HIDDEN, "OPTIONS": {"PASSWORD": HIDDEN}}
     moved = Moved()
     moved.read({"PASSWORD": HIDDEN}, {}, "{}")
     for step in (

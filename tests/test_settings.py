@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import pytest
 
+from twofold import registry
 from twofold.backend import Backend, InlineBackend
 from twofold.backends.dummy import DummyBackend
 from twofold.errors import SettingsError
@@ -16,6 +17,7 @@ from twofold.settings import (
     CacheConfig,
     backend_class,
     discover,
+    entry_options,
     read_cache,
     read_caches,
     split_options,
@@ -82,7 +84,7 @@ def test_every_setting_is_read_in_any_letter_case():
         "serializer": "json",
         "compressor": "zstd",
         "compress_min": 1000,
-        "secret": b"s",
+        "secret": b"s" * 16,
         "options": {"deadline": 2},
     }
     assert read_cache("x", raw) == CacheConfig(
@@ -96,7 +98,7 @@ def test_every_setting_is_read_in_any_letter_case():
         "json",
         "zstd",
         1000,
-        b"s",
+        b"s" * 16,
         {"deadline": 2},
     )
 
@@ -145,8 +147,11 @@ def test_a_key_function_may_be_a_dotted_path():
         ("COMPRESSOR", "", "must not be empty"),
         ("COMPRESS_MIN", -1, "0 or more; not -1"),
         ("COMPRESS_MIN", "1", "must be a number of bytes, not '1'"),
-        ("SECRET", "", "must be non-empty text or bytes"),
-        ("SECRET", 7, "must be non-empty text or bytes"),
+        ("SECRET", "", "at least 16 bytes"),
+        ("SECRET", 7, "at least 16 bytes"),
+        ("SECRET", b"fifteen letters", "at least 16 bytes"),
+        ("SECRET", ["a secret of its own", "none"], "at least 16 bytes"),
+        ("SECRET", [], "secrets.token_urlsafe"),
         ("OPTIONS", ["a"], "must be a dict"),
         ("OPTIONS", {1: 2}, "must be a dict"),
     ],
@@ -239,11 +244,11 @@ def test_parameters_of_a_local_url_are_settings_and_options():
     """Known names are settings, all others options, with numbers and truth read as such."""
     config = read_cache(
         "x",
-        "sqlite:///c.db?timeout=60&Key_Prefix=12&VERSION=2&serializer=none&secret=5&max_entries=1000"
+        "sqlite:///c.db?timeout=60&Key_Prefix=12&VERSION=2&serializer=none&secret=5555555555555555&max_entries=1000"
         "&ratio=.5&big=1e3&flag=TRUE&off=false&name=a%26b+c&odd=1_0&nan=nan",
     )
     assert (config.timeout, config.key_prefix, config.version) == (60.0, "12", 2)
-    assert (config.serializer, config.secret, config.location) == (None, "5", "c.db")
+    assert (config.serializer, config.secret, config.location) == (None, "5" * 16, "c.db")
     assert config.options == {
         "max_entries": 1000,
         "ratio": 0.5,
@@ -255,6 +260,41 @@ def test_parameters_of_a_local_url_are_settings_and_options():
         "nan": "nan",
     }
     assert type(config.options["max_entries"]) is int
+
+
+@pytest.mark.parametrize("text", ["none", "", "short"])
+def test_a_secret_in_a_url_is_long_enough(text):
+    """What cannot be a secret is refused, with what makes one, and not shown."""
+    told = refused(f"sqlite:///c.db?secret={text}")
+    assert "['SECRET']: must be text or bytes of at least 16 bytes" in told
+    assert 'python -c "import secrets; print(secrets.token_urlsafe(32))"' in told
+    assert text not in told or text in ("", "none")
+
+
+def test_a_secret_of_sixteen_bytes_is_long_enough():
+    """Bytes count, not characters, and None is no secret."""
+    for secret in ("é" * 8, b"x" * 16, ["x" * 16, b"y" * 16], None):
+        assert read_cache("x", {"BACKEND": "memory", "SECRET": secret}).secret == secret
+
+
+@pytest.mark.parametrize("url", ["sqlite:///c.db?context=5&numbers=bare", "memory://?CONTEXT=5"])
+def test_what_is_signed_is_an_option(url):
+    """`numbers` is unset unless given, and `context` is text whatever it looks like."""
+    told = entry_options(read_cache("x", url))
+    assert told == {"context": "5", "numbers": "bare" if "bare" in url else None}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"numbers": "unsigned"}, "'numbers' is one of signed, bare"),
+        ({"context": 5}, "'context' is text"),
+    ],
+)
+def test_what_is_signed_is_checked_at_once(options, message):
+    """A wrong option of entries is refused when the settings are read."""
+    with pytest.raises(SettingsError, match=message):
+        registry.check(read_cache("x", {"BACKEND": "memory", "OPTIONS": options}))
 
 
 def test_only_settings_are_taken_out_of_a_drivers_url():
@@ -431,7 +471,7 @@ def test_a_configuration_is_shown_without_secrets():
         {
             "BACKEND": "redis",
             "LOCATION": ["redis://:hidden@h", "redis://hidden@h", "hidden@h"],
-            "SECRET": "hidden",
+            "SECRET": "hidden" * 3,
             "TIMEOUT": 60,
             "OPTIONS": {
                 "password": "hidden",
@@ -605,7 +645,11 @@ def test_common_options_have_their_defaults():
     ("backend", "options", "message"),
     [
         (Store, {"sizes": 1}, "no option 'sizes'; did you mean 'size'?"),
-        (Store, {"zzz": 1}, "There are: Colour, blocking_calls, clear, deadline, on_error, size"),
+        (
+            Store,
+            {"zzz": 1},
+            "There are: Colour, blocking_calls, clear, context, deadline, numbers, on_error, size",
+        ),
         (Store, {"clock": 1}, "no option 'clock'"),
         (Store, {"location": 1}, "no option 'location'"),
         (Closed, {"deadline": 1}, "no option 'deadline'"),

@@ -36,6 +36,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "get_many": (["k"],),
     "has": ("k",),
     "incr": ("n", 1),
+    "replace": ("k", b"v", b"w"),
     "set": ("k", b"v", None),
     "set_many": ({"k": b"v"}, None),
     "touch": ("k", None),

@@ -237,7 +237,7 @@ def _size(value: object) -> int:
     return size
 
 
-def check_secret(value: object) -> Secret | None:
+def _secret(value: object) -> Secret | None:
     """Return what is to sign entries, or None.
 
     Raises:
@@ -274,7 +274,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "SERIALIZER": _name_or_none,
     "COMPRESSOR": _name_or_none,
     "COMPRESS_MIN": _size,
-    "SECRET": check_secret,
+    "SECRET": _secret,
     "OPTIONS": _options,
 }
 _IN_URL = _READERS.keys() - {"BACKEND", "LOCATION", "OPTIONS"}

@@ -13,6 +13,7 @@ import pytest
 from twofold.backend import Backend
 from twofold.errors import (
     CannotSerialize,
+    CounterOverflow,
     InvalidKey,
     InvalidTimeout,
     MissingKey,
@@ -22,6 +23,8 @@ from twofold.policy import DEFAULT_TIMEOUT
 from twofold.testing.faces import Face, case
 from twofold.testing.samples import EXACT, ODD_KEYS, assert_same
 from twofold.testing.suite import Suite, lasts
+
+_SECRET = "a secret for the suite"  # noqa: S105
 
 
 class CacheCases(Suite):
@@ -264,6 +267,42 @@ class CacheCases(Suite):
         await face.together([partial(cache.incr, "n")] * 100)
         assert await cache.get("n") == 100
         assert lasts(await cache.ttl("n"), 1000)
+
+    @case
+    async def test_signed_counters_count(
+        self, face: Face, backend: Backend, short: float, outlive: Callable[[], None]
+    ) -> None:
+        """With a SECRET, counters count as they do without: exactly, and with their lives."""
+        cache = face.view(self.make_cache(backend, SECRET=_SECRET))
+        await cache.set("n", 0, 1000)
+        sums = await face.together([partial(cache.incr, "n")] * 50)
+        assert sorted(sums) == list(range(1, 51))
+        assert await cache.decr("n", 100) == -50
+        assert lasts(await cache.ttl("n"), 1000)
+        await cache.set("n", 2**63 - 2)
+        assert await cache.incr("n") == 2**63 - 1
+        with pytest.raises(CounterOverflow):
+            await cache.incr("n")
+        assert_same(await cache.get("n"), 2**63 - 1)
+        await cache.set("n", 1, short)
+        assert await cache.incr("n") == 2
+        outlive()
+        with pytest.raises(MissingKey):
+            await cache.incr("n")
+
+    @case
+    async def test_an_unsigned_number_is_no_signed_counter(
+        self, face: Face, store: Any, backend: Backend
+    ) -> None:
+        """What somebody without the SECRET wrote is a miss, for `incr` too."""
+        cache = face.view(self.make_cache(backend, SECRET=_SECRET))
+        if backend.holds_objects:  # which nobody else can write to
+            return
+        await store.set(":1:n", b"7", None)
+        assert await cache.get("n") is None
+        with pytest.raises(MissingKey):
+            await cache.incr("n")
+        assert await store.get(":1:n") == b"7"
 
     @case
     async def test_versions_do_not_meet(self, cache: Any) -> None:

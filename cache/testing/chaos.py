@@ -25,6 +25,7 @@ OPERATIONS = frozenset(
         "get_many",
         "has",
         "incr",
+        "replace",
         "set",
         "set_many",
         "touch",
@@ -128,6 +129,9 @@ class ChaosBackend(Backend):
 
     def compare_and_set(self, key: str, expected: Stored, value: Stored, ttl: float | None) -> bool:
         return self._reach("compare_and_set").compare_and_set(key, expected, value, ttl)
+
+    def replace(self, key: str, expected: Stored, value: Stored) -> bool:
+        return self._reach("replace").replace(key, expected, value)
 
     def compare_and_delete(self, key: str, expected: Stored) -> bool:
         return self._reach("compare_and_delete").compare_and_delete(key, expected)

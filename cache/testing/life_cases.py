@@ -54,6 +54,17 @@ class LifeCases(Suite):
         assert await store.get("k") == b"%d" % stored.index(True)
 
     @case
+    async def test_one_of_many_replaces(self, face: Face, store: Any) -> None:
+        """Of many concurrent `replace` of one value one stores, and the life is kept."""
+        await store.set("k", b"start", 1000.0)
+        stored = await face.together(
+            [partial(store.replace, "k", b"start", b"%d" % n) for n in range(50)]
+        )
+        assert stored.count(True) == 1
+        assert await store.get("k") == b"%d" % stored.index(True)
+        assert lasts(await store.ttl("k"), 1000)
+
+    @case
     async def test_one_of_many_deletes(self, face: Face, store: Any) -> None:
         """Of many concurrent removals one finds the key."""
         await store.set_many({"k": b"v", "l": b"v"}, None)

@@ -201,6 +201,24 @@ class StoreCases(Suite):
         assert lasts(await store.ttl("k"), 100)
 
     @case
+    async def test_replace(self, store: Any, short: float, outlive: Callable[[], None]) -> None:
+        """It stores only over the expected value, which keeps its life."""
+        assert await store.replace("k", b"a", b"b") is False
+        assert await store.get("k") is None
+        for life in (1000.0, None):
+            await store.set("k", b"a", life)
+            assert await store.replace("k", b"x", b"b") is False
+            assert await store.get("k") == b"a"
+            assert await store.replace("k", b"a", b"b") is True
+            assert await store.get("k") == b"b"
+            assert lasts(await store.ttl("k"), life)
+        await store.set("k", b"a", short)
+        assert await store.replace("k", b"a", b"b") is True
+        outlive()
+        assert await store.get("k") is None
+        assert await store.replace("k", b"b", b"c") is False
+
+    @case
     async def test_compare_and_delete(self, store: Any) -> None:
         """It removes only the expected value."""
         assert await store.compare_and_delete("k", b"a") is False
