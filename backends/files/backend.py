@@ -132,17 +132,7 @@ class FilesBackend(Backend):
         return self._store(key, value, self._until(), Slot.compare_and_set, expected, value, ttl)
 
     def replace(self, key: str, expected: bytes, value: bytes) -> bool:
-        if not self._fits(key, value):
-            return False
-        try:
-            with self._slot(key, self._until()) as slot:
-                entry = self._living(slot.entry())
-                if entry is None or entry.value != expected:
-                    return False
-                slot.write(entry._replace(value=value))
-        except Fault as fault:
-            return self._warn(fault)
-        return True
+        return self._store(key, value, self._until(), Slot.replace, expected, value)
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
         return self._at(key, self._until(), Slot.compare_and_delete, expected)

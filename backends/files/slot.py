@@ -92,6 +92,13 @@ class Slot:
         self._write(self._entry(value, ttl))
         return True
 
+    def replace(self, expected: bytes, value: bytes) -> bool:
+        entry = self.living()
+        if entry is None or entry.value != expected:
+            return False
+        self._write(entry._replace(value=value))
+        return True
+
     def compare_and_delete(self, expected: bytes) -> bool:
         entry = self.living()
         if entry is None or entry.value != expected:
