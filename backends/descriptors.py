@@ -24,3 +24,11 @@ def close_noted(noted: list[int]) -> None:
     """Close what is noted; it is forgotten within the same call, so that it is closed once."""
     for _ in map(os.close, map(noted.pop, [0] * len(noted))):
         pass
+
+
+def is_systems(exc: OSError) -> bool:
+    """Tell whether the system says it; a signal's handler has raised it otherwise.
+
+    Such as `TimeoutError`, which is an `OSError`.
+    """
+    return exc.errno is not None

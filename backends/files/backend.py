@@ -9,11 +9,12 @@ from typing import Any, Final, TypeVar
 
 from twofold.backend import Backend
 from twofold.backends.bounds import positive
+from twofold.backends.descriptors import is_systems
 from twofold.backends.files import shelf
 from twofold.backends.files.bounds import Bounds
 from twofold.backends.files.counts import Counts
 from twofold.backends.files.entry import HEAD_BYTES, SHARDS, Entry, decode, place, weight
-from twofold.backends.files.faults import Damaged, Fault, is_fault, is_systems
+from twofold.backends.files.faults import Damaged, Fault, is_fault
 from twofold.backends.files.slot import Slot
 from twofold.backends.files.tree import Tree
 from twofold.clock import SYSTEM_CLOCK, Clock

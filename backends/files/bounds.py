@@ -15,10 +15,11 @@ from time import monotonic
 from typing import Final
 
 from twofold.backends.bounds import NO_BOUND, kept_by_culling
+from twofold.backends.descriptors import is_systems
 from twofold.backends.files import shelf
 from twofold.backends.files.counts import Counts, Totals
 from twofold.backends.files.entry import SHARDS, decode, key_in
-from twofold.backends.files.faults import Damaged, is_systems
+from twofold.backends.files.faults import Damaged
 from twofold.backends.files.shelf import Seen
 from twofold.backends.files.tree import Handle, Tree
 from twofold.clock import Clock

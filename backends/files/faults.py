@@ -36,11 +36,6 @@ def is_fault(exc: OSError) -> bool:
     return exc.errno in _DISK | _LOST
 
 
-def is_systems(exc: OSError) -> bool:
-    """Tell whether the system says it; a signal's handler may have raised it otherwise."""
-    return exc.errno is not None
-
-
 def is_planted(exc: OSError) -> bool:
     """Tell whether what could not be opened or read is no file of ours, but a link or a device."""
     return exc.errno in _PLANTED

@@ -12,9 +12,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
-from twofold.backends.descriptors import NO_LINK, note_opened
+from twofold.backends.descriptors import NO_LINK, is_systems, note_opened
 from twofold.backends.files.entry import HEAD_BYTES, Entry, encode, is_entry, is_held, weight
-from twofold.backends.files.faults import Damaged, is_planted, is_systems
+from twofold.backends.files.faults import Damaged, is_planted
 
 TEMPORARY: Final = "twofold.tmp"
 """The file that is written now, in any shard: who writes holds the shard's lock."""

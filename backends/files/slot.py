@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from twofold import counter
+from twofold.backends.descriptors import is_systems
 from twofold.backends.files import shelf
 from twofold.backends.files.counts import Counts
 from twofold.backends.files.entry import Entry, decode
-from twofold.backends.files.faults import Damaged, is_systems
+from twofold.backends.files.faults import Damaged
 from twofold.backends.files.tree import Handle
 from twofold.clock import Clock
 from twofold.policy import is_from_later

@@ -43,8 +43,9 @@ class Limits:
         if not big:
             return items
         known = await self._known(io, big, due)
+        lost: dict[Node, BackendUnavailable] = {}
         try:
-            lost = {node: each for node, each in known.items() if not isinstance(each, int)}
+            lost |= {node: each for node, each in known.items() if not isinstance(each, int)}
             there = [key for key in items if self._router.place(key) not in lost]
             if not there:
                 raise next(iter(lost.values()))

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
-from twofold.backends.descriptors import NO_LINK, note_opened
+from twofold.backends.descriptors import NO_LINK, is_systems, note_opened
 from twofold.backends.ownership import make_folders, require_own_file, require_safe_place
 from twofold.backends.sqlite.entries import SCHEMA, TABLE
 from twofold.backends.sqlite.faults import Damaged, Fault, is_busy, is_damage, is_fault
@@ -52,7 +52,9 @@ class DatabaseFile:
         """Tell whether the path still names the file with this identity."""
         try:
             found = os.lstat(self.path)
-        except OSError:
+        except OSError as exc:
+            if not is_systems(exc):
+                raise
             return False
         return (found.st_dev, found.st_ino) == identity
 
@@ -96,7 +98,7 @@ class DatabaseFile:
         except BackendUnavailable:
             raise
         except OSError as exc:
-            if exc.errno is None:  # a signal's handler raised it
+            if not is_systems(exc):
                 raise
             error = Fault if is_fault(exc) else BackendUnavailable
             raise error(f"the cache file {self.path} cannot be used: {exc}") from exc
