@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from django.core.cache import InvalidCacheBackendError, caches
 from django.core.cache.backends.base import BaseCache
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.middleware import cache as rules
 from django.template import Context, Engine, TemplateSyntaxError
 from django.template.backends.django import DjangoTemplates
@@ -794,6 +795,55 @@ async def test_the_pair_answers_from_the_cache(project: None) -> None:
     first, second = await client.get("/"), await client.get("/")
     assert "Age" not in first.headers
     assert "Age" in second.headers
+
+
+class Between:
+    """Stands between the two middlewares: a new response in the place of each, numbered."""
+
+    def __init__(self, get_response: Any) -> None:
+        self._get_response = get_response
+        self.numbers = iter(range(1, 99))
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self._get_response(request)
+        response.headers["X-Inner"] = "changed"
+        response.write(b"?")
+        return JsonResponse({"data": response.content.decode(), "n": next(self.numbers)})
+
+
+@pytest.mark.parametrize("headers", [{}, {"Vary": "Cookie"}, {"Cache-Control": "private"}], ids=str)
+def test_what_stands_between_the_pair_runs_once_for_each_request(
+    memory: None, headers: dict[str, str]
+) -> None:
+    """It is given what the view made, on a hit too; what that said of storing still counts."""
+    runs = []
+
+    def view(request: HttpRequest) -> HttpResponse:
+        runs.append(1)
+        return HttpResponse(request.headers.get("Cookie") or "-", headers=headers)
+
+    site = UpdateCacheMiddleware(Between(FetchFromCacheMiddleware(view)))
+    asked = ["u=1", "u=2"] * 2 if headers else ["-"] * 4
+    for n, user in enumerate(asked, 1):
+        given = {} if user == "-" else {"cookie": user}
+        answer = site(RequestFactory().get("/", headers=given))
+        assert json.loads(answer.content) == {"data": f"{user}?", "n": n}
+        assert "X-Inner" not in answer.headers
+    assert len(runs) == {"": 1, "Vary": 2, "Cache-Control": 4}["".join(headers)]
+
+
+def test_two_places_have_their_own_pages(memory: None) -> None:
+    """The same path below two script names, or the same URL made of two, are two pages."""
+    places = [("", "/a/b/c"), ("/a", "/b/c"), ("/a/b", "/c"), ("/b", "/c")]
+
+    @cache_page(60)
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(request.META["SCRIPT_NAME"])
+
+    for _ in range(2):
+        for place, path_info in places:
+            request = RequestFactory().get(path_info, SCRIPT_NAME=place)
+            assert view(request).content.decode() == place
 
 
 def test_fetching_alone_takes_no_turn(memory: None) -> None:

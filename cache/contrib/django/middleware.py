@@ -9,7 +9,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.middleware import cache as rules
 
-from twofold.contrib.django.pages import Proceed, fetch, update
+from twofold.contrib.django.pages import Proceed, fetch, noting, update
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -51,7 +51,7 @@ class FetchFromCacheMiddleware(_TwoFaces, rules.FetchFromCacheMiddleware):
     """Answer with stored pages; the last in `MIDDLEWARE`."""
 
     async def _serve(self, io: Effects, request: HttpRequest, proceed: Proceed) -> HttpResponse:
-        return await fetch(io, request, self, proceed)
+        return await fetch(io, request, self, noting(request, proceed))
 
 
 class CacheMiddleware(_TwoFaces, rules.CacheMiddleware):

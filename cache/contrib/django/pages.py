@@ -19,12 +19,14 @@ Three things are stricter than there:
 
 import logging
 from collections.abc import Awaitable, Callable
+from copy import copy
 from functools import cache
 from hashlib import blake2b
 from typing import Any, Protocol, TypeVar
 from weakref import finalize
 
 from django.http import HttpRequest, HttpResponse
+from django.http.response import ResponseHeaders
 from django.utils.cache import patch_vary_headers
 from django.utils.functional import LazyObject
 
@@ -96,6 +98,39 @@ def _deciding(middleware: Middleware, stand_in: _StandIn) -> Any:
     return twin
 
 
+class _Held(list[Turn]):
+    """The turns that a request has taken inside of one `update`, and what came to its `fetch`."""
+
+    made: HttpResponse | None = None
+
+
+def noting(request: HttpRequest, proceed: Proceed) -> Proceed:
+    """Have `update` store what comes back here, where `fetch` answers in its place.
+
+    The middleware between them runs on it for each request.
+    """
+
+    async def go_on() -> HttpResponse:
+        response = await proceed()
+        held = getattr(request, "_twofold_turns", None)
+        if held is not None and not response.streaming:
+            held.made = _copied(response)
+        return response
+
+    return go_on
+
+
+def _copied(response: HttpResponse) -> HttpResponse:
+    """Return a response that does not change with `response`."""
+    copied = copy(response)
+    vars(copied).update(
+        headers=ResponseHeaders(dict(response.headers)),
+        cookies=copy(response.cookies),
+        _container=list(response._container),  # type: ignore[attr-defined]
+    )
+    return copied
+
+
 async def fetch(
     io: Effects, request: HttpRequest, middleware: Middleware, proceed: Proceed
 ) -> HttpResponse:
@@ -120,7 +155,7 @@ async def update(
 ) -> HttpResponse:
     """Go on, and store what comes back if it may be stored; then release the turn."""
     outer = getattr(request, "_twofold_turns", None)
-    held: list[Turn] = []
+    held = _Held()
     varies = getattr(request, "_twofold_varies", [])
     request._twofold_turns = held  # type: ignore[attr-defined]
     shared = None
@@ -130,7 +165,7 @@ async def update(
             _store_when_rendered(request, response, middleware, held.copy())
             held.clear()
         else:
-            shared = await _store(io, request, response, middleware)
+            shared = await _store(io, request, response, middleware, held.made)
         return response
     finally:
         request._twofold_turns = outer  # type: ignore[attr-defined]
@@ -212,36 +247,69 @@ def _is_authenticated(request: HttpRequest) -> bool:
 
 
 async def _store(
-    io: Effects, request: HttpRequest, response: HttpResponse, middleware: Middleware
+    io: Effects,
+    request: HttpRequest,
+    response: HttpResponse,
+    middleware: Middleware,
+    made: HttpResponse | None = None,
 ) -> bool:
-    """Store `response` if Django's rules allow it, and return whether others will find it."""
+    """Store `response` if Django's rules allow it, and return whether others will find it.
+
+    Args:
+        io: the face of the caller.
+        request: what was asked for.
+        response: what is sent.
+        middleware: whose rules hold.
+        made: what is stored in its place, under its conditions; None for itself.
+    """
+    if made is not None:
+        if made.status_code != response.status_code:
+            return False
+        _say_as(made, response)
     _mend_vary(request, response)
-    if not _is_for(request, response):
-        return False
     stand_in = _StandIn()
     _deciding(middleware, stand_in).process_response(request, response)
-    if not stand_in.written:
+    if not stand_in.written or not _is_for(request, response):
         return False
     (header_key, headers, timeout), (page_key, page, _) = stand_in.written
     own = _key(page_key, headers, request)
     # The page goes first: what has no room must not leave others to wait for it.
-    return await _write(io, middleware, own, page, timeout) and await _write(
+    return await _write(io, middleware, own, _under(page, made), timeout) and await _write(
         io, middleware, header_key, headers, timeout
     )
+
+
+def _say_as(made: HttpResponse, response: HttpResponse) -> None:
+    """Have `response`, which a middleware may have made anew, say what `made` says of storing."""
+    if "Cache-Control" not in response.headers and "Cache-Control" in made.headers:
+        response.headers["Cache-Control"] = made.headers["Cache-Control"]
+    patch_vary_headers(response, made.headers.get("Vary", "").replace(",", " ").split())
+
+
+def _under(response: HttpResponse, made: HttpResponse | None) -> HttpResponse:
+    """Return what is stored: `made`, with what `response` says of that, or itself."""
+    if made is None:
+        return response
+    for name in ("Cache-Control", "Expires", "Vary"):
+        if name in response.headers:
+            made.headers[name] = response.headers[name]
+    return made
 
 
 def _key(key: str, headers: list[str], request: HttpRequest) -> str:
     """Return Django's `key` of a page with the digest of `headers`, by name; absent is not empty.
 
-    A page for an origin is for that alone, also where nothing says `Vary: Origin`.
+    A page for an origin is for that alone, also where nothing says `Vary: Origin`; and the
+    place of the application counts, which Django takes for a part of the path.
     """
     if "HTTP_ORIGIN" in request.META and "HTTP_ORIGIN" not in headers:
         headers = [*headers, "HTTP_ORIGIN"]
-    if not headers:
+    place = request.META.get("SCRIPT_NAME", "")
+    if not headers and not place:
         return key
     values = [request.META.get(name) for name in headers]
     told = [encode([] if value is None else [value.encode()]) for value in values]
-    names = [name.encode() for name in headers]
+    names = [name.encode() for name in (place, *headers)]
     return f"{key}.{blake2b(encode(names, told), digest_size=20).hexdigest()}"
 
 
