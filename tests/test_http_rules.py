@@ -24,6 +24,7 @@ from twofold.contrib.http.headers import varying
 from twofold.contrib.http.invalidation import Invalidations
 from twofold.contrib.http.keys import page_key, variant_key
 from twofold.contrib.http.page import Page, Varied, read
+from twofold.contrib.http.replay import replayed
 from twofold.contrib.http.storing import may_store, serves
 from twofold.contrib.http.validators import entity_tag, not_modified
 from twofold.effects import BLOCKING, NATIVE, run_sync
@@ -1008,6 +1009,15 @@ async def test_what_cannot_be_read_is_a_miss(site: Site, stored: Any) -> None:
     caches["default"].set(page_key(request(), "page"), stored)
     assert (await site.fetch(request())).body == b"1"
     assert (await site.fetch(request())).body == b"1"
+
+
+def test_what_a_view_said_is_only_that() -> None:
+    """A page that somebody else wrote cannot hide a field of framing among those of a view."""
+    own = [b"ETag:a", b"transfer-encoding:chunked", b"etag", b"x y:z", b""]
+    fields = [(b"twofold-view", b"v"), *((b"twofold-own", each) for each in own)]
+    made = replayed(Response(200, Headers(fields), b""), "v")
+    assert made is not None
+    assert made.headers.pairs == ((b"ETag", b"a"), (b"etag", b""))
 
 
 async def test_a_record_where_a_page_belongs_is_a_miss(site: Site) -> None:
