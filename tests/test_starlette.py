@@ -47,6 +47,7 @@ from tests.chaos import RedisServer
 from tests.chaos.patience import eventually
 from twofold import DEFAULT_TIMEOUT, InvalidTimeout, SettingsError, caches, configure
 from twofold.contrib.starlette import CacheMiddleware, cached_page, twofold_lifespan
+from twofold.contrib.starlette.application import application_name
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 
@@ -511,17 +512,48 @@ async def test_applications_and_their_mounts_are_kept_apart() -> None:
     def routed(endpoint: Any) -> Any:
         return CacheMiddleware(Starlette(routes=[Route("/", endpoint)]), timeout=60)
 
+    def hidden(endpoint: Any) -> Starlette:
+        """Return an application with a middleware that does not say what it stands around."""
+        app = Starlette(routes=[Route("/", endpoint)])
+        app.add_middleware(lambda app: partial(app))
+        app.add_middleware(CacheMiddleware, timeout=60)
+        return app
+
     mounted = Starlette(routes=[Mount("/", partial(plain))])
     apps = [routed(shop), routed(Admin), CacheMiddleware(plain, timeout=60)]
+    apps += [hidden(shop), hidden(Admin)]
     apps += [CacheMiddleware(GZipMiddleware(mounted), timeout=60, name=name) for name in "ab"]
     roots = ("", "/v1", "/v2")
-    names = ["shop", "admin", "plain", "plain", "plain"]
+    names = ["shop", "admin", "plain", "shop", "admin", "plain", "plain"]
     for done in ("fwd=miss", "hit"):
         for app, name in zip(apps, names, strict=True):
             got = [await Later(app).get(b"", root_path=root) for root in roots]
             assert got == [(f"{name}{root}", done) for root in roots]
     again = Later(routed(shop))
     assert (await again.get(b"", root_path=""))[1] == "hit"
+
+
+def test_an_application_is_named_by_all_of_its_endpoints() -> None:
+    """Those behind middleware, in mounts and in routers of routers count, in whatever order."""
+
+    class Shop(HTTPEndpoint): ...
+
+    def page() -> None: ...
+
+    inner, outer = APIRouter(), APIRouter()
+    inner.add_api_route("/", page)
+    outer.include_router(inner, prefix="/b")
+    included, plain = FastAPI(openapi_url=None), FastAPI(openapi_url=None)
+    included.include_router(outer, prefix="/a")
+    plain.add_api_route("/elsewhere", page)
+    shop = Starlette(routes=[Route("/", Shop), Mount("/", GZipMiddleware(included))])
+    other = Starlette(routes=[Mount("/", plain), Route("/", Shop)])
+    shop.mount("/itself", shop)
+    empty = Starlette()
+    names = [application_name(each) for each in (included, plain, shop, other, Shop, empty)]
+    assert names[0] == names[1]
+    assert names[2] == names[3]
+    assert len(set(names)) == 4
 
 
 async def test_a_change_removes_what_it_names_below_a_mount(computed: Counter) -> None:

@@ -1,6 +1,6 @@
 """What tells an application from others that use the same store."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -8,28 +8,36 @@ from typing import Any
 from twofold.keys.names import module_name
 
 
-def application_name(app: Any) -> str:
-    """Return a name that an ASGI application has in all its processes: that of its endpoints.
+def application_name(*apps: Any) -> str:
+    """Return a name that ASGI applications have in all processes: that of their endpoints.
 
     An object of Starlette's has no name, and nobody can say where it was made; but its
     endpoints are functions and classes, which have both.
     """
-    names = "\n".join(sorted(set(_endpoints(app))))
+    names = "\n".join(sorted(set(_endpoints(apps))))
     return blake2b(names.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def _endpoints(app: Any) -> Iterator[str]:
-    while not hasattr(app, "routes") and hasattr(app, "app"):  # middleware
-        app = app.app
-    if not hasattr(app, "routes"):
-        yield _name(app)
-        return
-    for route in app.routes:
-        endpoint = getattr(route, "endpoint", None)
-        if endpoint is not None:
-            yield _name(endpoint)
-        elif hasattr(route, "app"):
-            yield from _endpoints(route.app)
+def _endpoints(apps: Iterable[Any]) -> Iterator[str]:
+    """Yield the names of what answers in the end, through middleware, mounts and routers."""
+    waiting, seen = list(apps), set()
+    while waiting:
+        each = waiting.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            inside = _inside(each)
+            waiting += inside
+            if not inside:
+                yield _name(getattr(each, "endpoint", each))
+
+
+def _inside(thing: Any) -> list[Any]:
+    """Return what an application, a mount, a middleware, a router or one of FastAPI's leads to."""
+    if hasattr(thing, "endpoint"):
+        return []
+    if routes := getattr(thing, "routes", ()):
+        return list(routes)
+    return [getattr(thing, name) for name in ("original_router", "app") if hasattr(thing, name)]
 
 
 def _name(thing: Any) -> str:

@@ -1,7 +1,6 @@
 """ASGI middleware: a shared cache in front of an application, or of some of its endpoints."""
 
 from enum import Enum
-from functools import cached_property
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -45,7 +44,7 @@ class CacheMiddleware:
         name: str | None = None,
     ) -> None:
         self.app: ASGIApp = app
-        self.name = name
+        self._application = name
         self.pages: Pages = Pages(cache, max_body)
         self.timeout = timeout
         self._watched: object = None
@@ -60,7 +59,7 @@ class CacheMiddleware:
             await self.app(scope, receive, send)
             return
         content = Content(scope, receive)
-        responder = Responder(self.pages, scope, content, send, self._application)
+        responder = Responder(self.pages, scope, content, send, self._name(scope))
         try:
             answer = await self._look(responder, scope)
             if answer is not None:
@@ -70,10 +69,11 @@ class CacheMiddleware:
         finally:
             responder.release()
 
-    @cached_property
-    def _application(self) -> str:
-        """What is in the keys of its pages; told by the first request, when all is in place."""
-        return application_name(self.app) if self.name is None else self.name
+    def _name(self, scope: Scope) -> str:
+        """Return what is in the keys of pages; told by the first request, when all is in place."""
+        if self._application is None:
+            self._application = application_name(self.app, scope.get("app", self.app))
+        return self._application
 
     async def _look(self, responder: Responder, scope: Scope) -> Response | None:
         """Return the stored page, if whole applications are cached; changes are noted anyway."""
