@@ -9,31 +9,36 @@ await cache.aget("greeting")                    # in async code, the same entry
 async def profile(user_id: int) -> dict: ...
 """
 
-from twofold.backend import Backend
-from twofold.core import Cache, Stats
-from twofold.decorators import cached
-from twofold.errors import (
-    AwaitableResult,
-    BackendUnavailable,
-    BlockingCallInEventLoop,
-    BlockingCallWarning,
-    CacheError,
-    CannotSerialize,
-    CounterOverflow,
-    DeadlineExceeded,
-    InvalidKey,
-    InvalidTimeout,
-    LockLost,
-    LockNotAcquired,
-    MissingKey,
-    NotACounter,
-    ReentrantCall,
-    SettingsError,
-    UnstableArgument,
-)
-from twofold.functions import AsyncCached, Cached, CacheInfo
-from twofold.policy import DEFAULT_TIMEOUT
-from twofold.registry import aclose_all, cache, caches, close_all, configure
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twofold.backend import Backend
+    from twofold.core import Cache, Stats
+    from twofold.decorators import cached
+    from twofold.errors import (
+        AwaitableResult,
+        BackendUnavailable,
+        BlockingCallInEventLoop,
+        BlockingCallWarning,
+        CacheError,
+        CannotSerialize,
+        CounterOverflow,
+        DeadlineExceeded,
+        InvalidKey,
+        InvalidTimeout,
+        LockLost,
+        LockNotAcquired,
+        MissingKey,
+        NoEventLoop,
+        NotACounter,
+        ReentrantCall,
+        SettingsError,
+        UnstableArgument,
+    )
+    from twofold.functions import AsyncCached, Cached, CacheInfo
+    from twofold.policy import DEFAULT_TIMEOUT
+    from twofold.registry import aclose_all, cache, caches, close_all, configure
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -55,6 +60,7 @@ __all__ = [
     "LockLost",
     "LockNotAcquired",
     "MissingKey",
+    "NoEventLoop",
     "NotACounter",
     "ReentrantCall",
     "SettingsError",
@@ -67,3 +73,33 @@ __all__ = [
     "close_all",
     "configure",
 ]
+
+_ROOMS = {
+    "Backend": "backend",
+    "Cache": "core",
+    "Stats": "core",
+    "cached": "decorators",
+    "AsyncCached": "functions",
+    "CacheInfo": "functions",
+    "Cached": "functions",
+    "DEFAULT_TIMEOUT": "policy",
+    "aclose_all": "registry",
+    "cache": "registry",
+    "caches": "registry",
+    "close_all": "registry",
+    "configure": "registry",
+}
+
+if not TYPE_CHECKING:  # to a type checker, a module with `__getattr__` has every name
+
+    def __getattr__(name: str) -> Any:
+        """Import a name when it is asked for: pytest loads our plugin into every project."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(import_module(f"{__name__}.{_ROOMS.get(name, 'errors')}"), name)
+        globals()[name] = found
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,6 +8,7 @@ CacheError
 ├── CannotSerialize          (TypeError)     the serializer cannot hold the value
 ├── AwaitableResult          (TypeError)     async code was given to the sync face
 ├── BlockingCallInEventLoop  (RuntimeError)  a sync call would freeze a running loop
+├── NoEventLoop              (RuntimeError)  an async call outside of an asyncio event loop
 ├── ReentrantCall            (RuntimeError)  a function needs its own key to compute it
 ├── MissingKey               (ValueError)    the key to count on is not there
 ├── NotACounter              (TypeError)     the value to count on is no 64-bit integer
@@ -56,6 +57,10 @@ class BlockingCallInEventLoop(CacheError, RuntimeError):
 
 class BlockingCallWarning(RuntimeWarning):
     """The same, where `OPTIONS["blocking_calls"]` is "warn"."""
+
+
+class NoEventLoop(CacheError, RuntimeError):
+    """An async call was made where no event loop of asyncio runs, such as under trio."""
 
 
 class ReentrantCall(CacheError, RuntimeError):

@@ -5,11 +5,14 @@ import contextvars
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -454,3 +457,59 @@ async def test_a_waiter_that_leaves_is_forgotten() -> None:
     gc.collect()
     after = len([each for each in gc.get_objects() if issubclass(type(each), asyncio.Future)])
     assert after <= before + 5
+
+
+TRIO = """
+import sys, trio, twofold
+from twofold import NoEventLoop, cache, cached, caches
+
+twofold.configure({
+    "default": "memory://",
+    "disk": "sqlite:///cache.db",
+    "files": "files:///" + sys.argv[1],
+    "redis": "redis://127.0.0.1:1/0",
+    "memcached": "memcached://127.0.0.1:1",
+})
+
+@cached
+async def one(number):
+    return number
+
+@cached(cache="disk")
+async def two(number):
+    return number
+
+async def value():
+    return 1
+
+async def main():
+    await cache.aset("k", 1)
+    assert await cache.aget("k") == 1
+    assert await trio.to_thread.run_sync(caches["disk"].get, "k") is None
+    calls = [one(1), two(1), one.arefresh(1), cache.aget_or_set("x", lambda: 1)]
+    calls += [cache.aget_or_set("x", value), cache.aget_or_set("x", lambda: 1, timeout=0)]
+    for alias in ("disk", "files", "redis", "memcached"):
+        store = caches[alias]
+        calls += [store.aget("k"), store.aset("k", 1), store.aget_many(["k"]), store.aclear()]
+        calls += [store.aget_or_set("k", value), store.lock("l").__aenter__()]
+    with cache.lock("held"):
+        calls.append(cache.lock("held").__aenter__())
+        for number, call in enumerate(calls):
+            try:
+                await call
+            except NoEventLoop as error:
+                assert "asyncio" in str(error) and "trio.to_thread" in str(error)
+            else:
+                raise AssertionError(f"call {number} brought no error")
+    one.set(5, 1)
+    assert await one(1) == 5
+
+trio.run(main)
+"""
+
+
+def test_under_trio_async_calls_say_that_asyncio_is_needed(tmp_path: Path) -> None:
+    """What needs a loop of asyncio says so and leaves nothing behind; a hit in memory works."""
+    command = [sys.executable, "-W", "error", "-c", TRIO, str(tmp_path / "files")]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")

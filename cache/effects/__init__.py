@@ -17,7 +17,7 @@ from twofold.effects.faces import (
 from twofold.effects.forks import after_fork_in_child, park
 from twofold.effects.hop import Call, Hop, call_in_thread
 from twofold.effects.locks import Lock, ThreadLocal, new_lock, new_rlock, take
-from twofold.effects.loops import PerLoop, in_event_loop, serves_event_loop
+from twofold.effects.loops import PerLoop, in_event_loop, running_loop, serves_event_loop
 
 __all__ = [
     "BLOCKING",
@@ -38,6 +38,7 @@ __all__ = [
     "new_rlock",
     "park",
     "run_sync",
+    "running_loop",
     "serves_event_loop",
     "take",
 ]

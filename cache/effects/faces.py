@@ -16,8 +16,8 @@ from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
 from weakref import ref
 
 from twofold.effects.hop import call_in_thread
-from twofold.effects.loops import in_event_loop, serves_event_loop
-from twofold.errors import AwaitableResult
+from twofold.effects.loops import in_event_loop, running_loop, serves_event_loop
+from twofold.errors import AwaitableResult, NoEventLoop
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -146,11 +146,12 @@ class Native:
     async def call(self, function: Callable[[], Any]) -> Any:
         if inspect.iscoroutinefunction(function):
             return await function()
+        running_loop()
         result = await call_in_thread(function)
         return await result if inspect.isawaitable(result) else result
 
     async def wait(self, future: Future[Any], seconds: float) -> bool:
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         waiter = loop.create_future()
 
         there = ref(waiter)
@@ -169,10 +170,11 @@ class Native:
         return future.done()
 
     async def sleep(self, seconds: float) -> None:
+        running_loop()
         await asyncio.sleep(seconds)
 
     async def settle(self, body: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.ensure_future(body)
+        task = _start(body)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -195,8 +197,8 @@ class _Task:
     _running: ClassVar["set[asyncio.Task[None]]"] = set()
 
     def __init__(self, body: Coroutine[Any, Any, None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(body)
+        self._task = _start(body)
+        self._loop = self._task.get_loop()
         self._running.add(self._task)
         self._task.add_done_callback(self._end)
 
@@ -211,6 +213,16 @@ class _Task:
         cls._running.discard(task)
         if not task.cancelled():
             task.exception()
+
+
+def _start(body: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    """Run `body` in a task of the running loop; without one, nobody is going to await it."""
+    try:
+        loop = running_loop()
+    except NoEventLoop:
+        body.close()
+        raise
+    return loop.create_task(body)
 
 
 def _schedule(loop: asyncio.AbstractEventLoop, step: Callable[..., Any], *args: Any) -> None:

@@ -11,6 +11,7 @@ from asgiref.sync import SyncToAsync
 
 from twofold.effects.forks import after_fork_in_child, park
 from twofold.effects.locks import new_lock
+from twofold.errors import NoEventLoop
 
 T = TypeVar("T")
 
@@ -18,6 +19,22 @@ T = TypeVar("T")
 def in_event_loop() -> bool:
     """Tell whether an event loop is running in this thread."""
     return asyncio._get_running_loop() is not None
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop that is running in this thread.
+
+    Raises:
+        NoEventLoop: none of asyncio's is.
+    """
+    try:
+        return get_running_loop()
+    except RuntimeError:
+        raise NoEventLoop(
+            "the async calls of twofold need an event loop of asyncio, and none is running in"
+            " this thread. Under trio or curio use the sync calls, in a worker thread where the"
+            " store blocks: `await trio.to_thread.run_sync(cache.get, key)`"
+        ) from None
 
 
 def serves_event_loop() -> bool:
@@ -60,7 +77,7 @@ class PerLoop(Generic[T]):
 
     def get(self) -> T:
         """Return the running loop's `T`, made at the first call."""
-        loop = get_running_loop()
+        loop = running_loop()
         held = self._held.get(loop)
         if held is None or len(self._held) > 1:
             self.sweep()
@@ -80,7 +97,7 @@ class PerLoop(Generic[T]):
     async def aclose(self) -> None:
         """Close the running loop's `T`; abandon those of loops that have closed."""
         self.sweep()
-        held = self._held.get(asyncio.get_running_loop())
+        held = self._held.get(running_loop())
         if held is not None:
             await held[1].aclose()
 

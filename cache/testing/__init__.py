@@ -5,7 +5,7 @@
     BackendConformance    the contract of a backend, as tests in both faces (needs pytest)
     FACES, SyncView, …    the two faces behind one set of names, for a test written once
 
-The pytest plugin `twofold.testing.plugin` brings the fixtures `cache` and `clock`.
+The pytest plugin `twofold.testing.plugin` brings `twofold_cache` and `twofold_clock`.
 """
 
 from importlib import import_module
@@ -33,8 +33,10 @@ __all__ = [
 _ROOMS = {"BackendConformance": "conformance", "ChaosBackend": "chaos", "FakeClock": "clock"}
 
 
-def __getattr__(name: str) -> Any:
-    """Import a name when it is asked for: the plugin, loaded by every pytest, asks for none."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ROOMS.get(name, 'faces')}"), name)
+if not TYPE_CHECKING:  # to a type checker, a module with `__getattr__` has every name
+
+    def __getattr__(name: str) -> Any:
+        """Import a name when it is asked for: the plugin, loaded by every pytest, asks for none."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_ROOMS.get(name, 'faces')}"), name)

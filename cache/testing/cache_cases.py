@@ -210,7 +210,7 @@ class CacheCases(Suite):
         assert await cache.delete_many([]) == 0
 
     @case
-    async def test_one_text_is_not_many_keys(self, cache: Any) -> None:
+    async def test_one_text_in_the_place_of_keys(self, cache: Any) -> None:
         """A text in the place of keys is refused, and says what to write."""
         for text in ("user", b"user", ""):
             for method in (cache.get_many, cache.delete_many, cache.set_many):

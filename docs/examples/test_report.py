@@ -4,14 +4,14 @@ import asyncio
 from report import count_words, main
 
 
-def test_a_hundred_questions_are_one_computation(cache):
+def test_a_hundred_questions_are_one_computation(twofold_cache):
     asyncio.run(main())
-    assert cache.stats().computed == 1
+    assert twofold_cache.stats().computed == 1
 
 
-def test_a_count_is_kept_for_an_hour(cache, clock):
+def test_a_count_is_kept_for_an_hour(twofold_cache, twofold_clock):
     asyncio.run(count_words("one two"))
-    clock.advance(3599)
+    twofold_clock.advance(3599)
     assert count_words.get("one two") == 2
-    clock.advance(1)
+    twofold_clock.advance(1)
     assert count_words.get("one two") is None
