@@ -17,6 +17,7 @@ import pytest
 
 from twofold.backends.sqlite import SQLiteBackend
 from twofold.backends.sqlite import sessions as sessions_room
+from twofold.backends.sqlite.database import DatabaseFile
 from twofold.errors import (
     BackendUnavailable,
     CounterOverflow,
@@ -136,6 +137,64 @@ def test_a_linked_lock_file_is_refused(store: SQLiteBackend, path: Path, tmp_pat
     with pytest.raises(BackendUnavailable):
         store.get("k")
     assert not (tmp_path / "target").exists()
+
+
+PARTS = ("", "-wal", "-shm", "-journal", "-lock")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_file_that_others_may_write_to_is_refused(opened: Open, path: Path, part: str) -> None:
+    """SQLite would believe the log of whoever puts one beside the database."""
+    opened().set("k", b"v", None)
+    opened().close()
+    planted = Path(f"{path}{part}")
+    planted.touch()
+    planted.chmod(0o620)
+    with pytest.raises(BackendUnavailable, match=r"others may write .* chmod go-w"):
+        opened().get("k")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_file_of_another_user_is_refused(
+    opened: Open, path: Path, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose it is counts, whatever its mode."""
+    opened().close()
+    Path(f"{path}{part}").touch(0o600)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1 if path.exists() else 1)
+    with pytest.raises(BackendUnavailable, match=r"belongs to user .* runs as user"):
+        opened().set("k", b"v", None)
+
+
+def test_a_file_that_is_planted_while_it_is_opened_is_refused(
+    opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands there is looked at again once SQLite has it open."""
+    prepare = DatabaseFile._prepare
+
+    def planted(self: DatabaseFile, *args: Any) -> None:
+        prepare(self, *args)
+        Path(f"{path}-wal").chmod(0o666)
+
+    monkeypatch.setattr(DatabaseFile, "_prepare", planted)
+    with pytest.raises(BackendUnavailable, match="others may write"):
+        opened().get("k")
+
+
+@pytest.mark.parametrize(("mode", "is_safe"), [(0o777, False), (0o1777, True), (0o775, True)])
+def test_a_folder_in_which_anybody_may_replace_files_is_refused(
+    opened: Open, tmp_path: Path, mode: int, is_safe: bool
+) -> None:
+    """One like /tmp, where each may replace his own alone, is none."""
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(mode)
+    store = opened(folder / "cache.db")
+    if is_safe:
+        assert store.set("k", b"v", None)
+    else:
+        with pytest.raises(BackendUnavailable, match=r"anybody may replace files .* chmod o-w"):
+            store.set("k", b"v", None)
 
 
 def test_a_folder_is_refused(opened: Open, tmp_path: Path) -> None:

@@ -193,6 +193,37 @@ async def test_a_batch_survives_a_damaged_file(
     await filled.aclose()
 
 
+@pytest.mark.parametrize("size", [0, 1, 4096, 6000])
+async def test_a_file_that_is_cut_while_it_is_open_is_begun_anew(
+    opened: Open, path: Path, size: int
+) -> None:
+    """Neither who has it open nor who opens it then gets more than misses."""
+    store = opened(deadline=0.5)
+    fill(store)
+    os.truncate(path, size)
+    for _ in range(2):
+        store.set("k", b"v", None)
+        assert await store.aget("k") in (b"v", None)
+        await store.aset("k", b"v", None)
+    assert (store.get("k"), await store.aget("k")) == (b"v", b"v")
+
+
+@pytest.mark.parametrize("part", ["-wal", "-shm", "-lock"])
+async def test_a_side_file_that_is_removed_while_it_is_open_costs_misses(
+    opened: Open, path: Path, part: str
+) -> None:
+    """Whoever comes finds a file that serves."""
+    store = opened(deadline=0.5)
+    fill(store)
+    Path(f"{path}{part}").unlink()
+    for _ in range(3):
+        store.set("k", b"v", None)
+        assert await store.aget("k") in (b"v", None)
+        await store.aset("k", b"v", None)
+    assert store.get("k") == b"v"
+    assert_right_or_missing(store)
+
+
 def test_a_deleted_file_is_noticed(
     opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,8 +42,8 @@ class FilesBackend(Backend):
     writes at a time, a 32nd of the bounds or 512 entries. Bytes are counted in blocks of
     4096. In a large store the oldest of a few folders go, which are about the oldest.
 
-    Time: entries are stamped by the wall clock. One with an expiry that was written in
-    the future, before the clock was set back, is expired.
+    Time: entries are stamped by the wall clock. Those from before it was set back begin
+    their lives again when they are next asked for.
 
     Faults: a damaged file is a miss, and removed. While the disk is full or fails, reads
     miss and values are not stored; what cannot be removed, touched or counted then raises

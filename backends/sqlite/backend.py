@@ -37,8 +37,10 @@ class SQLiteBackend(Backend):
     """A durable store in one SQLite file, for many threads and processes of one host.
 
     The file is in WAL mode, whose processes share memory: let it be on a local disk, never
-    on a network file system. It is made with mode 0600, a missing folder with 0700.
-    Beside it stand `-wal` (up to about 16 MB), `-shm` and `-lock`.
+    on a network file system. It is made with mode 0600, missing folders with 0700.
+    Beside it stand `-wal` (up to about 16 MB), `-shm` and `-lock`. A file of these that
+    belongs to another user, or that others may write to, is refused with
+    `BackendUnavailable`, as is a folder in which anybody may replace files.
 
     Bounds: expired entries go first, then those stored longest ago. An entry that is
     rewritten while it is among the youngest quarter keeps its age. The bounds are looked
@@ -47,8 +49,8 @@ class SQLiteBackend(Backend):
     moment there may be 3 % more entries, a tenth more bytes and the last value on top; a
     lowered bound is approached by 8192 entries a time; a culling takes 65,536 at most.
 
-    Time: entries are stamped by the wall clock. One with an expiry that was written in
-    the future, before the clock was set back, is expired.
+    Time: entries are stamped by the wall clock. Those from before it was set back begin
+    their lives again when they are next asked for.
 
     Faults: a damaged file is moved aside to `.corrupt` and begun anew; one of another
     release likewise; one of another program is refused with `SettingsError`. While the
