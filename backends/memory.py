@@ -37,6 +37,7 @@ from twofold.errors import (
     NotACounter,
     SettingsError,
 )
+from twofold.urls import mask_location
 
 T = TypeVar("T")
 
@@ -84,8 +85,8 @@ class MemoryBackend(InlineBackend):
     def __repr__(self) -> str:
         store = self._store
         return (
-            f"<MemoryBackend {self.location!r} {len(store.entries)} of {store.max_entries} entries,"
-            f" {store.bytes} of {store.max_bytes} bytes>"
+            f"<MemoryBackend {mask_location(str(self.location))!r} {len(store.entries)} of"
+            f" {store.max_entries} entries, {store.bytes} of {store.max_bytes} bytes>"
         )
 
     def get(self, key: str) -> Stored | None:
@@ -474,9 +475,10 @@ class _Stores:
                 store = self._open.setdefault(location, _Store(*bounds))
         if (store.max_entries, store.max_bytes, store.cull_frequency) != bounds:
             raise SettingsError(
-                f"the memory store {location!r} is in use with max_entries={store.max_entries},"
-                f" max_bytes={store.max_bytes} and cull_frequency={store.cull_frequency}: give both"
-                " aliases the same OPTIONS, or this one a LOCATION of its own"
+                f"the memory store {mask_location(location)!r} is in use with"
+                f" max_entries={store.max_entries}, max_bytes={store.max_bytes} and"
+                f" cull_frequency={store.cull_frequency}: give both aliases the same"
+                " OPTIONS, or this one a LOCATION of its own"
             )
         return store
 

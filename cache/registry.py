@@ -84,7 +84,7 @@ class Caches:
         self._clock = SYSTEM_CLOCK
         self._configs: dict[str, CacheConfig] | None = None
         self._found: str = ""  # where; empty for settings that were given
-        self._kept: dict[str, Backend] = {}
+        self._kept: dict[tuple[type, str], Backend] = {}
         self.built: dict[str, Cache] = {}
         after_fork_in_child(self)
 
@@ -187,7 +187,7 @@ class Caches:
         """
         if self._found and concerns_caches(setting):
             inline = [each.backend for each in self.built.values() if each.backend.kind == "inline"]
-            self._kept |= {repr(each): each for each in inline}
+            self._kept |= {(type(each), str(each.location)): each for each in inline}
             self.configure()
 
     def _after_fork(self) -> None:

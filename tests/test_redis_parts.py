@@ -135,6 +135,7 @@ def test_half_a_password_is_not_shown(mark: str) -> None:
         ("redis://u:hid@h1,u2:den@h2", "write '@' in a user or password as %40"),
         ("redis://u/x:hidden@h", "in a password as %2F, %3F and %23"),
         ("unix://u:hid@den@/r.sock", "write '@' in a user or password as %40"),
+        ("unix://:x?hidden@/r.sock", "in a password as %2F, %3F and %23"),
     ],
 )
 def test_a_wrong_login_is_not_shown(location: str, message: str) -> None:

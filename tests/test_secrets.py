@@ -1,6 +1,8 @@
 """Passwords stay out of whatever is shown: reprs, messages, and what errors were raised from."""
 
 import traceback
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,68 @@ from twofold.backends.redis.dial import Login
 from twofold.contrib.django import translation as django_translation
 from twofold.contrib.flask import flask_caching as flask_translation
 from twofold.contrib.moving.tables import Moved
-from twofold.errors import BackendUnavailable
-from twofold.settings import Source
+from twofold.errors import BackendUnavailable, SettingsError
+from twofold.registry import build
+from twofold.settings import Raw, Source, read_cache
 from twofold.testing import FACES, Face
 from twofold.urls import split
 
 HIDDEN = "hunter2"
+
+SCHEMES = (
+    "redis://",
+    "unix://",
+    "memcached://",
+    "sqlite:///",
+    "memory://",
+    "theirs://",
+    "redis:",
+    "",
+)
+LOGINS = (
+    *(f":{HIDDEN}@", f"u:{HIDDEN}@", f"{HIDDEN}@", f"{HIDDEN}:@", f"u:{HIDDEN}%40x@"),
+    *(f":a {HIDDEN}@", f":{HIDDEN}/x@", f":{HIDDEN}?x@", f":x?{HIDDEN}@", f"u@x:a?{HIDDEN}@"),
+    *(f":x#{HIDDEN}@", f":[{HIDDEN}]@", f":x@{HIDDEN}@", f":{HIDDEN}\n@"),
+)
+HOSTS = ("h:6379/0", "h:x", "h1,h2", "[::1", "h?nope=1", "h?db=1&db=2", "/run/r.sock", "")
+
+
+def entries(url: str) -> Iterator[Raw]:
+    """Yield an entry of CACHES for each place where somebody may have put a URL."""
+    yield url
+    yield {"BACKEND": url}
+    yield {"BACKEND": "memory", "KEY_FUNCTION": url}
+    yield {"BACKEND": "memory", "OPTIONS": url}
+    for backend in (
+        "redis",
+        "memcached",
+        "sqlite",
+        "memory",
+        "twofold.backends.redis.RedisBackend",
+    ):
+        yield {"BACKEND": backend, "LOCATION": url, "OPTIONS": {"Sentinel_Password": HIDDEN}}
+        yield {"BACKEND": backend, "LOCATION": [url, "redis://h2"]}
+
+
+def chain(error: BaseException | None) -> Iterator[str]:
+    """Yield what an error says, and those that a traceback shows before it."""
+    while error is not None:
+        yield str(error)
+        context = None if error.__suppress_context__ else error.__context__
+        error = error.__cause__ or context
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_wherever_a_url_was_put_its_login_is_not_shown(scheme: str) -> None:
+    """Neither configurations and caches, nor the errors of wrong ones, show what lets in."""
+    for login, host in product(LOGINS, HOSTS):
+        for entry in entries(scheme + login + host):
+            try:
+                config = read_cache("default", entry)
+                shown = [repr(config), repr(build(config))]
+            except SettingsError as error:
+                shown = list(chain(error))
+            assert not [text for text in shown if HIDDEN in text], entry
 
 
 @pytest.mark.parametrize("login", [f"u:{HIDDEN}", f":{HIDDEN}", HIDDEN])
@@ -79,7 +137,7 @@ def test_no_step_from_settings_to_servers_shows_a_password() -> None:
         Source("CACHE_URL", {"default": url}),
         split(url, ()),
         moved,
-        django_translation.translate("redis", url, entry),
+        django_translation.Translation(entry, {"password": HIDDEN}, {}),
         flask_translation.translate({"CACHE_TYPE": "redis", "CACHE_REDIS_PASSWORD": HIDDEN}),
     ):
         assert HIDDEN not in repr(step)

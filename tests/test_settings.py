@@ -11,6 +11,7 @@ import pytest
 from twofold import registry
 from twofold.backend import Backend, InlineBackend
 from twofold.backends.dummy import DummyBackend
+from twofold.backends.memory import MemoryBackend
 from twofold.errors import SettingsError
 from twofold.registry import build, caches
 from twofold.settings import (
@@ -461,6 +462,7 @@ def test_a_location_is_shown_without_a_login(location, shown):
     """Bare hosts may have a login too; paths have none."""
     assert mask_location(location) == shown
     assert repr(DummyBackend(location)) == f"<DummyBackend {shown!r} inline>"
+    assert repr(shown) in repr(MemoryBackend(location))
     assert repr(DummyBackend([location])) == f"<DummyBackend {[shown]!r} inline>"
 
 
@@ -538,6 +540,9 @@ def test_a_control_character_in_a_location_is_refused(raw):
         {"LOCATION": [{"url": "redis://:hidden@h"}], "BACKEND": "redis"},
         {"BACKEND": ["redis://:hidden@h"]},
         {"BACKEND": "redis://:hidden@h"},
+        {"BACKEND": "u:hidden@h"},
+        {"BACKEND": "hidden@h"},
+        {"BACKEND": "memory", "SERIALIZER": "hidden@h.x"},
         {"BACKEND": "redis://hidden@h:6379/0", "LOCATION": "x"},
         {"BACKEND": "memory", "KEY_FUNCTION": "redis://:hidden@h.x"},
         {"BACKEND": "memory", "KEY_FUNCTION": {"password": "hidden"}},

@@ -68,7 +68,8 @@ def _read(url: str, port: int) -> Iterator[Address]:
         raise SettingsError(
             f"LOCATION {mask_location(url)!r} is no URL of a Redis server: {_WRITE}"
         )
-    if parts.fragment or (parts.scheme != "unix" and "@" in parts.path + parts.query):
+    is_cut = "@" in parts.query or ("@" in parts.path and parts.scheme != "unix")
+    if parts.fragment or is_cut:
         raise SettingsError(  # what follows here may be half of a password, and is not shown
             f"LOCATION {mask_location(url)!r}: write '/', '?' and '#' in a password as %2F, %3F and"
             " %23"

@@ -32,7 +32,8 @@ Secret: TypeAlias = str | bytes | Sequence[str | bytes]
 
 _SHORTEST_SECRET = 16  # bytes
 
-_HARMLESS = re.compile(r"[\w.:]*")
+_A_NAME = re.compile(r"[\w.:+-]*")
+_A_PATH = re.compile(r"[\w.:]*")
 _TEXT_NAME = re.compile(r"username|passw|secret|token|sentinel|cert|keyfile|context", re.IGNORECASE)
 
 
@@ -197,6 +198,8 @@ def _backend(value: object) -> str:
     name: str = _is(value, str, "a short name or a dotted path")
     if not name:
         raise SettingsError("must not be empty: give a short name or a dotted path")
+    if not _A_NAME.fullmatch(name):
+        raise SettingsError(f"must be a short name or a dotted path, not {shown(name)}")
     return name
 
 
@@ -289,7 +292,7 @@ def import_object(path: str) -> Any:
         ImportError: the module is there, but something that it needs is not.
     """
     module_name, colon, name = path.partition(":") if ":" in path else path.rpartition(".")
-    named = _HARMLESS.fullmatch(path) and colon and name and module_name
+    named = _A_PATH.fullmatch(path) and colon and name and module_name
     if not named or module_name.startswith("."):
         raise SettingsError(f"{shown(path)} is no dotted path such as 'package.module.Name'")
     try:
