@@ -8,6 +8,9 @@ from twofold.errors import BlockingCallInEventLoop, BlockingCallWarning
 
 _ROOMS = f"{__name__.partition('.')[0]}."
 
+_OF_DJANGO = ("django.middleware.cache", "django.utils.cache")
+"""The modules in which Django's own `cache_page` and cache middleware ask the cache."""
+
 
 class LoopGuard:
     """Looks before each sync call of a cache whether it would freeze a running event loop.
@@ -34,23 +37,29 @@ class LoopGuard:
         """
         if not in_event_loop():
             return
-        twin = "async with cache.lock(...)" if method == "lock" else f"await cache.a{method}(...)"
+        level, caller = _caller()
         message = (
             f"cache {self._alias!r}: {method}() on {self._store} blocks, and an"
-            f" event loop is running in this thread: `{twin}` instead."
+            f" event loop is running in this thread: {_instead(method, caller)} instead."
             ' OPTIONS["blocking_calls"] = "warn" or "allow" permits it.'
         )
         if not self._warns:
             raise BlockingCallInEventLoop(message)
-        warnings.warn(message, BlockingCallWarning, stacklevel=_callers_level())
+        warnings.warn(message, BlockingCallWarning, stacklevel=level)
 
 
-def _callers_level() -> int:
-    """Return the `stacklevel` with which the guard warns of the code that called the cache.
+def _instead(method: str, caller: str) -> str:
+    if caller in _OF_DJANGO:
+        return "cache_page, or the cache middleware, of twofold.contrib.django"
+    return "`async with cache.lock(...)`" if method == "lock" else f"`await cache.a{method}(...)`"
+
+
+def _caller() -> tuple[int, str]:
+    """Return the `stacklevel` of the code that called the cache, for the guard, and its module.
 
     A framework's drop-in cache lies between; Python tells a warning once for each line.
     """
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(_ROOMS):
         level, frame = level + 1, frame.f_back
-    return level
+    return level, str(frame.f_globals.get("__name__"))

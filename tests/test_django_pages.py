@@ -28,7 +28,9 @@ from django.template.backends.django import DjangoTemplates
 from django.template.response import SimpleTemplateResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import path
+from django.views.decorators.cache import cache_page as djangos_page
 
+from twofold import BlockingCallWarning
 from twofold.contrib.django import (
     CacheMiddleware,
     FetchFromCacheMiddleware,
@@ -787,6 +789,21 @@ async def test_sessions_stay_apart_under_asgi(project: None, where: str) -> None
     for _ in range(2):
         assert (await one.get(where)).content == b"one"
         assert (await other.get(where)).content == b"other"
+
+
+async def test_the_warning_of_djangos_own_caching_names_ours(redis_server: RedisServer) -> None:
+    """Under Django's `cache_page`, or middleware, no `a` twin is of use to an async view."""
+
+    async def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse("page")
+
+    entry = {"BACKEND": "twofold.contrib.django.RedisCache", "LOCATION": redis_server.url}
+    request, ours = RequestFactory().get("/page"), r"of twofold\.contrib\.django instead"
+    with override_settings(CACHES={"default": entry}):
+        with pytest.warns(BlockingCallWarning, match=ours):
+            await djangos_page(60)(view)(request)
+        with pytest.warns(BlockingCallWarning, match=ours):
+            rules.FetchFromCacheMiddleware(view).process_request(request)
 
 
 async def test_the_pair_answers_from_the_cache(project: None) -> None:

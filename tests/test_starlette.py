@@ -34,6 +34,7 @@ from starlette.authentication import SimpleUser, UnauthenticatedUser
 from starlette.background import BackgroundTask
 from starlette.datastructures import MutableHeaders
 from starlette.endpoints import HTTPEndpoint
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.cors import CORSMiddleware
@@ -1364,6 +1365,80 @@ async def test_dependencies_that_yield_end_as_ever(computed: Counter) -> None:
         assert [(await http.get("/page")).json() for _ in range(2)] == ["open1", "open1"]
         assert (await http.get("/page?fails=1")).status_code == 404
     assert events == ["begin", "end"] * 2 + ["begin", "rollback", "end"]
+
+
+@pytest.mark.parametrize("kind", [HTTPException, StarletteHTTPException])
+async def test_what_an_endpoint_raises_is_raised_again(computed: Counter, kind: Any) -> None:
+    """A 404 is a page too; handlers and dependencies see the exception at each request."""
+    seen: list[Any] = []
+
+    async def database() -> AsyncIterator[None]:
+        try:
+            yield
+        except kind as error:
+            seen.append(error.detail)
+            raise
+
+    @cached_page(vary="X-Lang")
+    async def page(_: Annotated[None, Depends(database)], name: str = "") -> str:
+        computed()
+        raise kind(404, f"no {name}" if name else {"code": 7}, headers={"X-Own": "1"})
+
+    app = fast(page)
+
+    @app.exception_handler(kind)
+    async def handle(request: Request, error: Any) -> Response:
+        status, headers = error.status_code, error.headers
+        return JSONResponse({"told": error.detail, "n": len(seen)}, status, headers)
+
+    async with client(app) as http:
+        pages = [await http.get("/page") for _ in range(2)]
+        other = await http.get("/page?name=tea")
+    assert [each.status_code for each in (*pages, other)] == [404] * 3
+    assert [each.json() for each in pages] == [{"told": {"code": 7}, "n": n} for n in (1, 2)]
+    assert [(each.headers["x-own"], each.headers["vary"]) for each in pages] == [
+        ("1", "x-lang")
+    ] * 2
+    assert [hit(each) for each in pages] == [False, True]
+    assert (other.json()["told"], computed.count) == ("no tea", 2)
+
+
+async def test_what_cannot_be_raised_again_is_not_stored(computed: Counter) -> None:
+    """Nobody knows what an exception of a class of one's own holds, nor what is no JSON."""
+
+    class Own(HTTPException):
+        pass
+
+    @cached_page
+    async def page(kind: str) -> str:
+        computed()
+        errors = {
+            "own": Own(404),
+            "set": HTTPException(404, {1, 2}),
+            "tuple": HTTPException(404, (1, 2)),
+            "status": HTTPException(403),
+        }
+        raise errors[kind]
+
+    async with client(fast(page)) as http:
+        for kind in ("own", "set", "tuple", "status"):
+            assert not any([hit(await http.get(f"/page?kind={kind}")) for _ in range(2)])
+    assert computed.count == 8
+
+
+async def test_endpoints_have_whatever_names(computed: Counter) -> None:
+    """A name in another alphabet is one, and a partial function has that of what it calls."""
+
+    async def цены(request: Request, more: str = "") -> Response:
+        return PlainTextResponse(f"{computed()}{more}")
+
+    app = Starlette()
+    app.add_route("/one", cached_page(цены))
+    app.add_route("/two", cached_page(partial(цены, more="!")))
+    app.add_middleware(CacheMiddleware)
+    async with client(app) as http:
+        assert [(await http.get("/one")).text for _ in range(2)] == ["1", "1"]
+        assert [(await http.get("/two")).text for _ in range(2)] == ["2!", "2!"]
 
 
 async def test_background_tasks_of_dependencies_run_on_hits(computed: Counter) -> None:

@@ -44,7 +44,7 @@ def _allauth() -> str | None:
 
 
 SESSIONS = "the sessions"
-SHARERS = (
+SHARERS: tuple[Sharer, ...] = (
     Sharer("django.contrib.sessions", SESSIONS, _sessions),
     Sharer("axes", "the failed logins of django-axes", _axes),
     Sharer("django_ratelimit", "the rate limits of django-ratelimit", _ratelimit),

@@ -22,7 +22,7 @@ _WHERE = "OPTIONS[{!r}]"
 _SETTINGS = {each.name.upper() for each in fields(CacheConfig)} - {"ALIAS"}
 _OF_DJANGO = ("max_entries", "cull_frequency")  # which it reads beside OPTIONS, spelled like this
 
-PROJECT = tuple(name.upper() for name in redis.GLOBALS)
+PROJECT: tuple[str, ...] = tuple(name.upper() for name in redis.GLOBALS)
 """Settings of the project that say something of its entries."""
 
 ENTRY: Table = {

@@ -16,7 +16,7 @@ from twofold.contrib.flask.content import has_content
 from twofold.contrib.flask.messages import flask_response, put, request_of, response_of
 from twofold.contrib.http import Exchange, Headers, Pages, Response, add_public, add_vary
 from twofold.contrib.http.headers import Pairs, varying
-from twofold.contrib.http.replay import looking, page_of, replayed, tagged, told_by_cache
+from twofold.contrib.http.replay import looking, made_by, page_of, replayed, tagged, told_by_cache
 from twofold.contrib.http.validators import not_modified
 from twofold.effects import BLOCKING, run_sync
 from twofold.policy import Timeout
@@ -67,9 +67,9 @@ class Visit:
         answer = self._exchange.answer
         if answer is None:
             return None
-        made = replayed(answer, self._view)
-        if made is None:
+        if made_by(answer) != self._view:
             return flask_response(answer) if answer.status == 504 else None
+        made = replayed(answer)
         self._given, self._told = made, told_by_cache(answer)
         return flask_response(replace(made, headers=made.headers.without("content-length")))
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 def encode(*lists: Sequence[bytes]) -> bytes:
     """Return `lists`, each with its length and those of its members in front."""
-    return b"".join(
-        part
-        for each in lists
-        for part in (_length(each), *(piece for one in each for piece in (_length(one), one)))
-    )
+    parts: list[bytes] = []
+    for each in lists:
+        parts.append(_length(each))
+        for one in each:
+            parts += (_length(one), one)
+    return b"".join(parts)
 
 
 def _length(sized: Sequence[object]) -> bytes:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TypeAlias
 
 Pairs: TypeAlias = tuple[tuple[bytes, bytes], ...]
@@ -39,10 +40,11 @@ class Headers:
             stay apart.
     """
 
-    __slots__ = ("pairs",)
+    __slots__ = ("_named", "pairs")
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        self.pairs: Pairs = tuple((bytes(name), bytes(value)) for name, value in pairs)
+        self.pairs: Pairs = tuple([(bytes(name), bytes(value)) for name, value in pairs])
+        self._named: dict[bytes, list[bytes]] | None = None
 
     @classmethod
     def of_text(cls, pairs: Iterable[tuple[str, str]]) -> "Headers":
@@ -50,19 +52,30 @@ class Headers:
         return cls((name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs)
 
     def __repr__(self) -> str:
-        return f"<Headers {', '.join(sorted({self._name(name) for name, _ in self.pairs}))}>"
+        names = sorted(name.decode("latin-1") for name in self._by_name())
+        return f"<Headers {', '.join(names)}>"
 
     def __contains__(self, name: str) -> bool:
-        return bool(self.raw(name))
+        return _encoded(name) in self._by_name()
+
+    @classmethod
+    def of_bytes(cls, pairs: Pairs) -> "Headers":
+        """Return headers with fields that are bytes already, and that nobody changes."""
+        made = cls.__new__(cls)
+        made.pairs, made._named = pairs, None
+        return made
 
     def text(self) -> list[tuple[str, str]]:
         """Return names and values as text, as WSGI takes them."""
         return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.pairs]
 
+    def any_of(self, names: frozenset[bytes]) -> bool:
+        """Tell whether there is a field of one of these `names`, which are in lower case."""
+        return not names.isdisjoint(self._by_name())
+
     def raw(self, name: str) -> list[bytes]:
         """Return the values of the fields called `name`, as they came."""
-        wanted = name.lower().encode("latin-1")
-        return [value for each, value in self.pairs if each.lower() == wanted]
+        return self._by_name().get(_encoded(name), []).copy()
 
     def values(self, name: str) -> list[str]:
         """Return the values of the fields called `name`, without the blanks around them."""
@@ -76,30 +89,40 @@ class Headers:
     @property
     def overlong(self) -> bool:
         """Whether a field is longer than anybody's needs, and not to be parsed."""
-        return any(len(value) > _LONGEST for _, value in self.pairs)
+        return max([len(value) for _, value in self.pairs], default=0) > _LONGEST
 
     def without(self, *names: str) -> "Headers":
         """Return all fields but those called `names`."""
-        left = {name.lower() for name in names}
-        return Headers(pair for pair in self.pairs if self._name(pair[0]) not in left)
+        left = set(map(_encoded, names))
+        return self.of_bytes(tuple([p for p in self.pairs if p[0].lower() not in left]))
 
     def only(self, *names: str) -> "Headers":
         """Return the fields called `names`."""
-        kept = {name.lower() for name in names}
-        return Headers(pair for pair in self.pairs if self._name(pair[0]) in kept)
+        kept = set(map(_encoded, names))
+        return self.of_bytes(tuple([p for p in self.pairs if p[0].lower() in kept]))
 
     def plus(self, name: str, value: str) -> "Headers":
         """Return these and one field more."""
-        return Headers((*self.pairs, (name.encode("latin-1"), value.encode("latin-1"))))
+        return self.of_bytes((*self.pairs, (name.encode("latin-1"), value.encode("latin-1"))))
 
     def end_to_end(self) -> "Headers":
         """Return the fields that are not for one connection alone (RFC 9110, 7.6.1)."""
         named = {name.lower() for name in self.members("connection")}
         return self.without(*_HOP_BY_HOP, *named)
 
-    @staticmethod
-    def _name(name: bytes) -> str:
-        return name.decode("latin-1").lower()
+    def _by_name(self) -> dict[bytes, list[bytes]]:
+        """Return the values of all fields; who asks for one often asks for more."""
+        if self._named is None:
+            named: dict[bytes, list[bytes]] = {}
+            for name, value in self.pairs:
+                named.setdefault(name.lower(), []).append(value)
+            self._named = named
+        return self._named
+
+
+@lru_cache(maxsize=256)
+def _encoded(name: str) -> bytes:
+    return name.lower().encode("latin-1")
 
 
 def varying(headers: Headers) -> tuple[str, ...] | None:

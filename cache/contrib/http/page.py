@@ -41,14 +41,14 @@ class Page(NamedTuple):
     def serves(self, request: Request, now: float) -> bool:
         """Tell whether it is fresh, and may be the answer to `request`."""
         left = self.left(now)
-        return (left is None or left > 0) and serves(request, Headers(self.fields))
+        return (left is None or left > 0) and serves(request, Headers.of_bytes(self.fields))
 
     def answer(self, request: Request, now: float) -> Response:
         """Return the answer to a GET or HEAD: the page, its head, or that it is known already."""
         age = max(0, int(now - self.stored)) + self.age
         left = self.left(now)
         ttl = "" if left is None else f"; ttl={int(left)}"
-        headers = Headers(self.fields).without("age").plus("age", str(age))
+        headers = Headers.of_bytes(self.fields).without("age").plus("age", str(age))
         told = headers.plus("cache-status", f"twofold; hit{ttl}")
         return conditional(request, Response(self.status, told, self.body), now)
 

@@ -37,16 +37,16 @@ def looking(request: Request) -> Request:
     return replace(request, method="GET", headers=headers)
 
 
-def page_of(given: Response, final: Response, made_by: str) -> Response:
+def page_of(given: Response, final: Response, maker: str) -> Response:
     """Return the page to store of what a view made; its body is None if it is not to be.
 
     Args:
         given: what the view made.
         final: what is sent.
-        made_by: names the view.
+        maker: the name of the view.
     """
     own = given.headers.only(*_TOLD_LAST, "etag").pairs
-    kept = given.headers.without(*_TOLD_LAST).plus(_MADE_BY, made_by).pairs
+    kept = given.headers.without(*_TOLD_LAST).plus(_MADE_BY, maker).pairs
     noted = [(_OWN.encode(), name + b":" + value) for name, value in own]
     sharable = given.status == final.status and not _says_personal(given.headers)
     headers = Headers((*kept, *noted, *_conditions(given.headers, final.headers).pairs))
@@ -78,13 +78,13 @@ def _conditions(given: Headers, final: Headers) -> Headers:
     return told.plus("vary", ", ".join(sorted(names))) if names else told
 
 
-def replayed(answer: Response, made_by: str) -> Response | None:
-    """Return what the view once made, of a stored page; None if another view made that.
+def made_by(answer: Response) -> str:
+    """Return the name of the view that made a stored page: at one URL several may have a turn."""
+    return next(iter(answer.headers.values(_MADE_BY)), "")
 
-    At one URL several views may have their turn.
-    """
-    if answer.headers.values(_MADE_BY) != [made_by]:
-        return None
+
+def replayed(answer: Response) -> Response:
+    """Return what a view once made, of a stored page."""
     kept = answer.headers.without(*_TOLD_LAST, "etag", "cache-status", _MADE_BY, _OWN).pairs
     own = Headers(each.partition(b":")[::2] for each in answer.headers.raw(_OWN))
     return replace(answer, headers=Headers((*kept, *own.only(*_TOLD_LAST, "etag").pairs)))

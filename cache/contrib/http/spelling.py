@@ -37,7 +37,8 @@ def rewritten(request: Request) -> str:
     Nor that below the root path, which something in front may have taken off.
     """
     asked = unquote(request.path.decode("latin-1"))
-    return "" if request.app_path in (asked, request.root_path + asked) else request.app_path
+    seen = request.app_path
+    return "" if seen == asked or seen == request.root_path + asked else seen
 
 
 def named(request: Request, headers: Headers) -> Iterator[Request]:

@@ -12,7 +12,9 @@ Those of RFC 9110, 15.1, but for 206, and for what a mistake would make last: wh
 elsewhere (301, 308) or told that there is no such method (405) asks no more.
 """
 
-_NOT_OURS = ("range", "if-range", "if-match", "if-unmodified-since", "transfer-encoding")
+_NOT_OURS = frozenset(
+    {b"range", b"if-range", b"if-match", b"if-unmodified-since", b"transfer-encoding"}
+)
 
 _FORBIDS = ("private", "no-store", "no-cache")
 
@@ -49,7 +51,7 @@ def passes(request: Request) -> bool:
     return (
         request.headers.overlong
         or request.has_content
-        or any(name in request.headers for name in _NOT_OURS)
+        or request.headers.any_of(_NOT_OURS)
         or any(length.strip("0") for length in request.headers.values("content-length"))
     )
 

@@ -29,8 +29,10 @@ def not_modified(conditions: Headers, headers: Headers, now: float) -> bool:
     if "if-none-match" in conditions:
         return _matches(", ".join(conditions.values("if-none-match")), headers)
     known = date(conditions, "if-modified-since", now)
+    if known is None:
+        return False
     changed = date(headers, "last-modified", now)
-    return known is not None and changed is not None and changed <= known
+    return changed is not None and changed <= known
 
 
 def _matches(text: str, headers: Headers) -> bool:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from twofold.contrib.moving import memcached, redis
-from twofold.contrib.moving.tables import Ignored, Moved
+from twofold.contrib.moving.tables import Ignored, Moved, Table
 
 _OWN = frozenset({"max_entries", "cull_frequency"})
 
-OPTIONS = {
+OPTIONS: Table = {
     name: Ignored("it is for a server, and this store has none")
     for name in (redis.OPTIONS.keys() | memcached.OPTIONS.keys()) - _OWN
 }

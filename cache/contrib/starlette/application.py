@@ -28,7 +28,7 @@ def _endpoints(apps: Iterable[Any]) -> Iterator[str]:
             inside = _inside(each)
             waiting += inside
             if not inside:
-                yield _name(getattr(each, "endpoint", each))
+                yield name_of(getattr(each, "endpoint", each))
 
 
 def _inside(thing: Any) -> list[Any]:
@@ -40,7 +40,8 @@ def _inside(thing: Any) -> list[Any]:
     return [getattr(thing, name) for name in ("original_router", "app") if hasattr(thing, name)]
 
 
-def _name(thing: Any) -> str:
+def name_of(thing: Any) -> str:
+    """Return the name of an endpoint, with its module's."""
     if isinstance(thing, partial):
         thing = thing.func
     named = thing if hasattr(thing, "__qualname__") else type(thing)

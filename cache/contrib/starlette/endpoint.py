@@ -2,18 +2,31 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import replace
 from functools import wraps
 from inspect import Parameter, Signature
 from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_origin, overload
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from twofold.contrib.starlette.messages import add_fields
+from twofold.contrib.http import Headers
+from twofold.contrib.http import Response as HTTPResponse
+from twofold.contrib.starlette.application import name_of
+from twofold.contrib.starlette.messages import (
+    RawFields,
+    add_fields,
+    response_of,
+    starlette_response,
+)
 from twofold.contrib.starlette.operation import Operations
+from twofold.contrib.starlette.raised import RAISED, error_of_page, page_of_error
 from twofold.contrib.starlette.responder import Responder
 from twofold.contrib.starlette.routes import IN_SCOPE
+from twofold.contrib.starlette.visit import Visit
 from twofold.errors import SettingsError
 from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
 
@@ -23,6 +36,9 @@ R = TypeVar("R")
 _GIVEN_REQUEST = "twofold_request"
 _GIVEN_RESPONSE = "twofold_response"
 """The parameters by which FastAPI gives both to an endpoint that has none."""
+
+_RESPONSE, _VALUE = "response", "value"
+"""What an endpoint returned, of which a response was stored; or it raised: see `RAISED`."""
 
 
 class _Decorator:
@@ -68,7 +84,7 @@ class _Page:
     """The page of one endpoint."""
 
     def __init__(self, endpoint: Callable[..., Any], told: _Decorator) -> None:
-        self._name = f"{endpoint.__module__}.{endpoint.__qualname__}"
+        self._name = quote(name_of(endpoint))
         self._told = told
         self._operations = Operations()
 
@@ -88,19 +104,40 @@ class _Page:
         by_dependencies = [] if given is None else given.headers.raw.copy()
         stored = await visit.open(self._told.timeout)
         if stored is not None:
-            return add_fields(stored, by_dependencies) if visit.of_value else stored
-        returned = await compute()
+            return self._replay(visit, stored, by_dependencies)
+        try:
+            returned = await compute()
+        except HTTPException as error:
+            self._take_error(visit, error)
+            raise
         if isinstance(returned, Response):
-            await visit.take(returned, self._told.vary, self._told.public)
-            return returned
+            return await self._take(visit, returned, _RESPONSE)
         if given is None:
             return returned
         fields = given.headers.raw
         since = [each for each in fields if each not in by_dependencies]
         response = await self._operations.respond(request, returned, given.status_code, since)
-        visit.of_value = True
-        await visit.take(response, self._told.vary, self._told.public)
+        await self._take(visit, response, _VALUE)
         return add_fields(response, [each for each in by_dependencies if each in fields])
+
+    def _replay(self, visit: Visit, stored: HTTPResponse, by_dependencies: RawFields) -> Response:
+        """Return a stored response, or raise a stored exception."""
+        if visit.kind in RAISED:
+            raise error_of_page(stored, visit.kind)
+        response = starlette_response(stored)
+        return add_fields(response, by_dependencies) if visit.kind == _VALUE else response
+
+    async def _take(self, visit: Visit, response: Response, kind: str) -> Response:
+        headers = visit.describe(Headers(response.raw_headers), self._told.vary, self._told.public)
+        response.raw_headers[:] = headers.pairs
+        visit.take(await response_of(response), kind)
+        return response
+
+    def _take_error(self, visit: Visit, error: HTTPException) -> None:
+        page = page_of_error(error)
+        if page is not None:
+            headers = visit.describe(page.headers, self._told.vary, self._told.public)
+            visit.take(replace(page, headers=headers), type(error).__module__)
 
     def _responder(self, request: Request) -> Responder:
         responder = request.scope.get(IN_SCOPE)

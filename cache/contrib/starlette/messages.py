@@ -1,6 +1,6 @@
 """Requests and responses: of ASGI and Starlette, and of the rules."""
 
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from anyio import Path
@@ -10,6 +10,8 @@ from starlette.types import Scope
 
 from twofold.contrib.http import Headers, Request, Response
 from twofold.contrib.http.spelling import IN_PATH
+
+RawFields: TypeAlias = list[tuple[bytes, bytes]]
 
 
 def request_of(scope: Scope, root_path: str = "", application: str = "") -> Request:
@@ -49,7 +51,7 @@ def starlette_response(response: Response) -> StarletteResponse:
     return made
 
 
-def add_fields(response: StarletteResponse, fields: list[tuple[bytes, bytes]]) -> StarletteResponse:
+def add_fields(response: StarletteResponse, fields: RawFields) -> StarletteResponse:
     """Add to a response what the dependencies of its request have set; its own fields go first."""
     own = {name for name, _ in response.raw_headers} - {b"set-cookie", b"vary"}
     response.raw_headers.extend(each for each in fields if each[0] not in own)

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from twofold.contrib.starlette.declared import effective_route
+from twofold.contrib.starlette.messages import RawFields
 
 Respond: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -19,7 +20,7 @@ class _Returned(NamedTuple):
 
     value: Any
     status: int | None
-    fields: list[tuple[bytes, bytes]]
+    fields: RawFields
 
 
 class Operations:
@@ -33,7 +34,7 @@ class Operations:
         self._known: dict[int, tuple[Any, Respond]] = {}
 
     async def respond(
-        self, request: Request, value: Any, status: int | None, fields: list[tuple[bytes, bytes]]
+        self, request: Request, value: Any, status: int | None, fields: RawFields
     ) -> Response:
         """Return the response to a value, with the status and the fields that were set for it."""
         request.scope[_IN_SCOPE] = _Returned(value, status, fields)

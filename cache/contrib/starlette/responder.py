@@ -52,12 +52,12 @@ class Responder:
             self._exchange = exchange
         return exchange.answer
 
-    def visit(self, scope: Scope, made_by: str) -> Visit | None:
+    def visit(self, scope: Scope, maker: str) -> Visit | None:
         """Leave the page to the endpoint that is asked first; None if another was."""
         if self._visit is not None or not self.request.reads:
             return None
         self._leave()
-        self._visit = Visit(self._pages, self.request, self._content, scope, made_by, self._session)
+        self._visit = Visit(self._pages, self.request, self._content, scope, maker, self._session)
         return self._visit
 
     def _leave(self) -> None:

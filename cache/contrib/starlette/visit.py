@@ -6,21 +6,25 @@ What the endpoint made is stored, and replayed in its place: see `replay`.
 from dataclasses import replace
 from typing import Any
 
-from starlette.responses import Response as StarletteResponse
 from starlette.types import Scope
 
 from twofold.contrib.http import Exchange, Headers, Pages, Request, Response, add_public, add_vary
 from twofold.contrib.http.headers import Pairs, varying
 from twofold.contrib.http.page import conditional
-from twofold.contrib.http.replay import looking, page_of, replayed, tagged, told_by_cache
+from twofold.contrib.http.replay import (
+    looking,
+    made_by,
+    page_of,
+    replayed,
+    tagged,
+    told_by_cache,
+)
 from twofold.contrib.starlette import session
 from twofold.contrib.starlette.content import Content
 from twofold.contrib.starlette.declared import declared_headers
-from twofold.contrib.starlette.messages import request_of, response_of, starlette_response
+from twofold.contrib.starlette.messages import request_of
 from twofold.effects import NATIVE
 from twofold.policy import Timeout
-
-_OF_VALUE = " value"
 
 
 class Visit:
@@ -31,7 +35,7 @@ class Visit:
         request: as it came to the middleware.
         content: tells whether it has any.
         scope: as the endpoint has it.
-        made_by: names the endpoint.
+        maker: names the endpoint, without blanks.
         before: the session that the request came with.
     """
 
@@ -41,16 +45,16 @@ class Visit:
         request: Request,
         content: Content,
         scope: Scope,
-        made_by: str,
+        maker: str,
         before: dict[str, Any] | None,
     ) -> None:
         self._pages = pages
         self._request = request
         self._content = content
         self._scope = scope
-        self._made_by = made_by
-        self.of_value: bool = False
-        """Whether the framework makes the response, of what the endpoint returned."""
+        self._maker = maker
+        self.kind: str = ""
+        """In what way the endpoint made what is stored; see `endpoint`."""
         self._exchange: Exchange | None = None
         self._given: Response | None = None
         self._told: Pairs = ()
@@ -58,39 +62,34 @@ class Visit:
         self._varies: set[str] = set()
 
     def __repr__(self) -> str:
-        return f"<Visit of {self._made_by} {self._exchange!r}>"
+        return f"<Visit of {self._maker} {self._exchange!r}>"
 
-    async def open(self, timeout: Timeout) -> StarletteResponse | None:
+    async def open(self, timeout: Timeout) -> Response | None:
         """Return what the endpoint once made, if that is stored."""
         whole = self._request
         asked = request_of(self._scope, whole.root_path, whole.application)
         asked = looking(await self._content.told(asked))
         self._exchange = exchange = await self._pages.open(NATIVE, asked, timeout, "endpoint")
-        if exchange.answer is None:
+        answer = exchange.answer
+        if answer is None:
             return None
-        made = self._made(exchange.answer)
-        if made is None:
-            return None
-        self._given, self._varies = made, set(varying(made.headers) or ())
-        self._told = told_by_cache(exchange.answer)
-        return starlette_response(made)
+        maker, _, self.kind = made_by(answer).partition(" ")
+        if maker != self._maker:
+            return answer if answer.status == 504 else None
+        self._given = made = replayed(answer)
+        self._varies, self._told = set(varying(made.headers) or ()), told_by_cache(answer)
+        return made
 
-    def _made(self, answer: Response) -> Response | None:
-        """Return what our endpoint made, of a stored page; or that there is none."""
-        if answer.status == 504:
-            return answer
-        made = replayed(answer, self._made_by)
-        self.of_value = made is None
-        return made or replayed(answer, self._made_by + _OF_VALUE)
+    def describe(self, headers: Headers, vary: set[str], public: bool) -> Headers:
+        """Return the fields of what the endpoint made, with what it varies with, and `public`."""
+        self._varies = vary | declared_headers(self._scope) | session.fields_read(self._scope)
+        headers = add_vary(headers, self._varies)
+        return add_public(headers) if public else headers
 
-    async def take(self, response: StarletteResponse, vary: set[str], public: bool) -> None:
-        """Keep what the endpoint made, once it says what it varies with and that it is public."""
-        read = session.fields_read(self._scope)
-        self._varies = vary | declared_headers(self._scope) | read
-        headers = add_vary(Headers(response.raw_headers), self._varies)
-        response.raw_headers[:] = (add_public(headers) if public else headers).pairs
+    def take(self, made: Response, kind: str) -> None:
+        """Keep what the endpoint made, and in what way."""
         if self._request.method == "GET" and not session.changed(self._scope, self._session):
-            self._given = await response_of(response)
+            self._given, self.kind = made, kind
 
     async def finish(self, final: Response) -> Response:
         """Return what to send of the final response; store the page if that allows it.
@@ -118,8 +117,7 @@ class Visit:
         """Store the page if it may be, and return what the cache tells of that."""
         page = replace(final, body=None)
         if self._given is not None:
-            made_by = self._made_by + _OF_VALUE * self.of_value
-            page = page_of(self._given, final, made_by)
+            page = page_of(self._given, final, f"{self._maker} {self.kind}")
         return (await exchange.respond(NATIVE, page)).headers.only("cache-status").pairs[-1:]
 
     def release(self) -> None:
