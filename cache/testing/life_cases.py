@@ -119,7 +119,8 @@ class LifeCases(Suite):
         before = _descriptors()
         for n in range(200):
             asyncio.run(use(n))
-        assert _descriptors() <= before + 4
+        # A worker thread may come late, with a connection of its own; a loop leaves nothing.
+        assert _descriptors() <= before + 4 + 2 * backend.workers
 
     def test_several_event_loops_at_once(self, backend: Backend) -> None:
         """Eight threads, each with an event loop and many tasks, get what is theirs."""
