@@ -19,7 +19,7 @@ from twofold.cli.ways import WAYS, Request, Way, key
 from twofold.core import Cache
 from twofold.registry import caches, configure
 
-REPEATS = 20
+REPEATS = 6
 """How often each module is asked for, in each way."""
 
 PER_REQUEST = 5
@@ -44,15 +44,10 @@ class Row:
     computed: int
     seconds: float
     """Measured: all the calls, through the cache."""
-    uncached_pass_seconds: float
-    """Measured: each module once, in the same way, without the cache."""
+    seconds_without: float
+    """Measured: the same calls, in the same way, without the cache."""
     longest_pause: float | None
     """Of the event loop, in seconds; None where there is none."""
-
-    @property
-    def seconds_without(self) -> float:
-        """Return what the calls cost without the cache: the measured pass, REPEATS times."""
-        return self.uncached_pass_seconds * REPEATS
 
     @property
     def speed_up(self) -> float:
@@ -157,14 +152,14 @@ def run(corpus: Corpus, place: Place, cold: bool, tick: Callable[[str, int], Non
 
 
 def measure(way: Way, share: Sequence[Module], tick: Callable[[str, int], None]) -> Row:
-    """Serve requests for the modules of `share` through the cache, then without it."""
+    """Serve the same requests for the modules of `share` through the cache, then without it."""
 
     def ticked(calls: int) -> None:
         tick(f"{way.store.alias}, {way.face} {way.name}", calls)
 
     requests = overlapping(share)
     cached = way.serve(requests, ticked)
-    uncached = way.serve_uncached(in_requests(share), ticked)
+    uncached = way.serve_uncached(requests, ticked)
     tally = way.tally()
     return Row(
         alias=way.store.alias,
@@ -177,7 +172,7 @@ def measure(way: Way, share: Sequence[Module], tick: Callable[[str, int], None])
         shared=tally.shared,
         computed=tally.computed,
         seconds=cached.seconds,
-        uncached_pass_seconds=uncached.seconds,
+        seconds_without=uncached.seconds,
         longest_pause=cached.longest_pause,
     )
 
@@ -186,17 +181,12 @@ def overlapping(modules: Sequence[Module]) -> list[Request]:
     """Return requests that ask for each module `REPEATS` times, in a shuffled order."""
     asked = list(modules) * REPEATS
     Random(REPEATS).shuffle(asked)  # noqa: S311  # not for secrets
-    return in_requests(asked)
-
-
-def in_requests(modules: Sequence[Module]) -> list[Request]:
-    """Return requests that ask for `modules`, in their order."""
-    return [modules[at : at + PER_REQUEST] for at in range(0, len(modules), PER_REQUEST)]
+    return [asked[at : at + PER_REQUEST] for at in range(0, len(asked), PER_REQUEST)]
 
 
 def calls_in_all(corpus: Corpus) -> int:
     """Return the number of calls that `run` will make, with the cache and without."""
-    return len(corpus.modules) * (REPEATS + 1)
+    return len(corpus.modules) * REPEATS * 2
 
 
 def read_back(store: Cache, modules: Sequence[Module]) -> dict[Module, Counts]:

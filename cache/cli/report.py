@@ -51,8 +51,7 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     console.print(_rows_table(outcome.rows))
     console.print(
         f"Each module is asked for {REPEATS} times, by overlapping requests; shared: given what"
-        " another caller was just computing. Without: each module once, with no cache, measured"
-        f" in the same way, times {REPEATS}.",
+        " another caller was just computing. Without: the same requests, measured with no cache.",
         style="dim",
     )
     console.print(_pauses(outcome.rows))
@@ -72,10 +71,7 @@ def outcome_as_dict(outcome: Outcome) -> dict[str, Any]:
         "sqlite_file": {"path": str(outcome.place.path), "kept": outcome.place.kept},
         "from_last_run": {"results": outcome.kept_results, "of": outcome.durable_results},
         "calls_per_module": REPEATS,
-        "rows": [
-            {**asdict(row), "seconds_without": row.seconds_without, "speed_up": row.speed_up}
-            for row in outcome.rows
-        ],
+        "rows": [{**asdict(row), "speed_up": row.speed_up} for row in outcome.rows],
         "totals": _totals(outcome.counts),
         "longest_modules": [
             {"module": module.name, **counts} for module, counts in _longest(outcome.counts)
@@ -151,7 +147,7 @@ def _rows_table(rows: Sequence[Row]) -> Table:
             *(f"{number:,}" for number in numbers),
             f"{row.seconds:.2f} s",
             f"{row.seconds_without:.1f} s",
-            f"{row.speed_up:,.0f}x",
+            f"{row.speed_up:,.1f}x",
         )
     return table
 
