@@ -816,6 +816,7 @@ def test_a_pyproject_of_another_user_is_passed_over(nowhere, monkeypatch, caplog
 
 def test_a_pyproject_of_another_user_without_settings_is_not_told_of(nowhere, monkeypatch, caplog):
     """Where twofold is not spoken of, there is nothing to warn of."""
+    (nowhere / "pyproject.toml").write_text("[project]\ndependencies = ['twofold']\n")
     give_away(nowhere / "pyproject.toml", monkeypatch)
     with caplog.at_level("WARNING", "twofold"):
         assert discover()["default"].backend == "memory"

@@ -98,7 +98,7 @@ def _trusted(path: Path) -> bytes | None:
         return None
     if not doubt:
         return data
-    if b"twofold" in data:
+    if _TABLE in data:
         tell(
             logging.WARNING,
             f"passed over {path}: {doubt}. If its settings are to be used, say so by"
