@@ -397,6 +397,17 @@ def test_an_unsigned_pickle_is_a_miss(redis_server: RedisServer) -> None:
     assert unpickled == []
 
 
+def test_numbers_are_the_servers_unless_they_are_signed(redis_server: RedisServer) -> None:
+    """Bare numbers are counters of the server; signed ones are nobody else's to write."""
+    entry = {"BACKEND": "twofold.contrib.django.RedisCache", "LOCATION": redis_server.url}
+    for numbers, found in (({}, 8), ({"numbers": "signed"}, None)):
+        with override_settings(CACHES={"default": {**entry, "OPTIONS": numbers}}):
+            default().set("count", 6)
+            assert default().incr("count") == 7
+            redis_server.command("SET", ":1:count", "8")
+            assert default().get("count") == found
+
+
 @each_of_bytes
 def test_former_secrets_are_recognised(use: Use, call: Callable[..., Any]) -> None:
     """With `SECRET_KEY_FALLBACKS` a new `SECRET_KEY` does not empty the cache."""
