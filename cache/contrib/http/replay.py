@@ -96,19 +96,23 @@ def told_by_cache(answer: Response) -> Pairs:
     return (*told.only("age").pairs, *told.only("cache-status").pairs[-1:])
 
 
-def tagged(final: Response, given: Response | None) -> Headers:
+def tagged(final: Response, given: Response | None, tag: str = "") -> Headers:
     """Return the fields of a response with a strong tag of its body; none if it is streamed.
 
     A tag that the application gave stays, unless it gave that to other content.
+
+    Args:
+        final: what is sent.
+        given: what the view made.
+        tag: of `given`, if it is known already.
     """
-    tags = final.headers.raw("etag")
-    changed = given is not None and _content(final) != _content(given)
-    if tags and not (changed and given is not None and tags == given.headers.raw("etag")):
+    tags, same = final.headers.raw("etag"), given is not None and _content(final) == _content(given)
+    if tags and (same or given is None or tags != given.headers.raw("etag")):
         return final.headers
     untagged = final.headers.without("etag")
     if final.body is None:
         return untagged
-    return untagged.plus("etag", entity_tag(untagged, final.body))
+    return untagged.plus("etag", tag if same and tag else entity_tag(untagged, final.body))
 
 
 def _content(response: Response) -> tuple[object, ...]:

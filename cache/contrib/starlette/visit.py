@@ -58,6 +58,7 @@ class Visit:
         self._exchange: Exchange | None = None
         self._given: Response | None = None
         self._told: Pairs = ()
+        self._tag = ""
         self._session = session.snapshot(scope) if before is None else before
         self._varies: set[str] = set()
 
@@ -104,7 +105,7 @@ class Visit:
         shared = self._told or told[-1][1].endswith(b"stored")
         if final.status != 200 or not shared:
             return final
-        described = replace(final, headers=tagged(final, self._given))
+        described = replace(final, headers=tagged(final, self._given, self._tag))
         if final.body is None:
             return described
         return conditional(self._request, described, self._pages.clock.time())
