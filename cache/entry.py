@@ -32,7 +32,7 @@ from zlib import crc32
 from twofold import counter
 from twofold.codecs.compressors import Compressor, resolve_compressor
 from twofold.codecs.immutables import ATOMS
-from twofold.codecs.limits import HEAVY, LIGHT
+from twofold.codecs.limits import HEAVY, LIGHT, may_build
 from twofold.codecs.refusal import refuse, refuse_awaitable
 from twofold.codecs.serializers import Serializer, resolve_serializer
 from twofold.errors import SettingsError
@@ -161,16 +161,22 @@ class Envelope:
     def dump(self, key: str, value: Any) -> bytes:
         """Return what to store under `key`; raise `CannotSerialize` if that cannot be."""
         if counter.is_counter(value):
-            digits = counter.write(value)
-            return self._sealed(self._number, key, digits) if self.signs_numbers else digits
-        body = self._serializer.dumps(value)
-        if self._compressor is not None and self._compress_min <= len(body) <= MAX_PAYLOAD:
-            packed = self._compressor.compress(body)
-            if len(packed) < len(body) and self._may_become(body, len(packed)):
-                return self._sealed(self._packed, key, packed)
-        if len(body) > HEAVY and not self._may_become(body, len(body)):
-            raise refuse(self._serializer.name, value, "read back, it might take a gigabyte")
-        return self._sealed(self._plain, key, body)
+            header, body = self._number, counter.write(value)
+            if not self.signs_numbers:
+                return body
+        else:
+            header, body = self._plain, self._serializer.dumps(value)
+            if self._compressor is not None and self._compress_min <= len(body) <= MAX_PAYLOAD:
+                packed = self._compressor.compress(body)
+                if len(packed) < len(body) and self._may_become(body, len(packed)):
+                    header, body = self._packed, packed
+            if (
+                len(body) > HEAVY
+                and header is self._plain
+                and not self._may_become(body, len(body))
+            ):
+                raise refuse(self._serializer.name, value, "read back, it might take a gigabyte")
+        return header + self._check.over(self._known[header][0], key, body) + body
 
     def load(self, key: str, stored: bytes) -> Any | Missing:
         """Return the value stored under `key`; MISSING, whatever is wrong with it."""
@@ -191,9 +197,6 @@ class Envelope:
         if value is MISSING:
             self.damaged += 1
         return value
-
-    def _sealed(self, header: bytes, key: str, body: bytes) -> bytes:
-        return header + self._check.over(self._known[header][0], key, body) + body
 
     def _headers(self) -> tuple[bytes, bytes, bytes]:
         """Return the headers of what is plain, of what is compressed, and of numbers."""
@@ -217,8 +220,10 @@ class Envelope:
 
     def _unpack(self, body: bytes) -> Any:
         assert self._compressor is not None  # noqa: S101
-        payload = self._compressor.decompress(body, MAX_PAYLOAD)
-        if not self._check.flag and len(payload) > LIGHT:
+        if self._check.flag:
+            return self._loads(self._compressor.decompress(body, MAX_PAYLOAD))
+        payload = self._compressor.decompress(body, min(MAX_PAYLOAD, may_build(len(body))))
+        if len(payload) > LIGHT:
             self._serializer.bound(payload, len(body))
         return self._loads(payload)
 
@@ -226,6 +231,8 @@ class Envelope:
         """Tell whether an entry of `size` bytes may become what `body` does."""
         if self._check.flag:
             return True
+        if len(body) > may_build(size):
+            return False
         try:
             self._serializer.bound(body, size)
         except ValueError:

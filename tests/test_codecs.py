@@ -4,10 +4,13 @@ import collections
 import dataclasses
 import enum
 import math
+import signal
 import struct
+import subprocess
 import sys
 import tracemalloc
 import zlib
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from io import BytesIO
@@ -21,7 +24,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twofold.codecs import resolve_compressor, resolve_serializer
+from twofold.codecs import msgpack, resolve_compressor, resolve_serializer, unpacking
+from twofold.codecs.extent import check_built
 from twofold.errors import CannotSerialize, SettingsError
 
 NAMES = ("msgpack", "json", "pickle")
@@ -364,6 +368,156 @@ def test_forged_nesting_is_an_error() -> None:
         data = ormsgpack.packb(ormsgpack.Ext(1, b"\x91" * 1000 + data))
     with pytest.raises(ValueError, match="ext_hook"):
         resolve_serializer("msgpack").loads(data)
+
+
+def within(data: bytes, times: int, code: int = 1, depth: int = 1000) -> bytes:
+    """Return `data` in lists, in an extension, and that in lists, and so on."""
+    for _ in range(times):
+        data = ormsgpack.packb(ormsgpack.Ext(code, b"\x91" * depth + data))
+        data = b"\x91" * depth + data
+    return data
+
+
+_IN_A_SMALL_STACK = """
+import sys, threading
+from twofold.codecs import resolve_serializer
+data = sys.stdin.buffer.read()
+def read():
+    try:
+        resolve_serializer(sys.argv[1]).loads_foreign(data)
+    except Exception as error:
+        print(type(error).__name__)
+threading.stack_size(2 * 1024 * 1024)
+thread = threading.Thread(target=read)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("msgpack", within(b"\xc0", 12, depth=500)),
+        ("msgpack", within(b"\xc0", 12, code=4, depth=500)),
+        ("msgpack", ormsgpack.packb(ormsgpack.Ext(1, within(b"\xc0", 12, depth=500)))),
+        ("msgpack", b"\x91" * 100_000),
+        ("msgpack", ormsgpack.packb(ormsgpack.Ext(10, bytes(12) + b"\x91" * 1000))),
+        ("json", b"[" * 1_000_000),
+        ("json", b'{"a":' * 1_000_000),
+    ],
+)
+def test_no_nesting_overflows_a_small_stack(name: str, data: bytes) -> None:
+    """What anybody may write is refused, and never ends a thread with 2 MiB of stack."""
+    command = [sys.executable, "-c", _IN_A_SMALL_STACK, name]
+    ended = subprocess.run(command, input=data, capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout) in ((0, b"ValueError\n"), (0, b"RecursionError\n"))
+
+
+@pytest.mark.parametrize("top", [list, tuple])
+@pytest.mark.parametrize("depth", [0, 60, 240, 250])
+@pytest.mark.parametrize("wide", [1, 300])
+def test_what_is_written_is_read_by_whoever(top: Any, depth: int, wide: int) -> None:
+    """However deep, wide and mixed: a value is refused, or read back as a foreign one too."""
+    serializer = resolve_serializer("msgpack")
+    value: Any = [[number] for number in range(wide)]
+    for wrap in (tuple, lambda items: {1: items}, lambda items: (*items, 1), top):
+        value = wrap([nested(list, depth), value])
+    try:
+        data = serializer.dumps(value)
+    except CannotSerialize:
+        assert depth >= 240
+    else:
+        assert serializer.loads_foreign(data) == serializer.loads(data) == value
+
+
+@pytest.mark.parametrize("code", [2, 3, 4])
+def test_chosen_hashes_are_refused(code: int) -> None:
+    """Thousands of keys with one hash would take quadratic time, and are an error."""
+    keys = [ormsgpack.Ext(6, (n * (2**61 - 1)).to_bytes(12, "big")) for n in range(5000)]
+    parts = [each for key in keys for each in (key, None)] if code == 4 else keys
+    data = ormsgpack.packb(ormsgpack.Ext(code, ormsgpack.packb(parts)))
+    with pytest.raises(ValueError):
+        resolve_serializer("msgpack").loads_foreign(data)
+
+
+def test_many_keys_are_read() -> None:
+    """Large sets and dicts of numbers are no attack."""
+    serializer = resolve_serializer("msgpack")
+    for value in (set(range(-5000, 5000)), dict.fromkeys(range(10_000)), frozenset(range(9999))):
+        assert serializer.loads_foreign(serializer.dumps(value)) == value
+
+
+@pytest.mark.parametrize(
+    "make", [b"\x90", b"\x80", b"\x81\xa0\xc0", b"\xa1x", b"\xd4\x08\x31", b"\xcb" + bytes(8)]
+)
+def test_what_is_built_is_known_before(make: bytes) -> None:
+    """The bound on what bytes become holds for each kind of element."""
+    count = 10_000
+    data = struct.pack(">BI", 0xDD, count) + make * count
+    tracemalloc.start()
+    try:
+        value = resolve_serializer("msgpack").loads_foreign(data)
+        built = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(value) == count
+    assert built < 128 * len(data)
+    with pytest.raises(ValueError, match="builds more"):
+        check_built(struct.pack(">BI", 0xDD, 9000) + make * 9000, frozenset(), built // 4)
+
+
+class Stop(BaseException):
+    """What a handler raises."""
+
+
+@pytest.fixture
+def alarm() -> Iterator[None]:
+    """Have SIGUSR1 raise `Stop`."""
+
+    def stop(*_: Any) -> None:
+        raise Stop
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.usefixtures("alarm")
+def test_interrupts_pass_through_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a signal's handler raises while a tuple is read or written is what comes out."""
+    serializer = resolve_serializer("msgpack")
+    data = serializer.dumps([(1, 2)])
+
+    def interrupted(*_: Any) -> Any:
+        signal.raise_signal(signal.SIGUSR1)
+
+    monkeypatch.setitem(unpacking._MAKERS, 1, interrupted)
+    monkeypatch.setitem(unpacking._FOREIGN_MAKERS, 1, interrupted)
+    for loads in (serializer.loads, serializer.loads_foreign):
+        with pytest.raises(Stop):
+            loads(data)
+    monkeypatch.setattr(msgpack, "_write", interrupted)
+    with pytest.raises(Stop):
+        serializer.dumps([1j])
+    monkeypatch.undo()
+    assert serializer.loads(data) == [(1, 2)]
+
+
+def test_an_interrupt_before_a_hooks_first_step_is_no_damage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What `ormsgpack` lost says nothing about the data, which are read again."""
+    serializer = resolve_serializer("msgpack")
+    data = serializer.dumps([(1, 2)])
+    lost = iter([True])
+
+    def unpackb(data: bytes, **hook: Any) -> Any:
+        if next(lost, False):
+            raise ormsgpack.MsgpackDecodeError("ext_hook failed")
+        return ormsgpack.unpackb(data, **hook)
+
+    monkeypatch.setattr(msgpack, "unpackb", unpackb)
+    assert serializer.loads(data) == [(1, 2)]
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\xd4\x63\x00", b"\xd4\x04\x01", b"\xa5ab"])

@@ -1,10 +1,13 @@
 """Entries are read back exactly or missed; nothing that fails its check is decoded."""
 
+import pickle
 import random
+import signal
 import struct
 import tracemalloc
 import zlib
-from functools import cache
+from collections.abc import Iterator
+from functools import cache, partial
 from hashlib import blake2b
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold import entry
-from twofold.codecs import resolve_compressor, resolve_serializer
+from twofold.codecs import limits, resolve_compressor, resolve_serializer
+from twofold.codecs import msgpack as msgpack_module
 from twofold.entry import MISSING, Envelope, Objects, Packed, codec_for
 from twofold.errors import CannotSerialize, SettingsError
 
@@ -370,6 +374,104 @@ def test_exits_and_memory_errors_pass(error: type[BaseException]) -> None:
         codec.load(KEY, codec.dump(KEY, "x"))
     with pytest.raises(error):
         objects.load(KEY, objects.dump(KEY, "x"))
+
+
+class Stop(Exception):
+    """What a handler raises: a soft time limit."""
+
+
+def stop(*_: Any) -> None:
+    raise Stop
+
+
+class Slow:
+    """A value that a signal interrupts while it is decoded."""
+
+    def __setstate__(self, _: Any) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+
+    def __getstate__(self) -> Any:
+        return 1
+
+
+@pytest.fixture(params=[stop, partial(stop, 1), SimpleNamespace(handle=stop).handle])
+def handler(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have SIGUSR1 raise `Stop`."""
+    before = signal.signal(signal.SIGUSR1, request.param)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.usefixtures("handler")
+@pytest.mark.parametrize("serializer", ["pickle", pickle])
+def test_what_a_handler_raises_in_a_decoder_passes(serializer: Any) -> None:
+    """The exception of a signal's handler tells nothing about the entry that is being read."""
+    codec, objects = envelope(serializer), Objects(resolve_serializer(serializer))
+    for each in (codec, objects):
+        stored = each.dump(KEY, Slow())
+        with pytest.raises(Stop):
+            each.load(KEY, stored)
+        assert each.damaged == 0
+
+
+def forged(key: str, codec: Envelope, body: bytes) -> bytes:
+    """Return what anybody can write: an unsigned entry of `codec` with this body."""
+    head = codec._packed
+    check = zlib.crc32(head + codec._serializer.name.encode() + b"\xff" + key.encode() + b"\xff")
+    return head + zlib.crc32(body, check).to_bytes(4, "big") + body
+
+
+def many(item: bytes, size: int) -> bytes:
+    """Return a list of as many items as make `size` bytes of MessagePack."""
+    return struct.pack(">BI", 0xDD, size // len(item)) + item * (size // len(item))
+
+
+@pytest.mark.parametrize(
+    "item", [b"\x90", b"\x80", b"\xc0", b"\x81\xa0\xc0", b"\xd4\x02\x90", b"\xd4\x08\x31", b"\xa1x"]
+)
+def test_few_unsigned_bytes_build_little(item: bytes) -> None:
+    """4 kB that unpack to 4 MiB of anything build no more than 32 MiB, or nothing."""
+    codec = envelope("msgpack", "zlib")
+    stored = forged(KEY, codec, zlib.compress(many(item, 4 * MEBIBYTE), 9))
+    tracemalloc.start()
+    try:
+        codec.load(KEY, stored)
+        assert tracemalloc.get_traced_memory()[1] < 48 * MEBIBYTE
+    finally:
+        tracemalloc.stop()
+
+
+def test_few_unsigned_bytes_of_json_build_little() -> None:
+    """So it is with JSON."""
+    codec = envelope("json", "zlib")
+    for item in (b"[],", b"{},"):
+        text = b"[" + item * MEBIBYTE + b"0]"
+        assert codec.load(KEY, forged(KEY, codec, zlib.compress(text, 9))) is MISSING
+
+
+@pytest.mark.parametrize("serializer", ["msgpack", "json"])
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("value", [[[]] * MEBIBYTE, ["a" * 4 * MEBIBYTE, "é"], [0] * MEBIBYTE * 8])
+def test_what_is_written_is_read_however_well_it_is_packed(
+    serializer: str, secret: str | None, value: Any
+) -> None:
+    """What would not be read if it were compressed is stored as it is."""
+    codec = envelope(serializer, "zlib", secret)
+    assert codec.load(KEY, codec.dump(KEY, value)) == value
+
+
+def test_what_no_entry_may_build_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that nobody could read back unsigned cannot be stored, but signed it can."""
+    for module in (entry, limits, msgpack_module):
+        monkeypatch.setattr(module, "HEAVY", 1000, raising=False)
+    monkeypatch.setattr(limits, "NEVER", 100_000)
+    monkeypatch.setattr(limits, "ALWAYS", 50_000)
+    for value in ([[]] * 2000, {"a": "x" * 200_000}):
+        with pytest.raises(CannotSerialize, match="gigabyte"):
+            envelope().dump(KEY, value)
+        signed = envelope(secret="secret")
+        assert signed.load(KEY, signed.dump(KEY, value)) == value
+    assert envelope().load(KEY, envelope().dump(KEY, "x" * 20_000)) == "x" * 20_000
 
 
 def test_unserializable_values_are_refused() -> None:

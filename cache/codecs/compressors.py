@@ -91,12 +91,16 @@ class LZ4:
         return packed
 
     def decompress(self, data: bytes, limit: int) -> bytes:
-        _check_size(int.from_bytes(data[:4], "little"), limit)
+        most = min(limit, _LZ4_TIMES * len(data))  # what no block exceeds, whatever it says
+        _check_size(int.from_bytes(data[:4], "little"), most)
         try:
             unpacked: bytes = self._lz4.decompress(data)
         except self._lz4.LZ4BlockError as exc:
             raise ValueError("damaged lz4 data") from exc
         return unpacked
+
+
+_LZ4_TIMES = 255
 
 
 class _Spares(Generic[T]):

@@ -21,8 +21,9 @@ NESTING: Final = 12
 """Extensions in each other that may hold others, the outermost value aside."""
 
 CHECKED: Final = NESTING - 1
-"""How many extensions in each other are not checked for what they nest, seen from within.
+"""Which extension, counted from within, is checked for what it nests before it is unpacked.
 
-Unpacking takes about 550 bytes of C stack a level, for up to 1,023 levels at a time: of these
-there may be two times in each other. What an extension further in holds is checked before.
+Unpacking takes about 550 bytes of C stack a level, for up to 1,023 levels at a time. There may
+be two such times in each other: the outermost value and an extension in it, or, where that is
+an extension itself, what it holds and an extension in that.
 """

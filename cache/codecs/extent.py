@@ -6,22 +6,27 @@ is by its size alone, or by how many of its bytes might begin a container; only 
 walked through, element by element.
 """
 
+import re
+from collections.abc import Iterator
 from typing import Final
-
-from twofold.codecs.limits import TIMES
 
 MAX_DEPTH: Final = 256
 """Levels that what is checked may nest, extensions among them."""
 
 _NEVER_DEEP = 256  # bytes that cannot nest deeper than that
 
+_STEPS_FOR_DEPTH = 1_000_000  # half a second
+_STEPS_FOR_SIZE = 10_000  # enough for large texts and bytes; the rest are guessed
+
 _CONTAINER = 256  # bytes that an empty one takes at most, about
 _ELEMENT = 72  # bytes that any other element takes, the characters of texts aside
+_MOST = 128  # bytes at most that one byte becomes, in maps of one entry
 _ENTRY = 96  # bytes that an entry of a map takes beside its key and value
 
 _NESTING = frozenset({*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF})
 _SMALL = frozenset({*range(0x80), 0xC0, 0xC2, 0xC3, *range(0xE0, 0x100)})
 _EXTENSIONS = frozenset({0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)})
+_SMALL_RUN = re.compile(rb"[\x00-\x7f\xc0\xc2\xc3\xe0-\xff]+").match
 _NO_CONTAINERS = bytes(set(range(256)) - _NESTING)
 _NO_HEAVY = bytes(set(range(256)) - _NESTING - _EXTENSIONS)
 _NO_OTHERS = bytes(_SMALL | _NESTING | _EXTENSIONS)
@@ -36,32 +41,44 @@ _COUNTED = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 
 
 def check_depth(data: bytes, containers: frozenset[int]) -> None:
-    """Raise ValueError if `data` nests deeper than `MAX_DEPTH`.
+    """Raise ValueError if `data` nests deeper than `MAX_DEPTH`, or has too much in it to tell.
 
     Args:
         data: MessagePack.
         containers: codes of the extensions whose data are MessagePack too.
     """
     if len(data) > _NEVER_DEEP and len(data.translate(None, _NO_CONTAINERS)) > MAX_DEPTH:
-        _walk(data, containers, MAX_DEPTH, None)
+        for depth, _ in _walk(data, containers, _STEPS_FOR_DEPTH):
+            if depth > MAX_DEPTH:
+                raise ValueError(f"nests deeper than {MAX_DEPTH} levels")
 
 
 def check_built(data: bytes, containers: frozenset[int], most: int) -> None:
-    """Raise ValueError if decoding `data` would build more than about `most` bytes."""
-    if len(data) * TIMES <= most:
+    """Raise ValueError if decoding `data` might build more than about `most` bytes."""
+    if len(data) * _MOST <= most:
         return
     heavy = len(data.translate(None, _NO_HEAVY))
     others = len(data.translate(None, _NO_OTHERS))
     if 8 * len(data) + _CONTAINER * heavy + _ELEMENT * others > most:
-        _walk(data, containers, None, most)
+        for _, built in _walk(data, containers, _STEPS_FOR_SIZE):
+            if built > most:
+                raise ValueError(f"builds more than {most} bytes")
 
 
-def _walk(data: bytes, containers: frozenset[int], depth: int | None, most: int | None) -> None:
+def _walk(data: bytes, containers: frozenset[int], steps: int) -> Iterator[tuple[int, int]]:
+    """Yield how deep it is and what is built so far, at each element; small ones go at once."""
     at, built, left = 0, 0, 1
     enclosing: list[int] = []  # how many items are left in each
-    while left or enclosing:
-        if not left:
+    for _ in range(steps):
+        while not left and enclosing:
             left = enclosing.pop()
+        if not left:
+            return
+        small = _SMALL_RUN(data, at, at + left)
+        if small is not None:
+            size = small.end() - at
+            at, built, left = at + size, built + 8 * size, left - size
+            yield len(enclosing), built
             continue
         try:
             size, items, cost = _element(data, at, containers)
@@ -71,17 +88,13 @@ def _walk(data: bytes, containers: frozenset[int], depth: int | None, most: int 
         if items:
             enclosing.append(left)
             left = items
-        if depth is not None and len(enclosing) > depth:
-            raise ValueError(f"nests deeper than {depth} levels")
-        if most is not None and built > most:
-            raise ValueError(f"builds more than {most} bytes")
+        yield len(enclosing), built
+    raise ValueError(f"has more than {steps} elements to look at")
 
 
 def _element(data: bytes, at: int, containers: frozenset[int]) -> tuple[int, int, int]:
     """Return the size of what begins at `at`, how many items follow in it, and what it costs."""
     head = data[at]
-    if head in _SMALL:
-        return 1, 0, 8
     if head < 0xA0:
         return 1, *_held(head & 15, is_map=head < 0x90)
     if head in _COUNTED:

@@ -5,16 +5,18 @@ from typing import Final
 ALWAYS: Final = 32 * 1024 * 1024
 """Bytes that any entry may build."""
 
-TIMES: Final = 128
+TIMES: Final = 512
 """How many bytes an entry may build for each of its own."""
 
 NEVER: Final = 1024 * 1024 * 1024
 """Bytes more than which no entry may build."""
 
-LIGHT: Final = ALWAYS // TIMES
+_MOST = 128  # bytes at most that one byte of a payload becomes
+
+LIGHT: Final = ALWAYS // _MOST
 """Bytes of payload that build no more than any entry may."""
 
-HEAVY: Final = NEVER // TIMES
+HEAVY: Final = NEVER // _MOST
 """Bytes of an entry that is not packed, up to which it cannot build too much."""
 
 

@@ -49,7 +49,7 @@ _ITEMS: dict[type, int] = {
 _NATIVE = frozenset({bool, bytes, float, NoneType})
 _BUFFERS = frozenset({bytearray, memoryview})
 _NESTS = frozenset({dict, list, *_ITEMS})
-_EXTENSIONS = frozenset(bytes([head]) for head in (0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)))
+_EXTENSIONS = frozenset({0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)})  # how one begins
 
 _TOO_DEEP = (
     f"it holds itself, or nests more than {extensions.NESTING} tuples, sets and dicts with"
@@ -95,7 +95,7 @@ class Msgpack:
         if len(data) > HEAVY:
             self.bound(data, len(data))
         try:
-            outer = data[:1] in _EXTENSIONS
+            outer = data and data[0] in _EXTENSIONS
             return unpackb(data, ext_hook=OUTER_FOREIGN_HOOK if outer else FOREIGN_HOOK)
         except ValueError as error:
             if not is_lost(error):
@@ -149,7 +149,7 @@ def _pack_items(code: int, items: Iterable[Any], nesting: int) -> Ext:
     if not nesting:
         raise RecursionError
     data = packb([_rewrite(item, nesting - 1) for item in items], None, _OPTIONS)
-    if nesting <= extensions.CHECKED:
+    if nesting == extensions.CHECKED:
         check_depth(data, extensions.CONTAINERS)
     return Ext(code, data)
 
@@ -286,7 +286,7 @@ def _defaults() -> Iterator[_Default]:
     """Yield what writes extensions in ever more of each other; the last two are for outermost."""
     default: _Default = _write
     for nesting in range(1, extensions.NESTING + 2):
-        default = _default_over(default, checks=nesting <= extensions.CHECKED)
+        default = _default_over(default, checks=nesting == extensions.CHECKED)
         yield default
 
 

@@ -146,7 +146,8 @@ def _ext_hooks(makers: _Makers, *, checks: bool) -> Iterator[_ExtHook]:
     """Yield what reads extensions in ever more of each other."""
     ext_hook = _ext_hook_over(None, {}, checks=False)
     for nesting in range(1, extensions.NESTING + 2):
-        ext_hook = _ext_hook_over(ext_hook, makers, checks=checks and nesting <= extensions.CHECKED)
+        checked = checks and nesting == extensions.CHECKED
+        ext_hook = _ext_hook_over(ext_hook, makers, checks=checked)
         yield ext_hook
 
 
