@@ -68,7 +68,7 @@ TABLES: dict[str, Table] = {
     "Beside `OPTIONS`": of_django.ENTRY,
     "Settings of the project": redis.GLOBALS,
     "Redis: `OPTIONS`": {n: row for n, row in redis.OPTIONS.items() if n not in redis.DRIVER},
-    "Redis: names of redis-py": {**redis.CLIENT, **redis.POOL},
+    "Redis: names of redis-py": redis.POOL,
     "Redis: `SENTINEL_KWARGS`": {
         n: row for n, row in redis.OF_SENTINELS.items() if redis.DRIVER.get(n) != row
     },
@@ -327,6 +327,18 @@ REDIS: dict[str, tuple[Entry, Any, Entry]] = {
             "OPTIONS": {
                 "CLIENT_CLASS": "django_redis.client.ClusterClient",
                 "CONNECTION_FACTORY": "django_redis.pool.ClusterConnectionFactory",
+            },
+        },
+        URL,
+        {"cluster": True},
+    ),
+    "cluster, by the driver's classes": (
+        {
+            "LOCATION": URL,
+            "OPTIONS": {
+                "REDIS_CLIENT_CLASS": "rediscluster.RedisCluster",
+                "CONNECTION_POOL_CLASS": "rediscluster.connection.ClusterConnectionPool",
+                "CONNECTION_POOL_KWARGS": {"skip_full_coverage_check": True},
             },
         },
         URL,

@@ -41,11 +41,19 @@ def _deployment(value: Any, kind: str, plain: frozenset[str]) -> Outcome:
 
 def driver_class(value: Any) -> Outcome:
     """Return what becomes of the class that the driver uses for its clients."""
-    if (values.dotted(value) or "redis").split(".")[0] in ("redis", "valkey"):
+    named = values.dotted(value) or "redis"
+    if "Cluster" in named:
+        return {"cluster": True}
+    if named.partition(".")[0] in ("redis", "valkey"):
         return Ignored("twofold has connections of its own")
     return Refused(
         "leave it out: a driver of your own has no counterpart; for tests there is memory"
     )
+
+
+def pool_class(value: Any) -> Outcome:
+    """Return what the class of a pool means: a cluster, or nothing."""
+    return {"cluster": True} if "Cluster" in (values.dotted(value) or "") else _POOL
 
 
 def connection_class(value: Any) -> Outcome:
@@ -138,8 +146,6 @@ _SERVICE_ROWS: Table = {
 DRIVER: Table = {**_CONNECTION_ROWS, **_LOGIN_ROWS, **_TLS_ROWS, **_SERVICE_ROWS}
 """The arguments of redis-py's connections, as in the query of a URL too."""
 
-POOL: Table = {**DRIVER, "timeout": _POOL}
-
 CLIENT: Table = {
     **DRIVER,
     "require_full_coverage": Ignored("a slot that nobody has is an outage for its keys alone"),
@@ -147,6 +153,8 @@ CLIENT: Table = {
     "read_from_replicas": Ignored("in a cluster the primaries are asked, for reads too"),
     "startup_nodes": Refused("write the servers into LOCATION, as a list of URLs"),
 }
+
+POOL: Table = {**CLIENT, "timeout": _POOL}
 
 OF_SENTINELS: Table = {
     **_CONNECTION_ROWS,
@@ -156,7 +164,7 @@ OF_SENTINELS: Table = {
     "db": Ignored("sentinels have no databases"),
 }
 
-_POOL_CLASS = Ignored(_POOL.why)
+_POOL_CLASS = Becomes(f"`cluster` for those of clusters, else not needed: {_POOL.why}", pool_class)
 _POOL_KWARGS = Within("each by its name below", POOL)
 _CLIENT_KWARGS = Within("each by its name below", CLIENT)
 _SERIALIZER = Becomes(
@@ -181,9 +189,13 @@ OPTIONS: Table = {
     "connection_pool_kwargs": _POOL_KWARGS,
     "connection_pool_class_kwargs": _POOL_KWARGS,
     "pool_class": _POOL_CLASS,
-    "redis_client_class": Becomes("nothing, if it is redis-py's", driver_class),
+    "redis_client_class": Becomes(
+        "nothing, if it is redis-py's; `cluster` for those of clusters", driver_class
+    ),
     "redis_client_kwargs": _CLIENT_KWARGS,
-    "base_client_class": Becomes("nothing, if it is valkey-py's", driver_class),
+    "base_client_class": Becomes(
+        "nothing, if it is valkey-py's; `cluster` for those of clusters", driver_class
+    ),
     "base_client_kwargs": _CLIENT_KWARGS,
     "parser_cls": Ignored("replies are read by twofold"),
     "sentinels": Becomes('`LOCATION`, whose host becomes `OPTIONS["sentinel"]`', sentinels),
