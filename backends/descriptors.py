@@ -7,6 +7,7 @@ returned is then nobody's. Here it stands in its owner's list within the same ca
 import os
 from functools import partial
 from typing import Final
+from weakref import ref
 
 NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
 """The flag by which no symbolic link is opened."""
@@ -20,10 +21,31 @@ def note_opened(
     return noted[-1]
 
 
-def close_noted(noted: list[int]) -> None:
-    """Close what is noted; it is forgotten within the same call, so that it is closed once."""
-    for _ in map(os.close, map(noted.pop, [0] * len(noted))):
-        pass
+class Descriptor:
+    """An open directory or file, closed when nobody keeps it any more.
+
+    It has no finaliser of Python's, in which a handler's exception would be lost together
+    with the descriptor: a weak reference to it calls what closes, and that is C alone.
+    The arguments are those of `os.open`, `folder` being its `dir_fd`.
+    """
+
+    def __init__(
+        self, path: str, flags: int, mode: int = 0o777, *, folder: int | None = None
+    ) -> None:
+        noted: list[int] = []
+        # It closes once, and minds none that somebody has closed already.
+        self._closing = map(os.closerange, noted, map((1).__add__, noted))
+        self._guard = ref(self, partial(next, self._closing))
+        self.descriptor: int = note_opened(noted, path, flags, mode, folder=folder)
+        _guards[self.descriptor] = self._guard  # which must not be part of a cycle of garbage
+
+    def close(self) -> None:
+        """Close it, once."""
+        self.descriptor = -1
+        next(self._closing, None)
+
+
+_guards: dict[int, object] = {}
 
 
 def is_systems(exc: OSError) -> bool:

@@ -190,8 +190,8 @@ def names(folder: int) -> list[str]:
     opened: list[int] = []
     try:
         # Opened anew, since whoever lists a descriptor moves it for all who share it.
-        with os.scandir(note_opened(opened, ".", _LIST, folder=folder)) as entries:
-            return [each.name for each in entries if is_entry(each.name)]
+        listed = os.listdir(note_opened(opened, ".", _LIST, folder=folder))
+        return [name for name in listed if is_entry(name)]
     finally:
         for each in opened:
             os.close(each)

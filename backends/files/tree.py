@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-from twofold.backends.descriptors import NO_LINK, close_noted, note_opened
+from twofold.backends.descriptors import NO_LINK, Descriptor
 from twofold.backends.files.entry import SHARDS
 from twofold.backends.files.shelf import Opener, opener
 from twofold.backends.ownership import make_folder, make_folders, require_own_folder
@@ -32,17 +32,13 @@ _LONGEST_PAUSE: Final = 0.004
 _COUNTS: Final = "twofold.counts"
 
 
-class Handle:
-    """An open directory or file, closed when nobody keeps it any more.
-
-    The arguments are those of `os.open`, `folder` being its `dir_fd`.
-    """
+class Handle(Descriptor):
+    """An open directory or file of a cache."""
 
     def __init__(
         self, path: str, flags: int, mode: int = 0o777, *, folder: int | None = None
     ) -> None:
-        self._opened: list[int] = []
-        self.descriptor: int = note_opened(self._opened, path, flags, mode, folder=folder)
+        super().__init__(path, flags, mode, folder=folder)
         found = os.fstat(self.descriptor)
         self.identity: tuple[int, int] = (found.st_dev, found.st_ino)
         self.opener: Opener = opener(self.descriptor)
@@ -52,14 +48,8 @@ class Handle:
         return (found.st_dev, found.st_ino) == self.identity
 
     def close(self) -> None:
-        """Close it, once."""
-        self.descriptor = -1
         self.opener = opener(-1)
-        close_noted(self._opened)
-
-    def __del__(self) -> None:
-        with suppress(OSError, AttributeError):  # an exception may come before there is anything
-            self.close()
+        super().close()
 
 
 class Tree:
