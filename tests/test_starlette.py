@@ -520,12 +520,21 @@ async def test_applications_and_their_mounts_are_kept_apart() -> None:
         app.add_middleware(CacheMiddleware, timeout=60)
         return app
 
+    def decorated() -> Starlette:
+        @cached_page
+        async def page(request: Request) -> Response:
+            return PlainTextResponse("page" + request.scope["root_path"])
+
+        app = Starlette(routes=[Route("/", page)])
+        app.add_middleware(CacheMiddleware)
+        return app
+
     mounted = Starlette(routes=[Mount("/", partial(plain))])
     apps = [routed(shop), routed(Admin), CacheMiddleware(plain, timeout=60)]
-    apps += [hidden(shop), hidden(Admin)]
+    apps += [hidden(shop), hidden(Admin), decorated()]
     apps += [CacheMiddleware(GZipMiddleware(mounted), timeout=60, name=name) for name in "ab"]
     roots = ("", "/v1", "/v2")
-    names = ["shop", "admin", "plain", "shop", "admin", "plain", "plain"]
+    names = ["shop", "admin", "plain", "shop", "admin", "page", "plain", "plain"]
     for done in ("fwd=miss", "hit"):
         for app, name in zip(apps, names, strict=True):
             got = [await Later(app).get(b"", root_path=root) for root in roots]
