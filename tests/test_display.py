@@ -4,7 +4,10 @@ import json
 
 import pytest
 
+from twofold.backends.dummy import DummyBackend
 from twofold.display import printable
+from twofold.errors import BackendUnavailable
+from twofold.outage import FailOpen
 
 
 @pytest.mark.parametrize(
@@ -27,3 +30,19 @@ def test_json_means_the_same_when_it_is_made_printable() -> None:
     """JSON that is made printable is read back as the same value."""
     value = {"a\x9b": "\x7f\u202e\x1b\n"}
     assert json.loads(printable(json.dumps(value, ensure_ascii=False))) == value
+
+
+def test_an_outage_is_logged_without_what_a_terminal_obeys(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A server's error text goes into the log of an outage as text, on one line."""
+
+    class Broken(DummyBackend):
+        def get(self, key: str) -> None:
+            raise BackendUnavailable("h:1 refused: \x1b[2J\nCRITICAL all is lost")
+
+    assert FailOpen(Broken(), "default").get("k") is None
+    assert caplog.messages == [
+        "cache 'default' is unavailable, going on without it:"
+        r" h:1 refused: \u001b[2J\nCRITICAL all is lost"
+    ]
