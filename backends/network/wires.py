@@ -13,6 +13,7 @@ from contextlib import suppress
 from time import monotonic
 from weakref import WeakValueDictionary, finalize
 
+from twofold.backends.descriptors import is_systems
 from twofold.backends.network.faults import ConnectionLost, DialFailed, late
 from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reply
 from twofold.backends.network.requests import Answers, Request
@@ -101,8 +102,11 @@ class Wire:
 
 
 def _shut(opened: socket.socket) -> None:
-    with suppress(OSError):
+    try:
         opened.close()
+    except OSError as exc:
+        if not is_systems(exc):
+            raise
 
 
 class Estate:
