@@ -519,10 +519,9 @@ class Cache:
 
     async def _count(self, io: Effects, key: str, change: int) -> int:
         """Add to a counter that is signed."""
-        args = io, self.backend, self._codec, key, change
         if self._fail_open is not None and self.fails_open:
-            return await self._fail_open.count(key, counting.add, *args)
-        return await counting.add(*args)
+            return await self._fail_open.count(counting.add, io, self._codec, key, change)
+        return await counting.add(io, self.backend, self._codec, key, change)
 
     async def _move(self, io: Effects, key: str, delta: int, version: int | None) -> int:
         """Store under another version what is stored under this one."""

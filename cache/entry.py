@@ -170,11 +170,7 @@ class Envelope:
                 packed = self._compressor.compress(body)
                 if len(packed) < len(body) and self._may_become(body, len(packed)):
                     header, body = self._packed, packed
-            if (
-                len(body) > HEAVY
-                and header is self._plain
-                and not self._may_become(body, len(body))
-            ):
+            if len(body) > HEAVY and not self._may_become(body, len(body)):
                 raise refuse(self._serializer.name, value, "read back, it might take a gigabyte")
         return header + self._check.over(self._known[header][0], key, body) + body
 

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 from twofold.backend import Backend, Stored
 from twofold.display import printable
+from twofold.effects import Effects
+from twofold.entry import Codec
 from twofold.errors import BackendUnavailable, MissingKey, PartlyUnavailable
 
 T = TypeVar("T")
@@ -124,10 +126,18 @@ class FailOpen(Backend):
         total = await self._atry(unknown, self._inner.aincr, key, delta)
         return self._counted(key, total)
 
-    async def count(self, key: str, count: Callable[..., Awaitable[int]], *args: object) -> int:
-        """Return what `count` of this key returns; in an outage there is no counter."""
+    async def count(
+        self,
+        add: Callable[..., Awaitable[int]],
+        io: Effects,
+        codec: Codec,
+        key: str,
+        change: int,
+    ) -> int:
+        """Do what `counting.add`, which is `add`, does; in an outage there is no counter."""
         unknown: int | None = None
-        return self._counted(key, await self._atry(unknown, count, *args))
+        total = await self._atry(unknown, add, io, self._inner, codec, key, change)
+        return self._counted(key, total)
 
     def _counted(self, key: str, total: int | None) -> int:
         if total is None:
