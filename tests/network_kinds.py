@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import pytest
-from redis.exceptions import RedisError
 
 from tests.chaos import Proxy, Server
 from twofold.backend import Backend
@@ -44,7 +43,7 @@ class Kind(NamedTuple):
 REDIS = Kind(
     "redis",
     RedisBackend,
-    RedisError,
+    OSError,
     lambda server: int(server.info("stats")["total_connections_received"]),
 )
 MEMCACHED = Kind(

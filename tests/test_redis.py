@@ -18,9 +18,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import pytest
-import redis
 import uvloop
-from redis.asyncio import connection as native
 
 import twofold
 from tests.chaos import (
@@ -35,8 +33,6 @@ from tests.chaos import (
 from tests.chaos.resp import ask, packed
 from twofold.backends.network import INCOMPLETE
 from twofold.backends.redis import RedisBackend
-from twofold.backends.redis.addresses import read_addresses
-from twofold.backends.redis.dial import Direct, Login
 from twofold.backends.redis.replies import PythonReader
 from twofold.errors import (
     BackendUnavailable,
@@ -1059,57 +1055,7 @@ class TestRefusals:
 
 
 class TestConnections:
-    """What is taken over from redis-py, and given back."""
-
-    @pytest.mark.parametrize("transport", ["tcp", "unix", "tls"])
-    @case
-    async def test_what_redis_py_opened_is_ours(
-        self,
-        face: Face,
-        redis_server: RedisServer,
-        tls_redis: RedisServer,
-        monkeypatch: pytest.MonkeyPatch,
-        transport: str,
-    ) -> None:
-        """The private attributes that hold it are where we look, and empty afterwards.
-
-        When this fails, redis-py has moved them: see `dial`, which alone uses them.
-        """
-        url = {
-            "tcp": redis_server.url,
-            "tls": tls_redis.url,
-            "unix": f"unix://{redis_server.socket_path}",
-        }[transport]
-        [address] = read_addresses(url, 0)
-        dialer = Direct(address, Login(tls={"ssl_cert_reqs": "none", "ssl_check_hostname": False}))
-        made: list[Any] = []
-
-        def recorded(kind: Callable[..., Any]) -> Callable[..., Any]:
-            return lambda **options: made.append(kind(**options)) or made[-1]
-
-        monkeypatch.setattr(dialer, "_sync", recorded(dialer._sync))
-        monkeypatch.setattr(dialer, "_async", recorded(dialer._async))
-        if face.is_async:
-            opened = await dialer.aopen(5.0)
-            assert isinstance(made[0], native.AbstractConnection)
-            assert (made[0]._reader, made[0]._writer) == (None, None)
-        else:
-            plain = dialer.open(5.0)
-            assert isinstance(made[0], redis.connection.AbstractConnection)
-            assert made[0]._sock is None
-        made.clear()
-        gc.collect()
-        if face.is_async:
-            answered = asyncio.get_running_loop().create_future()
-            opened.transport.set_protocol(Listener(answered))
-            opened.transport.write(packed(("PING",)))
-            assert await asyncio.wait_for(answered, 5.0) == b"+PONG\r\n"
-            opened.transport.abort()
-            await asyncio.sleep(0)
-        else:
-            with plain:
-                plain.sendall(packed(("PING",)))
-                assert plain.recv(100) == b"+PONG\r\n"
+    """How they end."""
 
     @case
     async def test_a_close_from_outside_the_loop(

@@ -403,6 +403,24 @@ def test_a_missing_socket_is_refused_at_once(tmp_path: Path, run: Run, factory: 
             assert took < 0.3
         assert backend.servers()[0].breaker != "closed"
         await backend.aclose()
+        asyncio.get_running_loop().set_task_factory(None)  # before 3.13.3 uvloop 0.23 ends by none
+
+    run(body())
+
+
+def test_a_loop_that_takes_no_task_is_an_outage(own_redis: RedisServer, run: Run) -> None:
+    """A task factory that fails fails calls as a server does that is down, and leaves nothing."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise TypeError("unexpected keyword argument")
+
+    async def body() -> None:
+        backend = RedisBackend(own_redis.url)
+        asyncio.get_running_loop().set_task_factory(refuse)
+        with pytest.raises(BackendUnavailable, match="cannot be reached: TypeError"):
+            await backend.aget("k")
+        asyncio.get_running_loop().set_task_factory(None)
+        await backend.aclose()
 
     run(body())
 
@@ -653,7 +671,7 @@ def test_a_signal_handlers_own_timeout(
                 interrupted = True
                 interrupt()
             else:
-                client.sendall(b":1\r\n" if command[0] == b"EVALSHA" else b"+OK\r\n")
+                client.sendall(b"$1\r\n1\r\n" if command[0] == b"EVALSHA" else b"+OK\r\n")
 
     backend = RedisBackend(f"{serving(talk)}/1", deadline=PATIENCE)
     calls: dict[bytes, Callable[[], object]] = {

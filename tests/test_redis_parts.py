@@ -3,16 +3,18 @@
 import random
 import re
 import traceback
+import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.chaos import RedisCluster, RedisServer
 from twofold.backends.network import INCOMPLETE, Breaker, ProtocolError, ReplyError, Server
-from twofold.backends.redis import RedisBackend, commands, deployment, replies
+from twofold.backends.redis import RedisBackend, commands, deployment, dialect, replies
 from twofold.backends.redis.addresses import Address, read_addresses
 from twofold.backends.redis.dial import Login
 from twofold.backends.redis.replies import PythonReader
@@ -441,6 +443,7 @@ def read(reader: replies.Reader, *pieces: bytes) -> list[Any]:
     return found
 
 
+@settings(deadline=None)  # each place to cut at makes two readers
 @given(STREAMS)
 def test_both_readers_read_the_same_replies(stream: bytes) -> None:
     """Ours and hiredis's agree on every stream, in one piece and cut in two at every place."""
@@ -486,6 +489,105 @@ def test_what_is_no_reply_is_an_error(
         made.gets()
 
 
+HOSTILE = [
+    b"*400000000\r\n",
+    b"*2\r\n*400000000\r\n",
+    b"*99999\r\n" * 9,
+    b"$1\r\nx\r\n*400000000\r\n",
+    b"$-1\r\n*400000000\r\n",
+    b"$0\r\nXX*400000000\r\n",
+    b"*2\r\n$0\r\nXX*400000000\r\n",
+    b"~400000000\r\n",
+    b">400000000\r\n",
+    b"|400000000\r\n",
+    b"*1\r\n%1\r\n*0\r\n+x\r\n",
+    b"$99999999999\r\n",
+    b"*1\r\n" * 1000,
+]
+
+
+@pytest.mark.parametrize("reader", [ours, theirs])
+@pytest.mark.parametrize("stream", HOSTILE, ids=lambda each: repr(each[:20]))
+def test_what_is_announced_takes_no_memory(
+    monkeypatch: pytest.MonkeyPatch, reader: Callable[[pytest.MonkeyPatch], None], stream: bytes
+) -> None:
+    """Room is made for what has come, wherever its announcement is cut in two."""
+    reader(monkeypatch)
+    places = range(min(len(stream), 60))
+    tracemalloc.start()
+    try:
+        for place in places:
+            with suppress(ProtocolError):
+                read(replies.new_reader(), *filter(None, (stream[:place], stream[place:])))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+@pytest.mark.parametrize("reader", [ours, theirs])
+@pytest.mark.parametrize("size", [1, 65_536])
+def test_a_line_without_an_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, reader: Callable[[pytest.MonkeyPatch], None], size: int
+) -> None:
+    """What never ends is refused after the longest line, or after a few pieces, however small."""
+    reader(monkeypatch)
+    made = replies.new_reader()
+    made.feed(b"+")
+    with pytest.raises(ProtocolError, match="has no end"):
+        read(made, *[b"x" * size] * (70_000 // size + 20))
+
+
+class Searched(bytearray):
+    """A buffer that counts the bytes which are searched for the end of a line."""
+
+    bytes = 0
+
+    def find(self, what: Any, start: Any = 0, *_: Any) -> int:
+        found = super().find(what, start)
+        self.bytes += (len(self) if found < 0 else found) - start
+        return found
+
+
+@pytest.mark.parametrize("size", [1000, 2000, 4000])
+def test_our_reader_searches_no_byte_again(size: int) -> None:
+    """What comes byte by byte costs as much for each byte, however many have come before."""
+    reader = PythonReader()
+    reader._buffer = buffer = Searched()
+    for _ in range(size):
+        reader.feed(b"x")
+        reader.gets()
+    assert buffer.bytes <= 3 * size
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("READONLY You can't write against a read only replica.", "READONLY"),
+        ("@user_script: 3: -READONLY You can't write against a read only replica.", "READONLY"),
+        (
+            "ERR Error running script (call to f_9458e): @user_script:3: @user_script: 3: -OOM no",
+            "OOM",
+        ),
+        ("ERR Error running script (call to f_9458e): @user_script:3: oh", "ERR"),
+        ("", ""),
+    ],
+)
+def test_an_error_within_a_script_is_that_error(said: str, code: str) -> None:
+    """Redis 6.2 tells first where in a script it is, which later servers tell last."""
+    [error] = read(replies.new_reader(), f"-{said}\r\n".encode())
+    assert error[1] == code
+    assert error[2].startswith(code)
+
+
+def test_an_error_is_shown_and_not_obeyed() -> None:
+    """What a terminal would obey is escaped, and what is too long to read is cut off."""
+    for reader in (PythonReader(), replies.new_reader()):
+        [(_, code, text)] = read(reader, b"-ERR \x1b[2J" + b"x" * 60_000 + b"\r\n")
+        assert (code, text[:12]) == ("ERR", "ERR \\u001b[2")
+        assert len(text) < 1000
+
+
 def test_a_value_that_is_longer_than_it_said_is_an_error() -> None:
     """Our reader checks that a value ends where its length says."""
     reader = PythonReader()
@@ -516,7 +618,7 @@ class Nowhere:
 
 
 def made(address: Address) -> Server:
-    return Server(address.name, Nowhere(), commands.RESP)
+    return Server(address.name, Nowhere(), dialect.RESP)
 
 
 @pytest.fixture

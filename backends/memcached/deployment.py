@@ -8,7 +8,7 @@ from typing import Any
 from twofold.backends.memcached.addresses import Address, read_location
 from twofold.backends.memcached.dial import Direct
 from twofold.backends.memcached.router import Node, Router
-from twofold.backends.network.options import check_text, flag, given_tls
+from twofold.backends.network.options import check_text, flag, given_tls, tls_context
 from twofold.errors import SettingsError
 
 Weights = Sequence[float] | str | None
@@ -82,14 +82,8 @@ def _context(addresses: Sequence[Address], options: dict[str, Any]) -> ssl.SSLCo
         if address.path:
             raise SettingsError(f"OPTIONS['tls'] and the socket {address.path} do not go together")
     try:
-        context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-        context.check_hostname = options["ssl_check_hostname"]
-        if options["ssl_cert_reqs"] == "none":
-            context.verify_mode = ssl.CERT_NONE
-        if options.get("ssl_certfile"):
-            context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+        return tls_context(options)
     except OSError as error:
         raise SettingsError(
             f"OPTIONS['ssl_ca_certs'], ['ssl_certfile'] or ['ssl_keyfile'] cannot be used: {error}"
         ) from error
-    return context

@@ -1,11 +1,12 @@
 """How a connection is opened and logged in.
 
-In the async face aiomcache connects. In the sync one the standard library does, for
-pymemcache tries the first address of a host alone; it is pymemcache that logs in. The
-drivers are not used for more, since their conversations cannot be made safe from outside:
-aiomcache 0.8.2 loops for ever over a connection that the server closes, and sends one
-command at a time; pymemcache 4.0 limits each receive instead of the call, and asks one
-server after the other. So what they opened is taken over, socket or transport.
+aiomcache makes the streams of the async face, pymemcache logs in for the sync one, each
+over a socket of ours: aiomcache looks hosts up where that holds up others, and pymemcache
+tries the first address of one alone. They are not used for more, since their conversations
+cannot be made safe from outside: aiomcache 0.8.2 loops for ever over a connection that the
+server closes, and sends one command at a time; pymemcache 4.0 limits each receive instead
+of the call, and asks one server after the other. So what they opened is taken over, socket
+or transport.
 """
 
 import asyncio
@@ -26,7 +27,10 @@ from pymemcache.exceptions import (
 
 from twofold.backends.memcached.addresses import Address
 from twofold.backends.network import DialFailed, Opened
+from twofold.backends.network.sockets import Place, Streams, left, taken_over
+from twofold.display import printable
 
+_LONGEST_ANSWER: Final = 4096  # bytes
 _AT_ONCE: Final = -1  # the life of the login, for a server that asks for none and stores it
 _REFUSALS = (b"unauthenticated", b"authentication failure")
 _HINTS = {
@@ -57,7 +61,10 @@ class Direct:
         """The server's, as far as it is known."""
         self.item_size_max: int | None = None
         """Bytes of the largest item, if they were asked for on the newest connection."""
+        self.is_proxied: bool | None = None
+        """Whether a proxy is in the way that knows the older commands alone; None: not known."""
         self._address = address
+        self._place = Place(address.host, address.port, address.path)
         self._login = " ".join(login).encode() if login else b""
         self._tls = tls
 
@@ -67,7 +74,7 @@ class Direct:
         client = Client(address.path or (address.host, address.port))
         with _failures(address.name):
             try:
-                opened = self._connected(_left(ends))
+                opened = self._place.open(ends, self._tls)
                 client.sock = _Hurried(opened, ends)
                 if self._login:
                     client.set("twofold", self._login, _AT_ONCE, noreply=False)
@@ -80,8 +87,9 @@ class Direct:
 
     async def aopen(self, seconds: float) -> Opened:
         with _failures(self._address.name):
-            async with asyncio.timeout(seconds / 2):
-                stream, writer = await (await self._pool()).acquire()
+            ends = monotonic() + seconds / 2
+            stream, writer = await self._streams(ends)
+            async with asyncio.timeout(left(ends)):
                 try:
                     if self._login:
                         size = len(self._login)
@@ -93,69 +101,46 @@ class Direct:
                 except BaseException:
                     writer.transport.abort()
                     raise
-        return Opened(writer.transport, writer)
+        return taken_over(writer)
 
-    def _connected(self, seconds: float) -> socket.socket:
-        """Return a connection to the first address that takes one; pymemcache tries no other."""
-        if self._address.path:
-            opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                opened.settimeout(seconds)
-                opened.connect(self._address.path)
-            except BaseException:
-                opened.close()
-                raise
-            return opened
-        where = (self._address.host, self._address.port)
-        opened = socket.create_connection(where, seconds / _addresses(*where))
-        try:
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls is None:
-                return opened
-            return self._tls.wrap_socket(opened, server_hostname=self._address.host)
-        except BaseException:
-            opened.close()
-            raise
-
-    async def _pool(self) -> Any:
-        """Return a pool of aiomcache's that makes one connection."""
-        address, pool = self._address, {"minsize": 1, "maxsize": 1}
-        if not address.path:
-            how: dict[str, Any] = {}
-            if self._tls is not None:
-                how = {"ssl": self._tls, "server_hostname": address.host}
-            return MemcachePool(address.host, address.port, **pool, conn_args=how)
-        opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            opened.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(opened, address.path)
-        except BaseException:
-            opened.close()
-            raise
+    async def _streams(self, ends: float) -> Streams:
+        """Have aiomcache make streams of a socket."""
+        opened = await self._place.aopen(ends)
+        name = self._address.host if self._tls else None
+        how: dict[str, Any] = {"sock": opened, "ssl": self._tls, "server_hostname": name}
         nowhere: Any = None
-        return MemcachePool(nowhere, nowhere, **pool, conn_args={"sock": opened})
+        try:
+            async with asyncio.timeout(left(ends)):
+                pool = MemcachePool(nowhere, nowhere, minsize=1, maxsize=1, conn_args=how)
+                return await pool.acquire()
+        except BaseException:
+            opened.close()
+            raise
 
     def _opened(self, version: bytes) -> None:
         """Note what a new connection tells of the server, which may be another one now."""
-        self.version = version.removeprefix(b"VERSION ").decode(errors="replace")
+        self.version = printable(version.removeprefix(b"VERSION ").decode(errors="replace"))
         self.item_size_max = None
 
 
 class _Hurried:
-    """A socket for pymemcache, which limits each receive, that limits all of them together."""
+    """A socket for pymemcache, that bounds all that it receives together, in time and in size."""
 
     def __init__(self, opened: socket.socket, ends: float) -> None:
         self._opened = opened
         self._ends = ends
+        self._most = _LONGEST_ANSWER
         self.close = opened.close
 
     def sendall(self, data: bytes) -> None:
-        self._opened.settimeout(_left(self._ends))
+        self._opened.settimeout(left(self._ends))
         self._opened.sendall(data)
 
     def recv(self, size: int) -> bytes:
-        self._opened.settimeout(_left(self._ends))
-        return self._opened.recv(size)
+        self._opened.settimeout(left(self._ends))
+        data = self._opened.recv(min(size, self._most))  # the end of the stream, once it is 0
+        self._most -= len(data)
+        return data
 
 
 async def _told(
@@ -170,20 +155,6 @@ async def _told(
         if known in answer:
             raise MemcacheError(known)
     raise MemcacheUnknownCommandError("what it said is not shown, since it may be what it was told")
-
-
-def _left(ends: float) -> float:
-    if (seconds := ends - monotonic()) > 0:
-        return seconds
-    raise TimeoutError
-
-
-def _addresses(host: str, port: int) -> int:
-    """Return how many addresses will be tried, if they must."""
-    try:
-        return len(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
-    except OSError:
-        return 1
 
 
 @contextmanager
@@ -201,6 +172,6 @@ def _failures(name: str) -> Iterator[None]:
         raise DialFailed(text, refused=True) from error
     except (MemcacheError, OSError, ValueError, asyncio.LimitOverrunError) as error:
         said = error.args[0] if error.args else error
-        text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)
+        text = printable(said.decode(errors="replace") if isinstance(said, bytes) else str(error))
         hint = _HINTS["unauthenticated"] if "unauthenticated" in text else ""
         raise DialFailed(f"{name} cannot be reached: {text}{hint}", refused=True) from error

@@ -192,11 +192,4 @@ def join(requests: Sequence[bytes]) -> bytes:
     return b"get %b\r\n" % b" ".join(dict.fromkeys(keys))
 
 
-MEMCACHED: Final = Dialect(
-    Reader,
-    frozenset({dict, list, bytes, ReplyError}),
-    commands.VERSION,
-    fits=fits,
-    join=join,
-    reads=b"get ",
-)
+MEMCACHED: Final = Dialect(Reader, fits, commands.VERSION, join=join, reads=b"get ")

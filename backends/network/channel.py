@@ -37,6 +37,9 @@ class Channel(asyncio.Protocol):
         server: where to.
         deadline: seconds; a server that is silent for as long is given up, and one whose
             reply is as much too late.
+
+    Raises:
+        DialFailed: the loop takes no task.
     """
 
     def __init__(self, server: Server, deadline: float) -> None:
@@ -62,7 +65,7 @@ class Channel(asyncio.Protocol):
         self._look_every = min(_LOOK_EVERY, deadline / 4)
         self._watch: asyncio.TimerHandle | None = None
         self._lost = self._loop.create_future()
-        self._dialing = self._loop.create_task(self._dial(), context=self._context)
+        self._dialing = self._begin()
 
     def __repr__(self) -> str:
         return f"<Channel {self._server.name} waiting={len(self._waiting)} sent={len(self._sent)}>"
@@ -94,6 +97,17 @@ class Channel(asyncio.Protocol):
             else:
                 self._flush()
         return slot
+
+    def _begin(self) -> "asyncio.Task[None]":
+        """Have the connection made; the loop's task factory is the application's, and may fail."""
+        dial = self._dial()
+        try:
+            return self._loop.create_task(dial, context=self._context)
+        except Exception as error:
+            dial.close()
+            failed = _undialled(self._server, error)
+            self._server.breaker.fail(failed, refused=True)
+            raise failed from error
 
     async def _dial(self) -> None:
         try:
@@ -164,16 +178,13 @@ class Channel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard_at = monotonic()
         reader, sent, count = self._reader, self._sent, 0
-        types, fits = self._dialect.types, self._dialect.fits
+        check = self._dialect.check
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not INCOMPLETE:
                 count += 1
-                if type(reply) not in types:
-                    raise ProtocolError(f"a reply is a {type(reply).__name__}")  # noqa: TRY301
                 slot = sent[0]
-                if fits is not None and not fits(slot.next_part(), reply):
-                    raise ProtocolError("one is to something else")  # noqa: TRY301
+                check(slot.next_part(), reply)
                 if slot.wanted > 1 and isinstance(slot, Slot) and not slot.take(reply):
                     continue
                 sent.popleft()

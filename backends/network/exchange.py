@@ -23,9 +23,15 @@ class Try(NamedTuple):
     """What to send of a command, this time."""
 
     packed: bytes
-    wanted: int = 1
     server: Server | None = None
     """Where to, if not where its key belongs."""
+    before: bytes = b""
+    """A command that must be sent just before it, and has a reply of its own."""
+
+    @property
+    def parts(self) -> list[bytes]:
+        """All that is sent, command by command."""
+        return [self.before, self.packed] if self.before else [self.packed]
 
 
 class Tried(NamedTuple):
@@ -281,14 +287,14 @@ class Exchange:
         for request, answers in zip(requests, await self._exchange(io, requests, due), strict=True):
             at = 0
             for n in by_server[request.server]:
-                at += tries[n].wanted
+                at += len(tries[n].parts)
                 outcome = answers if isinstance(answers, BackendUnavailable) else answers[at - 1]
                 results[n] = Tried(request.server, outcome, seen[request.server])
         return results
 
     def _request(self, server: Server, parts: Sequence[tuple[Command, Try]]) -> Request:
-        packed = b"".join([each.packed for _, each in parts])
-        asked = [each.packed for _, each in parts for _ in range(each.wanted)]
+        asked = [part for _, each in parts for part in each.parts]
+        packed = b"".join(asked)
         big = any(command.bulk or command.key in self._big for command, _ in parts)
         return Request(server, packed, asked, big or len(packed) >= BULK)
 

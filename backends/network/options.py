@@ -1,5 +1,6 @@
 """The options that backends behind a network share."""
 
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,21 @@ def read_tls(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None} | {
         "ssl_check_hostname": hostname
     }
+
+
+def tls_context(options: dict[str, Any]) -> ssl.SSLContext:
+    """Return what encrypts and verifies, as the options of `read_tls` say.
+
+    Raises:
+        OSError: a file cannot be used.
+    """
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+    context.check_hostname = options["ssl_check_hostname"]
+    if options["ssl_cert_reqs"] == "none":
+        context.verify_mode = ssl.CERT_NONE
+    if options.get("ssl_certfile"):
+        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+    return context
 
 
 def given_tls(tls: dict[str, Any]) -> list[str]:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
+from twofold.display import printable
+
 Reply: TypeAlias = Any
 """What a server answers: a value of one of the protocol's types, or a `ReplyError`."""
 
@@ -11,10 +13,14 @@ INCOMPLETE: Final = object()
 """Instead of a reply of which a part is still to come."""
 
 
+_LONGEST_ERROR: Final = 500  # characters that are worth showing
+
+
 class ReplyError(Exception):
-    """What the server refused, as a value: `code` is the first word, such as "MOVED"."""
+    """What the server refused, as a value that can be shown: `code` is the first word, "MOVED"."""
 
     def __init__(self, text: str) -> None:
+        text = printable(text[:_LONGEST_ERROR])
         super().__init__(text)
         self.code: str = text.partition(" ")[0]
 
@@ -42,20 +48,18 @@ class Dialect:
 
     new_reader: Callable[[], Reader]
     """Returns a reader for one connection."""
-    types: frozenset[type]
-    """The types that replies have."""
+    fits: Callable[[bytes, Reply], bool]
+    """Tells whether a reply can be the one to a command."""
     ping: bytes
     """A request that changes nothing and asks for nothing."""
-    fits: Callable[[bytes, Reply], bool] | None = None
-    """Tells whether a reply can be the one to a command."""
     join: Callable[[Sequence[bytes]], bytes] | None = None
     """Makes one request of several that read; its reply is each one's."""
     reads: bytes = b""
     """What requests begin with that can be joined."""
 
-    def check(self, reply: Reply, packed: bytes) -> None:
-        """Raise `ProtocolError` for what is no reply, or none to what was `packed`."""
-        if type(reply) not in self.types:
-            raise ProtocolError(f"a reply is a {type(reply).__name__}")
-        if self.fits is not None and not self.fits(packed, reply):
-            raise ProtocolError("a reply is to something else than what was asked")
+    def check(self, packed: bytes, reply: Reply) -> None:
+        """Raise `ProtocolError` for what is no reply to what was `packed`."""
+        if not self.fits(packed, reply):
+            raise ProtocolError(
+                f"a reply, a {type(reply).__name__}, is to something else than what was asked"
+            )

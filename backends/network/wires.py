@@ -60,14 +60,20 @@ class Wire:
 
     def receive(self, due: float) -> Reply:
         """Return the next reply, if it comes in time."""
+        reply = self._reader.gets()
+        return self.receive_first(due) if reply is INCOMPLETE else reply
+
+    def receive_first(self, due: float) -> Reply:
+        """Return a reply of which nothing has been read that is not a part of it."""
         reader = self._reader
-        while (reply := reader.gets()) is INCOMPLETE:
+        while True:
             self._wait_until(due)
             data = self._socket.recv(_CHUNK)
             if not data:
                 raise ConnectionLost(f"{self._name} closed the connection")
             reader.feed(data)
-        return reply
+            if (reply := reader.gets()) is not INCOMPLETE:
+                return reply
 
     def has_more(self) -> bool:
         """Tell whether more than the replies has come, which is nobody's."""
@@ -189,8 +195,8 @@ class Wires:
         wire = self._take(server, due)
         try:
             wire.send(packed, due)
-            reply = wire.receive(due)
-            server.dialect.check(reply, packed)
+            reply = wire.receive_first(due)
+            server.dialect.check(packed, reply)
         except BaseException as error:
             failure = self._failure(server, wire, error)
         else:
@@ -260,7 +266,7 @@ class Wires:
             replies = []
             for part in request.parts:
                 replies.append(wire.receive(due))
-                request.server.dialect.check(replies[-1], part)
+                request.server.dialect.check(part, replies[-1])
         except BaseException as error:
             return self._failure(request.server, wire, error)
         self._put(request.server, wire)

@@ -1,7 +1,8 @@
 """The backend: the operations of a cache as commands of Redis."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from time import monotonic
+from typing import Final, Literal
 
 from twofold import counter
 from twofold.backend import Examined
@@ -12,6 +13,9 @@ from twofold.backends.redis.commands import COMPARE_AND_DELETE, COMPARE_AND_SET,
 from twofold.backends.redis.exchange import RedisExchange
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
+from twofold.errors import BackendUnavailable
+
+_WALK: Final = 600.0  # seconds that a server may take to name its keys
 
 
 class RedisBackend(NetworkBackend):
@@ -221,13 +225,17 @@ class RedisBackend(NetworkBackend):
                 await self._exchange.tell(io, server, commands.FLUSH)
 
     async def _clear_server(self, io: Effects, server: Server, prefix: str) -> None:
-        cursor, doomed = b"0", list[bytes]()
+        cursor, seen, doomed = b"0", set[bytes](), list[bytes]()
+        until = monotonic() + _WALK
         while True:
             step = [commands.scan(cursor, prefix), *doomed]
             [(cursor, keys), *_] = await self._exchange.tell(io, server, *step)
-            doomed = self._removals(keys)
+            doomed = self._removals([key for key in keys if key.startswith(prefix.encode())])
             if cursor == b"0":
                 break
+            if cursor in seen or monotonic() > until:
+                raise BackendUnavailable(f"{server.name} comes to no end of naming its keys")
+            seen.add(cursor)
         if doomed:
             await self._exchange.tell(io, server, *doomed)
 

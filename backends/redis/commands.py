@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from hashlib import sha1
 from typing import Final
 
-from twofold.backends.network import BULK, MANY, Command, Dialect
-from twofold.backends.redis.replies import RESP2, new_reader
+from twofold.backends.network import BULK, MANY, Command
 
 
 def pack(*parts: bytes) -> bytes:
@@ -93,16 +92,22 @@ class Script:
     """A Lua script on one key, sent by its digest."""
 
     def __init__(self, text: str) -> None:
-        self._text = text.encode()
-        self._digest = sha1(self._text, usedforsecurity=False).hexdigest().encode()
+        self.text: bytes = text.encode()
+        self.digest: bytes = sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
     def call(self, key: str, *arguments: bytes) -> Command:
         """Return the command that runs it."""
         rest = (b"1", key.encode(), *arguments)
-        packed = pack(b"EVALSHA", self._digest, *rest)
-        again = (b"EVAL", self._text, *rest)
+        packed = pack(b"EVALSHA", self.digest, *rest)
+        again = (b"EVAL", self.text, *rest)
         return Command(packed, key, bulk=len(packed) >= BULK, script=again)
 
+
+ASKING: Final = pack(b"ASKING")
+"""Reply: `b"OK"`; the next command may be on a slot that is on its way to this server."""
+
+CLUSTER_SLOTS: Final = pack(b"CLUSTER", b"SLOTS")
+"""Reply: a list of lists: first slot, last slot, the primary's address, those of replicas."""
 
 FLUSH: Final = pack(b"FLUSHDB", b"ASYNC")
 """Reply: `b"OK"`."""
@@ -113,10 +118,11 @@ INFO: Final = pack(b"INFO")
 EVAL: Final = pack(b"EVAL", b"return 1", b"0")
 """Reply: 1, if scripts may be run."""
 
+ROLE: Final = pack(b"ROLE")
+"""Reply: a list that begins with `b"master"`, `b"slave"` or the like."""
+
 PING: Final = pack(b"PING")
 """Reply: `b"PONG"`."""
-
-RESP: Final = Dialect(new_reader, RESP2, PING)
 
 INCR: Final = Script("""
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end

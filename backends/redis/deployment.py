@@ -6,8 +6,8 @@ from typing import Any
 from twofold.backends.network import Server
 from twofold.backends.network.options import check_text, given_tls, read_tls
 from twofold.backends.redis.addresses import Address, read_addresses
-from twofold.backends.redis.commands import RESP
 from twofold.backends.redis.dial import Direct, Login, ViaSentinel
+from twofold.backends.redis.dialect import RESP
 from twofold.backends.redis.servers import Fixed, RedisTopology, Slots
 from twofold.errors import SettingsError
 

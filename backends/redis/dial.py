@@ -1,29 +1,24 @@
-"""How a connection is opened: by redis-py, which connects, encrypts and logs in.
+"""How a connection is opened and logged in.
 
-What it opened is then taken out of its hands: the socket in the sync face, the transport
-in the async one. Private names of its connections are used for that (`_sock`, `_reader`,
-`_writer` and `_close`), here and nowhere else.
+redis-py is not asked to: it looks hosts up where that holds up others, limits each step
+instead of all, and would read whatever is answered to a login.
 """
 
-import asyncio
-import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from socket import socket
 from time import monotonic
 from typing import Any
 
-import redis
-from redis.asyncio import connection as native
-from redis.asyncio import retry as native_retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeout
-from redis.retry import Retry
-
-from twofold.backends.network import DialFailed, Opened, said
+from twofold.backends.network import DialFailed, Opened, ProtocolError, Reply, said
+from twofold.backends.network.options import tls_context
+from twofold.backends.network.sockets import Place, aask, ask, taken_over
 from twofold.backends.redis.addresses import Address
+from twofold.backends.redis.commands import ROLE, pack
+from twofold.backends.redis.dialect import RESP
 from twofold.display import printable
 
 
@@ -35,7 +30,7 @@ class Login:
     password: str | None = field(default=None, repr=False)
     db: int = 0
     tls: dict[str, Any] = field(default_factory=dict)
-    """Arguments of redis-py whose names begin with `ssl_`."""
+    """Options whose names begin with `ssl_`."""
 
     def at(self, address: Address) -> "Login":
         """Return this login with what the URL of a server says of it put first."""
@@ -46,6 +41,16 @@ class Login:
             db=self.db if address.db is None else address.db,
         )
 
+    @property
+    def commands(self) -> list[bytes]:
+        """What a connection begins with."""
+        words = [self.username, self.password or ""] if self.username else [self.password]
+        given = [word.encode() for word in words if word is not None]
+        return [
+            *([pack(b"AUTH", *given)] if given else []),
+            *([pack(b"SELECT", b"%d" % self.db)] if self.db else []),
+        ]
+
 
 class Direct:
     """Dials one address.
@@ -53,109 +58,77 @@ class Direct:
     Args:
         address: where the server is.
         login: how to log in.
-        is_primary: whether it must be one, which costs another round trip.
+        is_primary: whether it must be one.
     """
 
     def __init__(self, address: Address, login: Login, is_primary: bool = False) -> None:
         self._name = address.name
-        self._host, self._port = address.host, address.port
-        self._arguments = _arguments(address, login)
+        self._place = Place(address.host, address.port, address.path)
+        self._is_encrypted = address.tls
+        self._login = login
+        self._greeting = [*login.commands, *([ROLE] if is_primary else [])]
         self._is_primary = is_primary
-        # to connect, to be let in, to ask: the sync face limits each of them
-        self._steps = sum(map(bool, (True, address.tls, login.password, login.db, is_primary)))
-        self._tls: Any = None
-        if address.path:
-            self._sync: Any = redis.UnixDomainSocketConnection
-            self._async: Any = native.UnixDomainSocketConnection
-        elif address.tls:
-            self._sync, self._async = redis.SSLConnection, native.SSLConnection
-        else:
-            self._sync, self._async = redis.Connection, native.Connection
 
-    def open(self, seconds: float) -> socket.socket:
-        connection = self._connection(seconds, self._steps)
-        try:
-            with _failures(self._name, self._arguments):
-                connection.connect()
-                if self._is_primary:
-                    connection.send_command("ROLE")
-                    _check_role(connection.read_response())
-        except BaseException:
-            connection.disconnect()
-            raise
-        opened: socket.socket = connection._sock
-        connection._sock = None
+    def open(self, seconds: float) -> socket:
+        opened, _ = self._asked(seconds, self._greeting)
         return opened
 
     async def aopen(self, seconds: float) -> Opened:
-        connection = self._native_connection()
-        try:
-            with _failures(self._name, self._arguments):
-                async with asyncio.timeout(seconds / 2):
-                    await connection.connect()
-                    if self._is_primary:
-                        await connection.send_command("ROLE")
-                        _check_role(await connection.read_response())
-                if connection._reader.at_eof() or connection._writer.transport.is_closing():
-                    raise ConnectionResetError("it closed the connection at once")  # noqa: TRY301
-        except BaseException:
-            connection._close()
-            raise
-        stream = connection._writer
-        connection._reader = connection._writer = None
-        return Opened(stream.transport, stream)
+        opened, _ = await self._aasked(seconds, self._greeting)
+        return opened
 
-    def ask(self, seconds: float, *command: str) -> Any:
+    def ask(self, seconds: float, command: bytes) -> Reply:
         """Return the reply to one command, over a connection of its own."""
-        connection = self._connection(seconds, self._steps + 1)
-        try:
-            with _failures(self._name, self._arguments):
-                connection.connect()
-                connection.send_command(*command)
-                return connection.read_response()
-        finally:
-            connection.disconnect()
+        opened, replies = self._asked(seconds, [*self._greeting, command])
+        opened.close()
+        return replies[-1]
 
-    async def aask(self, seconds: float, *command: str) -> Any:
+    async def aask(self, seconds: float, command: bytes) -> Reply:
         """Do what `ask` does."""
-        connection = self._native_connection()
-        try:
-            with _failures(self._name, self._arguments):
-                async with asyncio.timeout(seconds / 2):
-                    await connection.connect()
-                    await connection.send_command(*command)
-                    return await connection.read_response()
-        finally:
-            connection._close()
+        opened, replies = await self._aasked(seconds, [*self._greeting, command])
+        opened.transport.abort()
+        return replies[-1]
 
-    def _connection(self, seconds: float, steps: int) -> Any:
-        """Return a connection of the sync face, each of whose steps has its share of time."""
-        each = seconds / max(2, steps + self._addresses() - 1)
-        limits = {"socket_connect_timeout": each, "socket_timeout": each}
-        return self._sync(**self._arguments, retry=Retry(NoBackoff(), 0), **limits)
+    def _asked(self, seconds: float, commands: Sequence[bytes]) -> tuple[socket, list[Reply]]:
+        """Return a connection, and the replies to the first commands on it."""
+        ends = monotonic() + seconds / 2  # there may be another server
+        with _failures(self._name, self._login.password or self._login.username):
+            opened = self._place.open(ends, self._tls)
+            try:
+                replies = ask(opened, RESP, commands, ends)
+                self._check(replies)
+            except BaseException:
+                opened.close()
+                raise
+        return opened, replies
 
-    def _native_connection(self) -> Any:
-        limits = {"socket_connect_timeout": None, "socket_timeout": None}
-        retry = native_retry.Retry(NoBackoff(), 0)
-        connection = self._async(**self._arguments, retry=retry, **limits)
-        if isinstance(connection, native.SSLConnection):  # to read certificates takes long
-            self._tls = connection.ssl_context = self._tls or connection.ssl_context
-        return connection
+    async def _aasked(
+        self, seconds: float, commands: Sequence[bytes]
+    ) -> tuple[Opened, list[Reply]]:
+        """Do what `_asked` does."""
+        ends = monotonic() + seconds / 2
+        with _failures(self._name, self._login.password or self._login.username):
+            stream, writer = await self._place.streams(ends, self._tls)
+            try:
+                replies = await aask((stream, writer), RESP, commands, ends)
+                self._check(replies)
+                if stream.at_eof() or writer.transport.is_closing():
+                    raise ConnectionResetError("it closed the connection at once")  # noqa: TRY301
+            except BaseException:
+                writer.transport.abort()
+                raise
+        return taken_over(writer), replies
 
-    def _addresses(self) -> int:
-        """Return how many addresses redis-py will try, if it must."""
-        if not self._host:
-            return 1
-        try:
-            return len(socket.getaddrinfo(self._host, self._port, 0, socket.SOCK_STREAM))
-        except OSError:
-            return 1
+    @cached_property
+    def _tls(self) -> ssl.SSLContext | None:
+        return tls_context(self._login.tls) if self._is_encrypted else None
 
-
-def _check_role(reply: Any) -> None:
-    """Raise `RedisError` unless a server calls itself a primary."""
-    if reply[0] != b"master":
-        raise RedisError(f"it is no primary, but says {reply[0].decode()!r} of its role")
+    def _check(self, replies: Sequence[Reply]) -> None:
+        """Raise `OSError` unless a server that must be a primary says it is."""
+        role = replies[len(self._greeting) - 1][0] if self._is_primary else b"master"
+        if role != b"master":
+            named = role.decode(errors="replace")
+            raise ConnectionRefusedError(f"it is no primary, but says {named!r} of its role")
 
 
 class ViaSentinel:
@@ -172,16 +145,16 @@ class ViaSentinel:
         self._sentinels = [
             Direct(each, replace(sentinel_login, tls=login.tls)) for each in sentinels
         ]
-        self._question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
+        self._question = pack(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.encode())
         self._login = login
         self._tls = sentinels[0].tls
 
-    def open(self, seconds: float) -> socket.socket:
+    def open(self, seconds: float) -> socket:
         failure: DialFailed | None = None
         ends = monotonic() + seconds
         for sentinel, share in self._shares():
             try:
-                found = sentinel.ask((ends - monotonic()) * share, *self._question)
+                found = sentinel.ask((ends - monotonic()) * share, self._question)
                 if found:
                     return self._direct(*found).open(ends - monotonic())
             except DialFailed as error:
@@ -193,7 +166,7 @@ class ViaSentinel:
         ends = monotonic() + seconds
         for sentinel, share in self._shares():
             try:
-                found = await sentinel.aask((ends - monotonic()) * share, *self._question)
+                found = await sentinel.aask((ends - monotonic()) * share, self._question)
                 if found:
                     return await self._direct(*found).aopen(ends - monotonic())
             except DialFailed as error:
@@ -215,30 +188,15 @@ class ViaSentinel:
         return DialFailed(f"{self._name} cannot be found: {why}", refused)
 
 
-def _arguments(address: Address, login: Login) -> dict[str, Any]:
-    """Return what redis-py is told: where to, and who."""
-    where = {"path": address.path} if address.path else {"host": address.host, "port": address.port}
-    return {
-        **where,
-        "username": login.username,
-        "password": login.password,
-        "db": login.db,
-        "protocol": 2,
-        "driver_info": None,
-        **(login.tls if address.tls else {}),
-    }
-
-
 @contextmanager
-def _failures(name: str, login: dict[str, Any]) -> Iterator[None]:
+def _failures(name: str, secret: str | None) -> Iterator[None]:
     """Translate what goes wrong while a connection is opened."""
     try:
         yield
-    except (TimeoutError, RedisTimeout) as error:
+    except TimeoutError as error:
         raise DialFailed(f"{name} cannot be reached in time", refused=False) from error
-    except (RedisError, OSError, ssl.SSLError, ValueError) as error:
+    except (OSError, ProtocolError, ValueError) as error:
         text, whole = said(error), str(error)
-        secret = login["password"] or login["username"]
         if secret and secret in text:
             text = "what it said is not shown, since it repeats the login"
         failed = DialFailed(f"{name} cannot be reached: {text}", refused=True)

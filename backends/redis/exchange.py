@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 from time import monotonic
-from typing import Final
 
 from twofold.backends.network import Command, Exchange, Refused, ReplyError, Server, Try, said
 from twofold.backends.network.requests import Request
-from twofold.backends.redis.commands import pack
+from twofold.backends.redis.commands import ASKING, CLUSTER_SLOTS, pack
 from twofold.backends.redis.servers import RedisTopology, Slots
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable
-
-_ASKING: Final = pack(b"ASKING")
-_CLUSTER_SLOTS: Final = pack(b"CLUSTER", b"SLOTS")
 
 _HINTS = {
     "MOVED": " (it is part of a cluster: set OPTIONS['cluster'] to True)",
@@ -49,8 +45,8 @@ class RedisExchange(Exchange):
         if error.code == "NOSCRIPT" and command.script:
             whole = pack(*command.script)
             if self.topology.splits:  # the key's slot may be on its way to this server
-                return Try(_ASKING + whole, 2, server)
-            return Try(whole, server=server)
+                return Try(whole, server, ASKING)
+            return Try(whole, server)
         if error.code in _ELSEWHERE:
             return self._redirected(command, server, error)
         if error.code == "READONLY":
@@ -71,8 +67,10 @@ class RedisExchange(Exchange):
         if not isinstance(self.topology, Slots):
             return None
         there = self.topology.redirect(str(error), server)
+        if there is None:
+            return None
         if error.code == "ASK":
-            return Try(_ASKING + command.packed, 2, there)
+            return Try(command.packed, there, ASKING)
         self.topology.move(command.key, there)
         return Try(command.packed)
 
@@ -83,7 +81,7 @@ class RedisExchange(Exchange):
         failure: object = "none is known"
         for server in self.topology.candidates():
             half = (monotonic() + due) / 2  # leaves time for the others
-            request = Request(server, _CLUSTER_SLOTS, [_CLUSTER_SLOTS])
+            request = Request(server, CLUSTER_SLOTS, [CLUSTER_SLOTS])
             [answers] = await self._exchange(io, [request], half)
             failure = answers[0] if isinstance(answers, list) else answers
             if isinstance(failure, list) and failure:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from twofold.backend import Examined
 from twofold.backends.network import Outcome, Refused, Reply, is_lost, partly, sure
+from twofold.display import printable
 from twofold.errors import CounterOverflow, MissingKey, NotACounter
 
 
@@ -104,4 +105,4 @@ def examined(name: str, info: str, round_trip: float, *, scripts: bool = True) -
             f"{name} forbids EVAL: incr(), locks, and what lets one process compute for all are"
             " scripts, and fail. Allow this user +eval and +evalsha"
         )
-    return Examined(name, version, round_trip, tuple(warnings))
+    return Examined(name, printable(version), round_trip, tuple(warnings))

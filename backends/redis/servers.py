@@ -1,6 +1,7 @@
 """Which server a command goes to: a primary alone, with replicas, or the slots of a cluster."""
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Protocol
@@ -11,6 +12,9 @@ from twofold.backends.network import Server, Topology
 from twofold.backends.redis.addresses import Address
 from twofold.effects import after_fork_in_child, new_rlock
 
+_REDIRECTION = re.compile(
+    r"(?:MOVED|ASK) [0-9]{1,5} ([\w.:%?-]{0,255}):([0-9]{1,5})", re.ASCII
+).fullmatch
 _MAP_LIFE = 0.1  # seconds at least from one look at the slots to the next
 
 
@@ -139,10 +143,10 @@ class Slots:
         known = host and host != b"?"
         return host.decode() if known else teller.name.rpartition(":")[0].strip("[]"), port
 
-    def redirect(self, text: str, teller: Server) -> Server:
-        """Return the server that a reply such as `MOVED 3999 127.0.0.1:6381` names."""
-        host, _, port = text.split(" ")[2].rpartition(":")
-        return self.server(host.encode(), int(port), teller)
+    def redirect(self, text: str, teller: Server) -> Server | None:
+        """Return the server that a reply such as `MOVED 3999 127.0.0.1:6381` names, if any."""
+        named = _REDIRECTION(text)
+        return self.server(named[1].encode(), int(named[2]), teller) if named else None
 
     def _after_fork(self) -> None:
         self._lock = new_rlock()

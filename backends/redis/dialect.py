@@ -1,0 +1,154 @@
+"""Which reply can be the one to a command, so that no other is ever taken for it.
+
+Replies of RESP do not name what they are to. A server or a proxy that is one reply off,
+or that means harm, shows by a reply of another kind, or by an array of another length.
+"""
+
+import re
+from collections.abc import Callable
+from types import NoneType
+from typing import Any, Final
+
+from twofold.backends.network import Dialect, Reply, ReplyError
+from twofold.backends.redis import commands
+from twofold.backends.redis.replies import new_reader
+
+_HEAD: Final = 1024  # bytes of a command that tell enough of it: all but some values
+_GET: Final = commands.get("").packed[:13]
+_WITH_NX: Final = frozenset({b"*4", b"*6"})  # parts of a SET
+_SLOTS: Final = 16384
+_MAYBE_TEXT: Final = frozenset({bytes, NoneType})
+_is_integer = re.compile(rb"-?\d{1,19}").fullmatch
+_is_cursor = re.compile(rb"\d{1,20}").fullmatch
+_is_host = re.compile(rb"[\w.:%?-]{0,255}").fullmatch
+
+
+def fits(packed: bytes, reply: Reply) -> bool:
+    """Tell whether `reply` can be the one to the command `packed`."""
+    if type(reply) is bytes and packed.startswith(_GET):
+        return True  # what follows is the same, slower
+    if type(reply) is ReplyError:
+        return True
+    lines = packed[:_HEAD].split(b"\r\n", 5)
+    if fitting := _FITTING.get(lines[2]):
+        return fitting(reply)
+    return _FITTING_BY_COMMAND[lines[2]](lines, reply)
+
+
+def _is_ok(reply: Reply) -> bool:
+    return _equals(reply, b"OK")
+
+
+def _equals(reply: Reply, text: bytes) -> bool:
+    return type(reply) is bytes and reply == text
+
+
+def _is_text(reply: Reply) -> bool:
+    return type(reply) is bytes
+
+
+def _is_value(reply: Reply) -> bool:
+    return type(reply) in _MAYBE_TEXT
+
+
+def _are_values(lines: list[bytes], reply: Reply) -> bool:
+    if type(reply) is not list or len(reply) != _arguments(lines):
+        return False
+    return _MAYBE_TEXT.issuperset(map(type, reply))
+
+
+def _arguments(lines: list[bytes]) -> int:
+    return int(lines[0][1:]) - 1
+
+
+def _is_stored(lines: list[bytes], reply: Reply) -> bool:
+    return _equals(reply, b"OK") or (reply is None and lines[0] in _WITH_NX)
+
+
+def _is_flag(reply: Reply) -> bool:
+    return type(reply) is int and reply in (0, 1)
+
+
+def _is_count(lines: list[bytes], reply: Reply) -> bool:
+    return type(reply) is int and 0 <= reply <= _arguments(lines)
+
+
+def _is_life(reply: Reply) -> bool:
+    return type(reply) is int and reply >= -2
+
+
+def _is_sum(reply: Reply) -> bool:
+    return reply is None or (type(reply) is bytes and _is_integer(reply) is not None)
+
+
+def _is_of_script(lines: list[bytes], reply: Reply) -> bool:
+    return _is_sum(reply) if lines[4] in _OF_INCR else _is_flag(reply)
+
+
+def _are_keys(reply: Reply) -> bool:
+    if type(reply) is not list or [*map(type, reply)] != [bytes, list]:
+        return False
+    cursor, keys = reply
+    return _is_cursor(cursor) is not None and all(type(key) is bytes for key in keys)
+
+
+def _are_slots(reply: Reply) -> bool:
+    return type(reply) is list and all(map(_is_range, reply))
+
+
+def _is_range(row: Any) -> bool:
+    """Tell whether `row` is a first slot, a last one, and the addresses that have them."""
+    if type(row) is not list or len(row) < 3 or {*map(type, row[:2])} != {int}:
+        return False
+    return 0 <= row[0] <= row[1] < _SLOTS and all(map(is_address, row[2:]))
+
+
+def is_address(node: Any) -> bool:
+    """Tell whether `node` begins with a host, which may be missing, and a port."""
+    if type(node) is not list or len(node) < 2:
+        return False
+    host, port = node[:2]
+    named = host is None or (type(host) is bytes and _is_host(host) is not None)
+    return named and type(port) is int and 0 <= port < 65536
+
+
+def _is_role(reply: Reply) -> bool:
+    return type(reply) is list and type(reply[:1] and reply[0]) is bytes
+
+
+def _is_place(reply: Reply) -> bool:
+    """Tell whether a sentinel has named a host and a port, or knows of none."""
+    if reply is None:
+        return True
+    if type(reply) is not list or [*map(type, reply)] != [bytes, bytes]:
+        return False
+    return reply[1].isdigit() and len(reply[1]) < 6 and is_address([reply[0], int(reply[1])])
+
+
+_OF_INCR: Final = frozenset({commands.INCR.digest, commands.INCR.text})
+_FITTING: Final[dict[bytes, Callable[[Reply], bool]]] = {
+    b"ASKING": _is_ok,
+    b"AUTH": _is_ok,
+    b"CLUSTER": _are_slots,
+    b"EXISTS": _is_flag,
+    b"FLUSHDB": _is_ok,
+    b"GET": _is_value,
+    b"INFO": _is_text,
+    b"PERSIST": _is_flag,
+    b"PEXPIRE": _is_flag,
+    b"PING": lambda reply: _equals(reply, b"PONG"),
+    b"PTTL": _is_life,
+    b"ROLE": _is_role,
+    b"SCAN": _are_keys,
+    b"SELECT": _is_ok,
+    b"SENTINEL": _is_place,
+}
+_FITTING_BY_COMMAND: Final[dict[bytes, Callable[[list[bytes], Reply], bool]]] = {
+    b"EVAL": _is_of_script,
+    b"EVALSHA": _is_of_script,
+    b"MGET": _are_values,
+    b"SET": _is_stored,
+    b"UNLINK": _is_count,
+}
+
+RESP: Final = Dialect(new_reader, fits, commands.PING)
