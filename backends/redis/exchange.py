@@ -89,7 +89,7 @@ class RedisExchange(Exchange):
                 return
         if not self.topology.primaries():
             raise BackendUnavailable(
-                f"no server tells the slots of the cluster: {failure or 'it has none'}."
+                f"no server tells the slots of the cluster: {said(failure or 'it has none')}."
                 " (OPTIONS['cluster'] is for servers in cluster mode)"
             )
 
