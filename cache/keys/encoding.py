@@ -58,9 +58,8 @@ def _walk(value: object, depth: int, seen: _Seen) -> str:
     What holds one list twice, on each of thirty levels, is small, but the text of its
     content would have a billion parts: so long texts stand in others by their digest.
     """
-    known = seen.get(id(value))
-    if known is not None:
-        return known[1]
+    if id(value) in seen:
+        return seen[id(value)][1]
     if depth > _MAX_DEPTH:
         raise Unencodable(f"it is nested in itself, or more than {_MAX_DEPTH} levels deep")
     text = _CONTAINERS.get(type(value), _encode_instance)(value, depth + 1, seen)
@@ -162,10 +161,11 @@ def _encode_part(value: object, depth: int, seen: _Seen) -> str:
 
 
 def _encode_all(values: Iterable[object], depth: int, seen: _Seen) -> list[str]:
-    return [
-        scalar(value) if (scalar := _SCALARS.get(type(value))) else _walk(value, depth, seen)
-        for value in values
-    ]
+    texts = []
+    for value in values:  # a comprehension would be a call more, and so would `_encode_part`
+        scalar = _SCALARS.get(type(value))
+        texts.append(scalar(value) if scalar else _walk(value, depth, seen))
+    return texts
 
 
 def _encode_tuple(value: tuple[object, ...], depth: int, seen: _Seen) -> str:
