@@ -25,7 +25,7 @@ from twofold.contrib.starlette.messages import (
 from twofold.contrib.starlette.operation import Operations
 from twofold.contrib.starlette.raised import RAISED, error_of_page, page_of_error
 from twofold.contrib.starlette.responder import Responder
-from twofold.contrib.starlette.routes import IN_SCOPE
+from twofold.contrib.starlette.routes import DECORATED, IN_SCOPE
 from twofold.contrib.starlette.visit import Visit
 from twofold.errors import SettingsError
 from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
@@ -76,7 +76,7 @@ class _Decorator:
                 return await compute(*args, **kwargs)
             return await page.answer(request, given, lambda: compute(*args, **kwargs))
 
-        vars(cached_endpoint)["__signature__"] = _with_both(signature)
+        vars(cached_endpoint).update({"__signature__": _with_both(signature), DECORATED: True})
         return cached_endpoint
 
 
@@ -135,8 +135,9 @@ class _Page:
 
     def _take_error(self, visit: Visit, error: HTTPException) -> None:
         page = page_of_error(error)
+        headers = Headers() if page is None else page.headers
+        headers = visit.describe(headers, self._told.vary, self._told.public)
         if page is not None:
-            headers = visit.describe(page.headers, self._told.vary, self._told.public)
             visit.take(replace(page, headers=headers), type(error).__module__)
 
     def _responder(self, request: Request) -> Responder:

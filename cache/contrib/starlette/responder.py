@@ -10,7 +10,7 @@ from twofold.contrib.starlette import session
 from twofold.contrib.starlette.content import Content
 from twofold.contrib.starlette.declared import declared_headers
 from twofold.contrib.starlette.messages import has_user, request_of
-from twofold.contrib.starlette.routes import IN_SCOPE, is_route_known
+from twofold.contrib.starlette.routes import IN_SCOPE, is_decorated, is_route_known
 from twofold.contrib.starlette.visit import Visit
 from twofold.effects import NATIVE
 from twofold.policy import Timeout
@@ -130,9 +130,10 @@ class Responder:
     def _is_shared(self, headers: Headers) -> bool:
         """Tell whether it is known for whom the response is, and that it is for more than one.
 
-        A user whom the application finds out about is known too late for a stored page.
+        A user whom the application finds out about is known too late for a stored page; and
+        what answers instead of a decorated endpoint, a dependency say, is to be asked again.
         """
-        if not is_route_known(self._scope, self._by_router):
+        if is_decorated(self._scope) or not is_route_known(self._scope, self._by_router):
             return False
         told_inside = "user" in self._scope and not self._told_user
         by_user = told_inside or has_user(self._scope)

@@ -13,6 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 IN_SCOPE = "twofold.responder"
 """Where in the scope an endpoint finds the responder of its request."""
 
+DECORATED = "_twofold_page"
+"""The attribute of an endpoint, and of what decorates it, that has pages of its own."""
+
 
 class _Responder(Protocol):
     def reach(self, scope: Scope) -> None: ...
@@ -55,3 +58,11 @@ def is_route_known(scope: Scope, by_router: bool) -> bool:
         by_router: whether a router was given it.
     """
     return ("router" in scope or not by_router) and router_of(scope.get("endpoint")) is None
+
+
+def is_decorated(scope: Scope) -> bool:
+    """Tell whether the endpoint that was chosen has pages of its own."""
+    endpoint = scope.get("endpoint")
+    if isinstance(endpoint, type):
+        endpoint = getattr(endpoint, "get", None)
+    return hasattr(endpoint, DECORATED)
