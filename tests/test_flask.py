@@ -119,6 +119,11 @@ class TestPages:
         assert "Age" not in first.headers
         assert second.content_type == first.content_type == "text/html; charset=utf-8"
 
+    def test_an_age_of_its_own_is_counted_on(self, site: Site) -> None:
+        """What a view fetched elsewhere was old already, which is told once."""
+        site.change = lambda response: response.headers.set("Age", "30")
+        assert [site.get("/").headers.getlist("Age") for _ in range(2)] == [["30"], ["30"]]
+
     def test_no_field_of_ours_is_sent(self, site: Site) -> None:
         """What stands in the store about the view stays there."""
         answers = [site.get("/"), site.get("/"), site.client().head("/")]

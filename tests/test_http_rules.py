@@ -1013,7 +1013,7 @@ async def test_what_cannot_be_read_is_a_miss(site: Site, stored: Any) -> None:
 
 def test_what_a_view_said_is_only_that() -> None:
     """A page that somebody else wrote cannot hide a field of framing among those of a view."""
-    own = [b"ETag:a", b"transfer-encoding:chunked", b"etag", b"x y:z", b""]
+    own = [b"ETag:a", b"age:1", b"transfer-encoding:chunked", b"etag", b"x y:z", b""]
     fields = [(b"twofold-view", b"v"), *((b"twofold-own", each) for each in own)]
     made = replayed(Response(200, Headers(fields), b""))
     assert made.headers.pairs == ((b"ETag", b"a"), (b"etag", b""))

@@ -22,6 +22,9 @@ _OWN = "twofold-own"
 _TOLD_LAST = ("age", "cache-control", "expires", "pragma", "vary")
 """The fields of the final response that say who may be given the page, and for how long."""
 
+_SAID = ("cache-control", "etag", "expires", "pragma", "vary")
+"""What a view said that is replayed as it was; its `Age` counts in that of the page."""
+
 _PERSONAL = ("private", "no-store", "no-cache")
 
 
@@ -45,7 +48,7 @@ def page_of(given: Response, final: Response, maker: str) -> Response:
         final: what is sent.
         maker: the name of the view.
     """
-    own = given.headers.only(*_TOLD_LAST, "etag").pairs
+    own = given.headers.only(*_SAID).pairs
     kept = given.headers.without(*_TOLD_LAST).plus(_MADE_BY, maker).pairs
     noted = [(_OWN.encode(), name + b":" + value) for name, value in own]
     sharable = given.status == final.status and not _says_personal(given.headers)
@@ -87,7 +90,7 @@ def replayed(answer: Response) -> Response:
     """Return what a view once made, of a stored page."""
     kept = answer.headers.without(*_TOLD_LAST, "etag", "cache-status", _MADE_BY, _OWN).pairs
     own = Headers(each.partition(b":")[::2] for each in answer.headers.raw(_OWN))
-    return replace(answer, headers=Headers((*kept, *own.only(*_TOLD_LAST, "etag").pairs)))
+    return replace(answer, headers=Headers((*kept, *own.only(*_SAID).pairs)))
 
 
 def told_by_cache(answer: Response) -> Pairs:
