@@ -1,0 +1,70 @@
+"""Signed counters: read, verified, and put in the place of what was read, once."""
+
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from tests.dict_backend import DictBackend
+from twofold.backend import Backend
+from twofold.core import Cache
+from twofold.errors import BackendUnavailable, MissingKey
+from twofold.keys import KeyMaker
+from twofold.registry import build_over
+from twofold.settings import read_cache
+from twofold.testing import FACES, ChaosBackend, Face
+
+
+def signed(backend: Backend, **options: Any) -> Cache:
+    entry = {"BACKEND": "memory", "SECRET": "a secret of its own", "OPTIONS": options}
+    return build_over(backend, read_cache("default", entry), KeyMaker())
+
+
+class Restless(DictBackend):
+    """A store whose values others change all the time."""
+
+    def replace(self, key: str, expected: Any, value: Any) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_a_counter_that_others_always_change_is_given_up_in_time(face: Face) -> None:
+    """After the deadline an `incr` that never came through raises, and has changed nothing."""
+    backend = Restless()
+    backend.deadline = 0.1
+    cache = face.view(signed(backend))
+
+    async def body() -> None:
+        await cache.set("n", 1)
+        began = monotonic()
+        with pytest.raises(BackendUnavailable, match="changed by others"):
+            await cache.incr("n")
+        assert 0.05 < monotonic() - began < 5
+        assert await cache.get("n") == 1
+
+    face.run(body())
+    backend.close()
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+@pytest.mark.parametrize("operation", ["get", "replace"])
+def test_in_an_outage_there_is_no_counter(face: Face, operation: str) -> None:
+    """An outage is an error or a missing counter, by `on_error`, and is not tried again."""
+    chaos = ChaosBackend(inner=DictBackend(), operations=[operation])
+    patient = signed(chaos, on_error="miss")
+    strict, lenient = face.view(signed(chaos)), face.view(patient)
+
+    async def body() -> None:
+        await strict.set("n", 1)
+        chaos.failure_rate = 1.0
+        with pytest.raises(BackendUnavailable):
+            await strict.incr("n")
+        with pytest.raises(MissingKey, match="unavailable"):
+            await lenient.incr("n")
+        assert chaos.calls[operation] == 2
+        assert patient.stats().unavailable == 1
+        chaos.failure_rate = 0.0
+        assert await lenient.incr("n") == 2
+
+    face.run(body())
+    chaos.close()
