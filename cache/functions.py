@@ -68,8 +68,16 @@ class _CachedFunction(Generic[P, R]):
         """
         return _lru_cache_wrapper
 
-    def __init__(self, plan: Plan) -> None:
-        self._begin(plan)
+    def __new__(cls, plan: Any, *instance: object) -> Any:
+        """Return a new function; of a function and an instance, as of methods, the bound one.
+
+        `weakref.WeakMethod`, and so Django's signals, makes a method again like that.
+        """
+        return plan._bind(*instance) if instance else object.__new__(cls)
+
+    def __init__(self, plan: Any, *instance: object) -> None:
+        if not instance:
+            self._begin(plan)
 
     def _begin(self, plan: Plan) -> None:
         self._resemble(plan)
@@ -124,10 +132,8 @@ class _CachedFunction(Generic[P, R]):
 
     def _resemble(self, plan: Plan) -> None:
         """Take over the name, the text and the attributes of the function, but none of ours."""
-        theirs, reserved = (
-            getattr(plan.function, "__dict__", {}),
-            {*dir(type(self)), "_plan", "_bound"},
-        )
+        theirs = getattr(plan.function, "__dict__", {})
+        reserved = {*dir(type(self)), "_plan", "_bound"}
         vars(self).update({name: theirs[name] for name in theirs.keys() - reserved})
         vars(self).update(__name__=plan.name.rpartition(".")[2], __qualname__=plan.name)
         update_wrapper(cast(Any, self), plan.function, updated=())

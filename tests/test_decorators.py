@@ -8,11 +8,12 @@ import pickle
 import subprocess
 import sys
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import cloudpickle
 import pytest
@@ -687,6 +688,16 @@ def test_bound_methods_are_equal_as_those_of_python_are() -> None:
     assert double != 1
     Branch.borrowed = one.price  # type: ignore[attr-defined]
     assert Branch("two").borrowed.__self__ is one  # type: ignore[attr-defined]
+
+
+def test_a_weak_reference_to_a_bound_method_lives_as_long_as_its_object() -> None:
+    """`weakref.WeakMethod`, by which signals keep their receivers, takes one."""
+    shop = Shop("one")
+    kept = weakref.WeakMethod(cast(Any, shop.price))
+    assert kept() == shop.price
+    assert kept()("tea") == "one: tea"
+    del shop
+    assert kept() is None
 
 
 def test_an_abstract_method_stays_abstract() -> None:
