@@ -5,6 +5,7 @@ As SQLite tests its paths without memory: at the first bytecode, at the second, 
 operation is done without. By default some of them are tried, `-m heavy` tries all.
 """
 
+import gc
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -32,7 +33,8 @@ class Alarm(TimeoutError):
     """As many an alarm's handler raises: an `OSError`, but none of the system's."""
 
 
-KINDS = (SoftTimeLimit, Alarm, KeyboardInterrupt)
+KINDS = (SoftTimeLimit, KeyboardInterrupt, Alarm)
+DIALLING_KINDS = KINDS[:2]  # while a connection is made, a driver's time-out looks like an alarm's
 
 OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "get": lambda store: store.get("k"),
@@ -52,6 +54,7 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "compare_and_delete": lambda store: store.compare_and_delete("k", b"1"),
     "clear": lambda store: store.clear("k"),
     "close": lambda store: store.close(),
+    "get on a new connection": lambda store: store.get("k"),
 }
 # What is dropped before it was owned is closed, or never begun: Python warns of that.
 pytestmark = [
@@ -99,7 +102,8 @@ def descriptors() -> int:
 
 def interrupted(store: Backend, operation: Callable[[Any], Any], n: int) -> bool:
     """Tell whether the n-th bytecode was reached, and the exception raised there came out."""
-    kind = KINDS[n % len(KINDS)]
+    kinds = DIALLING_KINDS if store.servers() and not store.servers()[0].connections else KINDS
+    kind = kinds[n % len(kinds)]
     with Signal(n, kind) as signal:
         try:
             operation(store)
@@ -132,16 +136,22 @@ def is_whole(store: Backend) -> None:
 
 def run_all(store: Backend, operation: Callable[[Any], Any], first: int, step: int) -> int:
     """Interrupt an operation at every `step`-th bytecode, and return how many it has, about."""
+    anew = operation is OPERATIONS["get on a new connection"]
     prepare(store)
     operation(store)
     store.close()
     before, n = descriptors(), first
     prepare(store)
+    if anew:
+        store.close()
     while interrupted(store, operation, n):
         is_whole(store)
         prepare(store)
         n += step
+        if anew:
+            store.close()
     store.close()
+    gc.collect()  # an exception's traceback may be part of a cycle
     assert descriptors() == before
     return n
 
