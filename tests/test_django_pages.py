@@ -849,6 +849,13 @@ def test_what_stands_between_the_pair_runs_once_for_each_request(
     assert len(runs) == {"": 1, "Vary": 2, "Cache-Control": 4}["".join(headers)]
 
 
+def test_the_pair_stores_what_is_rendered_outside_of_it(memory: None) -> None:
+    """A template that is rendered later is stored then, by the pair too."""
+    site = UpdateCacheMiddleware(FetchFromCacheMiddleware(lambda request: page_of("rendered")))
+    assert site(RequestFactory().get("/")).render().content == b"rendered"
+    assert site(RequestFactory().get("/")).content == b"rendered"
+
+
 def test_two_places_have_their_own_pages(memory: None) -> None:
     """The same path below two script names, or the same URL made of two, are two pages."""
     places = [("", "/a/b/c"), ("/a", "/b/c"), ("/a/b", "/c"), ("/b", "/c")]

@@ -113,7 +113,7 @@ def noting(request: HttpRequest, proceed: Proceed) -> Proceed:
     async def go_on() -> HttpResponse:
         response = await proceed()
         held = getattr(request, "_twofold_turns", None)
-        if held is not None and not response.streaming:
+        if held is not None and not response.streaming and getattr(response, "is_rendered", True):
             held.made = _copied(response)
         return response
 
