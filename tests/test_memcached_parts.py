@@ -478,7 +478,7 @@ def test_no_value_goes_with_a_malformed_key(key: str, command: Callable[[str], A
         (commands.set("k", b"-1", 0), b"set k 0 0 20\r\n18446744073709551615\r\n"),
         (commands.add("k", b"v", 5), b"add k 0 5 1\r\nv\r\n"),
         (commands.cas("k", b"01", 5, 77), b"cas k 12045 5 3 77\r\n=01\r\n"),
-        (commands.cas_away("k", 77), b"cas k 0 -1 0 77\r\n\r\n"),
+        (commands.cas_away("k", 77), b"cas k 0 2592001 0 77\r\n\r\n"),
         (commands.touch("k", 5), b"touch k 5\r\n"),
         (commands.delete("k"), b"delete k\r\n"),
         (commands.incr("k", 5), b"incr k 5\r\n"),

@@ -247,6 +247,7 @@ def test_a_server_that_only_lies_is_an_outage(name: str, face: Face, liar: Liar)
     async def body() -> None:
         store = face.view(MemcachedBackend(liar.address, deadline=10.0))
         assert await store.get("k") == VALUE
+        assert await asked.call(store) == asked.right  # by now it is known for no proxy
         liar.asked.clear()
         [verb] = {verb.split()[0] for verb in asked.verbs}
         liar.always = {verb: OTHERS["another's value"]}
@@ -512,6 +513,98 @@ def test_a_sum_that_is_taken_back_and_the_reply_is_lost(
             found = await store.get("n")
             assert found == before or (found == beyond and place == len(first))
             put()
+        await store.close()
+
+    face.run(body())
+
+
+class Narrow(Liar):
+    """A proxy that closes the connection on commands that it does not know, as twemproxy does."""
+
+    def reply(self, command: list[bytes]) -> bytes:
+        unknown = command[0] in (b"mg", b"stats", b"flush_all", b"lru_crawler")
+        if unknown or (command[0] == b"cas" and command[3].startswith(b"-")):
+            self.asked.append(command)
+            raise ConnectionResetError
+        return super().reply(command)
+
+
+@pytest.fixture
+def narrow() -> Iterator[Narrow]:
+    with Narrow() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_proxy_is_found_out_once(face: Face, narrow: Narrow) -> None:
+    """Where a proxy lets few commands through, others do for it, and its breaker stays closed."""
+
+    async def body() -> None:
+        store = face.view(backend := MemcachedBackend(narrow.address, deadline=5.0))
+        assert await store.get("k") == VALUE
+        assert await store.has("k") is True
+        tested = narrow.asked_for(b"mg")
+        assert await store.set("k", BIG, 60) is True
+        assert await store.set_many({"k": BIG, "l": BIG}, 60) == []
+        assert await store.has("absent") is False
+        assert await store.compare_and_delete("k", VALUE) is True
+        with pytest.raises(BackendUnavailable, match="a proxy stands before memcached"):
+            await store.ttl("k")
+        assert (tested, narrow.asked_for(b"mg"), narrow.asked_for(b"stats")) == (2, 2, 0)
+        assert backend.servers()[0].breaker == "closed"
+        [examined] = await store.examine()
+        assert "seems to be a proxy" in examined.warnings[0]
+        await store.close()
+
+    face.run(body())
+
+
+def test_a_large_value_finds_a_proxy_out(face: Face, narrow: Narrow) -> None:
+    """The question for the largest item tells as well that a proxy is in the way."""
+
+    async def body() -> None:
+        store = face.view(backend := MemcachedBackend(narrow.address, deadline=5.0))
+        assert await store.set("k", BIG, 60) is True
+        assert await store.has("k") is True
+        assert narrow.asked_for(b"mg") == 0
+        assert backend.servers()[0].breaker == "closed"
+        await store.close()
+
+    face.run(body())
+
+
+def test_an_outage_is_no_proxy(face: Face, proxied: MakeProxy, own_memcached: Any) -> None:
+    """A server that fails while it is asked for the first time is not taken for a proxy."""
+    proxy = proxied(own_memcached)
+
+    async def body() -> None:
+        store = face.view(MemcachedBackend(proxy.address, deadline=5.0))
+        assert await store.set("k", b"v", 60)
+        proxy.cut_after(0)
+        assert await store.has("k") is True
+        assert await store.ttl("k") == pytest.approx(60, abs=2)
+        await store.close()
+
+    face.run(body())
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_a_list_of_keys_that_is_announced(face: Face, liar: Liar, pieces: int) -> None:
+    """From 1.6.43 on memcached says OK before the list, in the same segment or in one before."""
+    words = b"key=p:a exp=-1 la=1 cas=1 fetch=no cls=1 size=60\nkey=q exp=-1\nEND\r\n"
+    liar.always[b"lru_crawler"] = b"OK\r\n" + words
+    if pieces == 2:
+        liar.pause = 0.02
+
+    async def body() -> None:
+        store = face.view(MemcachedBackend(liar.address, deadline=5.0))
+        await store.clear("p:")
+        assert [each for each in liar.asked if each[0] == b"delete"] == [[b"delete", b"p:a"]]
+        await store.clear("")
+        assert await store.get("k") == VALUE
         await store.close()
 
     face.run(body())

@@ -155,13 +155,13 @@ def test_a_reply_of_another_kind_is_an_outage(name: str, face: Face, liar: Liar)
     async def body() -> None:
         for kind in ANSWERS.keys() - fitting:
             liar.said, liar.accepted = ANSWERS[kind], 0
-            store = face.view(RedisBackend(liar.url, deadline=5.0))
+            store = face.view(backend := RedisBackend(liar.url, deadline=5.0))
             with pytest.raises(BackendUnavailable) as caught:
                 await call(store)
             assert not isinstance(caught.value, DeadlineExceeded), kind
             with pytest.raises(BackendUnavailable):
                 await call(store)
-            assert liar.accepted > 1 or store.servers()[0].breaker != "closed"
+            assert liar.accepted > 1 or backend.servers()[0].breaker != "closed"
             await store.close()
 
     face.run(body())

@@ -9,9 +9,17 @@ from twofold.backend import Examined
 from twofold.backends.memcached import commands, results, walk
 from twofold.backends.memcached.deployment import Weights, read_router
 from twofold.backends.memcached.limits import SURELY_FITS, Limits
+from twofold.backends.memcached.proxies import Proxies
 from twofold.backends.memcached.router import Node
 from twofold.backends.memcached.swaps import Swaps
-from twofold.backends.network import Command, Exchange, NetworkBackend, Outcome, partly
+from twofold.backends.network import (
+    Command,
+    ConnectionLost,
+    Exchange,
+    NetworkBackend,
+    Outcome,
+    partly,
+)
 from twofold.backends.network.options import read_tls
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
@@ -87,8 +95,9 @@ class MemcachedBackend(NetworkBackend):
             ),
         )
         self._exchange = Exchange(self._router, self.deadline)
-        self._limits = Limits(self._exchange, self._router)
-        self._swaps = Swaps(self._exchange, self._expiry)
+        self._proxies = Proxies(self._exchange, self._router)
+        self._limits = Limits(self._exchange, self._router, self._proxies)
+        self._swaps = Swaps(self._exchange, self._proxies, self._expiry)
 
     def get(self, key: str) -> bytes | None:
         return results.value(key, self._exchange.ask(commands.get(key)))
@@ -151,10 +160,10 @@ class MemcachedBackend(NetworkBackend):
         return results.is_done(await self._exchange.aask(command))
 
     def ttl(self, key: str) -> float | None:
-        return results.seconds(key, self._exchange.ask(commands.ttl(key)))
+        return run_sync(self._ttl(BLOCKING, key))
 
     async def attl(self, key: str) -> float | None:
-        return results.seconds(key, await self._exchange.aask(commands.ttl(key)))
+        return await self._ttl(NATIVE, key)
 
     def delete(self, key: str) -> bool:
         return results.is_done(self._exchange.ask(commands.delete(key)))
@@ -170,10 +179,10 @@ class MemcachedBackend(NetworkBackend):
         return results.total(await self._exchange.aask_all(asked))
 
     def has(self, key: str) -> bool:
-        return results.is_there(key, self._exchange.ask(self._is_there(key)))
+        return run_sync(self._has(BLOCKING, key))
 
     async def ahas(self, key: str) -> bool:
-        return results.is_there(key, await self._exchange.aask(self._is_there(key)))
+        return await self._has(NATIVE, key)
 
     def incr(self, key: str, delta: int) -> int:
         return run_sync(self._swaps.incr(BLOCKING, key, delta, self._due()))
@@ -218,13 +227,22 @@ class MemcachedBackend(NetworkBackend):
     def _add(self, key: str, value: bytes, ttl: float | None) -> Command:
         return commands.add(key, value, self._expiry(key, ttl))
 
-    def _is_there(self, key: str) -> Command:
-        modern = results.is_modern(self._router.place(key).dialer.version)
-        return commands.is_there(key) if modern else commands.get(key)
-
     def _due(self) -> float:
         """Return the monotonic time at which an operation of several steps must end."""
         return monotonic() + self.deadline
+
+    async def _ttl(self, io: Effects, key: str) -> float | None:
+        return results.seconds(key, await self._proxies.ask(io, commands.ttl(key), self._due()))
+
+    async def _has(self, io: Effects, key: str) -> bool:
+        """Ask without fetching the value, where the server and what is before it can do that."""
+        due = self._due()
+        if results.is_modern(self._router.place(key).dialer.version):
+            told = await self._proxies.ask(io, commands.is_there(key), due)
+            if told is not None:
+                return results.is_there(key, told)
+        found = await io.op(self._exchange.ask, self._exchange.aask, commands.get(key), due)
+        return results.is_there(key, found)
 
     async def _ask_if_it_fits(self, io: Effects, command: Command, value: bytes) -> Outcome:
         """Return the reply to a command that stores `value`, or None if that is too big."""
@@ -256,8 +274,11 @@ class MemcachedBackend(NetworkBackend):
         return partly(found, failures)
 
     async def _examine_node(self, io: Effects, node: Node) -> Examined:
-        [lines] = await self._exchange.tell(io, node, commands.SETTINGS)
-        told = results.settings(lines)
-        return results.examined(
-            node.name, node.dialer.version, told, await self._round_trip(io, node)
-        )
+        round_trip = await self._round_trip(io, node)
+        told = None
+        try:
+            [lines] = await self._exchange.tell(io, node, commands.SETTINGS)
+            told = results.settings(lines)
+        except ConnectionLost:
+            await self._round_trip(io, node)
+        return results.examined(node.name, node.dialer.version, told, round_trip)

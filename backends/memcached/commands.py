@@ -15,6 +15,7 @@ from twofold.backends.network import BULK, MANY, Command
 from twofold.errors import InvalidKey
 
 _MONTH: Final = 30 * 86400  # seconds that are a life; more are a time since 1970
+_IN_1970: Final = _MONTH + 1  # a life that is over; proxies know of none below 0
 _LAST: Final = 2**31 - 1  # seconds since 1970 that a server can tell
 
 is_key: Callable[[bytes], object] = re.compile(rb"[!-~]{1,250}").fullmatch
@@ -68,7 +69,7 @@ def cas(key: str, value: bytes, expiry: int, unique: int) -> Command:
 
 def cas_away(key: str, unique: int) -> Command:
     """Reply: as `cas`; what it stores is past its time at once."""
-    return _store("cas", key, b"", -1, f" {unique}")
+    return _store("cas", key, b"", _IN_1970, f" {unique}")
 
 
 def _store(verb: str, key: str, value: bytes, expiry: int, unique: str = "") -> Command:

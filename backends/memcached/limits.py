@@ -5,8 +5,9 @@ from time import monotonic
 from typing import Final
 
 from twofold.backends.memcached import commands, results
+from twofold.backends.memcached.proxies import Proxies
 from twofold.backends.memcached.router import Node, Router
-from twofold.backends.network import BULK, Exchange, is_lost
+from twofold.backends.network import BULK, ConnectionLost, Exchange, Outcome, is_lost
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable
 
@@ -23,9 +24,10 @@ class Limits:
     before each value that takes long to pass.
     """
 
-    def __init__(self, exchange: Exchange, router: Router) -> None:
+    def __init__(self, exchange: Exchange, router: Router, proxies: Proxies) -> None:
         self._exchange = exchange
         self._router = router
+        self._proxies = proxies
 
     async def fits(self, io: Effects, key: str, value: bytes, due: float) -> bool:
         """Tell whether a value is not too big, by the monotonic time `due`."""
@@ -74,21 +76,39 @@ class Limits:
         for key, value in big.items():
             node = self._router.place(key)
             largest = node.dialer.item_size_max
-            if largest is None or len(value) >= BULK:
+            if node.dialer.is_proxied:
+                known[node] = results.DEFAULT_ITEM_SIZE_MAX
+            elif largest is None or len(value) >= BULK:
                 unknown[node] = key
             else:
                 known[node] = largest
         if not unknown:
             return known
-        asked = [commands.settings(key, len(big[key]) >= BULK) for key in unknown.values()]
-        half = (monotonic() + due) / 2
-        try:
-            told = await io.op(self._exchange.ask_all, self._exchange.aask_all, asked, half)
-        except BackendUnavailable as error:
-            told = [error] * len(asked)
-        for node, outcome in zip(unknown, told, strict=True):
-            if is_lost(outcome):
+        for node, outcome in (await self._told(io, big, unknown, (monotonic() + due) / 2)).items():
+            if outcome is not None and is_lost(outcome):
                 known[node] = outcome
             else:
                 known[node] = node.dialer.item_size_max = results.item_size_max(outcome)
         return known
+
+    async def _told(
+        self, io: Effects, big: Mapping[str, bytes], unknown: Mapping[Node, str], due: float
+    ) -> dict[Node, Outcome | None]:
+        """Return the settings of servers, of each of which a key is told; None from a proxy."""
+        asked = {
+            node: commands.settings(key, len(big[key]) >= BULK)._replace(
+                reads=node.dialer.is_proxied is False
+            )
+            for node, key in unknown.items()
+        }
+        try:
+            came = await io.op(
+                self._exchange.ask_all, self._exchange.aask_all, [*asked.values()], due
+            )
+        except BackendUnavailable as error:
+            came = [error] * len(asked)
+        told = dict(zip(asked, came, strict=True))
+        for node, outcome in told.items():
+            if node.dialer.is_proxied is None and isinstance(outcome, ConnectionLost):
+                told[node] = await self._proxies.ask(io, asked[node], due)
+        return told

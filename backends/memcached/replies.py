@@ -157,7 +157,7 @@ _LINES: Final = {
     b"mg t": rb"HD t(-1|\d{1,10})|EN",
     b"version": rb"VERSION .*",
     b"flush_all": rb"OK",
-    b"lru_crawler": rb"(BUSY|BADCLASS)( .*)?",
+    b"lru_crawler": rb"OK|(BUSY|BADCLASS)( .*)?",
 }
 _FITTING: Final = {verb: re.compile(line).fullmatch for verb, line in _LINES.items()}
 _LISTED: Final = (b"stats", b"lru_crawler")
@@ -192,4 +192,9 @@ def join(requests: Sequence[bytes]) -> bytes:
     return b"get %b\r\n" % b" ".join(dict.fromkeys(keys))
 
 
-MEMCACHED: Final = Dialect(Reader, fits, commands.VERSION, join=join, reads=b"get ")
+def begins(reply: Reply) -> bool:
+    """Tell whether a list of keys follows, which servers from 1.6.43 on announce."""
+    return type(reply) is bytes and reply == b"OK"
+
+
+MEMCACHED: Final = Dialect(Reader, fits, commands.VERSION, join=join, reads=b"get ", begins=begins)

@@ -10,7 +10,9 @@ from twofold.backends.memcached.replies import Item
 from twofold.backends.network import Outcome, Refused, Reply, is_lost, partly, sure
 from twofold.errors import BackendUnavailable, CounterOverflow, MissingKey
 
-_DEFAULT_ITEM_SIZE_MAX = 2**20
+DEFAULT_ITEM_SIZE_MAX = 2**20
+"""Bytes, where a server was not started with another limit."""
+
 _MOMENT = 0.001  # seconds of life left, at least, in what is there
 
 
@@ -81,8 +83,13 @@ def total(outcomes: Sequence[Outcome]) -> int:
     return partly(done, list(filter(is_lost, outcomes)))
 
 
-def seconds(key: str, outcome: Outcome) -> float | None:
-    """Return the life left, as `Backend.ttl` does."""
+def seconds(key: str, outcome: Outcome | None) -> float | None:
+    """Return the life left, as `Backend.ttl` does; None is what a proxy leaves of a reply."""
+    if outcome is None:
+        raise BackendUnavailable(
+            "a proxy stands before memcached, and does not let the command through (mg) that"
+            " tells how long an item lives"
+        )
     if isinstance(outcome, Refused) and outcome.code == "ERROR":
         raise BackendUnavailable(
             f"{outcome}: how long an item lives is told by memcached 1.6 and later"
@@ -128,16 +135,22 @@ def settings(lines: Reply) -> dict[str, str]:
     return {each[1]: each[2] for each in words if len(each) == 3}
 
 
-def item_size_max(outcome: Outcome) -> int:
+def item_size_max(outcome: Outcome | None) -> int:
     """Return the bytes of the largest item; a proxy in the place of a server may not tell."""
-    lines = [] if isinstance(outcome, Refused) else sure(outcome)
+    lines = [] if outcome is None or isinstance(outcome, Refused) else sure(outcome)
     told = settings(lines).get("item_size_max", "")
-    return int(told) if told.isdigit() else _DEFAULT_ITEM_SIZE_MAX
+    return int(told) if told.isdigit() else DEFAULT_ITEM_SIZE_MAX
 
 
-def examined(name: str, version: str, told: dict[str, str], round_trip: float) -> Examined:
-    """Return what a server tells of itself that is worth knowing."""
+def examined(name: str, version: str, told: dict[str, str] | None, round_trip: float) -> Examined:
+    """Return what a server tells of itself that is worth knowing; a proxy tells nothing."""
     warnings = []
+    if told is None:
+        told = {}
+        warnings.append(
+            f"{name} does not tell its settings: it seems to be a proxy, such as twemproxy, behind"
+            " which ttl(), and clear() unless it flushes, do not work"
+        )
     if not is_modern(version):
         warnings.append(f"{name} is older than 1.6: ttl() needs that")
     if told.get("evictions") == "off":

@@ -7,6 +7,7 @@ from time import monotonic
 
 from twofold import counter
 from twofold.backends.memcached import commands, results, stored
+from twofold.backends.memcached.proxies import Proxies
 from twofold.backends.memcached.replies import Item
 from twofold.backends.network import Command, Exchange, Refused, Reply
 from twofold.effects import Effects
@@ -20,13 +21,20 @@ class Swaps:
 
     Args:
         exchange: the way to the servers.
+        proxies: the way for what proxies do not know.
         expiry: returns a life as a server wants it.
 
     All steps together end at the monotonic time `due`.
     """
 
-    def __init__(self, exchange: Exchange, expiry: Callable[[str, float | None], int]) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        proxies: Proxies,
+        expiry: Callable[[str, float | None], int],
+    ) -> None:
         self._exchange = exchange
+        self._proxies = proxies
         self._expiry = expiry
 
     async def incr(self, io: Effects, key: str, delta: int, due: float) -> int:
@@ -82,8 +90,8 @@ class Swaps:
         self, io: Effects, key: str, due: float
     ) -> tuple[Item | None, Callable[[], int]]:
         """Return what is stored, and what tells the life it has left when that is asked."""
-        since, asked = monotonic(), [commands.gets(key), commands.ttl(key)]
-        found, told = await io.op(self._exchange.ask_all, self._exchange.aask_all, asked, due)
+        since = monotonic()
+        found, told = await self._proxies.ask_both(io, commands.gets(key), commands.ttl(key), due)
 
         def left() -> int:
             life = results.seconds(key, told)

@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any
 
 from twofold.backends.network.faults import ConnectionLost, DialFailed, late
-from twofold.backends.network.replies import INCOMPLETE, ProtocolError
+from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reply
 from twofold.backends.network.servers import CLOSED, Opened, Server
 from twofold.backends.network.slots import Joint, Slot, callers, fail
 
@@ -75,8 +75,12 @@ class Channel(asyncio.Protocol):
         """Whether nobody waits for a reply on it."""
         return not self._sent and not self._waiting
 
-    def ask(self, packed: bytes, due: float, parts: Sequence[bytes] = ()) -> Slot:
+    def ask(
+        self, packed: bytes, due: float, parts: Sequence[bytes] = (), apart: bool = False
+    ) -> Slot:
         """Put a request in the line; if it has several `parts`, each has its reply.
+
+        Of a request that is `apart`, a reply may announce the one that follows.
 
         To await it fails with `DeadlineExceeded` at the monotonic time `due`, and with
         `ConnectionLost` if the connection ends before, or cannot be made.
@@ -85,6 +89,8 @@ class Channel(asyncio.Protocol):
         slot.packed, slot.wanted, slot.due = packed, len(parts) or 1, due
         if slot.wanted > 1:
             slot.parts, slot.replies = parts, []
+        elif apart:
+            slot.wanted = 0
         self._waiting.append(slot)
         if self._ended is not None:
             fail(self._waiting, self._ended, sent=False)
@@ -185,7 +191,7 @@ class Channel(asyncio.Protocol):
                 count += 1
                 slot = sent[0]
                 check(slot.next_part(), reply)
-                if slot.wanted > 1 and isinstance(slot, Slot) and not slot.take(reply):
+                if slot.wanted != 1 and isinstance(slot, Slot) and not self._takes(slot, reply):
                     continue
                 sent.popleft()
                 if not slot.done():
@@ -202,6 +208,13 @@ class Channel(asyncio.Protocol):
             self._flush_soon()  # after those who were answered now, and may ask again
         if self._retired and self.idle:
             self.close()
+
+    def _takes(self, slot: Slot, reply: Reply) -> bool:
+        """Give a caller one of several replies, and tell whether it was the last."""
+        if slot.wanted:
+            return slot.take(reply)
+        begins = self._dialect.begins
+        return begins is None or not begins(reply)
 
     def pause_writing(self) -> None:
         self._paused = True

@@ -73,7 +73,7 @@ class Lanes:
             channel = self._renew(request.server, None)
         except BackendUnavailable as error:
             return error
-        asked = channel.ask(request.packed, due, request.parts)
+        asked = channel.ask(request.packed, due, request.parts, apart=True)
         self._retire(channel)
         try:
             replies = await asked

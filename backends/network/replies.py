@@ -56,6 +56,8 @@ class Dialect:
     """Makes one request of several that read; its reply is each one's."""
     reads: bytes = b""
     """What requests begin with that can be joined."""
+    begins: Callable[[Reply], bool] | None = None
+    """Tells whether a reply to a request apart only says that the one to it follows."""
 
     def check(self, packed: bytes, reply: Reply) -> None:
         """Raise `ProtocolError` for what is no reply to what was `packed`."""

@@ -15,13 +15,14 @@ class Slot(asyncio.Future[Reply]):
 
     packed: bytes
     wanted: int
+    """Replies; 0: one, which may have another before it that announces it."""
     due: float
     parts: Sequence[bytes]
     replies: list[Reply]
 
     def next_part(self) -> bytes:
         """Return what the next reply is to."""
-        return self.packed if self.wanted == 1 else self.parts[len(self.replies)]
+        return self.packed if self.wanted < 2 else self.parts[len(self.replies)]
 
     def take(self, reply: Reply) -> bool:
         """Take the next of several replies, and tell whether it was the last one."""

@@ -263,14 +263,19 @@ class Wires:
     def _receive(self, request: Request, wire: Wire, due: float) -> Answers:
         due = max(due, monotonic() + _GRACE)
         try:
-            replies = []
-            for part in request.parts:
-                replies.append(wire.receive(due))
-                request.server.dialect.check(part, replies[-1])
+            replies = [self._reply(request, wire, part, due) for part in request.parts]
         except BaseException as error:
             return self._failure(request.server, wire, error)
         self._put(request.server, wire)
         return replies
+
+    def _reply(self, request: Request, wire: Wire, part: bytes, due: float) -> Reply:
+        dialect = request.server.dialect
+        while True:
+            reply = wire.receive(due)
+            dialect.check(part, reply)
+            if not (request.apart and dialect.begins and dialect.begins(reply)):
+                return reply
 
     def _take(self, server: Server, due: float) -> Wire:
         """Return a connection of this thread's that nobody uses."""

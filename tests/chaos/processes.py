@@ -85,13 +85,20 @@ class Guard:
 guard = Guard()
 
 
+_CHOSEN_BY = {"redis-server": "REDIS_SERVER", "memcached": "MEMCACHED"}
+
+
 def binary(name: str) -> str:
-    """Return the path of a server's program; an error says how to install it."""
-    if found := shutil.which(name):
+    """Return the path of a server's program: what a variable names, or what is on PATH.
+
+    Valkey's program does for `redis-server`. An error says what to install.
+    """
+    variable = _CHOSEN_BY.get(name, "")
+    if found := shutil.which(os.environ.get(variable) or name):
         return found
     raise ServerDidNotStart(
-        f"{name} is not on PATH, and the tests run against real servers: "
-        "apt-get install redis-server memcached"
+        f"{name} is neither in the variable {variable} nor on PATH, and the tests run against real"
+        " servers: apt-get install redis-server memcached"
     )
 
 

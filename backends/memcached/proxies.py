@@ -1,0 +1,64 @@
+"""Whether a proxy, such as twemproxy, stands before a server.
+
+A proxy that does not know a command closes the connection, as `mg` or `stats` makes some
+do, and says nothing. That looks like an outage. So the first such command for a server is
+sent once; if its connection is lost, and twice so, while others are not, it is the proxy.
+"""
+
+from twofold.backends.memcached import commands
+from twofold.backends.memcached.router import Router
+from twofold.backends.network import Command, ConnectionLost, Exchange, Outcome, is_lost
+from twofold.effects import Effects
+from twofold.errors import BackendUnavailable
+
+_TESTS = 2
+
+
+class Proxies:
+    """The way for commands that proxies do not know.
+
+    Args:
+        exchange: the way to the servers.
+        router: which server has a key.
+    """
+
+    def __init__(self, exchange: Exchange, router: Router) -> None:
+        self._exchange = exchange
+        self._router = router
+
+    async def ask(self, io: Effects, command: Command, due: float) -> Outcome | None:
+        """Return what comes of a command; None if a proxy does not let it through."""
+        dialer = self._router.place(command.key).dialer
+        if dialer.is_proxied is None:
+            return await self._test(io, command, due)
+        if dialer.is_proxied:
+            return None
+        return await self._ask(io, command, due)
+
+    async def ask_both(
+        self, io: Effects, known: Command, unknown: Command, due: float
+    ) -> list[Outcome | None]:
+        """Return what comes of two commands on a key, of which proxies know the first alone."""
+        if self._router.place(known.key).dialer.is_proxied is False:
+            asked = [known, unknown]
+            return await io.op(self._exchange.ask_all, self._exchange.aask_all, asked, due)
+        return [await self._ask(io, known, due), await self.ask(io, unknown, due)]
+
+    async def _test(self, io: Effects, command: Command, due: float) -> Outcome | None:
+        dialer = self._router.place(command.key).dialer
+        for _ in range(_TESTS):
+            outcome = await self._ask(io, command._replace(reads=False), due)
+            if not isinstance(outcome, ConnectionLost) or not outcome.sent:
+                dialer.is_proxied = None if is_lost(outcome) else False
+                return outcome
+            known = await self._ask(io, commands.get(command.key)._replace(reads=False), due)
+            if is_lost(known):
+                return known
+        dialer.is_proxied = True
+        return None
+
+    async def _ask(self, io: Effects, command: Command, due: float) -> Outcome:
+        try:
+            return await io.op(self._exchange.ask, self._exchange.aask, command, due)
+        except BackendUnavailable as error:
+            return error
