@@ -17,7 +17,7 @@ _MADE_BY = "twofold-view"
 """The field, in the store only, that names the view which made a page."""
 
 _OWN = "twofold-own"
-"""The fields, in the store only, that keep what the view itself said of `_TOLD_LAST`."""
+"""The fields, in the store only, that keep what the view itself said: `_SAID`."""
 
 _TOLD_LAST = ("age", "cache-control", "expires", "pragma", "vary")
 """The fields of the final response that say who may be given the page, and for how long."""
