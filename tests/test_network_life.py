@@ -470,3 +470,27 @@ async def test_a_backend_that_a_loop_has_forgotten(kind: Kind, server: Server) -
     while connections(server):
         assert time.monotonic() < ends
         await asyncio.sleep(0.01)
+
+
+AT_EXIT = """
+import asyncio, os, sys, threading, time
+import twofold
+twofold.configure(sys.argv[1])
+twofold.cache.set("k", 1)
+asyncio.run(twofold.cache.aget("k"))
+threading.Thread(target=lambda: (twofold.cache.get("k"), time.sleep(60)), daemon=True).start()
+if (child := os.fork()) == 0:
+    twofold.cache.get("k")
+    sys.exit()
+os.waitpid(child, 0)
+time.sleep(0.1)
+kept = twofold.cache
+"""
+
+
+def test_nothing_is_said_at_exit(kind: Kind, server: Server) -> None:
+    """A program that ends without closing its caches has left no socket open, nor has a child."""
+    strict = [sys.executable, "-X", "dev", "-W", "error", "-W", "ignore::DeprecationWarning"]
+    command = [*strict, "-c", AT_EXIT, kind.url(server)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert (ended.stdout, ended.stderr) == ("", "")

@@ -5,13 +5,14 @@ in a signal handler or while garbage is collected, finds the shelf empty and ope
 more. A connection that is left by an exception is closed: there may be bytes to come.
 """
 
+import atexit
 import select
 import socket
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
-from weakref import WeakValueDictionary, finalize
+from weakref import WeakSet, WeakValueDictionary, finalize
 
 from twofold.backends.descriptors import is_systems
 from twofold.backends.network.faults import ConnectionLost, DialFailed, late
@@ -94,7 +95,8 @@ class Wire:
     def close(self) -> None:
         """Close the connection."""
         self.generation = CLOSED
-        self._shut()
+        self._shut.detach()  # which by itself does nothing any more when the program ends
+        _shut(self._socket)
 
     def _wait_until(self, due: float) -> None:
         now = monotonic()
@@ -178,6 +180,7 @@ class Wires:
         self._deadline = deadline
         self._begin()
         after_fork_in_child(self)
+        _all_wires.add(self)
 
     def _begin(self) -> None:
         self._estate = Estate()
@@ -227,6 +230,12 @@ class Wires:
         """Close the connections to `servers`: idle ones now, others after their reply."""
         for server in servers:
             server.renew(server.generation)
+        for shelf in self._all_shelves():
+            shelf.close()
+        self._estate.close()
+
+    def end(self) -> None:
+        """Close all idle connections, since the program ends; who asks yet opens one again."""
         for shelf in self._all_shelves():
             shelf.close()
         self._estate.close()
@@ -341,6 +350,16 @@ class Wires:
     def _after_fork(self) -> None:
         park(self._own, self._shelves, self._estate)
         self._begin()
+
+
+_all_wires: WeakSet[Wires] = WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Close what would be told of as left open, when modules are torn down already."""
+    for wires in list(_all_wires):
+        wires.end()
 
 
 def _lost(server: Server, error: Exception) -> ConnectionLost:
