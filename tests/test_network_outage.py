@@ -655,3 +655,51 @@ def test_a_server_is_restarted_under_load(own_server: Server, loaded: Load, cycl
     for _ in range(cycles):
         own_server.restart()
         loaded.await_success()
+
+
+# Look-ups
+
+
+class Hanging:
+    """A name server that does not answer for one host until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked = 0
+        self.released = threading.Event()
+        looked_up = socket.getaddrinfo
+
+        def look_up(host: Any, *given: Any, **more: Any) -> Any:
+            if host != "cache.example":
+                return looked_up(host, *given, **more)
+            self.asked += 1
+            self.released.wait(30)
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
+    made = Hanging(monkeypatch)
+    yield made
+    made.released.set()
+
+
+def test_a_look_up_without_an_answer(face: Face, kind: Kind, hanging: Hanging) -> None:
+    """It costs a call its deadline, and goes on once for all, in no thread of the loop's."""
+    backend = kind.make(f"{kind.name}://cache.example:1", deadline=0.2)
+
+    async def body() -> None:
+        store = face.view(backend)
+        for _ in range(4):
+            began = time.monotonic()
+            with pytest.raises(BackendUnavailable):
+                await store.get("k")
+            assert time.monotonic() - began < 1.0
+        assert hanging.asked == 1
+        if face.is_async:
+            loop: Any = asyncio.get_running_loop()
+            assert loop._default_executor is None
+        await store.close()
+
+    face.run(body())
