@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from twofold.backends.memcached import commands, stored
 from twofold.backends.network import INCOMPLETE, Dialect, ProtocolError, Reply, ReplyError
 
-_LONGEST_LINE = 65_536  # bytes
+_LONGEST_LINE = 8192  # bytes; a line that comes in pieces is put together at each
 _LARGEST_VALUE = 2**30  # bytes that a server can be told to take
 _HEADER = re.compile(rb"VALUE ([!-~]+) (\d{1,10}) (\d{1,10})(?: (\d{1,20}))?\r\n").match
 _PLAIN_HEADER = re.compile(rb"VALUE ([!-~]+) 0 (\d{1,10})\r\n")
