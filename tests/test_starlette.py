@@ -964,7 +964,20 @@ def read_bearer(sent: Annotated[Any, Depends(HTTPBearer(auto_error=False))]) -> 
         (Annotated[Chosen, Header()], "X-New: {}", "x-new, x-old"),
         (Annotated[Named, Header()], "X-Lang: {}", "x-lang, x-other, x_lang"),
     ],
-    ids=str,
+    ids=[
+        "alias",
+        "validation alias",
+        "choices",
+        "cookie",
+        "key in a field",
+        "key in a cookie",
+        "bearer",
+        "model",
+        "optional model",
+        "aliased model",
+        "model of choices",
+        "model of names",
+    ],
 )
 @pytest.mark.parametrize("options", [{}, {"timeout": 60}], ids=str)
 async def test_declared_headers_vary(
