@@ -90,6 +90,9 @@ NEVER_STORED = [
     "Vary: Accept,\t*",
     "Vary: *, Accept",
     "Vary: Accept , * , Cookie",
+    "Vary: Accept; Cookie",
+    "Vary: Accept Cookie",
+    'Vary: "Accept, Cookie',
     "Content-Range: bytes 0-1/2",
 ]
 
@@ -214,7 +217,9 @@ def test_a_known_user_has_no_part_in_shared_pages(response: str) -> None:
         (["Cache-Control: max-age=0"], 0),
         (["Cache-Control: max-age=20 s"], 0),
         (["Cache-Control: max-age=99999999999999999999"], FOREVER),
+        (["Cache-Control: max-age=00000000020"], 20),
         (["Cache-Control: max-age=20", "Age: 5"], 15),
+        (["Cache-Control: max-age=20", "Age: 99999999999"], 0),
         (["Cache-Control: max-age=20", "Age: 25"], 0),
         (["Cache-Control: max-age=20", "Age: old"], 20),
         (["Age: 100"], 200),
@@ -246,7 +251,13 @@ def test_the_first_age_counts() -> None:
     assert age_on_arrival(headers("Age: 3, 4"), NOW) == 3
     assert age_on_arrival(headers("Age: 3", "Age: 4"), NOW) == 3
     assert age_on_arrival(headers("Age: -3"), NOW) == 0
-    assert age_on_arrival(headers("Age: " + "9" * 30), NOW) == 0
+    assert age_on_arrival(headers("Age: " + "0" * 30 + "3"), NOW) == 3
+
+
+@pytest.mark.parametrize("digits", ["2147483649", "99999999999", "9" * 30])
+def test_an_age_beyond_all_numbers_is_old(digits: str) -> None:
+    """It is the greatest there is, and not none (RFC 9111, 1.2.2)."""
+    assert age_on_arrival(headers("Age: " + digits), NOW) == FOREVER
 
 
 @pytest.mark.parametrize(

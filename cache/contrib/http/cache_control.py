@@ -2,13 +2,12 @@
 
 import re
 
-from twofold.contrib.http.headers import Headers
+from twofold.contrib.http.headers import TOKEN, Headers
 
 FOREVER = 2**31
 """What a number of seconds that is larger means (RFC 9111, 1.2.2)."""
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_TOKEN = re.compile(r'[^\s",;=]+')
+_ARGUMENT = re.compile(r'[^\s",;=]+')
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 
 
@@ -43,7 +42,7 @@ class CacheControl:
         given = self._arguments.get(name)
         if given is None:
             return None
-        numbers = [_number(text) for text in given]
+        numbers = [delta_seconds(text) or 0 for text in given]
         return numbers[0] if len(numbers) == 1 else 0
 
 
@@ -51,19 +50,20 @@ def _directive(member: str) -> tuple[str, str] | None:
     """Return a name and its argument, which may be empty; None for what is no directive."""
     name, given, argument = member.partition("=")
     name, argument = name.rstrip(" \t"), argument.lstrip(" \t")
-    if not _NAME.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         return None
-    if not given or _TOKEN.fullmatch(argument):
+    if not given or _ARGUMENT.fullmatch(argument):
         return name.lower(), argument
     quoted = _QUOTED.fullmatch(argument)
     return None if quoted is None else (name.lower(), quoted[1])
 
 
-def _number(text: str) -> int:
-    """Return the seconds of a `delta-seconds`; 0 for what is none."""
+def delta_seconds(text: str) -> int | None:
+    """Return the seconds that digits stand for, `FOREVER` at most; None for what is no number."""
     if not text.isascii() or not text.isdigit():
-        return 0
-    return FOREVER if len(text) > len(str(FOREVER)) else min(int(text), FOREVER)
+        return None
+    digits = text.lstrip("0")
+    return FOREVER if len(digits) > len(str(FOREVER)) else min(int(digits or "0"), FOREVER)
 
 
 def add_public(headers: Headers) -> Headers:

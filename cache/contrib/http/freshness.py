@@ -1,6 +1,6 @@
 """For how long a response is fresh, and how old it is (RFC 9111, 4.2)."""
 
-from twofold.contrib.http.cache_control import FOREVER, CacheControl
+from twofold.contrib.http.cache_control import FOREVER, CacheControl, delta_seconds
 from twofold.contrib.http.dates import parse_date
 from twofold.contrib.http.headers import Headers
 
@@ -44,13 +44,9 @@ def age_on_arrival(headers: Headers, now: float) -> int:
     whichever is more.
     """
     given = headers.members("age")[:1]
-    told = min(int(given[0]), FOREVER) if given and _is_count(given[0]) else 0
+    told = (delta_seconds(given[0]) or 0) if given else 0
     made = date(headers, "date", now)
     return told if made is None else max(told, min(int(now - made), FOREVER))
-
-
-def _is_count(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= len(str(FOREVER))
 
 
 def _until_expiry(headers: Headers, now: float) -> float:

@@ -14,6 +14,9 @@ _MEMBER = re.compile(r'(?:[^",]+|"[^"\\]*(?:\\.?[^"\\]*)*"?)+', re.DOTALL)
 It is linear, for it cannot fail once it has begun: nothing in it depends on what follows.
 """
 
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""What names of fields and of directives are made of (RFC 9110, 5.6.2)."""
+
 _LONGEST = 8192  # bytes of a field of a request that is parsed
 
 _HOP_BY_HOP = frozenset(
@@ -126,9 +129,13 @@ def _encoded(name: str) -> bytes:
 
 
 def varying(headers: Headers) -> tuple[str, ...] | None:
-    """Return the names in `Vary`, lower-case, sorted; None for `*`: every request differs."""
+    """Return the names in `Vary`, lower-case, sorted; None for `*`: every request differs.
+
+    So it is taken to do where a name is none, for nobody knows which was meant.
+    """
     names = {name.lower() for name in headers.members("vary")}
-    return None if "*" in names else tuple(sorted(names))
+    known = "*" not in names and all(map(TOKEN.fullmatch, names))
+    return tuple(sorted(names)) if known else None
 
 
 def add_vary(headers: Headers, names: Iterable[str]) -> Headers:
