@@ -16,7 +16,7 @@ from twofold.backends.files.counts import Counts
 from twofold.backends.files.entry import HEAD_BYTES, SHARDS, Entry, decode, place, weight
 from twofold.backends.files.faults import Damaged, Fault, is_fault
 from twofold.backends.files.slot import Slot
-from twofold.backends.files.tree import Tree
+from twofold.backends.files.tree import IS_POSSIBLE, Tree
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.display import printable
 from twofold.errors import BackendUnavailable, SettingsError
@@ -60,7 +60,7 @@ class FilesBackend(Backend):
         clock: tells the time.
 
     Raises:
-        SettingsError: an argument is none of these.
+        SettingsError: an argument is none of these, or this is Windows.
     """
 
     workers = 4
@@ -77,6 +77,11 @@ class FilesBackend(Backend):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__(location, deadline=deadline, clock=clock)
+        if not IS_POSSIBLE:
+            raise SettingsError(
+                "BACKEND 'files' needs what this system does not have, locks on directories and"
+                " files that are opened within an open directory: use BACKEND 'sqlite'"
+            )
         if not location:
             raise SettingsError("LOCATION of a cache of files is the path of their directory")
         if max_entries is not None:

@@ -7,13 +7,19 @@ the path once a second, writers each time, whether it still names what is open.
 Who writes in a shard holds a lock in the process, and `flock` on the shard's folder.
 """
 
-import fcntl
 import os
 import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, TypeVar
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+except ImportError:  # on Windows
+    IS_POSSIBLE = False
+else:
+    IS_POSSIBLE = os.open in os.supports_dir_fd
 
 from twofold.backends.descriptors import NO_LINK, Descriptor
 from twofold.backends.files.entry import SHARDS
@@ -144,7 +150,7 @@ class Tree:
                         return work(shard, *args)
                 finally:
                     # A child that was forked meanwhile has the descriptor too.
-                    fcntl.flock(shard.descriptor, fcntl.LOCK_UN)
+                    flock(shard.descriptor, LOCK_UN)
             self.forget()
             if time.monotonic() >= until:
                 raise BackendUnavailable(f"the cache directory {self.path} is removed all the time")
@@ -153,7 +159,7 @@ class Tree:
         pause = _FIRST_PAUSE
         while True:
             try:
-                return fcntl.flock(shard.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return flock(shard.descriptor, LOCK_EX | LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= until:
                     raise self._late() from None

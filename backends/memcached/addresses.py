@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-from twofold.backends.network.hosts import host_name, read_host
+from twofold.backends.network.hosts import host_name, read_host, require_unix_sockets
 from twofold.errors import SettingsError
 from twofold.urls import mask_location, mask_url
 
@@ -90,6 +90,7 @@ def _login(texts: list[str]) -> tuple[tuple[str | None, str | None], list[str]]:
 def _read(text: str) -> Address:
     rest = _SCHEME.sub("", text, count=1)
     if path := _path(rest):
+        require_unix_sockets(mask_url(text))
         return Address(path=path)
     if _OTHER_SCHEME.match(rest):
         raise SettingsError(f"LOCATION {mask_url(text)!r} is no memcached server: {_WRITE}")

@@ -19,6 +19,7 @@ from twofold.backends.network.replies import (
 from twofold.backends.network.servers import Opened
 
 _CHUNK = 65536  # bytes to receive at a time
+_INTERNET = {socket.AF_INET, socket.AF_INET6}
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -94,7 +95,7 @@ async def _aopened(at: Found) -> socket.socket:
 
 def _new_socket(at: Found) -> socket.socket:
     opened = socket.socket(at.family, socket.SOCK_STREAM)
-    if at.family != socket.AF_UNIX:
+    if at.family in _INTERNET:
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return opened

@@ -88,6 +88,8 @@ class Wire:
 
     def _has_news(self) -> bool:
         """Tell whether the server closed the connection, or said what nobody asked for."""
+        if not hasattr(select, "poll"):  # on Windows, where `select` takes any descriptor
+            return bool(select.select([self._socket], [], [], 0)[0])
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(0))

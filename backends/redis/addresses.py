@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from twofold.backends.network.hosts import host_name, read_host
+from twofold.backends.network.hosts import host_name, read_host, require_unix_sockets
 from twofold.errors import SettingsError
 from twofold.urls import mask_location
 
@@ -92,6 +92,7 @@ def _read(url: str, port: int) -> Iterator[Address]:
             raise SettingsError(
                 f"LOCATION {mask_location(url)!r} has no path of a socket: {_WRITE}"
             )
+        require_unix_sockets(mask_location(url))
         yield known._replace(path=unquote(parts.path))
         return
     for each in hosts.split(","):

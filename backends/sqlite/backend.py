@@ -337,7 +337,7 @@ class SQLiteBackend(Backend):
             session.close()
             self._sessions.distrust()
             if is_damage(error):
-                file.quarantine(session.identity, error, until)
+                self._sessions.quarantine(session.identity, error, until)
             return True
         if not is_fault(error) or session.connection.in_transaction:
             session.close()

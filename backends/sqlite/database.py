@@ -8,7 +8,6 @@ The file itself is never opened but by SQLite, except to make it: closing any de
 a file drops every POSIX lock that the process holds on it, SQLite's included.
 """
 
-import fcntl
 import logging
 import os
 import sqlite3
@@ -20,7 +19,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 from twofold.backends.descriptors import NO_LINK, is_systems, note_opened
 from twofold.backends.ownership import make_folders, require_own_file, require_safe_place
 from twofold.backends.sqlite.entries import SCHEMA, TABLE
-from twofold.backends.sqlite.faults import Damaged, Fault, is_busy, is_damage, is_fault
+from twofold.backends.sqlite.faults import Damaged, Fault, InUse, is_busy, is_damage, is_fault
+from twofold.backends.sqlite.locks import took_lock
 from twofold.display import printable
 from twofold.errors import BackendUnavailable, DeadlineExceeded, SettingsError
 
@@ -114,13 +114,10 @@ class DatabaseFile:
                 require_own_file(self.path + part, os.lstat(self.path + part))
 
     def _lock(self, descriptor: int, until: float) -> None:
-        while True:
-            try:
-                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= until:
-                    raise self.late() from None
-                time.sleep(_POLL)
+        while not took_lock(descriptor):
+            if time.monotonic() >= until:
+                raise self.late()
+            time.sleep(_POLL)
 
     def _open(self, until: float) -> tuple[sqlite3.Connection, Identity]:
         identity = self._make()
@@ -215,6 +212,13 @@ class DatabaseFile:
             except FileNotFoundError:
                 with suppress(FileNotFoundError):
                     os.unlink(aside + part)
+            except PermissionError as exc:
+                if not is_systems(exc):
+                    raise
+                raise InUse(
+                    f"the cache file {self.path} is unusable ({why}), and cannot be moved aside"
+                    f" while another program has it open: {exc}"
+                ) from exc
         logger.warning(
             "the cache file %s was unusable (%s): its entries are misses, a new one is begun,"
             " and the old one is kept as %s",

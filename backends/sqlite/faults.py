@@ -40,6 +40,10 @@ class Fault(BackendUnavailable):
     """
 
 
+class InUse(Fault):
+    """The file cannot be moved aside, as on Windows while anybody has it open."""
+
+
 def is_busy(exc: sqlite3.Error) -> bool:
     """Tell whether somebody else kept the file's lock for too long."""
     return _code(exc) & 0xFF in _BUSY

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from twofold.backends.sqlite.database import DatabaseFile, Identity, patience
-from twofold.backends.sqlite.faults import Replaced
+from twofold.backends.sqlite.faults import InUse, Replaced
 from twofold.effects import Call, Lock, ThreadLocal, after_fork_in_child, new_lock, park, take
 
 T = TypeVar("T")
@@ -124,6 +124,9 @@ class Session:
 
     def _close(self) -> None:
         self.closed = True
+        # A statement that failed is still the cursor's, and would keep the file open.
+        with suppress(sqlite3.Error, AttributeError):  # there may be no cursor yet
+            self.db.close()
         with suppress(sqlite3.Error):
             self.connection.close()
 
@@ -190,13 +193,26 @@ class Sessions:
         try:
             if not take(self._opening, until - time.monotonic(), taken):
                 raise self.file.late()
-            session = Session(self.file, *self.file.connect(until))
+            session = Session(self.file, *self._alone(until, self.file.connect, until))
             self._all.add(session)
         finally:
             if taken:
                 self._opening.release()
         self.local.session = session
         return session
+
+    def quarantine(self, identity: Identity, why: sqlite3.Error, until: float) -> None:
+        """Have the file moved aside, as `DatabaseFile.quarantine` does."""
+        self._alone(until, self.file.quarantine, identity, why, until)
+
+    def _alone(self, until: float, work: Callable[..., T], *args: Any) -> T:
+        """Do `work`, again without the sessions of other threads if they stand in its way."""
+        try:
+            return work(*args)
+        except InUse:
+            for session in self._all.now():
+                session.close_soon(max(0.0, until - time.monotonic()) / 2)
+            return work(*args)
 
     def distrust(self) -> None:
         """Have every session look at the path before it does anything more."""
