@@ -736,15 +736,16 @@ def test_settings_from_the_nearest_pyproject(nowhere, monkeypatch):
     ("text", "message"),
     [
         ("[tool.twofold.cache.default]", "no table 'cache'; did you mean 'caches'?"),
-        ("[tool.twofold.caches]", "CACHES is a dict of aliases"),
+        ("[tool.twofold.caches]", "CACHES is a dict of aliases, at least 'default'; not an empty"),
         ("[tool.twofold.caches.default]\nbakend='x'", "did you mean 'BACKEND'?"),
         ("[tool.twofold]\ncaches = 7", "CACHES is a dict of aliases"),
         ("[tool.twofold", "is no TOML"),
         ("# tool.twofold \udcff", "is no TOML: 'utf-8' codec"),
+        ("\0".join("# tool.twofold"), "is no TOML"),
         (f"# tool.twofold\na = {'[' * 5000}", "is no TOML: maximum recursion depth"),
         ("tool.twofold = 7", "[tool.twofold] is a table with the table 'caches'"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_errors_in_pyproject_name_the_file(nowhere, text, message):
     """A mistake in pyproject.toml is told with the path of the file."""
@@ -753,6 +754,16 @@ def test_errors_in_pyproject_name_the_file(nowhere, text, message):
     found = refused_discovery()
     assert found.startswith(f"{path}: ")
     assert message in found
+
+
+def test_the_name_of_a_folder_is_shown_and_not_obeyed(nowhere, monkeypatch):
+    """Whoever made a folder wrote its name: no error sends it to a terminal as it is."""
+    folder = nowhere / "a\x1b[31m\u202e\n"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for text in ("[tool.twofold", "[tool.twofold.caches]\nx = 7", "[tool.twofold.cache]"):
+        (folder / "pyproject.toml").write_text(text)
+        assert refused_discovery().startswith(f"{nowhere}/a\\u001b[31m\\u202e\\n/pyproject.toml: ")
 
 
 @pytest.mark.parametrize("text", ["[tool", "\udcff", f"a = {'[' * 5000}", "tool = 7", ""])
@@ -870,9 +881,10 @@ def test_under_sudo_the_caller_is_trusted(nowhere, monkeypatch):
     assert discover()["default"].backend == "dummy"
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
     assert discover()["default"].backend == "memory"
-    monkeypatch.setenv("SUDO_UID", "nobody")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert discover()["default"].backend == "memory"
+    for nobody in ("nobody", "", "-1", "9" * 5000, "\u0661"):
+        monkeypatch.setenv("SUDO_UID", nobody)
+        assert discover()["default"].backend == "memory"
 
 
 def test_where_files_have_no_owners_all_are_read(nowhere, monkeypatch):
@@ -955,10 +967,11 @@ def test_settings_from_a_module(nowhere, monkeypatch):
 def test_settings_from_a_toml_file(nowhere, monkeypatch, table):
     """TWOFOLD_SETTINGS names a TOML file with the caches at its top, or as in pyproject.toml."""
     path = nowhere / "caches.toml"
-    path.write_text(f"[{table}.default]\nBACKEND = 'dummy'\n")
-    for value in (path, "caches.toml"):
-        monkeypatch.setenv("TWOFOLD_SETTINGS", str(value))
-        assert discover() == {"default": CacheConfig("default", "dummy")}
+    for encoding in ("utf-8", "utf-8-sig"):
+        path.write_text(f"[{table}.default]\nBACKEND = 'dummy'\n", encoding)
+        for value in (path, "caches.toml"):
+            monkeypatch.setenv("TWOFOLD_SETTINGS", str(value))
+            assert discover() == {"default": CacheConfig("default", "dummy")}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from importlib import import_module
 from typing import Any, TypeAlias, cast
 
-from twofold.display import shown
+from twofold.display import printable, shown
 from twofold.errors import InvalidKey, InvalidTimeout, SettingsError
 from twofold.keys import KeyFunction, check_prefix, check_version
 from twofold.policy import seconds
@@ -86,7 +86,8 @@ def read_caches(raw: Mapping[str, Raw]) -> dict[str, CacheConfig]:
         SettingsError: something in it is unknown or cannot be.
     """
     if not isinstance(raw, Mapping) or not raw:
-        raise SettingsError(f"CACHES is a dict of aliases, at least 'default'; not {shown(raw)}")
+        found = "an empty dict" if raw == {} else shown(raw)
+        raise SettingsError(f"CACHES is a dict of aliases, at least 'default'; not {found}")
     return {alias: read_cache(alias, entry) for alias, entry in raw.items()}
 
 
@@ -126,7 +127,7 @@ def placed(where: str) -> Iterator[None]:
     try:
         yield
     except (SettingsError, InvalidTimeout, InvalidKey) as error:
-        raise SettingsError(f"{where}: {error}") from error.__cause__
+        raise SettingsError(f"{printable(where)}: {error}") from error.__cause__
 
 
 def _upper(raw: Mapping[str, Any]) -> dict[str, Any]:

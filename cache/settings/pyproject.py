@@ -22,7 +22,6 @@ from twofold.spelling import unknown
 
 _NAME = "pyproject.toml"
 _ENOUGH = 1024 * 1024  # bytes of what is not to be trusted, to see whether it speaks of twofold
-_TABLE = b"tool.twofold"
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)  # no waiting on a pipe
 
@@ -54,7 +53,7 @@ def parse_toml(data: bytes) -> dict[str, Any]:
         SettingsError: it is none.
     """
     try:
-        return tomllib.loads(data.decode())
+        return tomllib.loads(data.decode("utf-8-sig"))  # some editors begin a file with a mark
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"the file is no TOML: {error}") from error
 
@@ -81,10 +80,16 @@ def _parsed(path: Path, data: bytes) -> dict[str, Any] | None:
     try:
         return parse_toml(data)
     except SettingsError as error:
-        if _TABLE in data:
-            raise SettingsError(f"{path}: {error}") from error.__cause__
+        if _speaks(data):
+            with placed(str(path)):
+                raise
         tell(logging.INFO, f"passed over {path}: {error}")
         return None
+
+
+def _speaks(data: bytes) -> bool:
+    """Tell whether a file has the text `tool.twofold`, in UTF-16 too."""
+    return b"tool.twofold" in data.replace(b"\0", b"")
 
 
 def _trusted(path: Path) -> bytes | None:
@@ -98,7 +103,7 @@ def _trusted(path: Path) -> bytes | None:
         return None
     if not doubt:
         return data
-    if _TABLE in data:
+    if _speaks(data):
         tell(
             logging.WARNING,
             f"passed over {path}: {doubt}. If its settings are to be used, say so by"
@@ -139,17 +144,17 @@ def _opened(folder: Path) -> Iterator[int]:
 
 def _doubt(found: os.stat_result, folder: os.stat_result) -> str:
     """Return why a file, or a link to one, in a folder is not to be trusted, or nothing."""
-    if found.st_uid not in _owners():
+    if str(found.st_uid) not in _owners():
         return f"it belongs to user {found.st_uid}, and this is user {os.geteuid()}"
     if found.st_mode & stat.S_IWOTH and not stat.S_ISLNK(found.st_mode):
         return "everybody may write it"
     return "everybody may write its folder" if folder.st_mode & stat.S_IWOTH else ""
 
 
-def _owners() -> set[int]:
+def _owners() -> set[str]:
     """Return the users whose files count: this one, root, and who called sudo."""
-    user, caller = os.geteuid(), os.environ.get("SUDO_UID", "")
-    return {0, user} | ({int(caller)} if user == 0 and caller.isdecimal() else set())
+    user = os.geteuid()
+    return {"0", str(user), os.environ.get("SUDO_UID", "0") if user == 0 else "0"}
 
 
 @cache
