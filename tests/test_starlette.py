@@ -1560,6 +1560,128 @@ async def test_a_copied_scope_hides_nothing(computed: Counter, where: str) -> No
             assert "vary" not in other.headers
 
 
+class Secure:
+    """Tells the application that requests came by HTTPS, as what knows its proxy does."""
+
+    def __init__(self, app: Any, copies: bool) -> None:
+        self.app = app
+        self._copies = copies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            told = scope.copy() if self._copies else scope
+            told["scheme"] = "https"
+        await self.app(told, receive, send)
+
+
+@pytest.mark.parametrize("options", [{}, {"timeout": 60}], ids=str)
+@pytest.mark.parametrize("copies", [True, False])
+@pytest.mark.parametrize("around", [True, False])
+async def test_a_change_removes_what_the_application_has_a_page_for(
+    computed: Counter, options: Any, copies: bool, around: bool
+) -> None:
+    """Also where middleware inside of the cache tells the application another URL."""
+
+    @cached_page
+    async def page(request: Request) -> Response:
+        return PlainTextResponse(f"{request.url} {computed()}")
+
+    async def change(request: Request) -> Response:
+        return Response(status_code=201, headers={"Location": str(request.url_for("other"))})
+
+    app: Any = Starlette(routes=[Route("/page", page), Route("/other", page, name="other")])
+    app.add_route("/page", change, methods=["POST"])
+    if around:
+        app = CacheMiddleware(Secure(app, copies), **options)
+    else:
+        app.add_middleware(Secure, copies=copies)
+        app.add_middleware(CacheMiddleware, **options)
+    async with client(app) as http:
+        for where in ("/page", "/other", "/page", "/other"):
+            first = await http.get(where)
+        assert hit(first)
+        assert (await http.post("/page")).status_code == 201
+        seen = [(await http.get(where)).text for where in ("/page", "/other")]
+    assert seen == ["https://shop.example/page 3", "https://shop.example/other 4"]
+
+
+class Enveloping:
+    """Puts each page into an envelope of its own, which is private unless told otherwise."""
+
+    def __init__(self, app: Any, control: str = "private") -> None:
+        self.app = app
+        self._control = control.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_enveloped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.start = message
+                return
+            body = b"<%b>" % message["body"]
+            fields = {**dict(self.start["headers"]), b"cache-control": self._control}
+            fields[b"content-length"] = b"%d" % len(body)
+            await send({**self.start, "headers": list(fields.items())})
+            await send({**message, "body": body})
+
+        await self.app(scope, receive, send_enveloped)
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize("control", ["private", "max-age=60"])
+async def test_a_cache_within_another_has_its_own_pages(
+    computed: Counter, layers: int, control: str
+) -> None:
+    """What the inner one stored is no answer of the outer one, past all that is between."""
+
+    async def page(request: Request) -> Response:
+        return PlainTextResponse(str(computed()))
+
+    between = Middleware(Enveloping, control=control)
+    caching = Middleware(CacheMiddleware, timeout=60)
+    inner = [between, caching] * (layers - 1)
+    app = Starlette(routes=[Route("/", page, methods=["GET", "POST"])])
+    app.user_middleware = [caching, *inner]
+    left, right = "<" * (layers - 1), ">" * (layers - 1)
+    async with client(app) as http:
+        answers = [(await http.get("/")).text for _ in range(3)]
+        await http.post("/")
+        answers.append((await http.get("/")).text)
+    assert answers == [f"{left}{n}{right}" for n in (1, 1, 1, 3)]
+
+
+async def test_who_takes_the_credentials_off_hides_no_user(computed: Counter) -> None:
+    """A middleware that has verified a token may keep it from the application."""
+
+    async def without_credentials(scope: Scope, receive: Receive, send: Send) -> None:
+        fields = [each for each in scope["headers"] if each[0] != b"authorization"]
+        await router({**scope, "headers": fields}, receive, send)
+
+    @cached_page
+    async def page(request: Request) -> Response:
+        return PlainTextResponse(str(computed()))
+
+    router = Starlette(routes=[Route("/", page)])
+    async with client(CacheMiddleware(without_credentials)) as http:
+        users = [{"Authorization": f"Bearer {user}"} for user in USERS]
+        asked = [*users, {}, *users, {}]
+        pages = [(await http.get("/", headers=each)).text for each in asked]
+    assert pages == ["1", "2", "3", "4", "5", "3"]
+
+
+async def test_who_wants_nothing_computed_is_told_so_once() -> None:
+    """`only-if-cached` without a page is a 504 with one `Cache-Status`, of endpoints too."""
+
+    @cached_page
+    async def page(request: Request) -> Response:
+        return PlainTextResponse("page")
+
+    app = Starlette(routes=[Route("/", page)])
+    app.add_middleware(CacheMiddleware)
+    async with client(app) as http:
+        answer = await http.get("/", headers={"Cache-Control": "only-if-cached"})
+    assert (answer.status_code, answer.headers["cache-status"]) == (504, "twofold; fwd=miss")
+
+
 async def _pass(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
     return await call_next(request)
 

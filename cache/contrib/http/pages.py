@@ -29,11 +29,15 @@ from twofold.core import Cache
 from twofold.effects import Effects
 from twofold.policy import DEFAULT_TIMEOUT, Timeout
 
-REALMS = ("page", "endpoint", "page-cors", "endpoint-cors")
-"""What is stored in front of an application, and what behind its middleware: they do not meet.
+REALMS = ("page", "page-inner", "endpoint")
+"""What is stored in front of an application, what within a cache that is, and what behind all
+middleware: they do not meet.
+"""
 
-Nor do the pages for requests with an `Origin` and for those without: who answers both may say
-`Vary` to the first only, as the CORS middleware of Starlette before 1.7 does.
+_CORS = ("", "-cors")
+"""Requests without an `Origin`, and those with one, whose pages do not meet either.
+
+Who answers both may say `Vary` to the latter only, as Starlette's CORS middleware before 1.7.
 """
 
 MAX_BODY = 1 << 20
@@ -78,7 +82,7 @@ class Pages:
             io: the face of the caller.
             request: what is asked for.
             timeout: how long a page lives that says nothing of it; the cache's own if absent.
-            realm: "page" or "endpoint".
+            realm: "endpoint"; or "page", with "-inner" for each cache around it.
         """
         exchange = Exchange(self, request, self.store.seconds(timeout), realm)
         if not request.reads or passes(request):
@@ -108,7 +112,8 @@ class Exchange:
         self._pages = pages
         self._request = request
         self._timeout = timeout
-        self._realm = f"{realm}-cors" if "origin" in request.headers else realm
+        self._own = realm
+        self._realm = realm + _CORS["origin" in request.headers]
         self._begun = pages.invalidations.begin()
 
     def __repr__(self) -> str:
@@ -122,14 +127,21 @@ class Exchange:
         sent = (self._request.authenticated, "cookie" in self._request.headers)
         return None, f"{key} {sent}"  # who sends credentials may get what nobody else may
 
-    async def respond(self, io: Effects, response: Response) -> Response:
+    async def respond(
+        self, io: Effects, response: Response, seen: Request | None = None
+    ) -> Response:
         """Return what to answer with the response that was computed; store it if it may be.
 
         A response whose body is None is streamed: it is not stored, and only the head of
         what is returned counts. The turn, if there is one, is over.
+
+        Args:
+            io: the face of the caller.
+            response: what was computed.
+            seen: the request that the application was given, where that may differ.
         """
         if self._request.changes:
-            await self._invalidate(io, response)
+            await self._invalidate(io, response, {self._request, seen or self._request})
         if not self._request.reads:
             return response
         page = self._page_of(response)
@@ -175,11 +187,12 @@ class Exchange:
             return False
         return stored
 
-    async def _invalidate(self, io: Effects, response: Response) -> None:
+    async def _invalidate(self, io: Effects, response: Response, asked: set[Request]) -> None:
         """Remove the pages of a URL that was changed with success, and of those it names."""
         if 200 <= response.status < 400:
-            changed = [self._request, *named(self._request, response.headers)]
-            keys = [page_key(each, realm) for each in changed for realm in REALMS]
+            changed = {*asked, *(to for each in asked for to in named(each, response.headers))}
+            realms = [realm + cors for realm in {*REALMS, self._own} for cors in _CORS]
+            keys = sorted({page_key(each, realm) for each in changed for realm in realms})
             self._pages.invalidations.note(keys)
             await self._pages.store.drop(io, keys)
 

@@ -47,9 +47,7 @@ class CacheMiddleware:
         self._application = name
         self.pages: Pages = Pages(cache, max_body)
         self.timeout = timeout
-        self._watched: object = None
-        if timeout is not _DECORATED_ONLY:
-            watch(app)
+        self._watched: object = self
 
     def __repr__(self) -> str:
         return f"<CacheMiddleware {self.pages!r} timeout={self.timeout!r}>"
@@ -81,11 +79,13 @@ class CacheMiddleware:
             self._watch(scope.get("app"))
             return await responder.open(self.timeout)
         if responder.request.changes:
+            self._watch(scope.get("app"))
             return await responder.open(0)
         return None
 
     def _watch(self, app: object) -> None:
         """See what the router of the application, which was not there before, is given."""
         if app is not self._watched:
+            watch(self.app)
             watch(app)
             self._watched = app

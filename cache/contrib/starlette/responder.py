@@ -39,6 +39,7 @@ class Responder:
         self._held: Message | None = None
         self._answered = False
         self._around: Responder | None = scope.get(IN_SCOPE)
+        self._realm: str = "page" if self._around is None else f"{self._around._realm}-inner"
         scope[IN_SCOPE] = self
 
     def __repr__(self) -> str:
@@ -47,7 +48,7 @@ class Responder:
     async def open(self, timeout: Timeout) -> Response | None:
         """Return what is answered from the cache, if anything; see `Pages.open`."""
         request = await self._content.told(self.request)
-        exchange = await self._pages.open(NATIVE, request, timeout, "page")
+        exchange = await self._pages.open(NATIVE, request, timeout, self._realm)
         if exchange.answer is None:
             self._exchange = exchange
         return exchange.answer
@@ -124,8 +125,17 @@ class Responder:
         read = session.fields_read(self._scope)
         headers = add_vary(response.headers, declared_headers(self._scope) | read)
         page = Response(response.status, headers, body if self._is_shared(headers) else None)
-        answer = await self._exchange.respond(NATIVE, page)
+        answer = await self._exchange.respond(NATIVE, page, self._seen())
         return answer if page.body is body else replace(answer, body=body)
+
+    def _seen(self) -> Request | None:
+        """Return a request that changes something as the application was given it.
+
+        Middleware may have told it another scheme, host or path, of which endpoints have pages.
+        """
+        if not self.request.changes:
+            return None
+        return request_of(self._scope, self.request.root_path, self.request.application)
 
     def _is_shared(self, headers: Headers) -> bool:
         """Tell whether it is known for whom the response is, and that it is for more than one.

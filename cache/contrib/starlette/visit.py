@@ -69,6 +69,8 @@ class Visit:
         """Return what the endpoint once made, if that is stored."""
         whole = self._request
         asked = request_of(self._scope, whole.root_path, whole.application)
+        if whole.authenticated and not asked.authenticated:  # a middleware took the field off
+            asked = replace(asked, has_user=True)
         asked = looking(await self._content.told(asked))
         self._exchange = exchange = await self._pages.open(NATIVE, asked, timeout, "endpoint")
         answer = exchange.answer
@@ -76,10 +78,17 @@ class Visit:
             return None
         maker, _, self.kind = made_by(answer).partition(" ")
         if maker != self._maker:
-            return answer if answer.status == 504 else None
+            return self._unless_computed(answer)
         self._given = made = replayed(answer)
         self._varies, self._told = set(varying(made.headers) or ()), told_by_cache(answer)
         return made
+
+    def _unless_computed(self, answer: Response) -> Response | None:
+        """Return the answer to a client that wants no page computed; None if there is a page."""
+        if answer.status != 504:
+            return None
+        self._exchange = None  # it has told all that it has to
+        return answer
 
     def describe(self, headers: Headers, vary: set[str], public: bool) -> Headers:
         """Return the fields of what the endpoint made, with what it varies with, and `public`."""
