@@ -595,6 +595,24 @@ def page_of(text: str) -> SimpleTemplateResponse:
     return SimpleTemplateResponse(ENGINE.from_string(text))
 
 
+def test_what_one_page_varied_on_a_template_does_too(
+    site: Callable[..., Site], memory: None
+) -> None:
+    """A page that is rendered later, and says no `Vary`, hides none that was stored before."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        region = request.headers.get("Region")
+        page = page_of(region or "none")
+        if region:
+            page.headers["Vary"] = "Region"
+        return page
+
+    shop = site(answer)
+    for region in ("EU", "", "EU", "US", ""):
+        got: Any = shop.get(**({"Region": region} if region else {}))
+        assert got.render().content.decode() == (region or "none")
+
+
 def test_template_responses_are_stored_once_rendered(
     site: Callable[..., Site], memory: None
 ) -> None:
@@ -847,6 +865,39 @@ def test_what_stands_between_the_pair_runs_once_for_each_request(
         assert json.loads(answer.content) == {"data": f"{user}?", "n": n}
         assert "X-Inner" not in answer.headers
     assert len(runs) == {"": 1, "Vary": 2, "Cache-Control": 4}["".join(headers)]
+
+
+def test_what_a_view_keeps_private_no_middleware_makes_public(memory: None) -> None:
+    """Also where what stands between the pair answers with a response of its own."""
+
+    def replaced(request: HttpRequest) -> HttpResponse:
+        inner = fetch(request)
+        return HttpResponse(inner.content, headers={"Cache-Control": "max-age=60"})
+
+    numbers = iter("123")
+    private = {"Cache-Control": "private"}
+    fetch = FetchFromCacheMiddleware(lambda request: HttpResponse(next(numbers), headers=private))
+    site = UpdateCacheMiddleware(replaced)
+    answers = [site(RequestFactory().get("/")).content for _ in range(3)]
+    assert answers == [b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("pair", [True, False])
+def test_a_cache_within_another_has_its_own_pages(memory: None, pair: bool) -> None:
+    """What `cache_page` stored is no answer of the middleware, past a decorator that refuses."""
+
+    def members_only(request: HttpRequest) -> HttpResponse:
+        if "member" not in request.COOKIES:
+            return HttpResponse("no", status=403)
+        return HttpResponse(view(request).content + b"!", headers={"Cache-Control": "private"})
+
+    numbers = iter("123")
+    view = cache_page(60)(lambda request: HttpResponse(next(numbers)))
+    inner = FetchFromCacheMiddleware(members_only) if pair else members_only
+    site = UpdateCacheMiddleware(inner) if pair else CacheMiddleware(members_only)
+    asked = [{"Cookie": "member=1"}, {}, {"Cookie": "member=1"}]
+    answers = [site(RequestFactory().get("/", headers=each)).content for each in asked]
+    assert answers == [b"1!", b"no", b"1!"]
 
 
 def test_the_pair_stores_what_is_rendered_outside_of_it(memory: None) -> None:

@@ -32,6 +32,7 @@ from django.utils.functional import LazyObject
 
 from twofold.contrib.http.encoding import encode
 from twofold.contrib.http.headers import Headers
+from twofold.contrib.http.replay import says_personal
 from twofold.contrib.http.storing import shared_with
 from twofold.contrib.http.turns import Turn, Turns
 from twofold.effects import BLOCKING, Effects, run_sync
@@ -99,9 +100,14 @@ def _deciding(middleware: Middleware, stand_in: _StandIn) -> Any:
 
 
 class _Held(list[Turn]):
-    """The turns that a request has taken inside of one `update`, and what came to its `fetch`."""
+    """The turns that a request has taken inside of one `update`, and what is known there."""
 
+    within: int = 0
+    """How many caches of pages are around this one: what they store is another layer's."""
     made: HttpResponse | None = None
+    """What came to `fetch`."""
+    varies: tuple[str, ...] = ()
+    """What earlier pages of the address varied on."""
 
 
 def noting(request: HttpRequest, proceed: Proceed) -> Proceed:
@@ -156,16 +162,18 @@ async def update(
     """Go on, and store what comes back if it may be stored; then release the turn."""
     outer = getattr(request, "_twofold_turns", None)
     held = _Held()
+    held.within = 0 if outer is None else outer.within + 1
     varies = getattr(request, "_twofold_varies", [])
     request._twofold_turns = held  # type: ignore[attr-defined]
     shared = None
     try:
         response = await proceed()
+        held.varies = tuple(getattr(request, "_twofold_varies", ()))
         if not getattr(response, "is_rendered", True):
-            _store_when_rendered(request, response, middleware, held.copy())
-            held.clear()
+            _store_when_rendered(request, response, middleware, held)
+            held = _Held()
         else:
-            shared = await _store(io, request, response, middleware, held.made)
+            shared = await _store(io, request, response, middleware, held)
         return response
     finally:
         request._twofold_turns = outer  # type: ignore[attr-defined]
@@ -174,7 +182,7 @@ async def update(
 
 
 def _store_when_rendered(
-    request: HttpRequest, response: Any, middleware: Middleware, held: list[Turn]
+    request: HttpRequest, response: Any, middleware: Middleware, held: _Held
 ) -> None:
     """Store a response that Django renders later, in a thread if an event loop runs."""
     finalize(response, _release, held, None).atexit = False  # should it never be rendered
@@ -191,7 +199,7 @@ def _store_when_rendered(
     def store(rendered: HttpResponse) -> None:
         shared = None
         try:
-            shared = run_sync(_store(BLOCKING, request, rendered, middleware))
+            shared = run_sync(_store(BLOCKING, request, rendered, middleware, held))
         finally:
             _release(held, shared)
 
@@ -212,12 +220,13 @@ async def _look(
     rule = _deciding(middleware, stand_in)
     key = ""
     headers: list[str] = []
+    within = getattr(getattr(request, "_twofold_turns", None), "within", 0)
     while True:
         try:
             response = rule.process_request(request)
         except _Unread as unread:
-            key = f"{middleware.cache_alias}:{unread.key}:{_is_authenticated(request)}"
-            own = _key(unread.key, headers, request) if stand_in.known else unread.key
+            key = f"{middleware.cache_alias}:{unread.key}:{_is_authenticated(request)}:{within}"
+            own = _key(unread.key, headers, request, within) if stand_in.known else unread.key
             found = await _read(io, middleware, own)
             if not stand_in.known:
                 headers = request._twofold_varies = found or []  # type: ignore[attr-defined]
@@ -230,8 +239,11 @@ async def _look(
 
 def _is_for(request: HttpRequest, response: HttpResponse) -> bool:
     """Tell whether a response may be shared as far as it is known who asks."""
-    told = [(b"cache-control", response.get("Cache-Control", "").encode())]
-    return shared_with(_is_authenticated(request), Headers(told))
+    return shared_with(_is_authenticated(request), _control(response))
+
+
+def _control(response: HttpResponse) -> Headers:
+    return Headers([(b"cache-control", response.get("Cache-Control", "").encode())])
 
 
 def _is_authenticated(request: HttpRequest) -> bool:
@@ -251,7 +263,7 @@ async def _store(
     request: HttpRequest,
     response: HttpResponse,
     middleware: Middleware,
-    made: HttpResponse | None = None,
+    held: _Held,
 ) -> bool:
     """Store `response` if Django's rules allow it, and return whether others will find it.
 
@@ -260,19 +272,21 @@ async def _store(
         request: what was asked for.
         response: what is sent.
         middleware: whose rules hold.
-        made: what is stored in its place, under its conditions; None for itself.
+        held: what is known of the request; its `made` is stored in the place of the
+            response, under the conditions of both.
     """
+    made = held.made
     if made is not None:
-        if made.status_code != response.status_code:
+        if made.status_code != response.status_code or says_personal(_control(made)):
             return False
         _say_as(made, response)
-    _mend_vary(request, response)
+    _mend_vary(held.varies, response)
     stand_in = _StandIn()
     _deciding(middleware, stand_in).process_response(request, response)
     if not stand_in.written or not _is_for(request, response):
         return False
     (header_key, headers, timeout), (page_key, page, _) = stand_in.written
-    own = _key(page_key, headers, request)
+    own = _key(page_key, headers, request, held.within)
     # The page goes first: what has no room must not leave others to wait for it.
     return await _write(io, middleware, own, _under(page, made), timeout) and await _write(
         io, middleware, header_key, headers, timeout
@@ -296,12 +310,14 @@ def _under(response: HttpResponse, made: HttpResponse | None) -> HttpResponse:
     return made
 
 
-def _key(key: str, headers: list[str], request: HttpRequest) -> str:
+def _key(key: str, headers: list[str], request: HttpRequest, within: int) -> str:
     """Return Django's `key` of a page with the digest of `headers`, by name; absent is not empty.
 
     A page for an origin is for that alone, also where nothing says `Vary: Origin`; and the
-    place of the application counts, which Django takes for a part of the path.
+    place of the application counts, which Django takes for a part of the path. A cache
+    `within` others has pages of its own.
     """
+    key = f"{key}.{within}" if within else key
     if "HTTP_ORIGIN" in request.META and "HTTP_ORIGIN" not in headers:
         headers = [*headers, "HTTP_ORIGIN"]
     place = request.META.get("SCRIPT_NAME", "")
@@ -313,11 +329,11 @@ def _key(key: str, headers: list[str], request: HttpRequest) -> str:
     return f"{key}.{blake2b(encode(names, told), digest_size=20).hexdigest()}"
 
 
-def _mend_vary(request: HttpRequest, response: HttpResponse) -> None:
+def _mend_vary(varies: tuple[str, ...], response: HttpResponse) -> None:
     """Take blanks off `Vary`, as Django 5.2 does not, and add what pages here varied on."""
     if "Vary" in response.headers:
         response.headers["Vary"] = response.headers["Vary"].strip()
-    if varies := getattr(request, "_twofold_varies", []):
+    if varies:
         names = [name.removeprefix("HTTP_").replace("_", "-").title() for name in varies]
         patch_vary_headers(response, names)
 

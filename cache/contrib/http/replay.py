@@ -51,12 +51,13 @@ def page_of(given: Response, final: Response, maker: str) -> Response:
     own = given.headers.only(*_SAID).pairs
     kept = given.headers.without(*_TOLD_LAST).plus(_MADE_BY, maker).pairs
     noted = [(_OWN.encode(), name + b":" + value) for name, value in own]
-    sharable = given.status == final.status and not _says_personal(given.headers)
+    sharable = given.status == final.status and not says_personal(given.headers)
     headers = Headers((*kept, *noted, *_conditions(given.headers, final.headers).pairs))
     return replace(given, headers=headers, body=given.body if sharable else None)
 
 
-def _says_personal(headers: Headers) -> bool:
+def says_personal(headers: Headers) -> bool:
+    """Tell whether whoever made a response keeps it from others."""
     control = CacheControl(headers)
     return any(name in control for name in _PERSONAL)
 
