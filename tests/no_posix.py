@@ -4,7 +4,7 @@
 
 What POSIX alone has is missing in the modules that twofold imports, and in no others: the
 drivers, pytest and the servers' fixtures are as ever. And what is open in this process can
-be neither renamed nor removed by twofold, which is the rule of Windows that matters most.
+be neither renamed nor removed by twofold, and its monotonic clock moves 64 times a second.
 """
 
 import asyncio
@@ -12,10 +12,11 @@ import builtins
 import errno
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,6 +41,9 @@ HIDDEN = {
 }
 NOT_OF_A_PROACTOR = ("add_reader", "add_signal_handler", "add_writer", "create_unix_connection")
 
+STEP = 1 / 64
+"""Seconds from one time of the monotonic clock to the next, before CPython 3.13."""
+
 Imports = Callable[..., ModuleType]
 
 
@@ -60,7 +64,7 @@ class Lesser(ModuleType):
 
 def hide() -> None:
     """Let twofold see no more than there is on Windows."""
-    instead = {"os": _os()}
+    instead = {"os": _os(), "time": _time()}
     lesser = {
         name: Lesser(__import__(name), hidden.split(), instead.get(name, {}))
         for name, hidden in HIDDEN.items()
@@ -90,6 +94,14 @@ def _os() -> dict[str, Any]:
     for name in ("rename", "replace", "unlink"):
         instead[name] = _refused_while_open(instead[name])
     return {**instead, "supports_dir_fd": set()}
+
+
+def _time() -> dict[str, Any]:
+    """Return the functions of `time` that do otherwise on Windows."""
+    return {
+        "monotonic": lambda: time.monotonic() // STEP * STEP,
+        "get_clock_info": lambda name: SimpleNamespace(resolution=STEP),
+    }
 
 
 def _without_folders(function: Callable[..., Any]) -> Callable[..., Any]:

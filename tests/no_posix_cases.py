@@ -3,12 +3,15 @@
 import fcntl
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.chaos import RedisServer
+from tests.no_posix import STEP
 from twofold.backends.files import FilesBackend
 from twofold.backends.memcached import MemcachedBackend
 from twofold.backends.network import wires
@@ -64,6 +67,30 @@ def test_a_connection_that_was_idle_is_looked_at(
     store.set("n", b"1", None)
     redis_server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     assert store.incr("n", 1) == 2  # which is not sent twice
+    store.close()
+
+
+def test_time_is_out_whatever_the_step_of_the_clock(own_redis: RedisServer) -> None:
+    """A socket that waited for long enough is not early because the clock has not moved."""
+    store = RedisBackend(own_redis.url, deadline=0.6)
+    connected = threading.Barrier(9)
+
+    def ask(n: int) -> None:
+        store.set("k", b"v", None)
+        connected.wait()
+        connected.wait()
+        time.sleep(n * STEP / 8)  # so that one of them begins at each part of a step
+        with pytest.raises(BackendUnavailable):
+            store.get("k")
+
+    with ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(ask, n) for n in range(8)]
+        connected.wait()
+        own_redis.freeze()
+        connected.wait()
+        for each in asked:
+            each.result()
+    own_redis.thaw()
     store.close()
 
 

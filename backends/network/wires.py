@@ -11,7 +11,7 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from time import monotonic
+from time import get_clock_info, monotonic
 from weakref import WeakSet, WeakValueDictionary, finalize
 
 from twofold.backends.descriptors import is_systems
@@ -25,6 +25,7 @@ from twofold.errors import BackendUnavailable
 _CHUNK = 65536  # bytes to receive at a time
 _IDLE = 1.0  # seconds after which a connection is looked at before it is used
 _NEARLY = 0.005  # seconds that a limit may be off, so that the socket is told of few
+_STEP = get_clock_info("monotonic").resolution  # seconds: 0.016 on Windows before CPython 3.13
 _INHERITED = 64  # connections to a server that ended threads may leave
 _GRACE = 0.001  # seconds at least for replies that may lie there, after another server's
 
@@ -338,7 +339,7 @@ class Wires:
         """
         wire.close()
         if isinstance(error, TimeoutError) and not error.errno:
-            if monotonic() < wire.waits_until - _NEARLY:
+            if monotonic() < wire.waits_until - _NEARLY - _STEP:
                 raise error  # somebody else's, from a signal's handler
             server.breaker.fail(failure := late(server.name, self._deadline))
             return failure
