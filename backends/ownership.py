@@ -45,8 +45,8 @@ def require_safe_place(folder: str) -> None:
 
 def make_folders(path: str) -> None:
     """Make a directory with those above it that are missing; each is its owner's alone."""
-    missing = []
-    while not os.path.lexists(path):
+    missing: list[str] = []
+    while not os.path.lexists(path) and path not in missing:  # as a drive that is not there is
         missing.append(path)
         path = os.path.dirname(path)
     for each in reversed(missing):

@@ -1,6 +1,7 @@
 """What is special where POSIX is missing; `tests/no_posix.py` runs it."""
 
 import fcntl
+import ntpath
 import sqlite3
 import threading
 import time
@@ -15,6 +16,7 @@ from tests.no_posix import STEP
 from twofold.backends.files import FilesBackend
 from twofold.backends.memcached import MemcachedBackend
 from twofold.backends.network import wires
+from twofold.backends.ownership import make_folders
 from twofold.backends.redis import RedisBackend
 from twofold.backends.sqlite import SQLiteBackend
 from twofold.errors import BackendUnavailable, DeadlineExceeded, SettingsError
@@ -125,6 +127,13 @@ def test_a_damaged_file_that_others_have_open_is_a_miss(store: SQLiteBackend, pa
             store.delete("k")
     assert store.set("k", b"w", None) is True
     assert store.get("k") == b"w"
+
+
+def test_a_drive_that_is_not_there_is_an_error() -> None:
+    """It is above itself, so that looking for what is there ends with it."""
+    assert ntpath.dirname("Z:\\") == "Z:\\"
+    with pytest.raises(FileNotFoundError):
+        make_folders("")
 
 
 def test_opening_waits_for_the_lock_beside_the_file(store: SQLiteBackend, path: Path) -> None:
