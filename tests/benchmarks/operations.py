@@ -26,6 +26,8 @@ Work: TypeAlias = Callable[[], Any]
 Works: TypeAlias = Iterator[tuple[str, Work, int]]
 """The name of an operation, what repeats it, and how often that does."""
 
+Application: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
+
 BACKENDS = {  # by dotted path: a commit may be laid out without its entry points
     "memory": "twofold.backends.memory:MemoryBackend",
     "sqlite": "twofold.backends.sqlite:SQLiteBackend",
@@ -48,23 +50,30 @@ class Operation:
 
 
 def cache_on(backend: str, location: str) -> Cache:
-    """Return a cache on a store, filled with what is read."""
-    configure(
-        {
-            "default": {
-                "BACKEND": BACKENDS[backend],
-                "LOCATION": location,
-                "TIMEOUT": TIMEOUT,
-                "KEY_PREFIX": f"process{os.getpid()}",  # a miss is to be one in each process
-                "OPTIONS": {} if backend in NETWORK else {"max_entries": CAPACITY},
-            }
-        }
-    )
+    """Return a cache on a store, filled with what is read.
+
+    "signed" is on the same store, and "pages" in memory.
+    """
+    settings = {
+        "BACKEND": BACKENDS[backend],
+        "LOCATION": location,
+        "TIMEOUT": TIMEOUT,
+        "KEY_PREFIX": f"process{os.getpid()}",  # a miss is to be one in each process
+        "OPTIONS": {} if backend in NETWORK else {"max_entries": CAPACITY},
+    }
+    signed = {**settings, "KEY_PREFIX": f"signed{os.getpid()}", "SECRET": "of these benchmarks"}
+    pages = {**settings, "BACKEND": BACKENDS["memory"], "LOCATION": "", "OPTIONS": {}}
+    configure({"default": settings, "signed": signed, "pages": pages})
     cache = caches["default"]
-    cache.set_many(dict.fromkeys(KEYS, VALUE))
+    _fill(cache)
     cache.set("tuples", TUPLES)
-    expect(cache.get(KEYS[-1]))
     return cache
+
+
+def _fill(cache: Any) -> None:
+    cache.set_many(dict.fromkeys(KEYS, VALUE))
+    cache.set("number", 0)
+    expect(cache.get(KEYS[-1]))
 
 
 def sync_works(cache: Cache) -> Works:
@@ -81,6 +90,7 @@ def sync_works(cache: Cache) -> Works:
     yield "get_many(100)", each(cache.get_many, [PAGE]), 1
     yield "set_many(100)", each(cache.set_many, [dict.fromkeys(PAGE, VALUE)]), 1
     yield "get_or_set, a miss", miss, MISSES
+    yield "incr", each(cache.incr, ["number"] * 100), 100
 
 
 def async_works(cache: Cache) -> Works:
@@ -109,34 +119,62 @@ def decorated_works(cache: Cache) -> Works:
     async def aproduct(key: str, amount: int = 1) -> bytes:
         return VALUE
 
+    @cached(cache=cache)
+    def of_dict(filters: dict[str, Any]) -> bytes:
+        return VALUE
+
+    class Shop:
+        @cached(cache=cache, ignore=["self"])
+        def price(self, key: str) -> bytes:
+            return VALUE
+
+    filters = [{"kind": key, "sizes": [1, 2, 3], "sorted": True} for key in PAGE]
     yield "@cached def, a hit", each(product), len(KEYS)
     yield "@cached async def, a hit", aeach(aproduct), len(KEYS)
+    yield "@cached def of a dict, a hit", each(of_dict, filters), len(PAGE)
+    yield "@cached method, a hit", each(Shop().price), len(KEYS)
 
 
-def page_works(cache: Cache) -> Works:
-    """Yield the hit of a page of Starlette, by the middleware alone."""
+def starlette_works(cache: Cache) -> Works:
+    """Yield pages of Starlette: of a whole application, and of an endpoint that is decorated."""
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import PlainTextResponse
     from starlette.routing import Route
 
-    from twofold.contrib.starlette import CacheMiddleware
+    from twofold.contrib.starlette import CacheMiddleware, cached_page
 
     async def page(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("x" * 1000)
 
-    app = CacheMiddleware(Starlette(routes=[Route("/page", page)]), cache, timeout=TIMEOUT)
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "scheme": "http",
-        "path": "/page",
-        "raw_path": b"/page",
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(b"host", b"testserver"), (b"accept", b"*/*")],
-        "server": ("testserver", 80),
-    }
+    def application() -> Starlette:
+        decorated = cached_page(page, timeout=TIMEOUT)
+        return Starlette(routes=[Route("/page", page), Route("/decorated", decorated)])
+
+    decorated_app = CacheMiddleware(application(), cache)
+    yield from _asgi("Starlette", CacheMiddleware(application(), cache, TIMEOUT), "/page")
+    yield from _asgi("Starlette, cached_page", decorated_app, "/decorated")
+
+
+def fastapi_works(cache: Cache) -> Works:
+    """Yield pages of FastAPI, of an endpoint that depends on a header."""
+    from fastapi import FastAPI, Header
+
+    from twofold.contrib.starlette import CacheMiddleware, cached_page
+
+    app = FastAPI()
+
+    @app.get("/page")
+    @cached_page(timeout=TIMEOUT)
+    async def page(accept: str = Header("")) -> dict[str, Any]:
+        return {"accept": accept, "products": PAGE}
+
+    yield from _asgi("FastAPI, cached_page", CacheMiddleware(app, cache), "/page")
+
+
+def _asgi(of: str, app: Application, path: str) -> Works:
+    """Yield a hit and a miss of an ASGI application."""
+    fresh = count()
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
@@ -144,10 +182,56 @@ def page_works(cache: Cache) -> Works:
     async def send(message: Mapping[str, Any]) -> None:
         expect(message.get("status", 200), 200)
 
-    async def hit(_: int) -> None:
-        await app(dict(scope), receive, send)
+    async def visit(query: bytes) -> None:
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query,
+            "root_path": "",
+            "headers": [(b"host", b"testserver"), (b"accept", b"*/*")],
+            "server": ("testserver", 80),
+        }
+        await app(scope, receive, send)
 
-    yield "Starlette, a page's hit", aeach(hit, range(100)), 100
+    async def miss() -> None:
+        for _ in range(MISSES):
+            await visit(f"q={next(fresh)}".encode())
+
+    yield f"{of}, a page's hit", aeach(visit, [b""] * 100), 100
+    yield f"{of}, a page's miss", miss, MISSES
+
+
+def flask_works(_cache: Cache) -> Works:
+    """Yield pages of Flask, of a view that is decorated."""
+    from flask import Flask
+
+    from twofold.contrib.flask import Caching
+
+    app = Flask("shop")
+    caching = Caching(app)
+    fresh = count()
+
+    @app.get("/page")
+    @caching.cached_page(cache="pages")
+    def page() -> str:
+        return "x" * 1000
+
+    environ = app.test_request_context("/page").request.environ
+
+    def visit(query: str) -> None:
+        answer = app.wsgi_app({**environ, "QUERY_STRING": query}, lambda *_: lambda _: None)
+        expect(len(b"".join(answer)), 1000)
+
+    def miss() -> None:
+        for _ in range(MISSES):
+            visit(f"q={next(fresh)}")
+
+    yield "Flask, a page's hit", each(visit, [""] * 100), 100
+    yield "Flask, a page's miss", miss, MISSES
 
 
 def django_works(_cache: Cache) -> Works:
@@ -156,15 +240,82 @@ def django_works(_cache: Cache) -> Works:
     from django.core.cache import cache
 
     memory = {"BACKEND": "twofold.contrib.django.MemoryCache", "TIMEOUT": TIMEOUT}
-    settings.configure(CACHES={"default": memory})
-    for key in KEYS:
-        cache.set(key, VALUE)
-    expect(cache.get(KEYS[-1]))
+    settings.configure(CACHES={"default": memory}, ALLOWED_HOSTS=["*"])
+    _fill(cache)
     yield "Django's get", each(cache.get), len(KEYS)
     yield "Django's aget", aeach(cache.aget), len(KEYS)
 
 
-ON_MEMORY = (decorated_works, page_works, django_works)
+def django_page_works(_cache: Cache) -> Works:
+    """Yield pages of Django, of a view and of an async one."""
+    from django.core.handlers.wsgi import WSGIRequest
+    from django.http import HttpRequest, HttpResponse
+    from django.test import RequestFactory
+
+    from twofold.contrib.django import cache_page
+
+    @cache_page(TIMEOUT)
+    def page(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse("x" * 1000)
+
+    @cache_page(TIMEOUT)
+    async def apage(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse("x" * 1000)
+
+    environ = RequestFactory().get("/page").environ
+    fresh = count()
+
+    def request(query: str) -> HttpRequest:
+        return WSGIRequest({**environ, "QUERY_STRING": query})
+
+    def miss() -> None:
+        for _ in range(MISSES):
+            page(request(f"q={next(fresh)}"))
+
+    async def ahit(query: str) -> None:
+        expect((await apage(request(query))).status_code, 200)
+
+    async def amiss() -> None:
+        for _ in range(MISSES):
+            await ahit(f"aq={next(fresh)}")
+
+    yield "Django, a page's hit", each(lambda query: page(request(query)), [""] * 100), 100
+    yield "Django, a page's miss", miss, MISSES
+    yield "Django, an async page's hit", aeach(ahit, ["async"] * 100), 100
+    yield "Django, an async page's miss", amiss, MISSES
+
+
+def signed_works(_cache: Cache) -> Works:
+    """Yield operations on entries that are signed."""
+    signed = caches["signed"]
+    _fill(signed)
+    yield "signed, get", each(signed.get), len(KEYS)
+    yield "signed, set", each(lambda key: signed.set(key, VALUE)), len(KEYS)
+    yield "signed, incr", each(signed.incr, ["number"] * 100), 100
+
+
+def large_works(cache: Cache) -> Works:
+    """Yield operations on a value of 10 KB."""
+    rows = [{"id": n, "name": f"name {n:05}", "price": n / 7, "there": True} for n in range(190)]
+    large = {"rows": rows, "total": len(rows)}
+    cache.set("large", large)
+    yield "get, 10 KB", each(cache.get, ["large"] * 10), 10
+    yield "set, 10 KB", each(lambda key: cache.set(key, large), ["large"] * 10), 10
+
+
+EVERYWHERE = (sync_works, async_works)
+ALSO = {
+    "memory": (
+        decorated_works,
+        starlette_works,
+        fastapi_works,
+        flask_works,
+        django_works,
+        django_page_works,
+    ),
+    "sqlite": (large_works, signed_works),
+    "files": (large_works,),
+}
 
 
 def _compute() -> bytes:
@@ -175,7 +326,7 @@ def _operations(locations: Mapping[str, str]) -> dict[str, Operation]:
     found = {}
     for backend, location in locations.items():
         cache = cache_on(backend, location)
-        for kind in (sync_works, async_works, *(ON_MEMORY if backend == "memory" else ())):
+        for kind in (*EVERYWHERE, *ALSO.get(backend, ())):
             try:
                 works = {f"{backend}: {name}": Operation(work, n) for name, work, n in kind(cache)}
             except ImportError as error:
