@@ -7,8 +7,6 @@ A page is never stored if the session was touched before the view returned: then
 knows for whom else it is.
 """
 
-from dataclasses import replace
-
 import flask
 from flask.globals import request_ctx
 
@@ -43,7 +41,7 @@ class Visit:
         self._timeout = timeout
         self._vary = vary
         self._public = public
-        self._request = replace(request_of(flask.request), has_content=has_content(flask.request))
+        self._request = request_of(flask.request)._replace(has_content=has_content(flask.request))
         self._exchange: Exchange | None = None
         self._given: Response | None = None
         self._told: Pairs = ()
@@ -71,7 +69,7 @@ class Visit:
             return flask_response(answer) if answer.status == 504 else None
         made = replayed(answer)
         self._given, self._told = made, told_by_cache(answer)
-        return flask_response(replace(made, headers=made.headers.without("content-length")))
+        return flask_response(made._replace(headers=made.headers.without("content-length")))
 
     def take(self, response: flask.Response) -> flask.Response:
         """Keep what the view returned, with what it had done to its response, and return that."""
@@ -109,7 +107,7 @@ class Visit:
         """Store the page if it may be, and return what the cache tells of that."""
         page = page_of(given, response_of(response), self._view)
         answered = run_sync(
-            exchange.respond(BLOCKING, replace(page, body=None) if self._personal else page)
+            exchange.respond(BLOCKING, page._replace(body=None) if self._personal else page)
         )
         return answered.headers.only("cache-status").pairs[-1:]
 

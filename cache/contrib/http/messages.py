@@ -1,12 +1,11 @@
 """A request and a response, as the rules see them."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from twofold.contrib.http.headers import Headers
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What of a request decides which page it is given."""
 
     method: str
@@ -45,8 +44,7 @@ class Request:
         return self.method not in ("GET", "HEAD", "OPTIONS", "TRACE", "QUERY")
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """An answer; `body` is None while it is streamed, and nobody has it as a whole."""
 
     status: int

@@ -47,10 +47,10 @@ class Page(NamedTuple):
         """Return the answer to a GET or HEAD: the page, its head, or that it is known already."""
         age = max(0, int(now - self.stored)) + self.age
         left = self.left(now)
-        ttl = "" if left is None else f"; ttl={int(left)}"
-        headers = Headers.of_bytes(self.fields).without("age").plus("age", str(age))
-        told = headers.plus("cache-status", f"twofold; hit{ttl}")
-        return conditional(request, Response(self.status, told, self.body), now)
+        ttl = b"" if left is None else b"; ttl=%d" % left
+        told = ((b"age", b"%d" % age), (b"cache-status", b"twofold; hit" + ttl))
+        headers = Headers.of_bytes(self.fields).without("age").followed_by(told)
+        return conditional(request, Response(self.status, headers, self.body), now)
 
 
 def conditional(request: Request, response: Response, now: float) -> Response:
@@ -97,7 +97,7 @@ def _page(status: int, fields: tuple[Any, ...], body: bytes, times: list[Any]) -
 def _is_dated(page: Page) -> bool:
     """Tell whether the times of a page are numbers to reckon with, and not infinite or none."""
     lifetime = 0.0 if page.lifetime is None else page.lifetime
-    return all(0 <= each <= _LATEST for each in (page.stored, lifetime, page.age))
+    return 0 <= page.stored <= _LATEST and 0 <= lifetime <= _LATEST and 0 <= page.age <= _LATEST
 
 
 def _is_sendable(page: Page) -> bool:

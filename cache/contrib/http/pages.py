@@ -10,8 +10,6 @@ finally:
     exchange.release()
 """
 
-from dataclasses import replace
-
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.contrib.http.cache_control import CacheControl
 from twofold.contrib.http.freshness import age_on_arrival, lifetime
@@ -114,14 +112,21 @@ class Exchange:
         self._timeout = timeout
         self._own = realm
         self._realm = realm + _CORS["origin" in request.headers]
+        self._key: str | None = None
         self._begun = pages.invalidations.begin()
 
     def __repr__(self) -> str:
         return f"<Exchange {self._request.method} {self._request.path!r} {self.turn}>"
 
+    def _url(self) -> str:
+        """Return the key of the URL, which is computed only if the cache is asked at all."""
+        if self._key is None:
+            self._key = page_key(self._request, self._realm)
+        return self._key
+
     async def look(self, io: Effects) -> tuple[Page | None, str]:
         """Return the stored page that may be the answer; or None, and whose turn it is."""
-        page, key = await self._pages.store.find(io, self._request, self._realm)
+        page, key = await self._pages.store.find(io, self._url(), self._request.headers)
         if page is not None and page.serves(self._request, self._pages.clock.time()):
             return page, key
         sent = (self._request.authenticated, "cookie" in self._request.headers)
@@ -147,9 +152,9 @@ class Exchange:
         page = self._page_of(response)
         if page is None or not await self._keep(io, page):
             self.release(shared=False)
-            return replace(response, headers=self.status_of(response.headers))
+            return response._replace(headers=self.status_of(response.headers))
         self.release(shared=True)
-        headers = self.status_of(Headers(page.fields), "; stored")
+        headers = self.status_of(Headers.of_bytes(page.fields), "; stored")
         return conditional(self._request, Response(page.status, headers, page.body), page.stored)
 
     def release(self, shared: bool | None = None) -> None:
@@ -178,10 +183,10 @@ class Exchange:
 
     async def _keep(self, io: Effects, page: Page) -> bool:
         """Store `page`, unless its URL was invalidated while it was being computed."""
-        key = page_key(self._request, self._realm)
+        key = self._url()
         if self._pages.invalidations.hit(key, self._begun):
             return False
-        stored = await self._pages.store.keep(io, self._request, self._realm, page)
+        stored = await self._pages.store.keep(io, key, self._request.headers, page)
         if stored and self._pages.invalidations.hit(key, self._begun):
             await self._pages.store.drop(io, [key])
             return False

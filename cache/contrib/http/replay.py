@@ -6,7 +6,7 @@ response. But whether a page may be stored, for how long and for whom is told by
 response that is sent in the end, since they add `Set-Cookie`, `Vary` and `Cache-Control`.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 from twofold.contrib.http.cache_control import CacheControl
 from twofold.contrib.http.headers import Headers, Pairs, varying
@@ -22,8 +22,12 @@ _OWN = "twofold-own"
 _TOLD_LAST = ("age", "cache-control", "expires", "pragma", "vary")
 """The fields of the final response that say who may be given the page, and for how long."""
 
+_NOT_OF_VIEW = (*_TOLD_LAST, "etag", "cache-status", _MADE_BY, _OWN)
+
 _SAID = ("cache-control", "etag", "expires", "pragma", "vary")
 """What a view said that is replayed as it was; its `Age` counts in that of the page."""
+
+_CONDITIONS = frozenset({b"if-none-match", b"if-modified-since"})
 
 _PERSONAL = ("private", "no-store", "no-cache")
 
@@ -34,10 +38,14 @@ def looking(request: Request) -> Request:
     Whether the client has the page already is seen in the end, and for HEAD the body is
     left out there; nobody is to wait for what HEAD computes, nor is that stored.
     """
-    headers = request.headers.without("if-none-match", "if-modified-since")
+    headers = request.headers
+    if headers.any_of(_CONDITIONS):
+        headers = headers.without("if-none-match", "if-modified-since")
     if request.method == "HEAD":
         headers = headers.plus("cache-control", "no-store")
-    return replace(request, method="GET", headers=headers)
+    elif headers is request.headers:
+        return request
+    return request._replace(method="GET", headers=headers)
 
 
 def page_of(given: Response, final: Response, maker: str) -> Response:
@@ -53,7 +61,7 @@ def page_of(given: Response, final: Response, maker: str) -> Response:
     noted = [(_OWN.encode(), name + b":" + value) for name, value in own]
     sharable = given.status == final.status and not says_personal(given.headers)
     headers = Headers((*kept, *noted, *_conditions(given.headers, final.headers).pairs))
-    return replace(given, headers=headers, body=given.body if sharable else None)
+    return given._replace(headers=headers, body=given.body if sharable else None)
 
 
 def says_personal(headers: Headers) -> bool:
@@ -89,15 +97,22 @@ def made_by(answer: Response) -> str:
 
 def replayed(answer: Response) -> Response:
     """Return what a view once made, of a stored page."""
-    kept = answer.headers.without(*_TOLD_LAST, "etag", "cache-status", _MADE_BY, _OWN).pairs
-    own = Headers(each.partition(b":")[::2] for each in answer.headers.raw(_OWN))
-    return replace(answer, headers=Headers((*kept, *own.only(*_SAID).pairs)))
+    kept = answer.headers.without(*_NOT_OF_VIEW)
+    if noted := answer.headers.raw(_OWN):
+        own = Headers(each.partition(b":")[::2] for each in noted)
+        kept = kept.followed_by(own.only(*_SAID).pairs)
+    return Response(answer.status, kept, answer.body)
+
+
+def tag_of(answer: Response, made: Response) -> str:
+    """Return the tag that was computed for what a view made; empty if the view gave one."""
+    return "" if "etag" in made.headers else next(iter(answer.headers.values("etag")), "")
 
 
 def told_by_cache(answer: Response) -> Pairs:
     """Return the fields by which the cache tells of a stored page."""
-    told = answer.headers
-    return (*told.only("age").pairs, *told.only("cache-status").pairs[-1:])
+    age, status = answer.headers.raw("age"), answer.headers.raw("cache-status")
+    return (b"age", age[-1]), (b"cache-status", status[-1])
 
 
 def tagged(final: Response, given: Response | None, tag: str = "") -> Headers:
@@ -110,15 +125,19 @@ def tagged(final: Response, given: Response | None, tag: str = "") -> Headers:
         given: what the view made.
         tag: of `given`, if it is known already.
     """
-    tags, same = final.headers.raw("etag"), given is not None and _content(final) == _content(given)
+    tags, same = final.headers.raw("etag"), given is not None and _same_content(final, given)
     if tags and (same or given is None or tags != given.headers.raw("etag")):
         return final.headers
-    untagged = final.headers.without("etag")
+    untagged = final.headers.without("etag") if tags else final.headers
     if final.body is None:
         return untagged
     return untagged.plus("etag", tag if same and tag else entity_tag(untagged, final.body))
 
 
-def _content(response: Response) -> tuple[object, ...]:
-    fields = [response.headers.raw(name) for name in ("content-type", "content-encoding")]
-    return *fields, response.body
+def _same_content(one: Response, other: Response) -> bool:
+    same = one.headers is other.headers or _type(one) == _type(other)
+    return same and one.body == other.body
+
+
+def _type(response: Response) -> list[Sequence[bytes]]:
+    return [response.headers.raw(name) for name in ("content-type", "content-encoding")]

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from twofold.contrib.http.headers import Headers
@@ -60,10 +59,10 @@ def _targets(request: Request, reference: str) -> Iterator[Request]:
     if (url.scheme, there) != (request.scheme, host):
         return
     path, query = (_quoted(part).encode() for part in (url.path, url.query))
-    yield replace(request, path=path, query=query, app_path="")
+    yield request._replace(path=path, query=query, app_path="")
     root = request.root_path.encode("utf-8", "surrogatepass")
     if root and path.startswith(root + b"/"):
-        yield replace(request, path=path[len(root) :], query=query, app_path="")
+        yield request._replace(path=path[len(root) :], query=query, app_path="")
 
 
 def _quoted(part: str) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from twofold.contrib.http.headers import Headers, varying
-from twofold.contrib.http.keys import page_key, variant_key
-from twofold.contrib.http.messages import Request
+from twofold.contrib.http.keys import variant_key
 from twofold.contrib.http.page import Page, Varied, read
 from twofold.core import Cache
 from twofold.display import printable
@@ -46,27 +45,32 @@ class PageStore:
         """Return the seconds that `timeout` means here; None for ever."""
         return seconds(timeout, self.cache().timeout)
 
-    async def find(self, io: Effects, request: Request, realm: str) -> tuple[Page | None, str]:
-        """Return the page that is stored for `request`, and under which key it is, or would be."""
-        first = page_key(request, realm)
+    async def find(self, io: Effects, first: str, asked: Headers) -> tuple[Page | None, str]:
+        """Return the page that is stored for a request, and under which key it is, or would be.
+
+        Args:
+            io: the face of the caller.
+            first: the key of the URL.
+            asked: the fields of the request.
+        """
         there = await self._read(io, first)
         if isinstance(there, Varied):
-            second = variant_key(first, there.token, there.names, request.headers)
+            second = variant_key(first, there.token, there.names, asked)
             variant = await self._read(io, second)
             return variant if isinstance(variant, Page) else None, second
         return there, first
 
-    async def keep(self, io: Effects, request: Request, realm: str, page: Page) -> bool:
-        """Store `page` for its lifetime, and return whether it is stored."""
-        first, cache = page_key(request, realm), self.cache()
-        names = varying(Headers(page.fields))
+    async def keep(self, io: Effects, first: str, asked: Headers, page: Page) -> bool:
+        """Store `page` for its lifetime, and return whether it is stored; see `find`."""
+        cache = self.cache()
+        names = varying(Headers.of_bytes(page.fields))
         if not names:
             setting = (first, page.plain(), page.lifetime)
             return await self._try(io, False, cache.set, cache.aset, *setting)
         record = await self._read(io, first)
         if not isinstance(record, Varied) or record.names != names:
             record = Varied(names, secrets.token_bytes(8))
-        second = variant_key(first, record.token, names, request.headers)
+        second = variant_key(first, record.token, names, asked)
         both: dict[str, Any] = {first: record.plain(), second: page.plain()}
         failed = await self._try(io, [first], cache.set_many, cache.aset_many, both, page.lifetime)
         return not failed

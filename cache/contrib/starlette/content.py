@@ -1,7 +1,5 @@
 """Whether a request has content that its fields do not tell of."""
 
-from dataclasses import replace
-
 from starlette.types import Message, Receive, Scope
 
 from twofold.contrib.http import Request
@@ -30,7 +28,7 @@ class Content:
         """Return a request that says whether it has content; waits for its first message."""
         if self._there is None and request.reads:
             self._ahead = await self._receive()
-        return replace(request, has_content=True) if self._there else request
+        return request._replace(has_content=True) if self._there else request
 
     async def _receive(self) -> Message:
         message, self._ahead = self._ahead, None

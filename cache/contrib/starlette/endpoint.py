@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import replace
 from functools import wraps
 from inspect import Parameter, Signature
 from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_origin, overload
@@ -138,7 +137,7 @@ class _Page:
         headers = Headers() if page is None else page.headers
         headers = visit.describe(headers, self._told.vary, self._told.public)
         if page is not None:
-            visit.take(replace(page, headers=headers), type(error).__module__)
+            visit.take(page._replace(headers=headers), type(error).__module__)
 
     def _responder(self, request: Request) -> Responder:
         responder = request.scope.get(IN_SCOPE)

@@ -13,21 +13,25 @@ from twofold.contrib.http.spelling import IN_PATH
 
 RawFields: TypeAlias = list[tuple[bytes, bytes]]
 
+_NONE = Headers()
 
-def request_of(scope: Scope, root_path: str = "", application: str = "") -> Request:
+
+def request_of(
+    scope: Scope, root_path: str = "", application: str = "", known: Headers = _NONE
+) -> Request:
     """Return the request that an ASGI scope describes, as its content is told by its fields.
 
     Args:
         scope: as the application, or a part of it, has it.
         root_path: of the application; parts have others.
         application: its name.
+        known: the fields that it probably has.
     """
-    headers = Headers(scope["headers"])
-    server = ":".join(str(part) for part in scope.get("server") or ())
+    headers = Headers.of_known(scope["headers"], known)
     return Request(
         method=scope["method"],
         scheme=scope.get("scheme", "http"),
-        host=b"\n".join(headers.raw("host")) or server.encode(),
+        host=b"\n".join(headers.raw("host")) or _server(scope),
         path=scope.get("raw_path") or quote(scope["path"], safe=IN_PATH).encode(),
         query=scope.get("query_string", b""),
         headers=headers,
@@ -36,6 +40,10 @@ def request_of(scope: Scope, root_path: str = "", application: str = "") -> Requ
         root_path=root_path,
         application=application,
     )
+
+
+def _server(scope: Scope) -> bytes:
+    return ":".join(str(part) for part in scope.get("server") or ()).encode()
 
 
 def has_user(scope: Scope) -> bool:
@@ -53,6 +61,8 @@ def starlette_response(response: Response) -> StarletteResponse:
 
 def add_fields(response: StarletteResponse, fields: RawFields) -> StarletteResponse:
     """Add to a response what the dependencies of its request have set; its own fields go first."""
+    if not fields:
+        return response
     own = {name for name, _ in response.raw_headers} - {b"set-cookie", b"vary"}
     response.raw_headers.extend(each for each in fields if each[0] not in own)
     return response

@@ -1,7 +1,5 @@
 """Sends the response of one request, by way of the cache."""
 
-from dataclasses import replace
-
 from starlette.types import Message, Scope, Send
 
 from twofold.contrib.http import Exchange, Headers, Pages, Request, Response, add_vary
@@ -36,7 +34,7 @@ class Responder:
         self._session = session.snapshot(scope)
         self._told_user = "user" in scope
         self._by_router = False
-        self._held: Message | None = None
+        self._held: _Head | None = None
         self._answered = False
         self._around: Responder | None = scope.get(IN_SCOPE)
         self._realm: str = "page" if self._around is None else f"{self._around._realm}-inner"
@@ -94,30 +92,31 @@ class Responder:
         if self._exchange is None and self._visit is None:
             await self._server(message)
         elif message["type"] == "http.response.start":
-            if self._may_be_whole(message):
-                self._held = message
+            head = _Head(message, self._visit)
+            if head.may_be_whole(self._pages.max_body):
+                self._held = head
             else:
-                await self._pass(message)
+                await self._pass(head)
         elif self._held is None:
             await self._server(message)
-        elif _is_whole(self._held, message):
+        elif self._held.is_for_whole(message):
             await self.answer(await self._finished(self._held, message["body"]))
         else:
             await self._pass(self._held)
             await self._server(message)
 
-    async def _pass(self, start: Message) -> None:
+    async def _pass(self, head: "_Head") -> None:
         """Send the head of a response; all that follows passes as it comes."""
         self._held = None
-        await self._start(start, await self._finished(start, None))
+        await self._start(head.message, await self._finished(head, None))
 
     async def _start(self, message: Message, response: Response) -> None:
         headers = list(response.headers.pairs)
         await self._server({**message, "status": response.status, "headers": headers})
 
-    async def _finished(self, start: Message, body: bytes | None) -> Response:
+    async def _finished(self, head: "_Head", body: bytes | None) -> Response:
         """Return what is sent in the end, and have it stored if it may be."""
-        response = Response(start["status"], Headers(start.get("headers", ())), body)
+        response = Response(head.message["status"], head.headers, body)
         if self._visit is not None:
             return await self._visit.finish(response)
         if self._exchange is None:
@@ -126,7 +125,7 @@ class Responder:
         headers = add_vary(response.headers, declared_headers(self._scope) | read)
         page = Response(response.status, headers, body if self._is_shared(headers) else None)
         answer = await self._exchange.respond(NATIVE, page, self._seen())
-        return answer if page.body is body else replace(answer, body=body)
+        return answer if page.body is body else answer._replace(body=body)
 
     def _seen(self) -> Request | None:
         """Return a request that changes something as the application was given it.
@@ -149,23 +148,31 @@ class Responder:
         by_user = told_inside or has_user(self._scope)
         return shared_with(by_user, headers) and not session.changed(self._scope, self._session)
 
-    def _may_be_whole(self, start: Message) -> bool:
+
+class _Head:
+    """The first message of a response; its fields are read once, or known from the visit."""
+
+    def __init__(self, message: Message, visit: Visit | None) -> None:
+        known = Headers() if visit is None else visit.made
+        self.message = message
+        self.headers: Headers = Headers.of_known(message.get("headers", ()), known)
+        self._length = _length(message["status"], self.headers)
+
+    def may_be_whole(self, max_body: int) -> bool:
         """Tell whether it is worth looking at the first message of the body."""
-        length = _length(start)
-        return not (length is None or length > self._pages.max_body or start.get("trailers"))
+        length = self._length
+        return not (length is None or length > max_body or self.message.get("trailers"))
+
+    def is_for_whole(self, message: Message) -> bool:
+        """Tell whether `message`, the first after this one, brings the whole body."""
+        body: bytes = message.get("body", b"")
+        return message["type"] == "http.response.body" and len(body) == self._length
 
 
-def _length(start: Message) -> int | None:
+def _length(status: int, headers: Headers) -> int | None:
     """Return the length of the body; None where it is not told, as when it is streamed."""
-    given = Headers(start.get("headers", ())).values("content-length")
-    if not given and start["status"] == 204:
+    given = headers.values("content-length")
+    if not given and status == 204:
         return 0
     told = len(given) == 1 and given[0].isascii() and given[0].isdigit() and len(given[0]) < 16
     return int(given[0]) if told else None
-
-
-def _is_whole(start: Message, message: Message) -> bool:
-    """Tell whether `message`, the first after `start`, brings the whole body."""
-    return message["type"] == "http.response.body" and len(message.get("body", b"")) == _length(
-        start
-    )

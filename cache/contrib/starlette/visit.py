@@ -3,7 +3,6 @@
 What the endpoint made is stored, and replayed in its place: see `replay`.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from starlette.types import Scope
@@ -16,6 +15,7 @@ from twofold.contrib.http.replay import (
     made_by,
     page_of,
     replayed,
+    tag_of,
     tagged,
     told_by_cache,
 )
@@ -58,7 +58,7 @@ class Visit:
         self._exchange: Exchange | None = None
         self._given: Response | None = None
         self._told: Pairs = ()
-        self._tag = ""
+        self._tag = ""  # of what is given, if that is stored
         self._session = session.snapshot(scope) if before is None else before
         self._varies: set[str] = set()
 
@@ -68,9 +68,9 @@ class Visit:
     async def open(self, timeout: Timeout) -> Response | None:
         """Return what the endpoint once made, if that is stored."""
         whole = self._request
-        asked = request_of(self._scope, whole.root_path, whole.application)
+        asked = request_of(self._scope, whole.root_path, whole.application, whole.headers)
         if whole.authenticated and not asked.authenticated:  # a middleware took the field off
-            asked = replace(asked, has_user=True)
+            asked = asked._replace(has_user=True)
         asked = looking(await self._content.told(asked))
         self._exchange = exchange = await self._pages.open(NATIVE, asked, timeout, "endpoint")
         answer = exchange.answer
@@ -81,6 +81,7 @@ class Visit:
             return self._unless_computed(answer)
         self._given = made = replayed(answer)
         self._varies, self._told = set(varying(made.headers) or ()), told_by_cache(answer)
+        self._tag = tag_of(answer, made)
         return made
 
     def _unless_computed(self, answer: Response) -> Response | None:
@@ -89,6 +90,11 @@ class Visit:
             return None
         self._exchange = None  # it has told all that it has to
         return answer
+
+    @property
+    def made(self) -> Headers:
+        """The fields of what the endpoint made; none before that is known."""
+        return Headers() if self._given is None else self._given.headers
 
     def describe(self, headers: Headers, vary: set[str], public: bool) -> Headers:
         """Return the fields of what the endpoint made, with what it varies with, and `public`."""
@@ -108,16 +114,15 @@ class Visit:
         """
         if self._exchange is None or self._has_failed(final):
             return final
-        final = replace(final, headers=add_vary(final.headers, self._varies))
+        final = Response(final.status, add_vary(final.headers, self._varies), final.body)
         told = self._told or await self._store(self._exchange, final)
-        final = replace(final, headers=Headers((*final.headers.pairs, *told)))
-        shared = self._told or told[-1][1].endswith(b"stored")
-        if final.status != 200 or not shared:
+        shared = bool(self._told) or told[-1][1].endswith(b"stored")
+        is_page = shared and final.status == 200
+        headers = tagged(final, self._given, self._tag) if is_page else final.headers
+        final = Response(final.status, headers.followed_by(told), final.body)
+        if final.body is None or not is_page:
             return final
-        described = replace(final, headers=tagged(final, self._given, self._tag))
-        if final.body is None:
-            return described
-        return conditional(self._request, described, self._pages.clock.time())
+        return conditional(self._request, final, self._pages.clock.time())
 
     def _has_failed(self, final: Response) -> bool:
         """Tell whether something else answers in the place of a stored page."""
@@ -125,10 +130,12 @@ class Visit:
 
     async def _store(self, exchange: Exchange, final: Response) -> Pairs:
         """Store the page if it may be, and return what the cache tells of that."""
-        page = replace(final, body=None)
+        page = final._replace(body=None)
         if self._given is not None:
             page = page_of(self._given, final, f"{self._maker} {self.kind}")
-        return (await exchange.respond(NATIVE, page)).headers.only("cache-status").pairs[-1:]
+        answered = await exchange.respond(NATIVE, page)
+        self._tag = tag_of(answered, page)
+        return answered.headers.only("cache-status").pairs[-1:]
 
     def release(self) -> None:
         """Let others go on who wait for this page."""
