@@ -5,9 +5,11 @@ import gc
 import json
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from inspect import isawaitable
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ django_project.configure()
 
 from django.core.cache import InvalidCacheBackendError, caches
 from django.core.cache.backends.base import BaseCache
-from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.middleware import cache as rules
@@ -865,6 +867,41 @@ def test_what_stands_between_the_pair_runs_once_for_each_request(
         assert json.loads(answer.content) == {"data": f"{user}?", "n": n}
         assert "X-Inner" not in answer.headers
     assert len(runs) == {"": 1, "Vary": 2, "Cache-Control": 4}["".join(headers)]
+
+
+@pytest.mark.parametrize("fields", [{}, {"Transfer-Encoding": "chunked"}], ids=str)
+def test_a_get_with_content_passes(
+    site: Callable[..., Site], memory: None, fields: dict[str, str]
+) -> None:
+    """What it made of its content is for nobody else, nor is a page for who sent content."""
+    shop = site(lambda request: HttpResponse(b"%d" % shop.runs + request.body))
+    bodies = [b"evil", b"", b"evil", b"0"]
+    answers = []
+    for body in bodies:
+        request = RequestFactory().generic("GET", "/", body, headers=fields if body else {})
+        answer = shop.view(request)
+        answers.append((asyncio.run(answer) if isawaitable(answer) else answer).content)
+    assert answers == [b"1evil", b"2", b"3evil", b"40"]
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+@pytest.mark.parametrize("read", [True, False])
+def test_content_without_a_length_is_seen(memory: None, version: str, read: bool) -> None:
+    """Over HTTP/2 no field tells of it; whether something has read it before, or nothing."""
+    runs = Counter[bytes]()
+
+    @cache_page(60)
+    def view(request: HttpRequest) -> HttpResponse:
+        runs[request.body] += 1
+        return HttpResponse(b"body " + request.body)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "http_version": version}
+    scope |= {"headers": [(b"host", b"shop.example")], "server": ("shop.example", 80)}
+    for body in (b"evil", b"", b"evil", b""):
+        request = ASGIRequest(scope, BytesIO(body))
+        assert not read or request.body == body
+        assert view(request).content == b"body " + body
+    assert runs == {b"evil": 2, b"": 1}
 
 
 def test_what_a_view_keeps_private_no_middleware_makes_public(memory: None) -> None:

@@ -6,7 +6,7 @@ and notes what is to be written; the reading and writing is done outside, by the
 the caller. So sync views do sync I/O, async views await theirs, and the rules are those
 of the Django that is installed.
 
-Three things are stricter than there:
+Four things are stricter than there:
 
 - A page's key gets one more part, made of the values that its `Vary` names, each apart
   from the others and from none: in Django 5.2's own keys "EU" and "" meet "" and "EU".
@@ -15,6 +15,7 @@ Three things are stricter than there:
 - A request with `Authorization`, or of a user that the server or a middleware knows, is
   answered only with a page that is `public`, and only such a page of theirs is stored:
   the rule of all frameworks (`shared_with`), also in a Django before 5.2.19.
+- A GET with content, which is in no key, goes past the cache.
 """
 
 import logging
@@ -30,6 +31,7 @@ from django.http.response import ResponseHeaders
 from django.utils.cache import patch_vary_headers
 from django.utils.functional import LazyObject
 
+from twofold.contrib.django.content import passes
 from twofold.contrib.http.encoding import encode
 from twofold.contrib.http.headers import Headers
 from twofold.contrib.http.replay import says_personal
@@ -141,6 +143,8 @@ async def fetch(
     io: Effects, request: HttpRequest, middleware: Middleware, proceed: Proceed
 ) -> HttpResponse:
     """Answer from the cache, or go on; then the turn to compute is kept for `update`."""
+    if passes(request):
+        return await proceed()
     held: list[Turn] | None = getattr(request, "_twofold_turns", None)
     response, key = await _look(io, request, middleware)
     if response is not None or not key or held is None or not middleware.single_flight():
@@ -160,6 +164,8 @@ async def update(
     io: Effects, request: HttpRequest, middleware: Middleware, proceed: Proceed
 ) -> HttpResponse:
     """Go on, and store what comes back if it may be stored; then release the turn."""
+    if passes(request):
+        return await proceed()
     outer = getattr(request, "_twofold_turns", None)
     held = _Held()
     held.within = 0 if outer is None else outer.within + 1
