@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from twofold.display import shown
 from twofold.errors import SettingsError
 
 NO_BOUND: Final = 2**63
@@ -10,7 +11,7 @@ NO_BOUND: Final = 2**63
 def positive(name: str, value: object) -> int:
     """Return an option that is a whole number of 1 or more, or raise `SettingsError`."""
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise SettingsError(f"OPTIONS[{name!r}] is a whole number of 1 or more, not {value!r}")
+        raise SettingsError(f"OPTIONS[{name!r}] is a whole number of 1 or more, not {shown(value)}")
     return value
 
 
@@ -36,5 +37,5 @@ def kept_by_culling(max_entries: int | None, cull_frequency: int | None) -> int 
 def _no_frequency(value: object) -> str:
     return (
         "OPTIONS['cull_frequency'] is a whole number, one in how many entries goes when there"
-        f" are too many; 0 for all, None for as few as needed; not {value!r}"
+        f" are too many; 0 for all, None for as few as needed; not {shown(value)}"
     )

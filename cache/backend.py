@@ -13,6 +13,7 @@ from math import inf
 from typing import Any, Literal, TypeAlias
 
 from twofold.clock import SYSTEM_CLOCK, Clock, followed
+from twofold.display import shown
 from twofold.effects import Call, Hop, call_in_thread
 from twofold.errors import SettingsError
 from twofold.keys.kinds import is_lock as is_lock
@@ -103,7 +104,7 @@ class Backend(ABC):
         if not is_number or not 0 < deadline < inf:
             raise SettingsError(
                 f"OPTIONS['deadline'] is the seconds that an operation may take,"
-                f" more than 0 and finite; not {deadline!r}"
+                f" more than 0 and finite; not {shown(deadline)}"
             )
         self.location = location
         self.deadline: float = float(deadline)

@@ -1,11 +1,8 @@
 """What may be shown of what others wrote: servers, keys, values, settings."""
 
 import json
-import re
 
 from twofold.urls import mask_url, scheme
-
-_HARMLESS = re.compile(r"[\w./-]*")
 
 
 def printable(text: str) -> str:
@@ -23,6 +20,6 @@ def shown(value: object) -> str:
     """Return a setting as a message may show it, or only its type where it may hold a secret."""
     if value is None or isinstance(value, int | float):
         return repr(value)
-    if isinstance(value, str) and (scheme(value) or _HARMLESS.fullmatch(value)):
+    if isinstance(value, str) and (scheme(value) or "@" not in value):
         return repr(mask_url(value))
     return f"a {type(value).__name__}"

@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Final, TypeAlias
 
+from twofold.display import shown
 from twofold.errors import InvalidTimeout
 
 
@@ -51,10 +52,12 @@ def seconds(timeout: Timeout, default: float | None = None) -> float | None:
     else:
         raise InvalidTimeout(
             f"a timeout is a number of seconds, a timedelta, text like '10m', or None for ever;"
-            f" not {timeout!r}"
+            f" not {shown(timeout)}"
         )
     if isinstance(amount, float) and not math.isfinite(amount):
-        raise InvalidTimeout(f"the timeout {timeout!r} is no finite number; None means for ever")
+        raise InvalidTimeout(
+            f"the timeout {shown(timeout)} is no finite number; None means for ever"
+        )
     return float(min(amount, _LONGEST)) if amount > 0 else 0.0
 
 
@@ -71,7 +74,7 @@ def _read(text: str) -> float:
         at = part.end()
     if not at or at < len(stripped):
         raise InvalidTimeout(
-            f"the timeout {text!r} is no duration: write '90', '500ms', '10m' or '1h30m'"
+            f"the timeout {shown(text)} is no duration: write '90', '500ms', '10m' or '1h30m'"
             f" (units: {', '.join(_UNITS)})"
         )
     return total

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
+from twofold.display import shown
+
 
 def did_you_mean(name: str, right: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the one of `right` nearest to `name`, or nothing."""
@@ -14,4 +16,4 @@ def did_you_mean(name: str, right: Iterable[str]) -> str:
 def unknown(kind: str, name: str, right: Collection[str]) -> str:
     """Return the message for a name that is none of the `right` ones."""
     near = did_you_mean(name, right)
-    return f"there is no {kind} {name!r}{near or '.'} There are: {', '.join(sorted(right))}"
+    return f"there is no {kind} {shown(name)}{near or '.'} There are: {', '.join(sorted(right))}"

@@ -102,9 +102,10 @@ def _local_name(backend: str, address: str) -> str:
     if backend not in _ON_DISK or not name:
         return name.strip("/")
     if not name.startswith("/"):
+        relative, absolute = (mask_url(f"{backend}://{slashes}{name}") for slashes in ("/", "//"))
         raise SettingsError(
-            f"'{backend}://{name}': write {backend}:///{name} for a path relative to the working"
-            f" directory, {backend}:////{name} for an absolute one"
+            f"{mask_url(f'{backend}://{name}')!r}: write {relative} for a path relative to the"
+            f" working directory, {absolute} for an absolute one"
         )
     return name[1:]
 

@@ -4,6 +4,7 @@ import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.chaos import (
     RedisServer,
 )
 from tests.moving_page import shown, told
+from tests.test_secrets import chain, misplaced
 
 django_project.configure()
 
@@ -451,6 +453,31 @@ def test_a_password_in_the_place_of_a_name_is_not_shown() -> None:
     """A store in memory is named by its `LOCATION`, which may be the URL of a server."""
     moved = MemoryCache.to_twofold({"LOCATION": "redis://:sesame@h", "OPTIONS": {}})
     assert "sesame" not in moved["LOCATION"]
+
+
+@pytest.mark.parametrize("url", ["redis://u:hidden@h", "redis://hidden@h"])
+def test_whatever_option_of_django_a_url_was_written_into_its_login_is_not_shown(url: str) -> None:
+    """That is so of what is translated, of what is refused, and of dicts of options within."""
+    for name, cls in product(
+        [*redis.OPTIONS, *memcached.OPTIONS, "deadline", "on_error", url],
+        [RedisCache, MemcachedCache, MemoryCache],
+    ):
+        for value in [*misplaced(url), {"password": url}, {"socket_timeout": url}]:
+            if "service" not in name and name != "master_name":  # any text names a service
+                assert_not_shown(cls, {"OPTIONS": {name: value}})
+    for name, value in product(
+        ["TIMEOUT", "SERIALIZER", "COMPRESSOR", "BINARY", url], misplaced(url)
+    ):
+        assert_not_shown(RedisCache, {name: value})
+
+
+def assert_not_shown(cls: type[TwofoldCache], params: dict[str, Any]) -> None:
+    """Assert that a cache of Django's with these settings, or what refuses it, hides a login."""
+    try:
+        shown = [repr(cls("", params).cache)]
+    except InvalidCacheBackendError as error:
+        shown = list(chain(error))
+    assert not [text for text in shown if "hidden" in text], params
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,8 @@ from twofold.contrib.flask import flask_caching as flask_translation
 from twofold.contrib.moving.tables import Moved
 from twofold.errors import BackendUnavailable, SettingsError
 from twofold.registry import build
-from twofold.settings import Raw, Source, read_cache
+from twofold.settings import CommonOptions, Raw, Source, backend_class, read_cache
+from twofold.settings.sources import _parameters
 from twofold.testing import FACES, Face
 from twofold.urls import split
 
@@ -28,6 +30,7 @@ SCHEMES = (
     "unix://",
     "memcached://",
     "sqlite:///",
+    "sqlite://",
     "memory://",
     "theirs://",
     "redis:",
@@ -74,6 +77,38 @@ def test_wherever_a_url_was_put_its_login_is_not_shown(scheme: str) -> None:
             try:
                 config = read_cache("default", entry)
                 shown = [repr(config), repr(build(config))]
+            except SettingsError as error:
+                shown = list(chain(error))
+            assert not [text for text in shown if HIDDEN in text], entry
+
+
+def misplaced(url: str) -> Iterator[Any]:
+    """Yield what somebody may have written in the place of one value."""
+    yield from (url, url.encode(), [url], (url,), {url}, {"a": url}, {url: 1}, [{"host": url}])
+
+
+STORES = ("memory", "sqlite", "files", "redis", "memcached")
+
+
+@pytest.mark.parametrize("url", [f"rediss://u:{HIDDEN}@h", f"u:{HIDDEN}@h"])
+@pytest.mark.parametrize("backend", STORES)
+def test_whatever_setting_a_url_was_written_into_its_login_is_not_shown(
+    tmp_path: Path, backend: str, url: str
+) -> None:
+    """A setting or an option that is something else refuses it, and names only the setting."""
+    usual = {"BACKEND": backend, "LOCATION": "rediss://h" if backend == "redis" else ""}
+    if backend in ("sqlite", "files"):
+        usual["LOCATION"] = str(tmp_path / "c")
+    config = read_cache("default", usual)
+    known = {*_parameters(backend_class(config)), *CommonOptions.__annotations__, "numbers", "o"}
+    texts = {name for name in known if "sentinel" in name or "username" in name}  # they are text
+    for value in misplaced(url):
+        wrong = [usual | {name: value} for name in vars(config).keys() - {"alias", "location"}]
+        wrong += [usual | {"OPTIONS": {name: value}} for name in known - texts]
+        wrong += [usual | {"OPTIONS": {url: value}}, usual | {url: value}]
+        for entry in wrong:
+            try:
+                shown = [repr(build(read_cache("default", entry)))]
             except SettingsError as error:
                 shown = list(chain(error))
             assert not [text for text in shown if HIDDEN in text], entry

@@ -134,7 +134,7 @@ def test_a_key_function_may_be_a_dotted_path():
         ("LOCATION", ["a", 7], "must be a list of text, not 7"),
         ("TIMEOUT", True, "not True"),
         ("TIMEOUT", "soon", "'soon' is no duration"),
-        ("TIMEOUT", [1], "not [1]"),
+        ("TIMEOUT", [1], "not a list"),
         ("KEY_PREFIX", "a:b", "'.' or '-'"),
         ("KEY_PREFIX", 7, "not 7"),
         ("VERSION", "1", "not '1'"),

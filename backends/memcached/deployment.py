@@ -9,6 +9,7 @@ from twofold.backends.memcached.addresses import Address, read_location
 from twofold.backends.memcached.dial import Direct
 from twofold.backends.memcached.router import Node, Router
 from twofold.backends.network.options import check_text, flag, given_tls, tls_context
+from twofold.display import shown
 from twofold.errors import SettingsError
 
 Weights = Sequence[float] | str | None
@@ -71,7 +72,7 @@ def _weights(weights: Weights, count: int) -> list[float]:
     if len(shares) != count or not all(isfinite(each) and each > 0 for each in shares):
         raise SettingsError(
             f"OPTIONS['weights'] has a number more than 0 for each of the {count} servers in"
-            f" LOCATION, in their order; not {weights!r}"
+            f" LOCATION, in their order; not {shown(weights)}"
         )
     return shares
 

@@ -4,6 +4,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+from twofold.display import shown
 from twofold.errors import SettingsError
 
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
@@ -20,7 +21,7 @@ def check_text(**options: object) -> None:
 def flag(name: str, value: object) -> bool:
     """Return the option `name`, which is true or false."""
     if not isinstance(value, bool):
-        raise SettingsError(f"OPTIONS[{name!r}] is True or False, not {value!r}")
+        raise SettingsError(f"OPTIONS[{name!r}] is True or False, not {shown(value)}")
     return value
 
 
@@ -34,7 +35,9 @@ def read_tls(**options: Any) -> dict[str, Any]:
         _check_file(name, options[name])
     verified = options["ssl_cert_reqs"]
     if verified not in ("required", "none"):
-        raise SettingsError(f"OPTIONS['ssl_cert_reqs'] is 'required' or 'none', not {verified!r}")
+        raise SettingsError(
+            f"OPTIONS['ssl_cert_reqs'] is 'required' or 'none', not {shown(verified)}"
+        )
     hostname = flag("ssl_check_hostname", options["ssl_check_hostname"]) and verified == "required"
     return {name: value for name, value in options.items() if value is not None} | {
         "ssl_check_hostname": hostname
@@ -65,6 +68,6 @@ def _check_file(name: str, path: object) -> None:
     if path is None:
         return
     if not isinstance(path, str):
-        raise SettingsError(f"OPTIONS[{name!r}] is the path of a file, not {path!r}")
+        raise SettingsError(f"OPTIONS[{name!r}] is the path of a file, not {shown(path)}")
     if not Path(path).is_file():
-        raise SettingsError(f"OPTIONS[{name!r}]: there is no file {path!r}")
+        raise SettingsError(f"OPTIONS[{name!r}]: there is no file {shown(path)}")

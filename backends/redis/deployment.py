@@ -9,6 +9,7 @@ from twofold.backends.redis.addresses import Address, read_addresses
 from twofold.backends.redis.dial import Direct, Login, ViaSentinel
 from twofold.backends.redis.dialect import RESP
 from twofold.backends.redis.servers import Fixed, RedisTopology, Slots
+from twofold.display import shown
 from twofold.errors import SettingsError
 
 _PORT = 6379
@@ -113,7 +114,9 @@ def read_login(
     """
     check_text(**{prefix + "username": username, prefix + "password": password})
     if db is not None and (isinstance(db, bool) or not isinstance(db, int) or db < 0):
-        raise SettingsError(f"OPTIONS['db'] is the number of a database, 0 or more; not {db!r}")
+        raise SettingsError(
+            f"OPTIONS['db'] is the number of a database, 0 or more; not {shown(db)}"
+        )
     return Login(username, password, db or 0, read_tls(**tls) if tls else {})
 
 
@@ -130,7 +133,7 @@ def read_service(
                 )
         return None
     if not isinstance(sentinel, str) or not sentinel:
-        raise SettingsError(f"OPTIONS['sentinel'] is the name of a service, not {sentinel!r}")
+        raise SettingsError(f"OPTIONS['sentinel'] is the name of a service, not {shown(sentinel)}")
     if is_cluster:
         raise SettingsError("OPTIONS: 'cluster' and 'sentinel' do not go together")
     return sentinel

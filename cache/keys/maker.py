@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any, TypeAlias, TypeVar
 
+from twofold.display import shown
 from twofold.errors import InvalidKey, SettingsError
 from twofold.keys import kinds
 from twofold.keys.kinds import is_lock, unlike_a_lock
@@ -84,14 +85,14 @@ def check_prefix(prefix: object) -> str:
         SettingsError: it is no str, too long, or has a blank, ":", "!" or non-ASCII in it.
     """
     if not isinstance(prefix, str):
-        raise SettingsError(f"KEY_PREFIX is text, not {prefix!r}")
+        raise SettingsError(f"KEY_PREFIX is text, not {shown(prefix)}")
     if len(prefix) > _MAX_PREFIX:
         raise SettingsError(
-            f"KEY_PREFIX has at most {_MAX_PREFIX} characters; {prefix!r} has {len(prefix)}"
+            f"KEY_PREFIX has at most {_MAX_PREFIX} characters; {shown(prefix)} has {len(prefix)}"
         )
     if not _PREFIX.match(prefix) or ":" in prefix or "!" in prefix:
         raise SettingsError(
-            f"KEY_PREFIX {prefix!r}: only printable ASCII without blanks, ':' and '!'"
+            f"KEY_PREFIX {shown(prefix)}: only printable ASCII without blanks, ':' and '!'"
             " (':' ends the prefix in a key, '!' marks locks); write '.' or '-' instead"
         )
     return prefix
@@ -104,7 +105,7 @@ def check_version(version: object) -> int:
         InvalidKey: it is no signed 64-bit int, or a bool.
     """
     if isinstance(version, bool) or not isinstance(version, int) or version not in _VERSIONS:
-        raise InvalidKey(f"the version of a key is an int of at most 64 bits, not {version!r}")
+        raise InvalidKey(f"the version of a key is an int of at most 64 bits, not {shown(version)}")
     return version
 
 

@@ -136,11 +136,11 @@ def _upper(raw: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in raw.items():
         name = str(key).upper()
         if name in ("CULL_FREQUENCY", "MAX_ENTRIES"):
-            raise SettingsError(f"{key!r} is an option: put it into OPTIONS")
+            raise SettingsError(f"{shown(key)} is an option: put it into OPTIONS")
         if name not in _READERS:
             raise SettingsError(unknown("setting", str(key), _READERS))
         if name in settings:
-            raise SettingsError(f"{name!r} is given twice, in other letters: leave one out")
+            raise SettingsError(f"{shown(name)} is given twice, in other letters: leave one out")
         settings[name] = value
     return settings
 
@@ -166,7 +166,7 @@ def _expand_url(settings: dict[str, Any]) -> dict[str, Any]:
     for key, text in url.parameters.items():
         name = key.upper()
         if name in (settings if name in _IN_URL else beside):
-            raise SettingsError(f"{key!r} is given in the URL and beside it: leave one out")
+            raise SettingsError(f"{shown(key)} is given in the URL and beside it: leave one out")
         is_text = name in _TEXTS or _TEXT_NAME.search(key)  # no name or password is a number
         value = text if is_text else literal(text)
         if name in _IN_URL:
@@ -228,7 +228,7 @@ def _function(value: Any) -> KeyFunction | None:
     try:
         made = import_object(value) if isinstance(value, str) else value
     except ImportError as error:
-        raise SettingsError(f"{value!r} cannot be imported: {error}") from error
+        raise SettingsError(f"{shown(value)} cannot be imported: {error}") from error
     if made is not None and not callable(made):
         raise SettingsError(f"must be a function (key, key_prefix, version), not {shown(value)}")
     return cast("KeyFunction | None", made)

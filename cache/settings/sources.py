@@ -134,7 +134,9 @@ def split_options(
         for key, value in config.options.items():
             name = key.lower()
             if name in seen:
-                raise SettingsError(f"{name!r} is given twice, in other letters: leave one out")
+                raise SettingsError(
+                    f"{shown(name)} is given twice, in other letters: leave one out"
+                )
             seen.add(name)
             if name in _COMMON:
                 common[name] = _choice(name, value, _COMMON[name])
@@ -181,7 +183,7 @@ def _parameters(backend: type[Backend]) -> dict[str, str]:
 def _choice(name: str, value: object, values: tuple[str, ...]) -> str:
     if value not in values:
         near = did_you_mean(str(value), values)
-        raise SettingsError(f"{name!r} is one of {', '.join(values)}, not {value!r}{near}")
+        raise SettingsError(f"{name!r} is one of {', '.join(values)}, not {shown(value)}{near}")
     return str(value)
 
 

@@ -97,7 +97,15 @@ def _options(given: Mapping[str, Any], *, bounded: bool) -> dict[str, Any]:
     culling = {name: options.pop(name) for name in _CULLING if name in options}
     if not culling or not bounded:
         return options
-    return {**options, **{name: int(culling.get(name, _CULLING[name])) for name in _CULLING}}
+    return {**options, **{name: _whole(culling.get(name, _CULLING[name])) for name in _CULLING}}
+
+
+def _whole(value: Any) -> Any:
+    """Return a number that may be text, as Django reads it; the store refuses what is none."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return value
 
 
 def _store_name(location: Any, options: Mapping[str, Any]) -> str:

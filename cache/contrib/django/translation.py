@@ -14,6 +14,7 @@ from django.conf import settings
 
 from twofold.contrib.moving import Ignored, Moved, Table, local, memcached, redis
 from twofold.contrib.moving.tables import complaint
+from twofold.display import shown
 from twofold.errors import SettingsError
 from twofold.settings import CacheConfig, backend_class, read_cache, split_options
 from twofold.spelling import did_you_mean
@@ -92,7 +93,7 @@ def _refuse_unknown(store: str, moved: Moved, beside: Moved) -> None:
     for name in beside.left:
         if str(name).upper() not in _SETTINGS:
             near = did_you_mean(str(name), _SETTINGS)
-            refused[str(name)] = f"there is no setting {name!r}{near}"
+            refused[str(name)] = f"there is no setting {shown(str(name))}{near}"
             endings[f". The settings are: {', '.join(sorted(_SETTINGS))}"] = None
     if refused:
         raise SettingsError(complaint(refused) + "".join(endings))

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
+from twofold.urls import mask_url
+
 
 class Ignored(NamedTuple):
     """A name, or a value of it, that has no meaning here."""
@@ -94,4 +96,4 @@ class Moved:
 
 def complaint(refused: Mapping[str, str]) -> str:
     """Return one message for all that was refused."""
-    return "; ".join(f"{path}: {instead}" for path, instead in refused.items())
+    return "; ".join(f"{mask_url(path)}: {instead}" for path, instead in refused.items())
