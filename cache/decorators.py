@@ -81,8 +81,19 @@ class Decorator:
     def _decorate(
         self, function: Any, options: dict[str, Any]
     ) -> Cached[..., Any] | AsyncCached[..., Any]:
-        plan = Plan(function, **{**self._options, **options})
+        options = {**self._options, **options}
+        if hasattr(function, "__func__") and options.get("key") is None:
+            return self._decorate_bound(function, options)
+        plan = Plan(function, **options)
         return AsyncCached(plan) if plan.is_async else Cached(plan)
+
+    def _decorate_bound(
+        self, method: Any, options: dict[str, Any]
+    ) -> Cached[..., Any] | AsyncCached[..., Any]:
+        """Return the bound method of the decorated function: its object stands in the keys."""
+        bound: Cached[..., Any] | AsyncCached[..., Any]
+        bound = self._decorate(method.__func__, options)._bind(method.__self__)
+        return bound
 
 
 def _advice(name: str) -> str:

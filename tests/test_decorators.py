@@ -690,6 +690,53 @@ def test_bound_methods_are_equal_as_those_of_python_are() -> None:
     assert Branch("two").borrowed.__self__ is one  # type: ignore[attr-defined]
 
 
+class Rates:
+    """A thing with methods that are not decorated, and no identity."""
+
+    def __init__(self, base: int) -> None:
+        self.base = base
+
+    def rate(self, factor: int) -> int:
+        return self.base * factor
+
+    @classmethod
+    def named(cls, name: str) -> str:
+        return f"{cls.__name__} {name}"
+
+
+class Fees(Rates):
+    """A subclass with the same methods."""
+
+
+@dataclass(frozen=True)
+class Tariff(Rates):
+    """The same, with an identity."""
+
+    base: int
+
+
+def test_a_bound_method_that_is_decorated_has_keys_of_its_object() -> None:
+    """The object of a bound method is an argument, as that of a decorated method is."""
+    one, two = cached(Tariff(1).rate), cached(timeout=60)(Tariff(2).rate)
+    assert [one(3), two(3), two(factor=3)] == [3, 6, 6]
+    assert two.cache_info() == (1, 1, 1)
+    assert str(inspect.signature(two)) == "(factor: int) -> int"
+    assert [cached(Rates.named)("x"), cached(Fees.named)("x")] == ["Rates x", "Fees x"]
+    again = cached(cache="outer")(Shop("one").price)
+    assert again.key("tea") == Shop("one").price.key("tea")
+    with pytest.raises(UnstableArgument, match="'self'"):
+        cached(Rates(1).rate)(3)
+
+
+def test_a_key_of_its_own_frees_a_bound_method_of_its_object() -> None:
+    """Where `key=` or `ignore=` says what counts, the object needs no identity."""
+    of_key = cached(key=lambda factor: f"rate:{factor}")(Rates(2).rate)
+    of_template = cached(key="other:{factor}")(Rates(2).rate)
+    ignoring = cached(ignore=("self",))(Rates(2).rate)
+    assert [of_key.key(3), of_template.key(3)] == ["rate:3", "other:3"]
+    assert [of_key(3), of_template(3), ignoring(3), ignoring(3)] == [6, 6, 6, 6]
+
+
 def test_a_weak_reference_to_a_bound_method_lives_as_long_as_its_object() -> None:
     """`weakref.WeakMethod`, by which signals keep their receivers, takes one."""
     shop = Shop("one")

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import uuid
+import weakref
 import zipapp
 from collections import OrderedDict, namedtuple
 from contextvars import ContextVar
@@ -18,6 +19,7 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Generic, NamedTuple, TypeVar
+from unittest.mock import Mock
 from zoneinfo import ZoneInfo
 
 import lazy_object_proxy
@@ -615,6 +617,20 @@ def test_a_proxy_of_what_has_no_identity_is_refused():
         text_of(LocalProxy(ContextVar("user")))
 
 
+@pytest.mark.parametrize("kind", [uuid.UUID, Color, Color.RED, str, int, bool, type, text_of])
+def test_what_only_claims_a_class_has_no_identity(kind):
+    """A mock tells the class that it stands for; its own content cannot be told."""
+    with pytest.raises(UnstableArgument, match="Mock cannot be told"):
+        text_of(Mock(spec=kind))
+
+
+def test_a_weak_proxy_has_no_identity():
+    """What may be gone at the next call gives no identity, whatever class it claims."""
+    text = type("Text", (str,), {})("a")
+    with pytest.raises(UnstableArgument, match="ProxyType cannot be told"):
+        text_of(weakref.proxy(text))
+
+
 def test_a_class_that_was_wrapped_is_no_proxy():
     """`__wrapped__` on a class, as `functools.wraps` leaves it, is not what stands in the key."""
     wrapped = functools.update_wrapper(type("Wrapped", (Item,), {}), Item, updated=())
@@ -1091,13 +1107,24 @@ MAINS = {
     "two archives": ("app/__main__.py", lambda folder: [archive(folder)]),
     "python -c": (None, lambda folder: ["-c", SCRIPT]),
     "stdin": (None, lambda folder: ["-"]),
+    "a pipe": (None, lambda folder: ["/dev/stdin"]),
+    "runpy.run_path": ("main.py", lambda folder: ["-c", RUN_PATH]),
+    "python -c with a decorator": (None, lambda folder: ["-c", DECORATED]),
+    "a script with a decorator": ("run.py", lambda folder: [decorated(folder)]),
     "a notebook": (None, lambda folder: ["-c", NOTEBOOK]),
 }
+RUN_PATH = "import runpy; runpy.run_path('main.py')"
+DECORATED = SCRIPT.replace("def f", "from contextlib import contextmanager\n@contextmanager\ndef f")
 NOTEBOOK = f"""
 import sys, types
 sys.modules["__main__"] = types.ModuleType("__main__")
 exec({SCRIPT!r}, vars(sys.modules["__main__"]))
 """
+
+
+def decorated(folder):
+    (folder / "run.py").write_text(DECORATED)
+    return "run.py"
 
 
 def archive(folder):
@@ -1128,6 +1155,9 @@ def test_a_module_that_nobody_can_import_is_of_this_process():
     exec("def load(n): pass", scope)
     made = CallKeys(scope["load"]).of((1,), {})
     assert re.fullmatch(rf"__console__~{PROCESS}\.load\(n=1\)", made)
+    nameless = {}
+    exec("def load(n): pass", nameless)
+    assert CallKeys(nameless["load"]).of((1,), {}) == f"__main__~{PROCESS}.load(n=1)"
 
 
 def test_a_main_of_another_process_is_known_by_the_place_it_came_from():

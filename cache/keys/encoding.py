@@ -196,27 +196,30 @@ def _encode_pattern(value: re.Pattern[Any], depth: int, seen: _Seen) -> str:
 
 
 def _encode_instance(value: Any, depth: int, seen: _Seen) -> str:
-    """Encode an instance of a type that is not of the fixed ones."""
+    """Encode an instance of a type that is not of the fixed ones.
+
+    Its type counts, never its `__class__`: a mock of a UUID says there that it is one.
+    """
     cls = type(value)
-    if hasattr(cls, "__cache_key__") and not isinstance(value, type):
+    if hasattr(cls, "__cache_key__") and not issubclass(cls, type):
         identity = _encode_part(value.__cache_key__(), depth, seen)
         return f"{_ascii(class_name(cls))}({identity})"
     if is_proxy(value):
         return _encode_part(unwrap(value), depth, seen)
-    if isinstance(value, type | FunctionType | BuiltinFunctionType):
+    if issubclass(cls, type | FunctionType | BuiltinFunctionType):
         return _global_name(value)
-    if isinstance(value, Flag):
+    if issubclass(cls, Flag):
         return f"{_global_name(cls)}({_encode_part(value.value, depth, seen)})"
-    if isinstance(value, Enum):
+    if issubclass(cls, Enum):
         return f"{_global_name(cls)}.{_ascii(value.name)}"
-    if isinstance(value, UUID):
+    if issubclass(cls, UUID):
         return f"{_class_name(cls)}({value.hex})"
-    if isinstance(value, tuple) and hasattr(cls, "_fields"):
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
         return _encode_fields(value, cls._fields, value, depth, seen)
-    base = next((base for base in _EXTENDABLE if isinstance(value, base)), None)
+    base = next((base for base in _EXTENDABLE if issubclass(cls, base)), None)
     if base is not None:
         return _encode_subclass(value, base)
-    if is_dataclass(cls) and not isinstance(value, _OPAQUE):
+    if is_dataclass(cls) and not issubclass(cls, _OPAQUE):
         names = [field.name for field in fields(cls)]
         each = [getattr(value, name) for name in names]
         return _encode_fields(value, names, each, depth, seen)

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from hashlib import blake2b
+from inspect import unwrap
 from typing import Any
 
 PROCESS = os.urandom(16).hex()
 """Stands in the names of what has no place that another process could find again."""
 
 _MAINS = frozenset({"__main__", "__mp_main__"})  # the latter in a spawned child
+_NO_PLACES = ("<", "/dev/", "/proc/")  # such as <stdin>, /dev/stdin
 _UNPLAIN = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -29,7 +31,7 @@ def digest(content: str | bytes) -> str:
     return blake2b(raw, digest_size=20).hexdigest()
 
 
-def module_name(thing: Any) -> str | None:
+def module_name(thing: Any) -> str:
     """Return the name of the module of a class or function, which no other program's has.
 
     That is the name under which others import it. A script goes by its own name and a
@@ -38,14 +40,14 @@ def module_name(thing: Any) -> str | None:
     """
     name: str | None = getattr(thing, "__module__", None)
     if name in _MAINS:
-        scope = getattr(thing, "__globals__", None) or vars(sys.modules["__main__"])
+        scope = _scope_of(thing, name) or vars(sys.modules["__main__"])
         spec = scope.get("__spec__")
         if spec is not None and spec.name not in _MAINS:
             return str(spec.name)
         return _name_by_place("__main__", scope)
-    if name is None or name in sys.modules:
+    if name and name in sys.modules and not name.startswith("<"):  # as run_path calls all
         return name
-    return _name_by_place(name, getattr(thing, "__globals__", {}))
+    return _name_by_place(name or "__main__", _scope_of(thing, name))
 
 
 def class_name(cls: type) -> str:
@@ -54,10 +56,20 @@ def class_name(cls: type) -> str:
     return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
 
 
+def _scope_of(thing: Any, name: str | None) -> Mapping[str, Any]:
+    """Return the globals of the module of that name in which `thing` was made, if it tells.
+
+    A function that a decorator of another module wraps has that one's globals, and
+    the module's name of what it wraps.
+    """
+    scope: Mapping[str, Any] = getattr(unwrap(thing), "__globals__", {})
+    return scope if scope.get("__name__") == name else {}
+
+
 def _name_by_place(name: str, scope: Mapping[str, Any]) -> str:
     """Return a name for a module that nobody can import by its own."""
     path = scope.get("__file__")
-    if not isinstance(path, str) or path.startswith("<"):  # such as <stdin>
+    if not isinstance(path, str) or path.startswith(_NO_PLACES):
         return f"{name}~{PROCESS}"
     return _name_of_file(path)
 
