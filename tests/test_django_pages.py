@@ -832,6 +832,7 @@ async def test_the_pair_answers_from_the_cache(project: None) -> None:
     first, second = await client.get("/"), await client.get("/")
     assert "Age" not in first.headers
     assert "Age" in second.headers
+    assert "Vary" not in first.headers
 
 
 class Between:
@@ -902,6 +903,31 @@ def test_content_without_a_length_is_seen(memory: None, version: str, read: bool
         assert not read or request.body == body
         assert view(request).content == b"body " + body
     assert runs == {b"evil": 2, b"": 1}
+
+
+NO_PAGES: list[Any] = [5, True, "x", b"x", [1], ["HTTP_A\n"], {"a": 1}, [], HttpResponse("?")]
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["page", "names"])
+@pytest.mark.parametrize("other", NO_PAGES, ids=str)
+def test_what_is_no_page_is_a_miss(
+    site: Callable[..., Site], memory: None, monkeypatch: pytest.MonkeyPatch, place: int, other: Any
+) -> None:
+    """Somebody else may have put a number there, which nobody signs, or anything."""
+    shop = site(lambda request: HttpResponse("page"))
+    keys: list[str] = []
+    write = pages_room._write
+
+    def noting(io: Any, middleware: Any, key: str, *rest: Any) -> Any:
+        keys.append(key)
+        return write(io, middleware, key, *rest)
+
+    monkeypatch.setattr(pages_room, "_write", noting)
+    shop.get()
+    caches["default"].set(keys[place], other)
+    is_page = place == 0 and isinstance(other, HttpResponse)
+    for _ in range(2):
+        assert shop.get().content == (b"?" if is_page else b"page")
 
 
 def test_what_a_view_keeps_private_no_middleware_makes_public(memory: None) -> None:
@@ -981,6 +1007,12 @@ def test_handlers_take_the_middleware(project: None) -> None:
 def render(text: str, **context: Any) -> str:
     engine = Engine(libraries={"twofold": "twofold.contrib.django.templatetags.twofold"})
     return engine.from_string("{% load twofold %}" + text).render(Context(context))
+
+
+def test_what_is_no_fragment_is_a_miss(memory: None) -> None:
+    """Somebody else may have put a number there, which nobody signs."""
+    caches["default"].set(make_template_fragment_key("box"), 5)
+    assert render("{% cache 60 box %}text{% endcache %}") == "text"
 
 
 def test_fragments_are_kept(store: None) -> None:

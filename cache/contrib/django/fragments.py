@@ -49,7 +49,8 @@ class FragmentNode(CacheNode):
         cache = self._cache(alias)
 
         async def look(_: Effects) -> tuple[str | None, str]:
-            return cache.get(key), f"{alias}:{key}"
+            there = cache.get(key)  # or what somebody else has put there
+            return there if isinstance(there, str) else None, f"{alias}:{key}"
 
         found, turn = await turns.find(BLOCKING, look)
         if turn is None:

@@ -19,6 +19,7 @@ Four things are stricter than there:
 """
 
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from copy import copy
 from functools import cache
@@ -46,6 +47,8 @@ Proceed = Callable[[], Awaitable[HttpResponse]]
 
 turns: Turns = Turns()
 """Who computes which page; the others wait."""
+
+_NAME = re.compile(r"HTTP_[!-~]*")
 
 _log = logging.getLogger("twofold")
 _failing: set[tuple[str, str]] = set()  # aliases, and what failed there when last tried
@@ -235,12 +238,20 @@ async def _look(
             own = _key(unread.key, headers, request, within) if stand_in.known else unread.key
             found = await _read(io, middleware, own)
             if not stand_in.known:
+                found = found if _is_names(found) else None
                 headers = request._twofold_varies = found or []  # type: ignore[attr-defined]
-            elif found is not None and not _is_for(request, found):
+            elif not (isinstance(found, HttpResponse) and _is_for(request, found)):
                 found = None
             stand_in.known[unread.key] = found
         else:
             return response, key
+
+
+def _is_names(found: Any) -> bool:
+    """Tell whether something read lists headers, as Django stores them: anybody may put numbers."""
+    return isinstance(found, list) and all(
+        isinstance(each, str) and _NAME.fullmatch(each) for each in found
+    )
 
 
 def _is_for(request: HttpRequest, response: HttpResponse) -> bool:
@@ -303,7 +314,8 @@ def _say_as(made: HttpResponse, response: HttpResponse) -> None:
     """Have `response`, which a middleware may have made anew, say what `made` says of storing."""
     if "Cache-Control" not in response.headers and "Cache-Control" in made.headers:
         response.headers["Cache-Control"] = made.headers["Cache-Control"]
-    patch_vary_headers(response, made.headers.get("Vary", "").replace(",", " ").split())
+    if names := made.headers.get("Vary", "").replace(",", " ").split():
+        patch_vary_headers(response, names)
 
 
 def _under(response: HttpResponse, made: HttpResponse | None) -> HttpResponse:
