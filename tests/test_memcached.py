@@ -1262,20 +1262,38 @@ class TestClear:
         asked: list[bytes] = []
         said = {
             1: b"BUSY currently processing crawler request\r\n",
-            2: b"BADCLASS invalid class id\r\n",
-            3: b"BUSY currently processing crawler request\r\n",
-            4: b"key=p%3A1 exp=-1 la=1\nkey=q exp=-1\nkey=p%3A%20 exp=-1\nkey=p%3A2 exp=9\nEND\r\n",
+            2: b"OK\r\nERROR locked try again later\r\n",
+            3: b"BADCLASS invalid class id\r\n",
+            4: b"BUSY currently processing crawler request\r\n",
+            5: b"key=p%3A1 exp=-1 la=1\nkey=q exp=-1\nkey=p%3A%20 exp=-1\nkey=p%3A2 exp=9\nEND\r\n",
+            8: b"key=p%3A3 exp=-1 la=1\nEND\r\n",
+            10: b"key=q exp=-1\nEND\r\n",
         }
         await opened(fake(answer).address).clear("p:")
         walk = b"lru_crawler metadump "
         assert asked == [
-            walk + b"hash",
-            walk + b"hash",
-            walk + b"all",
-            walk + b"all",
+            *[walk + b"hash"] * 3,
+            *[walk + b"all"] * 2,
             b"delete p:1",
             b"delete p:2",
+            walk + b"all",  # which passes by what is in use, or moves meanwhile
+            b"delete p:3",
+            walk + b"all",
         ]
+
+    @case
+    async def test_a_walk_by_class_that_always_finds_more(self, opened: Open, fake: Play) -> None:
+        """It ends, since others may store all the time."""
+
+        def answer(command: list[bytes]) -> bytes:
+            asked.append(command[-1])
+            if command[0] == b"delete":
+                return b"DELETED\r\n"
+            return b"key=p%3A1 exp=-1\nEND\r\n" if command[-1] == b"all" else b"BADCLASS x\r\n"
+
+        asked: list[bytes] = []
+        await opened(fake(answer).address).clear("p:")
+        assert asked == [b"hash", *[b"all", b"p:1"] * 8]
 
     @case
     async def test_a_server_that_is_always_busy(

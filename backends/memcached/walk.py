@@ -5,7 +5,7 @@ from time import monotonic
 
 from twofold.backends.memcached import commands, results
 from twofold.backends.memcached.router import Node
-from twofold.backends.network import Exchange, Refused, partly
+from twofold.backends.network import Exchange, Refused, Reply, partly
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable
 
@@ -13,6 +13,7 @@ _WALK = 60.0  # seconds that a server may take to name its keys
 _BUSY_PAUSE = 0.02  # seconds, doubled each time
 _LONGEST_PAUSE = 0.5
 _AT_A_TIME = 1000  # keys
+_WALKS = 8  # by class at most: others may store all the time
 
 
 async def clear(io: Effects, exchange: Exchange, nodes: Sequence[Node], prefix: str) -> None:
@@ -37,33 +38,58 @@ async def clear(io: Effects, exchange: Exchange, nodes: Sequence[Node], prefix: 
 
 
 async def _clear_node(io: Effects, exchange: Exchange, node: Node, prefix: bytes) -> None:
-    lines, doomed = await _keys(io, exchange, node), list[bytes]()
+    """Remove what is there as the walk begins.
+
+    One by class, which passes by items that are in use or on the move, is done again until it
+    finds nothing.
+    """
+    how = commands.WALK
+    for _ in range(_WALKS):
+        how, lines = await _walk(io, exchange, node, how)
+        doomed = await _doomed(io, lines, prefix)
+        for at in range(0, len(doomed), _AT_A_TIME):
+            some = [b"delete %b\r\n" % key for key in doomed[at : at + _AT_A_TIME]]
+            await exchange.tell(io, node, *some)
+        if not doomed or how == commands.WALK:
+            return
+
+
+async def _doomed(io: Effects, lines: Sequence[bytes], prefix: bytes) -> list[bytes]:
+    doomed: list[bytes] = []
     for at in range(0, len(lines), _AT_A_TIME):
         keys = map(results.walked, lines[at : at + _AT_A_TIME])
         doomed += [key for key in keys if key.startswith(prefix) and commands.is_key(key)]
         await io.sleep(0)  # a loop has others to serve
-    for at in range(0, len(doomed), _AT_A_TIME):
-        some = [b"delete %b\r\n" % key for key in doomed[at : at + _AT_A_TIME]]
-        await exchange.tell(io, node, *some)
+    return doomed
 
 
-async def _keys(io: Effects, exchange: Exchange, node: Node) -> Sequence[bytes]:
-    """Return a line for each key of a server, which does that for one at a time."""
-    until, how, pause = monotonic() + _WALK, commands.WALK, _BUSY_PAUSE
+async def _walk(
+    io: Effects, exchange: Exchange, node: Node, how: bytes
+) -> tuple[bytes, Sequence[bytes]]:
+    """Return how a server was asked, and its line for each key; it does that for one at a time."""
+    until, pause = monotonic() + _WALK, _BUSY_PAUSE
     while monotonic() < until:
-        try:
-            [reply] = await exchange.tell(io, node, how, seconds=_WALK, apart=True)
-        except Refused as error:
-            raise BackendUnavailable(
-                f"{error}. clear() and clear_prefix() need the server's list of its keys"
-                " (lru_crawler metadump); OPTIONS['clear'] = 'flush' lets clear() empty the"
-                " servers instead"
-            ) from error
+        reply = await _lines(io, exchange, node, how)
         if not isinstance(reply, bytes):
-            return list(reply)
+            return how, list(reply)
         if reply.startswith(b"BADCLASS"):
             how = commands.WALK_BY_CLASS
         else:
             await io.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
     raise BackendUnavailable(f"{node.name} is busy naming its keys to others")
+
+
+async def _lines(io: Effects, exchange: Exchange, node: Node, how: bytes) -> Reply:
+    """Return what a server answers; `b"BUSY"` too while its hash table grows."""
+    try:
+        [reply] = await exchange.tell(io, node, how, seconds=_WALK, apart=True)
+    except Refused as error:
+        if error.reason.startswith("ERROR locked"):
+            return b"BUSY"
+        raise BackendUnavailable(
+            f"{error}. clear() and clear_prefix() need the server's list of its keys"
+            " (lru_crawler metadump); OPTIONS['clear'] = 'flush' lets clear() empty the"
+            " servers instead"
+        ) from error
+    return reply
