@@ -22,6 +22,7 @@ from twofold.backends.network import (
     Refused,
     ReplyError,
 )
+from twofold.backends.network.replies import misfit
 from twofold.errors import (
     BackendUnavailable,
     InvalidKey,
@@ -712,7 +713,8 @@ def test_a_value_in_many_pieces_is_put_together_once(size: int) -> None:
 def replied(command: commands.Command, stream: bytes, *cuts: int) -> None:
     """Check the replies in a stream to be ones to a command."""
     for reply in read(stream, *cuts):
-        MEMCACHED.check(command.packed, reply)
+        if not MEMCACHED.fits(command.packed, reply):
+            raise misfit(reply)
 
 
 @pytest.mark.parametrize(

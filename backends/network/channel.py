@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any
 
 from twofold.backends.network.faults import ConnectionLost, DialFailed, late
-from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reply
+from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reply, misfit
 from twofold.backends.network.servers import CLOSED, Opened, Server
 from twofold.backends.network.slots import Joint, Slot, callers, fail
 
@@ -184,13 +184,14 @@ class Channel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard_at = monotonic()
         reader, sent, count = self._reader, self._sent, 0
-        check = self._dialect.check
+        fits = self._dialect.fits
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not INCOMPLETE:
                 count += 1
                 slot = sent[0]
-                check(slot.next_part(), reply)
+                if not fits(slot.next_part(), reply):
+                    raise misfit(reply)
                 if slot.wanted != 1 and isinstance(slot, Slot) and not self._takes(slot, reply):
                     continue
                 sent.popleft()

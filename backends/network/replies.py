@@ -59,9 +59,9 @@ class Dialect:
     begins: Callable[[Reply], bool] | None = None
     """Tells whether a reply to a request apart only says that the one to it follows."""
 
-    def check(self, packed: bytes, reply: Reply) -> None:
-        """Raise `ProtocolError` for what is no reply to what was `packed`."""
-        if not self.fits(packed, reply):
-            raise ProtocolError(
-                f"a reply, a {type(reply).__name__}, is to something else than what was asked"
-            )
+
+def misfit(reply: Reply) -> ProtocolError:
+    """Return the error of a reply that does not fit what was asked."""
+    return ProtocolError(
+        f"a reply, a {type(reply).__name__}, is to something else than what was asked"
+    )

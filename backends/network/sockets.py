@@ -15,6 +15,7 @@ from twofold.backends.network.replies import (
     Reader,
     Reply,
     ReplyError,
+    misfit,
 )
 from twofold.backends.network.servers import Opened
 
@@ -158,7 +159,8 @@ def _is_answered(
     while len(replies) < len(commands):
         if (reply := reader.gets()) is INCOMPLETE:
             return False
-        dialect.check(commands[len(replies)], reply)
+        if not dialect.fits(commands[len(replies)], reply):
+            raise misfit(reply)
         if isinstance(reply, ReplyError):
             raise ConnectionRefusedError(str(reply))
         replies.append(reply)

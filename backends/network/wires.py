@@ -16,7 +16,7 @@ from weakref import WeakSet, WeakValueDictionary, finalize
 
 from twofold.backends.descriptors import is_systems
 from twofold.backends.network.faults import ConnectionLost, DialFailed, late
-from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reply
+from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reply, misfit
 from twofold.backends.network.requests import Answers, Request
 from twofold.backends.network.servers import CLOSED, Server
 from twofold.effects import ThreadLocal, after_fork_in_child, park
@@ -202,7 +202,8 @@ class Wires:
         try:
             wire.send(packed, due)
             reply = wire.receive_first(due)
-            server.dialect.check(packed, reply)
+            if not server.dialect.fits(packed, reply):
+                raise misfit(reply)  # noqa: TRY301 - as the reader's own
         except BaseException as error:
             failure = self._failure(server, wire, error)
         else:
@@ -285,7 +286,8 @@ class Wires:
         dialect = request.server.dialect
         while True:
             reply = wire.receive(due)
-            dialect.check(part, reply)
+            if not dialect.fits(part, reply):
+                raise misfit(reply)
             if not (request.apart and dialect.begins and dialect.begins(reply)):
                 return reply
 

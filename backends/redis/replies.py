@@ -8,6 +8,7 @@ it brings; the exact reader below, a few times slower, has the rest.
 
 import re
 from collections.abc import Callable, Generator
+from functools import lru_cache
 from types import ModuleType
 from typing import Any, Final
 
@@ -31,14 +32,19 @@ _LONGEST_ARRAY: Final = 2**24
 _DEEPEST: Final = 6  # arrays in each other; what a cluster tells of itself has 4
 _MOST_PIECES: Final = 16  # of a reply; hiredis looks for its end from its start, at each
 _HEADER: Final = 24  # bytes at most
+_REMEMBERED: Final = 8192  # lengths of values whose headers need not be made again
 _DOLLAR, _STAR, _LF = b"$*\n"
+_COMMON: Final[dict[bytes, Reply]] = {
+    b"$-1\r\n": None,
+    b"+OK\r\n": b"OK",
+    b":0\r\n": 0,
+    b":1\r\n": 1,
+}
 
 _value_begins = re.compile(rb"\$(\d{1,10})\r\n").match
 _begins_well = re.compile(rb"[$:+-]|\*\d{1,5}\r\n").match
-_ARRAYS: Final = [
-    (mark, re.compile(re.escape(mark) + rb"(?:\d{5}|\d+\r\n)").search)
-    for mark in (b"*", b"~", b">", b"|", b"%")
-]
+_AS_STARS: Final = bytes.maketrans(b"~>|%", b"****")
+_array_begins = re.compile(rb"\*(?:\d{5}|\d+\r\n)").search
 _before_error: Callable[[str], Any] = re.compile(
     r"(?:(?:ERR Error running script \(call to \w+\): @user_script:\d+: )?"
     r"@user_script: \d+: -)?(.*)",
@@ -73,13 +79,12 @@ class QuickReader:
     def feed(self, data: bytes, /) -> None:
         if self._others is not None and not self._others.has_data():
             self._others, self.gets = None, self._gets_value
-        if self._others is None and data[0] == _DOLLAR:
-            end = data.find(b"\r")
-            if data[1:end].isdigit() and int(data[1:end]) + end + 4 == len(data):
-                self._value = data[end + 2 : -2]
+        if self._others is None:
+            if data.startswith(header := _header(len(data))):
+                self._value = data[len(header) : -2]
                 return
-            if data == b"$-1\r\n":
-                self._value = None
+            if data in _COMMON:
+                self._value = _COMMON[data]
                 return
         self._feed_others(data)
 
@@ -98,8 +103,9 @@ class QuickReader:
         self._others, self.gets = others, others.gets
 
     def has_data(self) -> bool:
-        unread = self._value is not INCOMPLETE
-        return unread or (self._others is not None and self._others.has_data())
+        if self._others is None:
+            return self._value is not INCOMPLETE
+        return self._others.has_data()
 
 
 class Guarded:
@@ -162,12 +168,27 @@ class Array:
         return reply
 
 
+@lru_cache(_REMEMBERED)
+def _header(length: int) -> bytes:
+    """Return what a value begins with that comes in `length` bytes.
+
+    If there is none of that length, what is returned is longer than what comes.
+    """
+    for digits in range(1, 11):
+        size = length - digits - len(b"$\r\n\r\n")
+        if size >= 0 and len(header := b"$%d\r\n" % size) == digits + 3:
+            return header
+    return bytes(length + 1)
+
+
 def _is_harmless(data: bytes) -> bool:
     """Tell whether hiredis may have what begins a reply."""
-    value = _value_begins(data)
-    if value and value.end() + int(value[1]) + 2 > len(data):
-        return False  # what is to be put together is not its business
-    return _begins_well(data) is not None and not _announces_much(data)
+    if data[0] == _DOLLAR and (value := _value_begins(data)):
+        if value.end() + int(value[1]) + 2 > len(data):
+            return False  # what is to be put together is not its business
+    elif not _begins_well(data):
+        return False
+    return not _announces_much(data)
 
 
 def _announces_much(data: bytes) -> bool:
@@ -175,7 +196,9 @@ def _announces_much(data: bytes) -> bool:
 
     It may begin anywhere: hiredis skips two bytes behind a value, whatever they are.
     """
-    return any(data.find(mark, 1) > 0 and search(data, 1) for mark, search in _ARRAYS)
+    if data.find(b"*", 1) > 0 or b"~" in data or b">" in data or b"|" in data or b"%" in data:
+        return _array_begins(data.translate(_AS_STARS), 1) is not None
+    return False
 
 
 class PythonReader:
