@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -145,12 +145,13 @@ class FilesBackend(Backend):
 
     def clear(self, prefix: str) -> None:
         """Remove the files of ours whose keys begin so, and nothing else."""
-        until = self._until()
-        with self._translated():
-            self._tree.refresh()
-            for number in range(SHARDS):
-                if self._tree.find(number) is not None:
-                    self._bounds.clear(number, prefix.encode(), until)
+        self._translated(self._clear, prefix.encode(), self._until())
+
+    def _clear(self, prefix: bytes, until: float) -> None:
+        self._tree.refresh()
+        for number in range(SHARDS):
+            if self._tree.find(number) is not None:
+                self._bounds.clear(number, prefix, until)
 
     def close(self) -> None:
         super().close()
@@ -210,10 +211,9 @@ class FilesBackend(Backend):
         """
         number, name = place(key)
         slot = Slot(key, number, name, self._counts, self._limit, self.clock)
-        with self._translated():
-            result: T = self._tree.locked(number, until, slot.within, work, *args)
-            if slot.grown:
-                self._bounds.keep(name, until)
+        result = self._translated(self._tree.locked, number, until, slot.within, work, *args)
+        if slot.grown:
+            self._bounds.keep(name, until)
         return result
 
     def _discard(self, key: str, damage: Damaged) -> None:
@@ -223,12 +223,10 @@ class FilesBackend(Backend):
         with suppress(BackendUnavailable):
             self._at(key, monotonic(), Slot.living)
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, work: Callable[..., T], *args: Any) -> T:
+        """Return `work(*args)`; what the system says of it is an error of ours."""
         try:
-            yield
-        except BackendUnavailable:
-            raise
+            return work(*args)
         except OSError as exc:
             if not is_systems(exc):
                 raise

@@ -1,0 +1,143 @@
+"""The backend: operations on the entries of the store that its `LOCATION` names.
+
+A hit takes no lock: one dict lookup, one look at the clock, one flag.
+"""
+
+import math
+from collections.abc import Sequence
+from weakref import WeakValueDictionary
+
+from twofold.backend import InlineBackend, Stored
+from twofold.backends.bounds import positive
+from twofold.backends.memory.entry import weigh
+from twofold.backends.memory.store import Store
+from twofold.clock import SYSTEM_CLOCK, Clock
+from twofold.effects import after_fork_in_child, new_rlock
+from twofold.errors import CacheError, SettingsError
+from twofold.urls import mask_location
+
+
+class Stores:
+    """The stores by `LOCATION`, each of which lives as long as a backend uses it."""
+
+    def __init__(self) -> None:
+        self._open: WeakValueDictionary[str, Store] = WeakValueDictionary()
+        self._lock = new_rlock()
+        after_fork_in_child(self)
+
+    def open(
+        self, location: str, max_entries: int, max_bytes: int, cull_frequency: int | None
+    ) -> Store:
+        bounds = max_entries, max_bytes, cull_frequency
+        with self._lock:
+            store = self._open.get(location)
+            if store is None:
+                store = self._open.setdefault(location, Store(*bounds))
+        if (store.max_entries, store.max_bytes, store.cull_frequency) != bounds:
+            raise SettingsError(
+                f"the memory store {mask_location(location)!r} is in use with"
+                f" max_entries={store.max_entries}, max_bytes={store.max_bytes} and"
+                f" cull_frequency={store.cull_frequency}: give both aliases the same"
+                " OPTIONS, or this one a LOCATION of its own"
+            )
+        return store
+
+    def _after_fork(self) -> None:
+        self._lock = new_rlock()
+
+
+_stores = Stores()
+
+
+class MemoryBackend(InlineBackend):
+    """A store in this process; aliases with the same `LOCATION` share it.
+
+    Args:
+        location: the name of the store.
+        max_entries: how many entries it holds at most.
+        max_bytes: how many bytes keys, values and their entries take at most, about.
+        cull_frequency: one in how many entries goes when there are too many, 0 for all
+            but the newcomer; None for as few as needed.
+        deadline: unused, for nothing here waits.
+        clock: tells the time.
+    """
+
+    holds_objects = True
+
+    def __init__(
+        self,
+        location: str = "",
+        *,
+        max_entries: int = 100_000,
+        max_bytes: int = 256 * 1024 * 1024,
+        cull_frequency: int | None = None,
+        deadline: float = 1.0,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        super().__init__(location, deadline=deadline, clock=clock)
+        positive("max_entries", max_entries)
+        positive("max_bytes", max_bytes)
+        self._store = _stores.open(location, max_entries, max_bytes, cull_frequency)
+        self._find = self._store.entries.get
+
+    def __repr__(self) -> str:
+        store = self._store
+        return (
+            f"<MemoryBackend {mask_location(str(self.location))!r} {len(store.entries)} of"
+            f" {store.max_entries} entries, {store.bytes} of {store.max_bytes} bytes>"
+        )
+
+    def get(self, key: str) -> Stored | None:
+        entry = self._find(key)
+        if entry is None or entry.deadline <= self.clock.monotonic():
+            return None
+        entry.visited = True
+        return entry.value
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        now, find, found = self.clock.monotonic(), self._find, {}
+        for key in keys:
+            entry = find(key)
+            if entry is not None and entry.deadline > now:
+                entry.visited = True
+                found[key] = entry.value
+        return found
+
+    def set(self, key: str, value: Stored, ttl: float | None) -> bool:
+        store = self._store
+        return store.do(store.put, key, value, weigh(value), ttl, self.clock.monotonic())
+
+    def add(self, key: str, value: Stored, ttl: float | None) -> bool:
+        store = self._store
+        return store.do_at_once(store.add, key, value, weigh(value), ttl, self.clock.monotonic())
+
+    def touch(self, key: str, ttl: float | None) -> bool:
+        return self._store.do(self._store.touch, key, ttl, self.clock.monotonic())
+
+    def ttl(self, key: str) -> float | None:
+        entry, now = self._find(key), self.clock.monotonic()
+        if entry is None or entry.deadline <= now:
+            return 0.0
+        return None if entry.deadline == math.inf else entry.deadline - now
+
+    def delete(self, key: str) -> bool:
+        return self._store.do(self._store.delete, key, self.clock.monotonic())
+
+    def incr(self, key: str, delta: int) -> int:
+        total = self._store.do_at_once(self._store.incr, key, delta, self.clock.monotonic())
+        if isinstance(total, CacheError):
+            raise total
+        return total
+
+    def compare_and_set(self, key: str, expected: Stored, value: Stored, ttl: float | None) -> bool:
+        store, weight = self._store, weigh(value)
+        return store.do_at_once(
+            store.compare_and_set, key, expected, value, weight, ttl, self.clock.monotonic()
+        )
+
+    def compare_and_delete(self, key: str, expected: Stored) -> bool:
+        store = self._store
+        return store.do_at_once(store.compare_and_delete, key, expected, self.clock.monotonic())
+
+    def clear(self, prefix: str) -> None:
+        self._store.do(self._store.clear, prefix)

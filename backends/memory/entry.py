@@ -1,0 +1,40 @@
+"""One entry, and what it weighs."""
+
+import sys
+from typing import Final
+
+from twofold.backend import Stored
+
+ENTRY_BYTES: Final = 290
+"""What an entry costs beside the text of its key and its value, in CPython.
+
+Measured on 3.11, in fresh processes with 400,000 entries: 280 to 290 with an expiry, some
+70 less without.
+"""
+
+
+class Entry:
+    """A value, until when it lives, and what the store needs to let it go."""
+
+    __slots__ = ("bucket", "deadline", "key", "value", "visited", "weight")
+
+    def __init__(self, key: str, value: Stored, weight: int, deadline: float) -> None:
+        self.key = key
+        self.value = value
+        self.weight = weight
+        self.deadline = deadline
+        self.visited = False
+        self.bucket: set[str] | None = None
+
+
+def weigh(value: Stored) -> int:
+    """Return the bytes that `value` takes, with the items of a tuple or frozenset."""
+    weight = sys.getsizeof(value)
+    if type(value) is tuple or type(value) is frozenset:
+        weight += sum(map(weigh, value))
+    return weight
+
+
+def same(stored: Stored, expected: Stored) -> bool:
+    """Tell whether a stored value is the one that somebody has read before."""
+    return stored is expected or (type(stored) is type(expected) and bool(stored == expected))

@@ -1,0 +1,51 @@
+"""When entries end: keys in buckets, so that those that have are found without a scan."""
+
+import math
+from heapq import heappop, heappush
+from typing import Final
+
+from twofold.backends.memory.entry import Entry
+
+_SHORTEST_LIFE: Final = 2.0**-15  # seconds, that has buckets of its own width
+
+
+class Expiries:
+    """Keys in buckets by when they end.
+
+    A bucket is as wide as a 64th to a 32nd of the life of the entries in it, so there are
+    at most some sixty buckets for each doubling of the longest life, however many keys.
+    """
+
+    def __init__(self) -> None:
+        self.soonest = math.inf
+        """When the first of the buckets ends."""
+        self._buckets: dict[float, set[str]] = {}
+        self._ends: list[float] = []
+
+    def add(self, entry: Entry, ttl: float) -> None:
+        """Take in the key of an entry that lives for `ttl`."""
+        if ttl < _SHORTEST_LIFE:
+            ttl = _SHORTEST_LIFE
+        width = math.ldexp(1.0, math.frexp(ttl)[1] - 6)
+        end = (entry.deadline // width + 1.0) * width
+        bucket = self._buckets.get(end)
+        if bucket is None:
+            bucket = self._open(end)
+        bucket.add(entry.key)
+        entry.bucket = bucket
+
+    def due(self, now: float) -> str | None:
+        """Take out a key that has ended, or return None."""
+        while self.soonest <= now:
+            bucket = self._buckets[self.soonest]
+            if bucket:
+                return bucket.pop()
+            del self._buckets[heappop(self._ends)]
+            self.soonest = self._ends[0] if self._ends else math.inf
+        return None
+
+    def _open(self, end: float) -> set[str]:
+        bucket = self._buckets[end] = set()
+        heappush(self._ends, end)
+        self.soonest = self._ends[0]
+        return bucket
