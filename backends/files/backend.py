@@ -211,7 +211,7 @@ class FilesBackend(Backend):
         """
         number, name = place(key)
         slot = Slot(key, number, name, self._counts, self._limit, self.clock)
-        result = self._translated(self._tree.locked, number, until, slot.within, work, *args)
+        result: T = self._translated(self._tree.locked, number, until, slot.within, work, *args)
         if slot.grown:
             self._bounds.keep(name, until)
         return result
