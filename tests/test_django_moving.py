@@ -142,6 +142,11 @@ REDIS: dict[str, tuple[Entry, Any, Entry]] = {
         "unix:///run/redis.sock",
         {"db": 1},
     ),
+    "a socket with unix: and a database": (
+        {"LOCATION": "unix:/run/redis.sock:1", "OPTIONS": {"REVERSE_KEY_FUNCTION": "shop.key"}},
+        "unix:///run/redis.sock?db=1",
+        {},
+    ),
     "a socket with unix:": ({"LOCATION": "unix:/run/redis.sock"}, "unix:///run/redis.sock", {}),
     "a dict": ({"LOCATION": [{"host": "10.0.0.1", "port": 6379}]}, URL, {}),
     "a pair of IPv6": ({"LOCATION": [("::1", 6379)]}, "redis://[::1]:6379", {}),
@@ -414,6 +419,11 @@ MEMCACHED: dict[str, tuple[Entry, Any, Entry]] = {
     ),
     "one server twice": ({"LOCATION": "h:1;h:2;h:1"}, ["h:1", "h:2"], {}),
     "a pair": ({"LOCATION": [("h", 1)]}, "h:1", {}),
+    "a login beside the options": (
+        {"LOCATION": "h:1", "BINARY": True, "USERNAME": "u", "PASSWORD": "p"},
+        "h:1",
+        {"username": "u", "password": "p"},
+    ),
     "a socket": ({"LOCATION": "unix:/run/memcached.sock"}, "unix:/run/memcached.sock", {}),
     "compression": (
         {"LOCATION": "h:1", "OPTIONS": {"min_compress_len": 500, "server_max_value_length": 1}},

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,18 @@ FLASK: dict[str, tuple[Entry, Entry]] = {
     "simple, dotted": (
         {"CACHE_TYPE": "flask_caching.backends.simplecache.SimpleCache", "CACHE_THRESHOLD": 0},
         {"BACKEND": "memory", "LOCATION": "flask"},
+    ),
+    "for ever": (
+        {"CACHE_TYPE": "SimpleCache", "CACHE_DEFAULT_TIMEOUT": timedelta(0)},
+        {"BACKEND": "memory", "TIMEOUT": None, "LOCATION": "flask"},
+    ),
+    "for ever, a fraction": (
+        {"CACHE_TYPE": "SimpleCache", "CACHE_DEFAULT_TIMEOUT": 0.0},
+        {"BACKEND": "memory", "TIMEOUT": None, "LOCATION": "flask"},
+    ),
+    "redis, IPv6": (
+        {"CACHE_TYPE": "RedisCache", "CACHE_REDIS_HOST": "::1", "CACHE_REDIS_PORT": 6380},
+        {"BACKEND": "redis", "LOCATION": "redis://[::1]:6380"},
     ),
     "files": (
         {

@@ -21,7 +21,8 @@ from twofold.spelling import did_you_mean
 
 _WHERE = "OPTIONS[{!r}]"
 _SETTINGS = {each.name.upper() for each in fields(CacheConfig)} - {"ALIAS"}
-_OF_DJANGO = ("max_entries", "cull_frequency")  # which it reads beside OPTIONS, spelled like this
+_OPTIONS = ("max_entries", "cull_frequency", "USERNAME", "PASSWORD")
+"""Options that are read beside `OPTIONS` in this spelling, by Django and by django-pylibmc."""
 
 PROJECT: tuple[str, ...] = tuple(name.upper() for name in redis.GLOBALS)
 """Settings of the project that say something of its entries."""
@@ -60,11 +61,11 @@ def translate(store: str, location: Any, params: Mapping[str, Any]) -> Translati
     Raises:
         SettingsError: some of it cannot be had; all of that is in the message.
     """
-    small = {name: params[name] for name in _OF_DJANGO if name in params}
-    given = {**(params.get("OPTIONS") or {}), **small}
+    outside = {name: params[name] for name in _OPTIONS if name in params}
+    given = {**(params.get("OPTIONS") or {}), **outside}
     moved = _move(store, location, given)
     beside = Moved({}, {}, moved.ignored, moved.refused)
-    rest = {name: each for name, each in params.items() if name != "OPTIONS" and name not in small}
+    rest = {name: each for name, each in params.items() if name not in ("OPTIONS", *outside)}
     beside.read(rest, ENTRY, "{}")
     _refuse_unknown(store, moved, beside)
     made = {name: each for name, each in moved.made.items() if name.isupper()}

@@ -1,12 +1,18 @@
 """The `CACHE_*` settings of Flask-Caching, in twofold's words."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from twofold.contrib.moving import Becomes, Ignored, Moved, Outcome, Refused, Table, Within, values
 from twofold.contrib.moving import memcached as of_memcached
 from twofold.contrib.moving import redis as of_redis
-from twofold.contrib.moving.servers import memcached_servers, redis_servers, sentinels
+from twofold.contrib.moving.servers import (
+    host_and_port,
+    memcached_servers,
+    redis_servers,
+    sentinels,
+)
 from twofold.contrib.moving.tables import complaint
 from twofold.errors import SettingsError
 from twofold.keys import check_prefix
@@ -44,7 +50,8 @@ def _word(value: Any) -> str:
 
 
 def _timeout(value: Any) -> Outcome:
-    return {"TIMEOUT": None if value is None or str(value).strip() == "0" else value}
+    never = value in (None, timedelta(0)) or values.as_number(value) == 0
+    return {"TIMEOUT": None if never else value}
 
 
 def _prefix(value: Any) -> Outcome:
@@ -192,7 +199,7 @@ _WANTED: dict[str, set[str]] = {
 def _in_redis(moved: Moved) -> None:
     made, kind = moved.made, moved.made["type"]
     host, port = made.get("host", "localhost"), made.get("port", 6379)
-    location: Any = made.get("url") or (host if "://" in host else f"{host}:{port}")
+    location: Any = made.get("url") or (host if "://" in host else host_and_port((host, port)))
     behind = kind == "redissentinel"
     if behind:
         location = made.setdefault("sentinel", "mymaster")

@@ -211,6 +211,7 @@ OPTIONS: Table = {
     "log_ignored_exceptions": Ignored("an outage is logged once, as it begins"),
     "close_connection": Ignored("connections outlive requests"),
     "replica_read_only": Ignored("replicas are only read"),
+    "reverse_key_function": Ignored("there is no `keys()` that it would be for"),
     "max_entries": Ignored("the server's `maxmemory` bounds the store"),
     "cull_frequency": Ignored("the server's `maxmemory` bounds the store"),
 }
@@ -227,6 +228,8 @@ GLOBALS: Table = {
     "django_valkey_log_ignored_exceptions": OPTIONS["log_ignored_exceptions"],
     "django_valkey_logger": OPTIONS["log_ignored_exceptions"],
     "django_valkey_close_connection": OPTIONS["close_connection"],
+    "cache_compress_min_length": Becomes("`COMPRESS_MIN`", values.whole("COMPRESS_MIN")),
+    "cache_compress_level": Ignored("compressors have the levels that they have by default"),
     "cache_herd_timeout": Ignored("`get_or_set` computes once, however many wait"),
 }
 """Settings of a whole project, in upper case, beside `CACHES`."""

@@ -11,6 +11,7 @@ from twofold.urls import scheme
 _BETWEEN = re.compile(r"[;,]")
 _BETWEEN_URLS = re.compile(r"[;,]\s*+(?=[a-z+]++://)", re.IGNORECASE)
 _OLD = re.compile(r"([^:/@]+):([0-9]+):([0-9]+)\Z")  # host:port:db
+_OLD_SOCKET = re.compile(r"unix:(/(?!/)[^:]+):([0-9]+)\Z")  # unix:/path:db
 _SCHEMES = {"valkey": "redis", "valkeys": "rediss", "redis+ssl": "rediss", "redis+socket": "unix"}
 _TLS = {"redis": "rediss"}
 _KEPT = "db"
@@ -21,7 +22,7 @@ def sentinels(value: Any) -> Outcome:
     pairs = [value] if isinstance(value, str) else value or ()
     if not isinstance(pairs, list | tuple):
         return Refused("write a list of (host, port)")
-    found = [_host(each) for each in pairs]
+    found = [host_and_port(each) for each in pairs]
     if not all(found):
         return Refused("write a list of (host, port)")
     return {"sentinels": found} if found else {}
@@ -42,7 +43,7 @@ def _parts(each: Any) -> Iterator[Any]:
         yield from filter(None, map(str.strip, between.split(each)))
 
 
-def _host(each: Any) -> str | None:
+def host_and_port(each: Any) -> str | None:
     """Return `host:port` of a pair, a dict or such text; None if it is none of these."""
     if isinstance(each, Mapping) and "host" in each:
         each = (each["host"], each.get("port"))
@@ -81,7 +82,7 @@ def memcached_servers(moved: Moved, location: Any) -> None:
 
 def _checked(moved: Moved, location: Any) -> list[str]:
     """Return the servers of a `LOCATION` as text, or refuse what is none."""
-    parts = [each if isinstance(each, str) else _host(each) for each in parts_of(location)]
+    parts = [each if isinstance(each, str) else host_and_port(each) for each in parts_of(location)]
     if None in parts:
         moved.refused["LOCATION"] = "write a URL, host:port, or a list of such"
     return [each for each in parts if each is not None]
@@ -110,6 +111,8 @@ def _url(moved: Moved, text: str, table: Table) -> str:
     old = _OLD.match(text)
     if old:
         text = "redis://{}:{}/{}".format(*old.groups())
+    elif socket := _OLD_SOCKET.match(text):
+        text = "unix://{}?db={}".format(*socket.groups())
     elif text.startswith("unix:/") and not text.startswith("unix://"):
         text = "unix://" + text.removeprefix("unix:")
     elif scheme(text) is None:
