@@ -24,7 +24,7 @@ from twofold.contrib.http.headers import varying
 from twofold.contrib.http.invalidation import Invalidations
 from twofold.contrib.http.keys import page_key, variant_key
 from twofold.contrib.http.page import Page, Varied, read
-from twofold.contrib.http.replay import replayed
+from twofold.contrib.http.replay import replay_of
 from twofold.contrib.http.storing import may_store, serves
 from twofold.contrib.http.validators import entity_tag, not_modified
 from twofold.effects import BLOCKING, NATIVE, run_sync
@@ -1026,7 +1026,7 @@ def test_what_a_view_said_is_only_that() -> None:
     """A page that somebody else wrote cannot hide a field of framing among those of a view."""
     own = [b"ETag:a", b"age:1", b"transfer-encoding:chunked", b"etag", b"x y:z", b""]
     fields = [(b"twofold-view", b"v"), *((b"twofold-own", each) for each in own)]
-    made = replayed(Response(200, Headers(fields), b""))
+    made = replay_of(Response(200, Headers(fields), b"")).made
     assert made.headers.pairs == ((b"ETag", b"a"), (b"etag", b""))
 
 

@@ -23,21 +23,25 @@ _Makers: TypeAlias = Mapping[int, Callable[[list[Any]], Any]]
 
 def _ext_hook_over(inner: _ExtHook | None, makers: _Makers, *, checks: bool) -> _ExtHook:
     """Return an `ext_hook` for `unpackb` one level above `inner`."""
+    unpack = _unpack_checked if checks else unpackb
 
     def ext_hook(code: int, data: bytes) -> Any:
         try:
             make = makers.get(code)
             if make is None:
                 return _READERS[code](data)
-            if checks:
-                check_depth(data, extensions.CONTAINERS)
-            return make(unpackb(data, ext_hook=inner))
+            return make(unpack(data, ext_hook=inner))
         except BaseException as exc:
             if exc.args != _HOOK_FAILED:
                 note(exc)
             raise
 
     return ext_hook
+
+
+def _unpack_checked(data: bytes, ext_hook: _ExtHook | None) -> Any:
+    check_depth(data, extensions.CONTAINERS)
+    return unpackb(data, ext_hook=ext_hook)
 
 
 def is_lost(error: ValueError) -> bool:

@@ -230,17 +230,18 @@ async def _look(
     key = ""
     headers: list[str] = []
     within = getattr(getattr(request, "_twofold_turns", None), "within", 0)
+    is_known = _is_authenticated(request)
     while True:
         try:
             response = rule.process_request(request)
         except _Unread as unread:
-            key = f"{middleware.cache_alias}:{unread.key}:{_is_authenticated(request)}:{within}"
+            key = f"{middleware.cache_alias}:{unread.key}:{is_known}:{within}"
             own = _key(unread.key, headers, request, within) if stand_in.known else unread.key
             found = await _read(io, middleware, own)
             if not stand_in.known:
                 found = found if _is_names(found) else None
                 headers = request._twofold_varies = found or []  # type: ignore[attr-defined]
-            elif not (isinstance(found, HttpResponse) and _is_for(request, found)):
+            elif not (isinstance(found, HttpResponse) and shared_with(is_known, _control(found))):
                 found = None
             stand_in.known[unread.key] = found
         else:
@@ -269,7 +270,7 @@ def _is_authenticated(request: HttpRequest) -> bool:
     Django's `request.user` is lazy, and a page that looks at it varies on the cookie. A
     user that is there at once was found otherwise, by a token for instance.
     """
-    if "Authorization" in request.headers or request.META.get("REMOTE_USER"):
+    if "HTTP_AUTHORIZATION" in request.META or request.META.get("REMOTE_USER"):
         return True
     user = vars(request).get("user")
     return not isinstance(user, LazyObject) and bool(getattr(user, "is_authenticated", False))

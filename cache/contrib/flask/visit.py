@@ -14,7 +14,7 @@ from twofold.contrib.flask.content import has_content
 from twofold.contrib.flask.messages import flask_response, put, request_of, response_of
 from twofold.contrib.http import Exchange, Headers, Pages, Response, add_public, add_vary
 from twofold.contrib.http.headers import Pairs, varying
-from twofold.contrib.http.replay import looking, made_by, page_of, replayed, tagged, told_by_cache
+from twofold.contrib.http.replay import looking, page_of, replay_of, tagged
 from twofold.contrib.http.validators import not_modified
 from twofold.effects import BLOCKING, run_sync
 from twofold.policy import Timeout
@@ -45,6 +45,7 @@ class Visit:
         self._exchange: Exchange | None = None
         self._given: Response | None = None
         self._told: Pairs = ()
+        self._tag = ""  # of what is given, if that is stored and had none
         self._personal = False
         self._registered = len(request_ctx._after_request_functions)
         vars(flask.request)[_AT_REQUEST] = self
@@ -65,10 +66,10 @@ class Visit:
         answer = self._exchange.answer
         if answer is None:
             return None
-        if made_by(answer) != self._view:
+        maker, made, told, tag = replay_of(answer)
+        if maker != self._view:
             return flask_response(answer) if answer.status == 504 else None
-        made = replayed(answer)
-        self._given, self._told = made, told_by_cache(answer)
+        self._given, self._told, self._tag = made, told, tag
         return flask_response(made._replace(headers=made.headers.without("content-length")))
 
     def take(self, response: flask.Response) -> flask.Response:
@@ -95,7 +96,7 @@ class Visit:
             response.headers.add(name, value)
         shared = self._told or told[-1][1].endswith(b"stored")
         if shared and response.status_code == 200:
-            _tag(response, self._given)
+            _tag(response, self._given, self._tag)
             _shorten(response, self._request.headers, self._pages.clock.time())
 
     def end(self) -> None:
@@ -109,12 +110,13 @@ class Visit:
         answered = run_sync(
             exchange.respond(BLOCKING, page._replace(body=None) if self._personal else page)
         )
+        self._tag = replay_of(answered).tag
         return answered.headers.only("cache-status").pairs[-1:]
 
 
-def _tag(response: flask.Response, given: Response) -> None:
+def _tag(response: flask.Response, given: Response, tag: str) -> None:
     """Give `response` a strong tag of the body that is sent, unless the application did."""
-    tags = tagged(response_of(response), given).values("etag")
+    tags = tagged(response_of(response), given, tag).values("etag")
     response.headers.remove("ETag")
     for tag in tags:
         response.headers.add("ETag", tag)

@@ -7,27 +7,28 @@ response that is sent in the end, since they add `Set-Cookie`, `Vary` and `Cache
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from twofold.contrib.http.cache_control import CacheControl
 from twofold.contrib.http.headers import Headers, Pairs, varying
 from twofold.contrib.http.messages import Request, Response
-from twofold.contrib.http.validators import entity_tag
+from twofold.contrib.http.validators import CONDITIONS, entity_tag
 
-_MADE_BY = "twofold-view"
+_MADE_BY = b"twofold-view"
 """The field, in the store only, that names the view which made a page."""
 
-_OWN = "twofold-own"
+_OWN = b"twofold-own"
 """The fields, in the store only, that keep what the view itself said: `_SAID`."""
 
 _TOLD_LAST = ("age", "cache-control", "expires", "pragma", "vary")
 """The fields of the final response that say who may be given the page, and for how long."""
 
-_NOT_OF_VIEW = (*_TOLD_LAST, "etag", "cache-status", _MADE_BY, _OWN)
+_TOLD_BY_CACHE = frozenset({b"age", b"cache-status"})
+
+_NOT_OF_VIEW = frozenset({b"etag", _MADE_BY, _OWN, *map(str.encode, _TOLD_LAST), *_TOLD_BY_CACHE})
 
 _SAID = ("cache-control", "etag", "expires", "pragma", "vary")
 """What a view said that is replayed as it was; its `Age` counts in that of the page."""
-
-_CONDITIONS = frozenset({b"if-none-match", b"if-modified-since"})
 
 _PERSONAL = ("private", "no-store", "no-cache")
 
@@ -39,7 +40,7 @@ def looking(request: Request) -> Request:
     left out there; nobody is to wait for what HEAD computes, nor is that stored.
     """
     headers = request.headers
-    if headers.any_of(_CONDITIONS):
+    if headers.any_of(CONDITIONS):
         headers = headers.without("if-none-match", "if-modified-since")
     if request.method == "HEAD":
         headers = headers.plus("cache-control", "no-store")
@@ -57,8 +58,8 @@ def page_of(given: Response, final: Response, maker: str) -> Response:
         maker: the name of the view.
     """
     own = given.headers.only(*_SAID).pairs
-    kept = given.headers.without(*_TOLD_LAST).plus(_MADE_BY, maker).pairs
-    noted = [(_OWN.encode(), name + b":" + value) for name, value in own]
+    kept = given.headers.without(*_TOLD_LAST).followed_by(((_MADE_BY, maker.encode()),)).pairs
+    noted = [(_OWN, name + b":" + value) for name, value in own]
     sharable = given.status == final.status and not says_personal(given.headers)
     headers = Headers((*kept, *noted, *_conditions(given.headers, final.headers).pairs))
     return given._replace(headers=headers, body=given.body if sharable else None)
@@ -90,29 +91,40 @@ def _conditions(given: Headers, final: Headers) -> Headers:
     return told.plus("vary", ", ".join(sorted(names))) if names else told
 
 
-def made_by(answer: Response) -> str:
-    """Return the name of the view that made a stored page: at one URL several may have a turn."""
-    return next(iter(answer.headers.values(_MADE_BY)), "")
+class Replay(NamedTuple):
+    """A stored page, taken apart."""
+
+    maker: str
+    """The name of the view that made it: at one URL several may have a turn."""
+    made: Response
+    """What the view once made."""
+    told: Pairs
+    """The fields by which the cache tells of the page."""
+    tag: str
+    """What was computed as the tag of `made`; empty if the view gave one."""
 
 
-def replayed(answer: Response) -> Response:
-    """Return what a view once made, of a stored page."""
-    kept = answer.headers.without(*_NOT_OF_VIEW)
-    if noted := answer.headers.raw(_OWN):
-        own = Headers(each.partition(b":")[::2] for each in noted)
-        kept = kept.followed_by(own.only(*_SAID).pairs)
-    return Response(answer.status, kept, answer.body)
-
-
-def tag_of(answer: Response, made: Response) -> str:
-    """Return the tag that was computed for what a view made; empty if the view gave one."""
-    return "" if "etag" in made.headers else next(iter(answer.headers.values("etag")), "")
-
-
-def told_by_cache(answer: Response) -> Pairs:
-    """Return the fields by which the cache tells of a stored page."""
-    age, status = answer.headers.raw("age"), answer.headers.raw("cache-status")
-    return (b"age", age[-1]), (b"cache-status", status[-1])
+def replay_of(answer: Response) -> Replay:
+    """Return what there is in an answer from the store; this goes once through its fields."""
+    kept, own, told = [], [], []
+    maker = tag = b""
+    for field in answer.headers.pairs:
+        name = field[0].lower()
+        if name not in _NOT_OF_VIEW:
+            kept.append(field)
+        elif name in _TOLD_BY_CACHE:
+            told.append(field)
+        elif name == _MADE_BY:
+            maker = field[1]
+        elif name == _OWN:
+            own.append(field[1].partition(b":")[::2])
+        elif name == b"etag":
+            tag = field[1]
+    if own:
+        kept += Headers(own).only(*_SAID).pairs
+        tag = b"" if any(name.lower() == b"etag" for name, _ in own) else tag
+    made = Response(answer.status, Headers.of_bytes(tuple(kept)), answer.body)
+    return Replay(maker.decode("latin-1"), made, tuple(told[-2:]), tag.decode("latin-1"))
 
 
 def tagged(final: Response, given: Response | None, tag: str = "") -> Headers:

@@ -13,6 +13,10 @@ _OF_304 = ("cache-control", "content-location", "date", "etag", "expires", "vary
 """What a 304 carries of the fields of the 200 (RFC 9110, 15.4.5)."""
 
 
+CONDITIONS = frozenset({b"if-none-match", b"if-modified-since"})
+"""The fields by which a client says what it has already."""
+
+
 def entity_tag(headers: Headers, body: bytes) -> str:
     """Return a strong tag: equal only for equal bytes of the same type and encoding."""
     described = [headers.raw(name) for name in ("content-type", "content-encoding")]
@@ -26,6 +30,8 @@ def not_modified(conditions: Headers, headers: Headers, now: float) -> bool:
     `If-None-Match` is compared weakly, and if it is there `If-Modified-Since` is not
     looked at (13.1.2, 13.1.3).
     """
+    if not conditions.any_of(CONDITIONS):
+        return False
     if "if-none-match" in conditions:
         return _matches(", ".join(conditions.values("if-none-match")), headers)
     known = date(conditions, "if-modified-since", now)

@@ -12,12 +12,9 @@ from twofold.contrib.http.headers import Pairs, varying
 from twofold.contrib.http.page import conditional
 from twofold.contrib.http.replay import (
     looking,
-    made_by,
     page_of,
-    replayed,
-    tag_of,
+    replay_of,
     tagged,
-    told_by_cache,
 )
 from twofold.contrib.starlette import session
 from twofold.contrib.starlette.content import Content
@@ -58,7 +55,7 @@ class Visit:
         self._exchange: Exchange | None = None
         self._given: Response | None = None
         self._told: Pairs = ()
-        self._tag = ""  # of what is given, if that is stored
+        self._tag = ""  # of what is given, if that is stored and had none
         self._session = session.snapshot(scope) if before is None else before
         self._varies: set[str] = set()
 
@@ -76,13 +73,12 @@ class Visit:
         answer = exchange.answer
         if answer is None:
             return None
-        maker, _, self.kind = made_by(answer).partition(" ")
+        replay = replay_of(answer)
+        maker, _, self.kind = replay.maker.partition(" ")
         if maker != self._maker:
             return self._unless_computed(answer)
-        self._given = made = replayed(answer)
-        self._varies, self._told = set(varying(made.headers) or ()), told_by_cache(answer)
-        self._tag = tag_of(answer, made)
-        return made
+        _, self._given, self._told, self._tag = replay
+        return self._given
 
     def _unless_computed(self, answer: Response) -> Response | None:
         """Return the answer to a client that wants no page computed; None if there is a page."""
@@ -114,7 +110,7 @@ class Visit:
         """
         if self._exchange is None or self._has_failed(final):
             return final
-        final = Response(final.status, add_vary(final.headers, self._varies), final.body)
+        final = Response(final.status, self._varied(final.headers), final.body)
         told = self._told or await self._store(self._exchange, final)
         shared = bool(self._told) or told[-1][1].endswith(b"stored")
         is_page = shared and final.status == 200
@@ -123,6 +119,15 @@ class Visit:
         if final.body is None or not is_page:
             return final
         return conditional(self._request, final, self._pages.clock.time())
+
+    def _varied(self, final: Headers) -> Headers:
+        """Return the final fields, with all that the page varies with."""
+        if self._given is None:
+            return add_vary(final, self._varies)
+        given = self._given.headers
+        return (
+            final if final is given else add_vary(final, self._varies.union(varying(given) or ()))
+        )
 
     def _has_failed(self, final: Response) -> bool:
         """Tell whether something else answers in the place of a stored page."""
@@ -134,7 +139,7 @@ class Visit:
         if self._given is not None:
             page = page_of(self._given, final, f"{self._maker} {self.kind}")
         answered = await exchange.respond(NATIVE, page)
-        self._tag = tag_of(answered, page)
+        self._tag = replay_of(answered).tag
         return answered.headers.only("cache-status").pairs[-1:]
 
     def release(self) -> None:
