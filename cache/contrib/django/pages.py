@@ -241,7 +241,7 @@ async def _look(
             if not stand_in.known:
                 found = found if _is_names(found) else None
                 headers = request._twofold_varies = found or []  # type: ignore[attr-defined]
-            elif not (isinstance(found, HttpResponse) and shared_with(is_known, _control(found))):
+            elif not (isinstance(found, HttpResponse) and _is_for(is_known, found)):
                 found = None
             stand_in.known[unread.key] = found
         else:
@@ -255,9 +255,9 @@ def _is_names(found: Any) -> bool:
     )
 
 
-def _is_for(request: HttpRequest, response: HttpResponse) -> bool:
+def _is_for(is_known: bool, response: HttpResponse) -> bool:
     """Tell whether a response may be shared as far as it is known who asks."""
-    return shared_with(_is_authenticated(request), _control(response))
+    return not is_known or shared_with(is_known, _control(response))
 
 
 def _control(response: HttpResponse) -> Headers:
@@ -301,7 +301,7 @@ async def _store(
     _mend_vary(held.varies, response)
     stand_in = _StandIn()
     _deciding(middleware, stand_in).process_response(request, response)
-    if not stand_in.written or not _is_for(request, response):
+    if not stand_in.written or not _is_for(_is_authenticated(request), response):
         return False
     (header_key, headers, timeout), (page_key, page, _) = stand_in.written
     own = _key(page_key, headers, request, held.within)

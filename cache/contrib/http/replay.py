@@ -78,9 +78,10 @@ def _conditions(given: Headers, final: Headers) -> Headers:
     `Cookie` in the final `Vary` of a page that its view calls public comes from what is
     added after the view, which is added to the stored page too.
     """
-    told = final.only("set-cookie")
-    for name in _TOLD_LAST:
-        told = Headers((*told.pairs, *(final.only(name).pairs or given.only(name).pairs)))
+    said = [(name.encode(), final.raw(name) or given.raw(name)) for name in _TOLD_LAST]
+    told = final.only("set-cookie").followed_by(
+        tuple([(name, value) for name, values in said for value in values])
+    )
     own, added = varying(given), varying(final)
     if own is None or added is None:
         return told.without("vary").plus("vary", "*")
