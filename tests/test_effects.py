@@ -491,7 +491,8 @@ async def main():
     for alias in ("disk", "files", "redis", "memcached"):
         store = caches[alias]
         calls += [store.aget("k"), store.aset("k", 1), store.aget_many(["k"]), store.aclear()]
-        calls += [store.aget_or_set("k", value), store.lock("l").__aenter__()]
+        calls += [store.aget_or_set("k", value), store.lock("l").__aenter__(), store.aclose()]
+    calls.append(twofold.aclose_all())
     with cache.lock("held"):
         calls.append(cache.lock("held").__aenter__())
         for number, call in enumerate(calls):

@@ -803,7 +803,13 @@ def test_ignored_arguments_are_not_in_the_key():
 
 @pytest.mark.parametrize(
     ("ignore", "message"),
-    [(("itm",), "did you mean 'item'"), ("item", r"ignore=\('item',\)"), ((1,), "parameters are")],
+    [
+        (("itm",), "did you mean 'item'"),
+        ("item", r"ignore=\('item',\)"),
+        ((1,), "parameters are"),
+        (None, "not None"),
+        (iter(["item"]), "not <"),
+    ],
 )
 def test_a_wrong_name_to_ignore_is_refused(ignore, message):
     """`ignore` is checked when the function is decorated."""

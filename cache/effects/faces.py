@@ -146,7 +146,6 @@ class Native:
     async def call(self, function: Callable[[], Any]) -> Any:
         if inspect.iscoroutinefunction(function):
             return await function()
-        running_loop()
         result = await call_in_thread(function)
         return await result if inspect.isawaitable(result) else result
 

@@ -19,7 +19,7 @@ from asgiref.sync import sync_to_async
 
 from twofold.effects.forks import after_fork_in_child, park
 from twofold.effects.locks import new_lock
-from twofold.effects.loops import PerLoop
+from twofold.effects.loops import PerLoop, running_loop
 from twofold.errors import BackendUnavailable, DeadlineExceeded
 
 T = TypeVar("T")
@@ -317,7 +317,11 @@ async def call_in_thread(function: Callable[[], T]) -> T:
 
     A function that such a call waits for, over bridges of asgiref's, gets a thread of its
     own: in the pool, whose threads may all be waiting like that, it might never run.
+
+    Raises:
+        NoEventLoop: no loop of asyncio is running in this thread.
     """
+    running_loop()
 
     def call() -> T:
         outside = _in_thread.set(True)

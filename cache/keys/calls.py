@@ -2,7 +2,7 @@
 
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
@@ -204,6 +204,8 @@ class CallKeys:
     def _check_ignored(self, ignore: Sequence[str]) -> frozenset[str]:
         if isinstance(ignore, str | bytes):
             raise SettingsError(f"{self.name}: ignore is a tuple of names: ignore=({ignore!r},)")
+        if not isinstance(ignore, Collection):  # an iterator would be empty after one look
+            raise SettingsError(f"{self.name}: ignore is a tuple of names, not {ignore!r}")
         for name in ignore:
             if not self._parameters.takes(name):
                 raise SettingsError(self._no_parameter(f"ignore={tuple(ignore)!r}", name))
