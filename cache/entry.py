@@ -36,7 +36,7 @@ from twofold.codecs.limits import HEAVY, LIGHT, may_build
 from twofold.codecs.refusal import refuse, refuse_awaitable
 from twofold.codecs.serializers import Serializer, resolve_serializer
 from twofold.errors import SettingsError
-from twofold.interrupts import is_interrupt
+from twofold.interrupts import raise_if_of_others
 from twofold.settings import CacheConfig, entry_options, placed
 from twofold.settings.config import Secret
 
@@ -186,7 +186,7 @@ class Envelope:
                     try:
                         value = read(body)
                     except self._errors as error:
-                        _raise_if_of_others(error)
+                        raise_if_of_others(error)
             elif not self.signs_numbers:
                 number = counter.read(stored)
                 value = MISSING if number is None else number
@@ -245,12 +245,6 @@ def _need_no_secret(context: str, numbers: str | None) -> None:
 def _read_number(body: bytes) -> Any | Missing:
     number = counter.read(body)
     return MISSING if number is None else number
-
-
-def _raise_if_of_others(error: Exception) -> None:
-    """Raise `error` if it tells nothing about what was read."""
-    if isinstance(error, MemoryError) or is_interrupt(error):
-        raise error
 
 
 class _Check(Protocol):
@@ -387,6 +381,6 @@ class Objects:
         try:
             return self._serializer.loads(stored.data)
         except self._serializer.errors as error:
-            _raise_if_of_others(error)
+            raise_if_of_others(error)
             self.damaged += 1
             return MISSING

@@ -17,6 +17,12 @@ def is_interrupt(error: BaseException) -> bool:
     return not codes.isdisjoint(_frames(error))
 
 
+def raise_if_of_others(error: BaseException) -> None:
+    """Raise `error` if it tells nothing about the code that it comes from, nor its data."""
+    if isinstance(error, MemoryError) or is_interrupt(error):
+        raise error
+
+
 def _frames(error: BaseException) -> Iterator[CodeType]:
     traceback = error.__traceback__
     while traceback is not None:

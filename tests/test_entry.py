@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold import entry
-from twofold.codecs import limits, resolve_compressor, resolve_serializer
+from twofold.codecs import limits, resolve_compressor, resolve_serializer, serializers
 from twofold.codecs import msgpack as msgpack_module
 from twofold.entry import MISSING, Envelope, Objects, Packed, codec_for
 from twofold.errors import CannotSerialize, SettingsError
@@ -376,7 +376,7 @@ def test_exits_and_memory_errors_pass(error: type[BaseException]) -> None:
         objects.load(KEY, objects.dump(KEY, "x"))
 
 
-class Stop(Exception):
+class Stop(ValueError):
     """What a handler raises: a soft time limit."""
 
 
@@ -412,6 +412,23 @@ def test_what_a_handler_raises_in_a_decoder_passes(serializer: Any) -> None:
         with pytest.raises(Stop):
             each.load(KEY, stored)
         assert each.damaged == 0
+
+
+@pytest.mark.usefixtures("handler")
+@pytest.mark.parametrize("serializer", ["msgpack", "json", "pickle", pickle])
+def test_what_a_handler_raises_in_an_encoder_passes(
+    serializer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exception of a signal's handler tells nothing about the value that is being written."""
+
+    def interrupted(*_: Any) -> Any:
+        signal.raise_signal(signal.SIGUSR1)
+
+    monkeypatch.setattr(Slow, "__getstate__", interrupted)
+    monkeypatch.setattr(serializers, "_refuse_inexact", interrupted)
+    monkeypatch.setattr(msgpack_module, "_rewrite", interrupted)
+    with pytest.raises(Stop):
+        envelope(serializer).dump(KEY, {1: Slow()})
 
 
 def forged(key: str, codec: Envelope, body: bytes) -> bytes:

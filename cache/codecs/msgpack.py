@@ -30,6 +30,7 @@ from twofold.codecs.limits import HEAVY, may_build
 from twofold.codecs.refusal import refuse
 from twofold.codecs.unpacking import FOREIGN_HOOK, HOOK, OUTER_FOREIGN_HOOK, is_lost
 from twofold.errors import CannotSerialize
+from twofold.interrupts import raise_if_of_others
 
 _OPTIONS = (
     ormsgpack.OPT_PASSTHROUGH_BIG_INT
@@ -113,6 +114,7 @@ def _dump_rewritten(value: Any) -> bytes:
     except CannotSerialize:
         raise
     except (TypeError, ValueError, RecursionError) as exc:
+        raise_if_of_others(exc)
         raise refuse(Msgpack.name, value, _TOO_DEEP) from exc
 
 

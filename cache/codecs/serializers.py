@@ -13,6 +13,7 @@ from twofold.codecs.limits import HEAVY, may_build
 from twofold.codecs.msgpack import Msgpack
 from twofold.codecs.refusal import refuse, refuse_awaitable
 from twofold.errors import CannotSerialize, SettingsError
+from twofold.interrupts import raise_if_of_others
 from twofold.spelling import did_you_mean
 
 
@@ -66,6 +67,7 @@ class Json:
         except CannotSerialize:
             raise
         except (ValueError, RecursionError) as exc:
+            raise_if_of_others(exc)
             raise refuse(self.name, value, _reason(exc)) from exc
 
     def loads(self, data: bytes) -> Any:
@@ -100,9 +102,8 @@ class Pickle:
             refuse_awaitable(value)
         try:
             return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-        except MemoryError:
-            raise
         except Exception as exc:
+            raise_if_of_others(exc)
             raise refuse(self.name, value, _reason(exc)) from exc
 
     def loads(self, data: bytes) -> Any:
@@ -129,9 +130,10 @@ class Foreign:
         refuse_awaitable(value)
         try:
             data = self._dumps(value)
-        except (CannotSerialize, MemoryError):
+        except CannotSerialize:
             raise
         except Exception as exc:
+            raise_if_of_others(exc)
             raise refuse(self.name, value, _reason(exc)) from exc
         if type(data) is not bytes:
             raise refuse(self.name, value, f"its dumps() returned {type(data).__name__}, not bytes")
