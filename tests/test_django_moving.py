@@ -152,6 +152,7 @@ REDIS: dict[str, tuple[Entry, Any, Entry]] = {
     "a pair of IPv6": ({"LOCATION": [("::1", 6379)]}, "redis://[::1]:6379", {}),
     "valkey": ({"LOCATION": "valkey://10.0.0.1:6379/1"}, f"{URL}/1", {}),
     "no location": ({"OPTIONS": {"CLIENT_CLASS": DEFAULT}}, "", {}),
+    "a password of digits": ({"OPTIONS": {"PASSWORD": 1234}}, "", {"password": "1234"}),
     "client class": ({"LOCATION": URL, "OPTIONS": {"CLIENT_CLASS": DEFAULT}}, URL, {}),
     "herd": (
         {"LOCATION": URL, "OPTIONS": {"CLIENT_CLASS": "django_redis.client.HerdClient"}},

@@ -1096,7 +1096,12 @@ def test_twofold_settings_come_before_djangos(tmp_path):
             "CACHES = {'default': {'BACKEND': 'twofold.backends.dummy.X', 'TIMOUT': 1}}",
             "Django's settings: CACHES['default']: there is no setting 'TIMOUT'; did you mean",
         ),
+        (
+            "CACHES = {'default': {'BACKEND': 'twofold.contrib.django.RedisCache', 'LOCATIO': 1}}",
+            "Django's settings: CACHES['default']: LOCATIO: there is no setting 'LOCATIO'",
+        ),
         ("import no_such_module", "Django's settings: they cannot be read: No module named"),
+        ("raise AttributeError", "Django's settings: they cannot be read: AttributeError()"),
     ],
 )
 def test_errors_in_djangos_settings_say_so(tmp_path, text, message):

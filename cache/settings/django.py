@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from twofold.errors import SettingsError
-from twofold.settings.config import Raw, import_object
+from twofold.settings.config import Raw, import_object, placed
 from twofold.urls import mask_url
 
 _DROP_INS = "twofold.contrib.django."
@@ -33,8 +33,10 @@ def find_in_django() -> dict[str, Raw]:
     try:
         entries = conf.settings.CACHES
     except Exception as error:
-        raise SettingsError(f"they cannot be read: {mask_url(str(error))}") from error
-    return {alias: _plain(entry) for alias, entry in entries.items() if _is_ours(entry)}
+        raise SettingsError(
+            f"they cannot be read: {mask_url(str(error) or repr(error))}"
+        ) from error
+    return {alias: _plain(alias, entry) for alias, entry in entries.items() if _is_ours(entry)}
 
 
 def follow_django(forget: Callable[..., None]) -> None:
@@ -52,10 +54,11 @@ def _is_ours(entry: object) -> bool:
     return isinstance(entry, Mapping) and str(entry.get("BACKEND", "")).startswith("twofold.")
 
 
-def _plain(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+def _plain(alias: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return an entry in twofold's own terms, which drop-in backends for Django know."""
     path = entry["BACKEND"]
     if not path.startswith(_DROP_INS):
         return entry
-    translated: Mapping[str, Any] = import_object(path).to_twofold(entry)
-    return translated
+    with placed(f"CACHES[{alias!r}]"):
+        translated: Mapping[str, Any] = import_object(path).to_twofold(entry)
+        return translated

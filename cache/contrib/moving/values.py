@@ -64,13 +64,18 @@ def flag(name: str) -> Callable[[Any], Outcome]:
 
 
 def text(name: str) -> Callable[[Any], Outcome]:
-    """Return a function of a text, or None, for the option `name`."""
+    """Return a function of a text, or None, for the option `name`.
+
+    Readers of the environment make an int of a password of digits.
+    """
 
     def make(value: Any) -> Outcome:
         if value is None or value == "":
             return {}
         if isinstance(value, bytes):
             return {name: value.decode(errors="replace")}
+        if isinstance(value, int) and not isinstance(value, bool):
+            return {name: str(value)}
         return {name: value} if isinstance(value, str) else Refused("write text")
 
     return make
