@@ -1344,6 +1344,26 @@ async def test_what_dependencies_set_is_of_the_request(computed: Counter) -> Non
     assert [hit(each) for each in (*pages, *others, *owns)] == [False, True] * 3
 
 
+async def test_what_an_endpoint_takes_from_dependencies_stays_away() -> None:
+    """A field of theirs that it removed is not on a stored page, others are."""
+
+    def careful(response: Response) -> None:
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Kept"] = "1"
+
+    @cached_page(timeout=60)
+    def page(response: Response) -> str:
+        del response.headers["Cache-Control"]
+        return "page"
+
+    async with client(fast(page, dependencies=[Depends(careful)])) as http:
+        pages = [await http.get("/page") for _ in range(2)]
+    assert [hit(each) for each in pages] == [False, True]
+    assert [("cache-control" in each.headers, each.headers["x-kept"]) for each in pages] == [
+        (False, "1")
+    ] * 2
+
+
 async def test_a_cookie_that_a_dependency_sets_is_for_its_own_request(computed: Counter) -> None:
     """Such a page is not stored, though the endpoint's own response has no cookie."""
 

@@ -37,7 +37,10 @@ _GIVEN_RESPONSE = "twofold_response"
 """The parameters by which FastAPI gives both to an endpoint that has none."""
 
 _RESPONSE, _VALUE = "response", "value"
-"""What an endpoint returned, of which a response was stored; or it raised: see `RAISED`."""
+"""What an endpoint returned, of which a response was stored; or it raised: see `RAISED`.
+
+Behind "value" stand the names of the fields of dependencies that the endpoint took away.
+"""
 
 
 class _Decorator:
@@ -113,24 +116,33 @@ class _Page:
             return await self._take(visit, returned, _RESPONSE)
         if given is None:
             return returned
-        fields = given.headers.raw
-        since = [each for each in fields if each not in by_dependencies]
+        since = [each for each in given.headers.raw if each not in by_dependencies]
         response = await self._operations.respond(request, returned, given.status_code, since)
-        await self._take(visit, response, _VALUE)
-        return add_fields(response, [each for each in by_dependencies if each in fields])
+        return await self._take_value(visit, response, given.headers.raw, by_dependencies)
 
     def _replay(self, visit: Visit, stored: HTTPResponse, by_dependencies: RawFields) -> Response:
         """Return a stored response, or raise a stored exception."""
         if visit.kind in RAISED:
             raise error_of_page(stored, visit.kind)
         response = starlette_response(stored)
-        return add_fields(response, by_dependencies) if visit.kind == _VALUE else response
+        kind, *removed = visit.kind.encode("latin-1").split(b" ")
+        if kind != _VALUE.encode():
+            return response
+        return add_fields(response, [each for each in by_dependencies if each[0] not in removed])
 
     async def _take(self, visit: Visit, response: Response, kind: str) -> Response:
         headers = visit.describe(Headers(response.raw_headers), self._told.vary, self._told.public)
         response.raw_headers[:] = headers.pairs
         visit.take(await response_of(response), kind)
         return response
+
+    async def _take_value(
+        self, visit: Visit, response: Response, fields: RawFields, by_dependencies: RawFields
+    ) -> Response:
+        left = {name for name, _ in fields}
+        removed = {name.decode("latin-1") for name, _ in by_dependencies if name not in left}
+        await self._take(visit, response, " ".join([_VALUE, *sorted(removed)]))
+        return add_fields(response, [each for each in by_dependencies if each in fields])
 
     def _take_error(self, visit: Visit, error: HTTPException) -> None:
         page = page_of_error(error)
