@@ -7,6 +7,7 @@ import os
 import stat
 from contextlib import suppress
 
+from twofold.backends.descriptors import NO_LINK, note_opened
 from twofold.errors import BackendUnavailable
 
 _WRITABLE_BY_OTHERS = 0o022
@@ -29,6 +30,11 @@ def require_own_file(path: str, found: os.stat_result) -> None:
         raise BackendUnavailable(
             f"LOCATION {path!r} is {_kind(found, 'no regular file')};"
             " give the path of a file, or of none yet"
+        )
+    if found.st_nlink > 1:
+        raise BackendUnavailable(
+            f"the cache file {path!r} has another name too, a hard link, so that writing to it"
+            " would change what that names: remove one of the two"
         )
     _require_own(f"the cache file {path!r}", found)
 
@@ -60,6 +66,14 @@ def make_folder(path: str, folder: int | None = None) -> None:
     made = os.stat(path, dir_fd=folder, follow_symlinks=False)
     if stat.S_ISDIR(made.st_mode) and made.st_mode & 0o700 != 0o700:
         os.chmod(path, 0o700, dir_fd=folder)
+
+
+def make_file(noted: list[int], path: str, flags: int) -> int:
+    """Open a file as `note_opened` does, made with mode 0600 even if the umask denies that."""
+    descriptor = note_opened(noted, path, flags | os.O_CREAT | NO_LINK, 0o600)
+    if os.fstat(descriptor).st_mode & 0o600 != 0o600 and os.chmod in os.supports_fd:
+        os.chmod(descriptor, 0o600)
+    return descriptor
 
 
 def _require_own(what: str, found: os.stat_result) -> None:

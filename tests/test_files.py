@@ -780,3 +780,16 @@ def test_a_hit_opens_one_file(store: FilesBackend, monkeypatch: pytest.MonkeyPat
 def test_repr_tells_the_place(store: FilesBackend, path: Path) -> None:
     """The class, the directory and the kind."""
     assert repr(store) == f"<FilesBackend {str(path)!r} threaded>"
+
+
+def test_an_error_that_is_kept_keeps_no_folder_open(store: FilesBackend) -> None:
+    """A traceback, which may be part of a cycle of garbage, has no descriptor in its frames."""
+    store.set("k", b"text", None)
+    with pytest.raises(NotACounter) as kept:
+        store.incr("k", 1)
+    shards = [handle.descriptor for handle in store._tree._shards.values()]
+    store.close()
+    assert kept.tb
+    for descriptor in shards:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)

@@ -104,12 +104,13 @@ def test_a_bound_that_is_no_positive_number_is_refused(
         SQLiteBackend(str(path), **{name: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("umask", [0, 0o022, 0o777])
 def test_files_are_private_and_missing_folders_are_made(
-    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int
 ) -> None:
     """`~` is expanded; each folder has mode 0700, each file 0600, whatever the umask."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    before = os.umask(0)
+    before = os.umask(umask)
     try:
         opened("~/very/deep/cache.db").set("k", b"v", None)
     finally:
@@ -164,6 +165,19 @@ def test_a_file_of_another_user_is_refused(
     monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1 if path.exists() else 1)
     with pytest.raises(BackendUnavailable, match=r"belongs to user .* runs as user"):
         opened().set("k", b"v", None)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_file_with_another_name_is_refused(
+    opened: Open, path: Path, tmp_path: Path, part: str
+) -> None:
+    """SQLite would write its log over what somebody has linked to the log's name."""
+    opened().set("k", b"v", None)
+    opened().close()
+    Path(f"{path}{part}").touch(0o600)
+    os.link(f"{path}{part}", tmp_path / "linked")
+    with pytest.raises(BackendUnavailable, match=r"another name too, .* remove one"):
+        opened().get("k")
 
 
 def test_a_file_that_is_planted_while_it_is_opened_is_refused(

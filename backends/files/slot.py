@@ -49,6 +49,7 @@ class Slot:
     def within(self, shard: Handle, work: Callable[..., T], *args: Any) -> T:
         """Return `work(self, *args)`, done in the shard, which is locked."""
         self._folder = shard.descriptor
+        del shard  # as the caller does
         return work(self, *args)
 
     def set(self, value: bytes, ttl: float | None) -> bool:

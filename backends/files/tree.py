@@ -151,6 +151,7 @@ class Tree:
                 finally:
                     # A child that was forked meanwhile has the descriptor too.
                     flock(shard.descriptor, LOCK_UN)
+                    del shard  # or an error's traceback would keep the folder open
             self.forget()
             if time.monotonic() >= until:
                 raise BackendUnavailable(f"the cache directory {self.path} is removed all the time")

@@ -39,8 +39,8 @@ class SQLiteBackend(Backend):
     The file is in WAL mode, whose processes share memory: let it be on a local disk, never
     on a network file system. It is made with mode 0600, missing folders with 0700.
     Beside it stand `-wal` (up to about 16 MB), `-shm` and `-lock`. A file of these that
-    belongs to another user, or that others may write to, is refused with
-    `BackendUnavailable`, as is a folder in which anybody may replace files.
+    belongs to another user, that others may write to, or that is hard-linked, is refused
+    with `BackendUnavailable`, as is a folder in which anybody may replace files.
 
     Bounds: expired entries go first, then those stored longest ago. An entry that is
     rewritten while it is among the youngest quarter keeps its age. The bounds are looked

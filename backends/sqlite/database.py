@@ -16,8 +16,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
-from twofold.backends.descriptors import NO_LINK, is_systems, note_opened
-from twofold.backends.ownership import make_folders, require_own_file, require_safe_place
+from twofold.backends.descriptors import is_systems
+from twofold.backends.ownership import (
+    make_file,
+    make_folders,
+    require_own_file,
+    require_safe_place,
+)
 from twofold.backends.sqlite.entries import SCHEMA, TABLE
 from twofold.backends.sqlite.faults import Damaged, Fault, InUse, is_busy, is_damage, is_fault
 from twofold.backends.sqlite.locks import took_lock
@@ -92,8 +97,7 @@ class DatabaseFile:
         try:
             make_folders(os.path.dirname(self.path))
             self._require_ours()
-            flags = os.O_RDWR | os.O_CREAT | NO_LINK
-            self._lock(note_opened(opened, self.path + _LOCK, flags, 0o600), until)
+            self._lock(make_file(opened, self.path + _LOCK, os.O_RDWR), until)
             return work(*args)
         except BackendUnavailable:
             raise
@@ -138,8 +142,7 @@ class DatabaseFile:
         with suppress(FileExistsError):
             opened: list[int] = []
             try:
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK
-                note_opened(opened, self.path, flags, 0o600)
+                make_file(opened, self.path, os.O_RDWR | os.O_EXCL)
             finally:
                 for descriptor in opened:
                     os.close(descriptor)
