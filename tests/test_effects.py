@@ -215,6 +215,40 @@ async def test_a_call_without_a_worker_fails() -> None:
         await asyncio.wait_for(hop(int, "1"), 5)
 
 
+FACTORIES: dict[str, Any] = {"plain": None}
+if sys.version_info >= (3, 12):
+    FACTORIES["eager"] = asyncio.eager_task_factory
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+async def test_calls_are_run_whatever_makes_tasks(factory: str) -> None:
+    """Also by workers that begin within the step that starts them, or that cannot begin."""
+    asyncio.get_running_loop().set_task_factory(FACTORIES[factory])
+    hop, _ = hop_of(workers=2)
+    for _ in range(2):
+        assert await asyncio.gather(*[hop(int, str(n)) for n in range(20)]) == [*range(20)]
+    hop.executor().shutdown()
+    for _ in range(3):
+        with pytest.raises(BackendUnavailable, match="no worker thread"):
+            await asyncio.wait_for(hop(int, "1"), 5)
+    hop.close()
+
+
+async def test_a_call_of_a_loop_that_takes_no_task_fails() -> None:
+    """A task factory that fails leaves no caller waiting, and no coroutine."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise TypeError("unexpected keyword argument")
+
+    loop, (hop, _) = asyncio.get_running_loop(), hop_of()
+    loop.set_task_factory(refuse)
+    with pytest.raises(BackendUnavailable, match="no worker thread"):
+        await hop(int, "1")
+    loop.set_task_factory(None)
+    assert await hop(int, "1") == 1
+    hop.close()
+
+
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
 

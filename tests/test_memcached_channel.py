@@ -307,3 +307,24 @@ def test_what_has_several_replies_is_not_joined(run_raw: Any) -> None:
         ]
 
     run_raw(body)
+
+
+def test_servers_are_asked_side_by_side_without_tasks(
+    memcached_servers: list[MemcachedServer], run: Run
+) -> None:
+    """A task factory that fails harms no call on connections that there are, and leaves nothing."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise TypeError("unexpected keyword argument")
+
+    async def body() -> None:
+        backend = MemcachedBackend([each.address for each in memcached_servers])
+        items = {f"k{n}": b"value" for n in range(30)}
+        assert await backend.aset_many(items, None) == []
+        asyncio.get_running_loop().set_task_factory(refuse)
+        assert await backend.aget_many(list(items)) == items
+        assert await backend.adelete_many(list(items)) == len(items)
+        asyncio.get_running_loop().set_task_factory(None)
+        await backend.aclose()
+
+    run(body())

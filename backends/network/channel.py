@@ -27,7 +27,6 @@ _MOST_SENT = 1024  # requests that may be on their way
 _MOST_BYTES = 262_144  # bytes to hand to the transport at a time, and to be buffered there
 _LOOK_EVERY = 0.05  # seconds from one look at the deadlines to the next
 _PATIENCE = 0.05  # seconds at most to read what came while the loop stood still
-_GONE_WITHIN = 1.0  # seconds that a transport may take to close
 
 
 class Channel(asyncio.Protocol):
@@ -282,13 +281,10 @@ class Channel(asyncio.Protocol):
         self._dialing.cancel()
         self._end(ConnectionLost(f"the connection to {self._server.name} was closed"))
 
-    async def closed(self) -> None:
-        """Wait until it is closed, having been told to."""
-        if self.dialing:
-            await asyncio.wait({self._dialing})
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GONE_WITHIN):
-                await asyncio.shield(self._lost)
+    @property
+    def ends(self) -> Sequence[asyncio.Future[None]]:
+        """What is done once it is closed, having been told to."""
+        return self._dialing, self._lost
 
     def abandon(self) -> None:
         """Let go of the descriptor of a loop that has closed, which takes no more steps."""

@@ -7,7 +7,10 @@ from contextlib import suppress
 from twofold.backends.network.channel import Channel
 from twofold.backends.network.requests import Answers, Request
 from twofold.backends.network.servers import Server
+from twofold.backends.network.slots import Slot
 from twofold.errors import BackendUnavailable
+
+_GONE_WITHIN = 1.0  # seconds that transports may take to close
 
 
 class Lanes:
@@ -52,34 +55,36 @@ class Lanes:
             self._retired.add(channel)
 
     async def exchange(self, requests: Sequence[Request], due: float) -> list[Answers]:
-        """Send all `requests` side by side, and return what came of each."""
-        if len(requests) == 1:
-            return [await self._answers(requests[0], due)]
-        return await asyncio.gather(*[self._answers(each, due) for each in requests])
+        """Send all `requests` side by side, and return what came of each.
 
-    async def _answers(self, request: Request, due: float) -> Answers:
-        if request.apart:
-            return await self._answers_apart(request, due)
+        That takes no task for each: the loop's task factory may fail in between.
+        """
+        asked = [self._ask(each, due) for each in requests]
         try:
-            channel = self.lane(request.server, request.bulk)
-            replies = await channel.ask(request.packed, due, request.parts)
-        except BackendUnavailable as error:
-            return error
-        return [replies] if len(request.parts) == 1 else replies
+            return [
+                await _answers(request, slot) if isinstance(slot, Slot) else slot
+                for request, slot in zip(requests, asked, strict=True)
+            ]
+        finally:
+            for slot in asked:
+                if isinstance(slot, Slot):
+                    slot.leave()
 
-    async def _answers_apart(self, request: Request, due: float) -> Answers:
-        """Ask over a connection that is made for this request alone."""
+    def _ask(self, request: Request, due: float) -> Slot | BackendUnavailable:
+        """Have a request sent; one that is apart, over a connection for it alone."""
+        apart = request.apart
         try:
-            channel = self._renew(request.server, None)
+            channel = (
+                self._renew(request.server, None)
+                if apart
+                else self.lane(request.server, request.bulk)
+            )
         except BackendUnavailable as error:
             return error
-        asked = channel.ask(request.packed, due, request.parts, apart=True)
-        self._retire(channel)
-        try:
-            replies = await asked
-        except BackendUnavailable as error:
-            return error
-        return [replies] if len(request.parts) == 1 else replies
+        slot = channel.ask(request.packed, due, request.parts, apart)
+        if apart:
+            self._retire(channel)
+        return slot
 
     def count(self, server: Server) -> int:
         """Return how many connections there are to `server`."""
@@ -91,7 +96,8 @@ class Lanes:
         channels = self._all()
         for channel in channels:
             channel.close()
-        await asyncio.gather(*[channel.closed() for channel in channels])
+        if ends := {each for channel in channels for each in channel.ends}:
+            await asyncio.wait(ends, timeout=_GONE_WITHIN)
 
     def abandon(self) -> None:
         """Close all connections of a loop that has closed."""
@@ -110,3 +116,11 @@ class Lanes:
 
     def _all(self) -> list[Channel]:
         return [*self._lanes[False].values(), *self._lanes[True].values(), *self._retired]
+
+
+async def _answers(request: Request, slot: Slot) -> Answers:
+    try:
+        replies = await slot
+    except BackendUnavailable as error:
+        return error
+    return [replies] if len(request.parts) == 1 else replies

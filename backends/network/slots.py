@@ -38,6 +38,11 @@ class Slot(asyncio.Future[Reply]):
         if not self.done():
             self.set_exception(error)
 
+    def leave(self) -> None:
+        """Take note that nobody waits any more, whatever came or will come."""
+        if not self.cancel() and not self.cancelled():
+            self.exception()  # which nobody is to be told of
+
 
 class Joint:
     """What several callers read, as one request whose reply is each one's."""

@@ -171,10 +171,23 @@ class _Queue:
         self._starting = None
         if not self._waiting or len(self._tasks) >= self._hop.workers:
             return
-        task = self._loop.create_task(self._work(), context=self._context)
-        self._tasks.add(task)
-        if len(self._waiting) > 1:
+        if (task := self._start_worker()) is None:
+            return
+        if not task.done():  # as an eager one that could not work is
+            self._tasks.add(task)
+        if len(self._waiting) > 1 and self._starting is None:
             self._starting = self._later(_JOIN_AFTER, self._send_worker)
+
+    def _start_worker(self) -> "asyncio.Task[None] | None":
+        """Start a worker; the loop's task factory is the application's, and may fail."""
+        work = self._work()
+        try:
+            # In a context that nobody is in: an eager task enters it at once.
+            return self._loop.create_task(work, context=contextvars.Context())
+        except Exception as exc:
+            work.close()
+            self._lose(exc)
+            return None
 
     async def _work(self) -> None:
         try:
