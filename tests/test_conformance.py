@@ -26,6 +26,8 @@ from twofold.testing import FACES, BackendConformance, ChaosBackend, Face, FakeC
 from twofold.testing.cache_cases import CacheCases
 from twofold.testing.samples import PLAIN
 
+PATIENCE = 10.0  # seconds: what operations mean is no matter of how fast a machine is
+
 
 class TestMemory(BackendConformance):
     """The memory store."""
@@ -38,14 +40,14 @@ class TestSQLite(BackendConformance):
     """The SQLite store."""
 
     def make_backend(self, tmp_path: Path, clock: FakeClock) -> Backend:
-        return SQLiteBackend(str(tmp_path / "cache.db"), clock=clock)
+        return SQLiteBackend(str(tmp_path / "cache.db"), deadline=PATIENCE, clock=clock)
 
 
 class TestFiles(BackendConformance):
     """The store of files."""
 
     def make_backend(self, tmp_path: Path, clock: FakeClock) -> Backend:
-        return FilesBackend(str(tmp_path / "cache"), deadline=10, clock=clock)
+        return FilesBackend(str(tmp_path / "cache"), deadline=PATIENCE, clock=clock)
 
 
 class RealTime(BackendConformance):
@@ -58,7 +60,7 @@ class TestRedis(RealTime):
     """One Redis."""
 
     def make_backend(self, redis_server: RedisServer) -> Backend:
-        return RedisBackend(redis_server.url)
+        return RedisBackend(redis_server.url, deadline=PATIENCE)
 
 
 class TestRedisWithoutHiredis(RealTime):
@@ -66,21 +68,23 @@ class TestRedisWithoutHiredis(RealTime):
 
     def make_backend(self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Backend:
         monkeypatch.setattr(replies, "hiredis", None)
-        return RedisBackend(redis_server.url)
+        return RedisBackend(redis_server.url, deadline=PATIENCE)
 
 
 class TestRedisCluster(RealTime):
     """Three primaries, found by way of one of them."""
 
     def make_backend(self, redis_cluster: RedisCluster) -> Backend:
-        return RedisBackend(redis_cluster.urls[0], cluster=True)
+        return RedisBackend(redis_cluster.urls[0], cluster=True, deadline=PATIENCE)
 
 
 class TestRedisBehindSentinels(RealTime):
     """The primary that sentinels name."""
 
     def make_backend(self, redis_sentinels: RedisSentinels) -> Backend:
-        return RedisBackend(redis_sentinels.sentinel_urls, sentinel=redis_sentinels.service)
+        return RedisBackend(
+            redis_sentinels.sentinel_urls, sentinel=redis_sentinels.service, deadline=PATIENCE
+        )
 
 
 class MemcachedTime(BackendConformance):
@@ -102,14 +106,14 @@ class TestMemcached(MemcachedTime):
     """One memcached."""
 
     def make_backend(self, memcached_servers: list[MemcachedServer]) -> Backend:
-        return MemcachedBackend(memcached_servers[0].address)
+        return MemcachedBackend(memcached_servers[0].address, deadline=PATIENCE)
 
 
 class TestMemcachedServers(MemcachedTime):
     """Three memcached servers."""
 
     def make_backend(self, memcached_servers: list[MemcachedServer]) -> Backend:
-        return MemcachedBackend([each.address for each in memcached_servers])
+        return MemcachedBackend([each.address for each in memcached_servers], deadline=PATIENCE)
 
 
 class TestThirdParty(RealTime):
@@ -173,7 +177,7 @@ class TestSQLiteAndJson(CacheCases):
     values = PLAIN
 
     def make_backend(self, tmp_path: Path, clock: FakeClock) -> Backend:
-        return SQLiteBackend(str(tmp_path / "cache.db"), clock=clock)
+        return SQLiteBackend(str(tmp_path / "cache.db"), deadline=PATIENCE, clock=clock)
 
 
 def memory(clock: Clock) -> MemoryBackend:

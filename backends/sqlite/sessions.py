@@ -131,6 +131,9 @@ class Session:
             self.connection.close()
 
     def __del__(self) -> None:
+        # The interpreter drops a handler's exception here, as in every finaliser. Nothing else
+        # is lost: the connection closes itself too when it goes, and `Sessions` has parked
+        # what a child inherits. Python 3.13 warns of one that nobody has closed before.
         if getattr(self, "_pid", 0) == os.getpid():  # it is not while there is no connection yet
             self._close()
         else:
