@@ -204,8 +204,6 @@ def _encode_instance(value: Any, depth: int, seen: _Seen) -> str:
     if hasattr(cls, "__cache_key__") and not issubclass(cls, type):
         identity = _encode_part(value.__cache_key__(), depth, seen)
         return f"{_ascii(class_name(cls))}({identity})"
-    if is_proxy(value):
-        return _encode_part(unwrap(value), depth, seen)
     if issubclass(cls, type | FunctionType | BuiltinFunctionType):
         return _global_name(value)
     if issubclass(cls, Flag):
@@ -223,6 +221,8 @@ def _encode_instance(value: Any, depth: int, seen: _Seen) -> str:
         names = [field.name for field in fields(cls)]
         each = [getattr(value, name) for name in names]
         return _encode_fields(value, names, each, depth, seen)
+    if is_proxy(value):  # last, since to ask an Enum's class for what it lacks is dear
+        return _encode_part(unwrap(value), depth, seen)
     raise Opaque(f"the content of a {class_name(cls)} cannot be told from outside")
 
 
