@@ -6,14 +6,16 @@ import traceback
 import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.chaos import RedisCluster, RedisServer
+from tests.chaos import Certificates, RedisCluster, RedisServer
 from twofold.backends.network import INCOMPLETE, Breaker, ProtocolError, ReplyError, Server
+from twofold.backends.network.options import Tls
 from twofold.backends.redis import RedisBackend, commands, deployment, dialect, replies
 from twofold.backends.redis.addresses import Address, read_addresses
 from twofold.backends.redis.dial import Login
@@ -279,6 +281,27 @@ def test_the_first_url_may_speak_for_all(
 def test_options_of_tls_go_with_any_server_that_speaks_it() -> None:
     """One `rediss:` among several URLs is enough for `ssl_` options."""
     RedisBackend(["redis://h", "rediss://h2"], ssl_ca_certs=__file__).close()
+
+
+def test_renewed_certificates_are_read_again(tmp_path: Path) -> None:
+    """Once a file is another one, who connects next reads it; until then, nobody does."""
+    old, new = (Certificates.write(tmp_path / name) for name in ("old", "new"))
+    tls = Tls(deployment.read_login(None, None, ssl_ca_certs=str(old.ca), **OF_TLS).tls)
+    first = tls.context()
+    assert tls.context() is first
+    new.ca.replace(old.ca)
+    assert tls.context().get_ca_certs() != first.get_ca_certs()
+    old.ca.unlink()
+    with pytest.raises(OSError, match="ca"):
+        tls.context()
+
+
+OF_TLS: dict[str, Any] = {
+    "ssl_certfile": None,
+    "ssl_keyfile": None,
+    "ssl_cert_reqs": "required",
+    "ssl_check_hostname": True,
+}
 
 
 # Commands
@@ -578,6 +601,19 @@ def test_an_error_within_a_script_is_that_error(said: str, code: str) -> None:
     [error] = read(replies.new_reader(), f"-{said}\r\n".encode())
     assert error[1] == code
     assert error[2].startswith(code)
+
+
+@pytest.mark.parametrize("size", [0, 1, 8, 9, 10, 11, 98, 99, 100, 101, 9_999, 10_000, 100_000])
+def test_a_value_in_one_piece_is_read_whatever_its_size(size: int) -> None:
+    """What begins it follows from the length of all; one of another size in it is no value yet."""
+    value = bytes(size)
+    for reader in (replies.new_reader(), PythonReader()):
+        reader.feed(b"$%d\r\n%b\r\n" % (size, value))
+        assert (reader.gets(), reader.gets()) == (value, INCOMPLETE)
+        assert not reader.has_data()
+        reader.feed(b"$%d\r\n%b\r\n" % (size + 1, value))
+        assert reader.gets() is INCOMPLETE
+        assert reader.has_data()
 
 
 def test_an_error_is_shown_and_not_obeyed() -> None:

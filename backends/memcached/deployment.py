@@ -1,6 +1,5 @@
 """From settings to servers: where they are, how to log in there, and what share each has."""
 
-import ssl
 from collections.abc import Sequence
 from math import isfinite
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from twofold.backends.memcached.addresses import Address, read_location
 from twofold.backends.memcached.dial import Direct
 from twofold.backends.memcached.router import Node, Router
-from twofold.backends.network.options import check_text, flag, given_tls, tls_context
+from twofold.backends.network.options import Tls, check_text, flag, given_tls
 from twofold.display import shown
 from twofold.errors import SettingsError
 
@@ -31,13 +30,13 @@ def read_router(
     """
     addresses, *in_url = read_location(location)
     login = _login(in_url, username, password)
-    context = _context(addresses, tls_options) if flag("tls", tls) else None
-    if context is None and (given := given_tls(tls_options)):
+    encryption = _tls(addresses, tls_options) if flag("tls", tls) else None
+    if encryption is None and (given := given_tls(tls_options)):
         raise SettingsError(f"OPTIONS[{given[0]!r}] is for TLS: set OPTIONS['tls'] to True")
     shares = _weights(weights, len(addresses))
     return Router(
         [
-            Node(address.name, Direct(address, login, context), weight)
+            Node(address.name, Direct(address, login, encryption), weight)
             for address, weight in zip(addresses, shares, strict=True)
         ]
     )
@@ -77,14 +76,15 @@ def _weights(weights: Weights, count: int) -> list[float]:
     return shares
 
 
-def _context(addresses: Sequence[Address], options: dict[str, Any]) -> ssl.SSLContext:
+def _tls(addresses: Sequence[Address], options: dict[str, Any]) -> Tls:
     """Return what encrypts and verifies, as the options that begin with `ssl_` say."""
     for address in addresses:
         if address.path:
             raise SettingsError(f"OPTIONS['tls'] and the socket {address.path} do not go together")
     try:
-        return tls_context(options)
+        (tls := Tls(options)).context()
     except OSError as error:
         raise SettingsError(
             f"OPTIONS['ssl_ca_certs'], ['ssl_certfile'] or ['ssl_keyfile'] cannot be used: {error}"
         ) from error
+    return tls

@@ -11,7 +11,6 @@ or transport.
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
@@ -27,6 +26,7 @@ from pymemcache.exceptions import (
 
 from twofold.backends.memcached.addresses import Address
 from twofold.backends.network import DialFailed, Opened
+from twofold.backends.network.options import Tls
 from twofold.backends.network.sockets import Place, Streams, left, taken_over
 from twofold.display import printable
 
@@ -55,7 +55,7 @@ class Direct:
         self,
         address: Address,
         login: tuple[str, str] | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self.version: str = ""
         """The server's, as far as it is known."""
@@ -74,7 +74,7 @@ class Direct:
         client = Client(address.path or (address.host, address.port))
         with _failures(address.name):
             try:
-                opened = self._place.open(ends, self._tls)
+                opened = self._place.open(ends, self._tls.context() if self._tls else None)
                 client.sock = _Hurried(opened, ends)
                 if self._login:
                     client.set("twofold", self._login, _AT_ONCE, noreply=False)
@@ -105,9 +105,10 @@ class Direct:
 
     async def _streams(self, ends: float) -> Streams:
         """Have aiomcache make streams of a socket."""
+        tls = self._tls.context() if self._tls else None
         opened = await self._place.aopen(ends)
-        name = self._address.host if self._tls else None
-        how: dict[str, Any] = {"sock": opened, "ssl": self._tls, "server_hostname": name}
+        name = self._address.host if tls else None
+        how: dict[str, Any] = {"sock": opened, "ssl": tls, "server_hostname": name}
         nowhere: Any = None
         try:
             async with asyncio.timeout(left(ends)):

@@ -44,12 +44,32 @@ def read_tls(**options: Any) -> dict[str, Any]:
     }
 
 
-def tls_context(options: dict[str, Any]) -> ssl.SSLContext:
-    """Return what encrypts and verifies, as the options of `read_tls` say.
+class Tls:
+    """What encrypts and verifies, as the options of `read_tls` say.
 
-    Raises:
-        OSError: a file cannot be used.
+    It is made anew, by whoever connects next, once a file of them is another one: certificates
+    are renewed while programs run.
     """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = options
+        self._made: tuple[list[tuple[int, int]], ssl.SSLContext] | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Return it.
+
+        Raises:
+            OSError: a file cannot be used.
+        """
+        files = [Path(self._options[name]) for name in _FILES if self._options.get(name)]
+        seen = [(told.st_ino, told.st_mtime_ns) for told in (file.stat() for file in files)]
+        made = self._made
+        if made is None or made[0] != seen:
+            made = self._made = seen, _context(self._options)
+        return made[1]
+
+
+def _context(options: dict[str, Any]) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
     context.check_hostname = options["ssl_check_hostname"]
     if options["ssl_cert_reqs"] == "none":

@@ -4,17 +4,15 @@ redis-py is not asked to: it looks hosts up where that holds up others, limits e
 instead of all, and would read whatever is answered to a login.
 """
 
-import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from socket import socket
 from time import monotonic
 from typing import Any
 
 from twofold.backends.network import DialFailed, Opened, ProtocolError, Reply, said
-from twofold.backends.network.options import tls_context
+from twofold.backends.network.options import Tls
 from twofold.backends.network.sockets import Place, aask, ask, taken_over
 from twofold.backends.redis.addresses import Address
 from twofold.backends.redis.commands import ROLE, pack
@@ -64,7 +62,7 @@ class Direct:
     def __init__(self, address: Address, login: Login, is_primary: bool = False) -> None:
         self._name = address.name
         self._place = Place(address.host, address.port, address.path)
-        self._is_encrypted = address.tls
+        self._tls = Tls(login.tls) if address.tls else None
         self._login = login
         self._greeting = [*login.commands, *([ROLE] if is_primary else [])]
         self._is_primary = is_primary
@@ -93,7 +91,7 @@ class Direct:
         """Return a connection, and the replies to the first commands on it."""
         ends = monotonic() + seconds / 2  # there may be another server
         with _failures(self._name, self._login.password or self._login.username):
-            opened = self._place.open(ends, self._tls)
+            opened = self._place.open(ends, self._tls.context() if self._tls else None)
             try:
                 replies = ask(opened, RESP, commands, ends)
                 self._check(replies)
@@ -108,7 +106,9 @@ class Direct:
         """Do what `_asked` does."""
         ends = monotonic() + seconds / 2
         with _failures(self._name, self._login.password or self._login.username):
-            stream, writer = await self._place.streams(ends, self._tls)
+            stream, writer = await self._place.streams(
+                ends, self._tls.context() if self._tls else None
+            )
             try:
                 replies = await aask((stream, writer), RESP, commands, ends)
                 self._check(replies)
@@ -118,10 +118,6 @@ class Direct:
                 writer.transport.abort()
                 raise
         return taken_over(writer), replies
-
-    @cached_property
-    def _tls(self) -> ssl.SSLContext | None:
-        return tls_context(self._login.tls) if self._is_encrypted else None
 
     def _check(self, replies: Sequence[Reply]) -> None:
         """Raise `OSError` unless a server that must be a primary says it is."""
