@@ -34,6 +34,7 @@ _MOST_PIECES: Final = 16  # of a reply; hiredis looks for its end from its start
 _HEADER: Final = 24  # bytes at most
 _REMEMBERED: Final = 8192  # lengths of values whose headers need not be made again
 _DOLLAR, _STAR, _LF = b"$*\n"
+_SHORT: Final = 6
 _COMMON: Final[dict[bytes, Reply]] = {
     b"$-1\r\n": None,
     b"+OK\r\n": b"OK",
@@ -83,7 +84,7 @@ class QuickReader:
             if data.startswith(header := _header(len(data))):
                 self._value = data[len(header) : -2]
                 return
-            if data in _COMMON:
+            if len(data) < _SHORT and data in _COMMON:  # to hash what is long is dear
                 self._value = _COMMON[data]
                 return
         self._feed_others(data)
