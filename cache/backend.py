@@ -108,7 +108,7 @@ class Backend(ABC):
             )
         self.location = location
         self.deadline: float = float(deadline)
-        self.clock = followed(clock)
+        self.clock: Clock = followed(clock)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {_masked(self.location)!r} {self.kind}>"

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import _lru_cache_wrapper, update_wrapper
 from inspect import Signature, signature
 from typing import (
+    TYPE_CHECKING,
     Any,
     Concatenate,
     Generic,
@@ -12,6 +13,7 @@ from typing import (
     ParamSpec,
     Self,
     SupportsIndex,
+    TypeAlias,
     TypeVar,
     cast,
     overload,
@@ -353,7 +355,14 @@ class AsyncCached(_CachedFunction[P, R]):
         return self if instance is None or self._bound else self._bind(instance)
 
 
-class CachedClassMethod(classmethod):  # type: ignore[type-arg]
+if TYPE_CHECKING:  # neither takes parameters when the program runs
+    _ClassMethod: TypeAlias = classmethod[Any, ..., Any]
+    _StaticMethod: TypeAlias = staticmethod[..., Any]
+else:
+    _ClassMethod, _StaticMethod = classmethod, staticmethod
+
+
+class CachedClassMethod(_ClassMethod):
     """A decorated class method, as a class body holds it: each class has it bound to itself."""
 
     def __get__(self, instance: object, owner: type[Any] | None = None) -> Any:
@@ -364,7 +373,7 @@ class CachedClassMethod(classmethod):  # type: ignore[type-arg]
         return type(self), (self.__func__,)
 
 
-class CachedStaticMethod(staticmethod):  # type: ignore[type-arg]
+class CachedStaticMethod(_StaticMethod):
     """A decorated static method, as a class body holds it."""
 
     def __reduce__(self) -> Any:

@@ -19,11 +19,11 @@ class Entry:
     __slots__ = ("bucket", "deadline", "key", "value", "visited", "weight")
 
     def __init__(self, key: str, value: Stored, weight: int, deadline: float) -> None:
-        self.key = key
-        self.value = value
-        self.weight = weight
-        self.deadline = deadline
-        self.visited = False
+        self.key: str = key
+        self.value: Stored = value
+        self.weight: int = weight
+        self.deadline: float = deadline
+        self.visited: bool = False
         self.bucket: set[str] | None = None
 
 

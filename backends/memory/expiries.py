@@ -17,7 +17,7 @@ class Expiries:
     """
 
     def __init__(self) -> None:
-        self.soonest = math.inf
+        self.soonest: float = math.inf
         """When the first of the buckets ends."""
         self._buckets: dict[float, set[str]] = {}
         self._ends: list[float] = []

@@ -45,7 +45,7 @@ class Store:
         self._kept = kept_by_culling(max_entries, cull_frequency) or max_entries
         self.entries: dict[str, Entry] = {}
         self.bytes = 0
-        self.busy = False
+        self.busy: bool = False
         self._torn = False
         self._lock = new_rlock()
         self._later: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()

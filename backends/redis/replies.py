@@ -160,7 +160,7 @@ class Array:
 
     def __init__(self, gets: Callable[[], Reply]) -> None:
         self._gets = gets
-        self.is_read = False
+        self.is_read: bool = False
 
     def gets(self) -> Reply:
         """Return it, or what follows, or `INCOMPLETE`."""

@@ -292,4 +292,6 @@ def _defaults() -> Iterator[_Default]:
         yield default
 
 
+_DEFAULT: _Default
+_OUTER_DEFAULT: _Default
 *_, _DEFAULT, _OUTER_DEFAULT = _defaults()

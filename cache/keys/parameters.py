@@ -1,7 +1,7 @@
 """The parameters of a function, and how arguments become theirs."""
 
 from collections.abc import Callable, Mapping
-from inspect import Parameter, signature
+from inspect import Parameter, Signature, signature
 from typing import Any
 
 from twofold.errors import SettingsError
@@ -28,16 +28,16 @@ class Parameters:
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         try:
-            self.signature = signature(function)
+            self.signature: Signature = signature(function)
         except (TypeError, ValueError) as error:
             raise SettingsError(f"{name} cannot be cached: {error}") from error
         self._function = name
         parameters = self.signature.parameters
         kinds = [each.kind for each in parameters.values()]
-        self.names = tuple(parameters)
+        self.names: tuple[str, ...] = tuple(parameters)
         self._plain = set(kinds) <= _PLAIN_KINDS
         self._positional = kinds.count(Parameter.POSITIONAL_OR_KEYWORD)
-        self.defaults = {
+        self.defaults: dict[str, Any] = {
             each.name: each.default
             for each in parameters.values()
             if each.default is not Parameter.empty

@@ -49,7 +49,7 @@ class _Decorator:
     def __init__(self, timeout: Timeout, vary: Iterable[str], public: bool) -> None:
         seconds(timeout)
         self.timeout = timeout
-        self.vary = {vary} if isinstance(vary, str) else set(vary)
+        self.vary: set[str] = {vary} if isinstance(vary, str) else set(vary)
         self.public = public
 
     @overload
