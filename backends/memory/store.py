@@ -44,7 +44,7 @@ class Store:
         self.cull_frequency = cull_frequency
         self._kept = kept_by_culling(max_entries, cull_frequency) or max_entries
         self.entries: dict[str, Entry] = {}
-        self.bytes = 0
+        self.bytes: int = 0
         self.busy: bool = False
         self._torn = False
         self._lock = new_rlock()

@@ -294,4 +294,4 @@ def _defaults() -> Iterator[_Default]:
 
 _DEFAULT: _Default
 _OUTER_DEFAULT: _Default
-*_, _DEFAULT, _OUTER_DEFAULT = _defaults()
+_DEFAULT, _OUTER_DEFAULT = list(_defaults())[-2:]

@@ -158,5 +158,5 @@ def _ext_hooks(makers: _Makers, *, checks: bool) -> Iterator[_ExtHook]:
 HOOK: _ExtHook
 FOREIGN_HOOK: _ExtHook
 OUTER_FOREIGN_HOOK: _ExtHook
-*_, HOOK = _ext_hooks(_MAKERS, checks=False)
-*_, FOREIGN_HOOK, OUTER_FOREIGN_HOOK = _ext_hooks(_FOREIGN_MAKERS, checks=True)
+HOOK = list(_ext_hooks(_MAKERS, checks=False))[-1]
+FOREIGN_HOOK, OUTER_FOREIGN_HOOK = list(_ext_hooks(_FOREIGN_MAKERS, checks=True))[-2:]
