@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.chaos import MemcachedServer, Stalls
+from tests.chaos.leaks import Watch, descriptors
 from tests.memcached_text import GREETING, CommandReader, answer
 from tests.network_kinds import MEMCACHED
 from tests.network_loops import Run
@@ -14,9 +15,10 @@ from tests.network_loops import run as run  # a fixture
 from tests.network_raw import BIG, Raw, Spoken, started, turns, until, value_of
 from tests.network_raw import run_raw as run_raw  # a fixture
 from tests.network_raw import writes as writes  # a fixture
-from twofold.backends.memcached import MemcachedBackend, commands
+from twofold.backends.memcached import MemcachedBackend, commands, dial
 from twofold.backends.memcached.dial import Direct
 from twofold.backends.network import ConnectionLost
+from twofold.backends.network.sockets import left
 from twofold.errors import BackendUnavailable, DeadlineExceeded
 
 DEADLINE = 0.3  # seconds, where one is to pass
@@ -328,3 +330,27 @@ def test_servers_are_asked_side_by_side_without_tasks(
         await backend.aclose()
 
     run(body())
+
+
+def test_time_that_ends_between_two_steps_of_a_dial(
+    memcached_server: MemcachedServer, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that was made a moment too late is closed."""
+
+    def late(ends: float) -> float:
+        asked.append(ends)
+        if len(asked) == 2:
+            raise TimeoutError
+        return left(ends)
+
+    async def body() -> None:
+        watch = Watch(descriptors)
+        backend = MemcachedBackend(memcached_server.address, deadline=5.0)
+        assert await backend.aget("k") is None  # over another one
+        await backend.aclose()
+        await watch.acheck()
+
+    asked: list[float] = []
+    monkeypatch.setattr(dial, "left", late)
+    run(body())
+    assert len(asked) >= 2

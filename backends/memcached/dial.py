@@ -89,19 +89,22 @@ class Direct:
         with _failures(self._address.name):
             ends = monotonic() + seconds / 2
             stream, writer = await self._streams(ends)
-            async with asyncio.timeout(left(ends)):
-                try:
-                    if self._login:
-                        size = len(self._login)
-                        head = b"set twofold 0 %d %d\r\n" % (_AT_ONCE, size)
-                        await _told(stream, writer, head + self._login, b"STORED")
-                    self._opened(await _told(stream, writer, b"version", b"VERSION "))
-                    if stream.at_eof() or writer.transport.is_closing():
-                        raise ConnectionResetError("it closed the connection")  # noqa: TRY301
-                except BaseException:
-                    writer.transport.abort()
-                    raise
+            try:
+                async with asyncio.timeout(left(ends)):
+                    await self._greet(stream, writer)
+            except BaseException:
+                writer.transport.abort()
+                raise
         return taken_over(writer)
+
+    async def _greet(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Log in, and ask for the version."""
+        if self._login:
+            head = b"set twofold 0 %d %d\r\n" % (_AT_ONCE, len(self._login))
+            await _told(stream, writer, head + self._login, b"STORED")
+        self._opened(await _told(stream, writer, b"version", b"VERSION "))
+        if stream.at_eof() or writer.transport.is_closing():
+            raise ConnectionResetError("it closed the connection")
 
     async def _streams(self, ends: float) -> Streams:
         """Have aiomcache make streams of a socket."""
