@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -201,6 +202,8 @@ def test_the_demo_stops_at_an_interrupt(shell: Shell) -> None:
         cwd=shell.home,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # whoever runs the tests in the background has interrupts ignored, by children too
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one thread
     )
     assert running.stdout is not None
     assert any(b"Caches:" in line for line in running.stdout)

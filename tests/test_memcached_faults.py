@@ -60,16 +60,17 @@ async def test_a_walk_leaves_the_loop_to_others(memcached_server: MemcachedServe
     await backend.aset_many({f"other:{n}": b"v" for n in range(count)}, None)
     turns, cleared = 0, asyncio.ensure_future(backend.aclear("own:"))
     lines: list[Any] = []
-    original = walk._keys
+    original = walk._walk
 
-    async def keys(*args: Any) -> Any:
+    async def walked(*args: Any) -> Any:
         nonlocal turns
-        lines.append(await original(*args))
+        how, found = await original(*args)
+        lines.append(found)
         turns = 0
-        return lines[0]
+        return how, found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(walk, "_keys", keys)
+        patch.setattr(walk, "_walk", walked)
         while not cleared.done():
             turns += 1
             await asyncio.sleep(0)
