@@ -19,10 +19,13 @@ def main() -> None:
     """Measure the areas asked for, and write the tables and the picture."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
-    parser.add_argument("--only", choices=AREAS, action="append", help="this area; repeatable")
+    parser.add_argument("--only", action="append", help="this area, or store; repeatable")
     parser.add_argument("--against", metavar="REV", help="this tree beside that commit; no peers")
     parser.add_argument("--output", type=Path, help="folder for the results")
     options = parser.parse_args()
+    known = against.STORES if options.against else AREAS
+    if unknown := set(options.only or ()) - set(known):
+        parser.error(f"--only is one of {', '.join(known)}, not {', '.join(sorted(unknown))}")
     if options.against:
         rows = against.measure(options.against, quick=options.quick, only=options.only or ())
         folder = options.output or RESULTS / "against"

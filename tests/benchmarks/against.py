@@ -26,6 +26,7 @@ from tests.chaos import MemcachedServer, RedisServer
 HERE = "this tree"
 SECONDS = 0.06  # of one slice, by the wall
 WITHIN = 0.98  # a cost of ours that is more than 2 % above the other's misses the target
+STORES = ("memory", "sqlite", "files", "redis", "memcached")
 UNITS = ("µs CPU", "µs wall")
 ROOT = Path(__file__).parents[2]
 
