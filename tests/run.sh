@@ -5,6 +5,7 @@
 #   sh tests/run.sh -k keys             arguments go to pytest
 #   PYTHON=python3.13 sh tests/run.sh   another interpreter
 #   sh tests/run.sh -m heavy            the longer runs
+#   sh tests/run.sh -n 2 --cov          branch coverage, which doubles the time
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -65,6 +66,6 @@ fi
 
 step "pytest"
 if [ $# -eq 0 ]; then  # half of the time goes by waiting: two processes
-    set -- -n 2 --dist worksteal --cov --cov-report=term:skip-covered
+    set -- -n 2 --dist worksteal
 fi
 "$bin/python" -m pytest "$@"
