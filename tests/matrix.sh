@@ -86,7 +86,7 @@ root_of_unstable() {
 # Run the tests in the root, as leg $1, on program $2 in Redis's place.
 in_root() {
     step "$1: $(chroot "$root" "$2" --version); $(chroot "$root" memcached --version)"
-    chroot "$root" env HOME=/root REDIS_SERVER="$2" PATH=/srv/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    chroot "$root" env HOME=/srv REDIS_SERVER="$2" PATH=/srv/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         sh -c "cd /srv/twofold && python -m pytest $options $tests" || failed="$failed $1"
 }
 
@@ -101,7 +101,7 @@ newest() {
     mount --make-rslave "$root/dev"
     mkdir -p "$root/srv/twofold"
     tar -c --exclude=./.git --exclude='./.venv*' --exclude=./.matrix . | tar -x -C "$root/srv/twofold"
-    chroot "$root" env HOME=/root sh -ec 'cd /srv/twofold
+    chroot "$root" env HOME=/srv sh -ec 'cd /srv/twofold
         [ -x /srv/venv/bin/python ] || python3.14 -m venv /srv/venv
         /srv/venv/bin/pip install --quiet ".[test]"
         /srv/venv/bin/pip install --quiet --force-reinstall --no-deps .'
