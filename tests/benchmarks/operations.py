@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from itertools import count
+from random import Random
 from typing import Any, TypeAlias
 
 from tests.benchmarks.harness import CAPACITY, KEYS, TIMEOUT, VALUE, aeach, each, expect, together
@@ -36,6 +37,8 @@ BACKENDS = {  # by dotted path: a commit may be laid out without its entry point
     "memcached": "twofold.backends.memcached:MemcachedBackend",
 }
 PAGE = KEYS[:100]
+ABSENT = [f"absent:{key}" for key in PAGE]
+RANDOM = [f"random:{key}" for key in PAGE]
 MISSES = 100
 TUPLES = [(number, str(number), None) for number in range(100)]
 NETWORK = ("redis", "memcached")
@@ -67,6 +70,7 @@ def cache_on(backend: str, location: str) -> Cache:
     cache = caches["default"]
     _fill(cache)
     cache.set("tuples", TUPLES)
+    cache.set_many({key: Random(key).randbytes(100) for key in RANDOM})
     return cache
 
 
@@ -85,9 +89,11 @@ def sync_works(cache: Cache) -> Works:
             cache.get_or_set(f"missing:{next(fresh)}", _compute, 60)
 
     yield "get", each(cache.get), len(KEYS)
+    yield "get, a miss", each(cache.get, ABSENT), len(ABSENT)
     yield "set", each(lambda key: cache.set(key, VALUE)), len(KEYS)
     yield "get, 100 tuples", each(cache.get, ["tuples"] * 10), 10
     yield "get_many(100)", each(cache.get_many, [PAGE]), 1
+    yield "get_many(100) of random bytes", each(cache.get_many, [RANDOM]), 1
     yield "set_many(100)", each(cache.set_many, [dict.fromkeys(PAGE, VALUE)]), 1
     yield "get_or_set, a miss", miss, MISSES
     yield "incr", each(cache.incr, ["number"] * 100), 100
@@ -102,6 +108,7 @@ def async_works(cache: Cache) -> Works:
             await cache.aget_or_set(f"amissing:{next(fresh)}", _compute, 60)
 
     yield "aget, 1 task", aeach(cache.aget), len(KEYS)
+    yield "aget, 1 task, a miss", aeach(cache.aget, ABSENT), len(ABSENT)
     yield "aget, 100 tasks", together(cache.aget), len(KEYS)
     yield "aset, 100 tasks", together(lambda key: cache.aset(key, VALUE)), len(KEYS)
     yield "aget_many(100)", aeach(cache.aget_many, [PAGE]), 1
@@ -206,7 +213,7 @@ def _asgi(of: str, app: Application, path: str) -> Works:
 
 
 def flask_works(_cache: Cache) -> Works:
-    """Yield pages of Flask, of a view that is decorated."""
+    """Yield pages of Flask, of a view that is decorated, and a fragment of a template."""
     from flask import Flask
 
     from twofold.contrib.flask import Caching
@@ -231,7 +238,15 @@ def flask_works(_cache: Cache) -> Works:
             visit(f"q={next(fresh)}")
 
     yield "Flask, a page's hit", each(visit, [""] * 100), 100
+    fragment = "{% cache 'side', '1h', who %}{{ who }}{% endcache %}"
+
+    def render(who: str) -> None:
+        with app.app_context():
+            expect(template.render(who=who), who)
+
     yield "Flask, a page's miss", miss, MISSES
+    template = app.jinja_env.from_string(fragment)
+    yield "Flask, a fragment's hit", each(render, ["me"] * 100), 100
 
 
 def django_works(_cache: Cache) -> Works:
@@ -243,13 +258,16 @@ def django_works(_cache: Cache) -> Works:
     settings.configure(CACHES={"default": memory}, ALLOWED_HOSTS=["*"])
     _fill(cache)
     yield "Django's get", each(cache.get), len(KEYS)
+    yield "Django's set", each(lambda key: cache.set(key, VALUE)), len(KEYS)
+    yield "Django's get_many(100)", each(cache.get_many, [PAGE]), 1
     yield "Django's aget", aeach(cache.aget), len(KEYS)
 
 
 def django_page_works(_cache: Cache) -> Works:
-    """Yield pages of Django, of a view and of an async one."""
+    """Yield pages of Django, of a view and of an async one, and a fragment of a template."""
     from django.core.handlers.wsgi import WSGIRequest
     from django.http import HttpRequest, HttpResponse
+    from django.template import Context, Engine
     from django.test import RequestFactory
 
     from twofold.contrib.django import cache_page
@@ -283,6 +301,14 @@ def django_page_works(_cache: Cache) -> Works:
     yield "Django, a page's miss", miss, MISSES
     yield "Django, an async page's hit", aeach(ahit, ["async"] * 100), 100
     yield "Django, an async page's miss", amiss, MISSES
+    tags = {"twofold": "twofold.contrib.django.templatetags.twofold"}
+    text = "{% load twofold %}{% cache 3600 side who %}{{ who }}{% endcache %}"
+    fragment = Engine(libraries=tags).from_string(text)
+
+    def render(who: str) -> None:
+        expect(fragment.render(Context({"who": who})), who)
+
+    yield "Django, a fragment's hit", each(render, ["me"] * 100), 100
 
 
 def signed_works(_cache: Cache) -> Works:
