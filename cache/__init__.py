@@ -13,9 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from twofold.backend import Backend
+    from twofold.backend import Backend, ServerState
     from twofold.core import Cache, Stats
     from twofold.decorators import cached
+    from twofold.entry import MISSING
     from twofold.errors import (
         AwaitableResult,
         BackendUnavailable,
@@ -32,16 +33,20 @@ if TYPE_CHECKING:
         MissingKey,
         NoEventLoop,
         NotACounter,
+        PartlyUnavailable,
         ReentrantCall,
         SettingsError,
         UnstableArgument,
     )
     from twofold.functions import AsyncCached, Cached, CacheInfo
-    from twofold.policy import DEFAULT_TIMEOUT
+    from twofold.lock import Lock
+    from twofold.policy import DEFAULT_TIMEOUT, Timeout
     from twofold.registry import aclose_all, cache, caches, close_all, configure
+    from twofold.version import __version__
 
 __all__ = [
     "DEFAULT_TIMEOUT",
+    "MISSING",
     "AsyncCached",
     "AwaitableResult",
     "Backend",
@@ -57,15 +62,20 @@ __all__ = [
     "DeadlineExceeded",
     "InvalidKey",
     "InvalidTimeout",
+    "Lock",
     "LockLost",
     "LockNotAcquired",
     "MissingKey",
     "NoEventLoop",
     "NotACounter",
+    "PartlyUnavailable",
     "ReentrantCall",
+    "ServerState",
     "SettingsError",
     "Stats",
+    "Timeout",
     "UnstableArgument",
+    "__version__",
     "aclose_all",
     "cache",
     "cached",
@@ -76,18 +86,23 @@ __all__ = [
 
 _ROOMS = {
     "Backend": "backend",
+    "ServerState": "backend",
     "Cache": "core",
     "Stats": "core",
     "cached": "decorators",
+    "MISSING": "entry",
     "AsyncCached": "functions",
     "CacheInfo": "functions",
     "Cached": "functions",
+    "Lock": "lock",
     "DEFAULT_TIMEOUT": "policy",
+    "Timeout": "policy",
     "aclose_all": "registry",
     "cache": "registry",
     "caches": "registry",
     "close_all": "registry",
     "configure": "registry",
+    "__version__": "version",
 }
 
 if not TYPE_CHECKING:  # to a type checker, a module with `__getattr__` has every name

@@ -4,9 +4,9 @@ Each sync method stands above its async twin, which has the same parameters and 
 by `await` alone. Names, parameters and rules are Django's.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar, overload
 
 from twofold import counter, counting
 from twofold.backend import Backend, ServerState
@@ -24,6 +24,8 @@ from twofold.keys import KeyMaker, many
 from twofold.lock import Lock
 from twofold.outage import FailOpen
 from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -138,16 +140,31 @@ class Cache:
         return default if value is MISSING else value
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
-        """Return the values of those of `keys` that are there, in one round trip."""
+        """Return the values of those of `keys` that are there, in one round trip.
+
+        Raises:
+            PartlyUnavailable: some servers did not answer; its `result` is what this would
+                have returned without them.
+        """
         if self._guard is not None:
             self._guard("get_many")
         names = self._names(keys, version)
-        return self._load_all(names, self._backend.get_many(list(names)))
+        try:
+            found = self._backend.get_many(list(names))
+        except PartlyUnavailable as error:
+            error.result = self._load_all(names, error.result)
+            raise
+        return self._load_all(names, found)
 
     async def aget_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Do what `get_many` does."""
         names = self._names(keys, version)
-        return self._load_all(names, await self._backend.aget_many(list(names)))
+        try:
+            found = await self._backend.aget_many(list(names))
+        except PartlyUnavailable as error:
+            error.result = self._load_all(names, error.result)
+            raise
+        return self._load_all(names, found)
 
     def set(
         self,
@@ -294,12 +311,22 @@ class Cache:
         if self._guard is not None:
             self._guard("delete_many")
         names = self._names(keys, version)
-        return min(len(names), self._backend.delete_many(self._doomed(names)))
+        try:
+            deleted = self._backend.delete_many(self._doomed(names))
+        except PartlyUnavailable as error:
+            error.result = min(len(names), error.result)
+            raise
+        return min(len(names), deleted)
 
     async def adelete_many(self, keys: Iterable[str], version: int | None = None) -> int:
         """Do what `delete_many` does."""
         names = self._names(keys, version)
-        return min(len(names), await self._backend.adelete_many(self._doomed(names)))
+        try:
+            deleted = await self._backend.adelete_many(self._doomed(names))
+        except PartlyUnavailable as error:
+            error.result = min(len(names), error.result)
+            raise
+        return min(len(names), deleted)
 
     def has_key(self, key: str, version: int | None = None) -> bool:
         """Return whether `key` is there."""
@@ -369,6 +396,24 @@ class Cache:
         """Do what `decr_version` does."""
         return await self._move(NATIVE, key, -delta, version)
 
+    @overload
+    def get_or_set(
+        self,
+        key: str,
+        default: Callable[[], T],
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> T: ...
+
+    @overload
+    def get_or_set(
+        self,
+        key: str,
+        default: T,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> T: ...
+
     def get_or_set(
         self,
         key: str,
@@ -394,6 +439,33 @@ class Cache:
         if value is not MISSING:
             return value
         return run_sync(self._filler.fill(BLOCKING, full, producer(default), ttl))
+
+    @overload
+    async def aget_or_set(
+        self,
+        key: str,
+        default: Callable[[], Awaitable[T]],
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> T: ...
+
+    @overload
+    async def aget_or_set(
+        self,
+        key: str,
+        default: Callable[[], T],
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> T: ...
+
+    @overload
+    async def aget_or_set(
+        self,
+        key: str,
+        default: T,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> T: ...
 
     async def aget_or_set(
         self,

@@ -98,8 +98,9 @@ class DeadlineExceeded(BackendUnavailable, TimeoutError):
 class PartlyUnavailable(BackendUnavailable):
     """Some servers of the store did not answer.
 
-    `result` is what the others made of it, as a backend returns it. A cache goes on with
-    that where `OPTIONS["on_error"]` is "miss".
+    `result` is what the operation would have returned without them: of a cache's `get_many`
+    the values found, by the caller's keys, of its `delete_many` a number, of a backend's what
+    the backend returns. A cache goes on with that where `OPTIONS["on_error"]` is "miss".
     """
 
     def __init__(self, text: str, result: Any = None) -> None:

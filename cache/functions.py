@@ -32,6 +32,7 @@ P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 S = TypeVar("S")
+D = TypeVar("D")
 
 _NAMES_OF_PARTS = 4  # the protocol of pickle that can name a card, which is part of another
 _PERMIT = 'OPTIONS["blocking_calls"] = "warn" or "allow" permits it.'
@@ -157,6 +158,18 @@ class _CachedFunction(Generic[P, R]):
     async def aget(self, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
         """Do what `get` does."""
         hit: R | None = await self._plan.store().aget(self.key(*args, **kwargs))
+        return hit
+
+    def get_or(self, default: D, /, *args: P.args, **kwargs: P.kwargs) -> R | D:
+        """Return what is stored for these arguments, or `default`; never run the function."""
+        key = self.key(*args, **kwargs)
+        with self._advising("get_or"):
+            hit: R | D = self._plan.store().get(key, default)
+        return hit
+
+    async def aget_or(self, default: D, /, *args: P.args, **kwargs: P.kwargs) -> R | D:
+        """Do what `get_or` does."""
+        hit: R | D = await self._plan.store().aget(self.key(*args, **kwargs), default)
         return hit
 
     def set(self, value: R, /, *args: P.args, **kwargs: P.kwargs) -> bool:

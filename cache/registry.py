@@ -200,7 +200,7 @@ class _Default(StandIn):
     Its methods are kept as attributes, so that using it costs no more than the cache.
     """
 
-    def found(self) -> Cache:
+    def _found(self) -> Cache:
         return caches["default"]
 
     def __getattr__(self, name: str) -> Any:

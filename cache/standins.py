@@ -6,28 +6,28 @@ from twofold.core import Cache
 
 
 class StandIn(Cache):
-    """A cache for another one, which `found` tells; it has nothing of its own."""
+    """A cache for another one, which `_found` tells; it has nothing of its own."""
 
     def __init__(self) -> None:
         """Do nothing: all that a cache is made of is the other's."""
 
-    def found(self) -> Cache:
+    def _found(self) -> Cache:
         """Return the cache that this one stands for now."""
         raise NotImplementedError
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # asked by who looks what protocols an object knows
             raise AttributeError(f"a Cache has no attribute {name!r}")
-        return getattr(self.found(), name)
+        return getattr(self._found(), name)
 
     def __contains__(self, key: str) -> bool:
-        return key in self.found()
+        return key in self._found()
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), "alias", "backend", "timeout"})
 
     def __repr__(self) -> str:
-        return repr(self.found())
+        return repr(self._found())
 
 
 class _Member:

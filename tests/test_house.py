@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import twofold
 from twofold.backend import Backend
 from twofold.core import Cache
 from twofold.functions import _CachedFunction
@@ -120,10 +119,3 @@ def test_every_package_is_in_the_wheel() -> None:
         for init in (ROOT / top).rglob("__init__.py")
     ]
     assert sorted(listed) == sorted(found)
-
-
-def test_the_public_names_are_there() -> None:
-    """`twofold.__all__` is sorted, complete and importable."""
-    assert list(twofold.__all__) == sorted(twofold.__all__, key=lambda n: (not n.isupper(), n))
-    for name in twofold.__all__:
-        assert hasattr(twofold, name)

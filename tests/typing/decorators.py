@@ -2,7 +2,7 @@
 
 from typing import Any, assert_type
 
-from twofold import AsyncCached, Cache, Cached, cache, cached, caches
+from twofold import MISSING, AsyncCached, Cache, Cached, cache, cached, caches
 
 
 @cached
@@ -49,10 +49,15 @@ assert_type(plain(1), list[int])
 assert_type(plain(1, y="a"), list[int])
 assert_type(plain.key(1), str)
 assert_type(plain.get(1), list[int] | None)
+found = plain.get_or(MISSING, 1)
+if found is not MISSING:
+    assert_type(found, list[int])
+assert_type(plain.get_or("nothing", 1, y="b"), list[int] | str)
 assert_type(plain.set([1], 1), bool)
 assert_type(plain.refresh(1), list[int])
 assert_type(plain.invalidate(1, "b"), bool)
 plain("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+plain.get_or(1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 plain.get(z=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 plain.set("not a list", 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
@@ -60,6 +65,7 @@ plain.set("not a list", 1)  # type: ignore[arg-type]  # pyright: ignore[reportAr
 async def main(shop: Shop) -> None:
     assert_type(await fetched(1), bytes | None)
     assert_type(await fetched.aget(1), bytes | None)
+    assert_type(await fetched.aget_or(0, 1), bytes | int | None)
     assert_type(await fetched.arefresh(1, db=None), bytes | None)
     assert_type(await plain.arefresh(1), list[int])
     assert_type(await plain.ainvalidate(1), bool)

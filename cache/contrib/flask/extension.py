@@ -203,7 +203,7 @@ class _Default(StandIn):
     def __init__(self, extension: Caching) -> None:
         self._extension = extension
 
-    def found(self) -> Cache:
+    def _found(self) -> Cache:
         return self._extension.caches["default"]
 
     def __repr__(self) -> str:
