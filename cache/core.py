@@ -6,12 +6,13 @@ by `await` alone. Names, parameters and rules are Django's.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from twofold import counter, counting
+from twofold.assembly import Parts, private_parts
 from twofold.backend import Backend, ServerState
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
-from twofold.entry import MISSING, Codec
+from twofold.entry import MISSING
 from twofold.errors import (
     BackendUnavailable,
     InvalidTimeout,
@@ -19,11 +20,13 @@ from twofold.errors import (
     PartlyUnavailable,
 )
 from twofold.fill import Condition, Filler, aproducer, producer
-from twofold.guard import LoopGuard
-from twofold.keys import KeyMaker, many
+from twofold.guard import guard_for
+from twofold.keys import many
 from twofold.lock import Lock
 from twofold.outage import FailOpen
 from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
+from twofold.private import remember
+from twofold.settings.arguments import CacheSettings
 
 T = TypeVar("T")
 
@@ -47,47 +50,48 @@ class Stats:
 class Cache:
     """A cache with parallel `get`/`aget`, `set`/`aset`, …
 
+    `caches["alias"]` are those of the settings. One made by hand is a library's or a part's
+    own: it touches none of those, and `close_all` closes it too.
+
     Args:
-        backend: the store.
-        codec: makes stored entries of values, and values of stored entries.
-        keys: makes normalised keys.
-        alias: the name in the settings.
-        timeout: seconds that an entry lives unless told otherwise; None for ever.
-        blocking_calls: what a sync call does inside a running event loop if the store
-            blocks: "raise", "warn" or "allow".
-        on_error: "raise" `BackendUnavailable` in an outage, or make it a "miss".
-        clear: `clear()` removes the alias's own "prefix", or is to "flush" the store.
+        backend: a URL such as "redis://127.0.0.1", or a store.
+        settings: the keys of an alias in `CACHES`, in lower case: `timeout`, `key_prefix`,
+            `version`, `key_function`, `serializer`, `compressor`, `compress_min`,
+            `secret`, and the dict `options`. Caches of one store and one `key_prefix`
+            share their entries.
+
+    Raises:
+        SettingsError: one of them is unknown or cannot be.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        codec: Codec,
-        keys: KeyMaker,
-        *,
-        alias: str = "default",
-        timeout: float | None = 300.0,
-        blocking_calls: Literal["raise", "warn", "allow"] = "raise",
-        on_error: Literal["raise", "miss"] = "raise",
-        clear: Literal["prefix", "flush"] = "prefix",
-    ) -> None:
-        self.alias = alias
-        self.backend = backend
-        self.timeout = timeout
-        fail_open = None if backend.kind == "inline" else FailOpen(backend, alias)
+    def __init__(self, backend: Backend | str, /, **settings: Unpack[CacheSettings]) -> None:
+        self._assemble(private_parts(backend, settings))
+        remember(self)
+
+    @classmethod
+    def _of(cls, parts: Parts) -> Self:
+        """Return a cache made of `parts`."""
+        made = cls.__new__(cls)
+        made._assemble(parts)
+        return made
+
+    def _assemble(self, parts: Parts) -> None:
+        self.alias: str = parts.alias
+        self.backend: Backend = parts.backend
+        self.timeout: float | None = parts.timeout
+        backend, codec, keys, options = parts.backend, parts.codec, parts.keys, parts.options
+        fail_open = None if backend.kind == "inline" else FailOpen(backend, parts.alias)
         self._soft = backend if fail_open is None else fail_open
         self._fail_open = fail_open
-        self._backend = self._soft if on_error == "miss" else backend
+        self._backend = self._soft if options["on_error"] == "miss" else backend
         self._codec = codec
         self._load = codec.load
         self._plain = codec.plain
         self._dump = codec.dump
         self._keys = keys
         self._key = keys.__call__  # bound once: looking it up costs a tenth of a hit
-        self._scope = "" if clear == "flush" else None
-        guarded = backend.kind != "inline" and blocking_calls != "allow"
-        guard = LoopGuard(alias, type(backend).__name__, blocking_calls == "warn")
-        self._guard = guard if guarded else None
+        self._scope = "" if options["clear"] == "flush" else None
+        self._guard = guard_for(backend, parts.alias, options["blocking_calls"])
         self._filler = Filler(backend, self._soft, codec, keys.lease)
         self._flights = self._filler.flights
 

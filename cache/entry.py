@@ -94,7 +94,7 @@ def codec_for(config: CacheConfig, holds_objects: bool) -> Codec:
     Raises:
         SettingsError: `SERIALIZER`, `COMPRESSOR` or `SECRET` asks for what cannot be.
     """
-    with placed(f"CACHES[{config.alias!r}]"):
+    with placed(config.where()):
         serializer = None if config.serializer is None else resolve_serializer(config.serializer)
         compressor = resolve_compressor(config.compressor)
         if holds_objects:

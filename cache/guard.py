@@ -2,7 +2,9 @@
 
 import sys
 import warnings
+from typing import Literal
 
+from twofold.backend import Backend
 from twofold.effects import in_event_loop
 from twofold.errors import BlockingCallInEventLoop, BlockingCallWarning
 
@@ -46,6 +48,15 @@ class LoopGuard:
         if not self._warns:
             raise BlockingCallInEventLoop(message)
         warnings.warn(message, BlockingCallWarning, stacklevel=level)
+
+
+def guard_for(
+    backend: Backend, alias: str, blocking_calls: Literal["raise", "warn", "allow"]
+) -> LoopGuard | None:
+    """Return the guard of a cache over `backend`, if it needs one."""
+    if backend.kind == "inline" or blocking_calls == "allow":
+        return None
+    return LoopGuard(alias, type(backend).__name__, blocking_calls == "warn")
 
 
 def _instead(method: str, caller: str) -> str:

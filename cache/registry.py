@@ -9,13 +9,13 @@ from pickle import PicklingError
 from types import MethodType
 from typing import Any, TypeAlias
 
+from twofold import private
+from twofold.assembly import parts_of
 from twofold.backend import Backend
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.core import Cache
 from twofold.effects import after_fork_in_child, new_lock
-from twofold.entry import codec_for
 from twofold.errors import SettingsError
-from twofold.keys import KeyMaker
 from twofold.settings import (
     CacheConfig,
     backend_class,
@@ -40,37 +40,7 @@ def check(config: CacheConfig) -> None:
 
 def build(config: CacheConfig, clock: Clock = SYSTEM_CLOCK) -> Cache:
     """Return a cache as `config` says; nothing is connected or opened yet."""
-    keys = KeyMaker(config.key_prefix, config.version, config.key_function)
-    return build_over(build_backend(config, clock), config, keys)
-
-
-def build_backend(config: CacheConfig, clock: Clock = SYSTEM_CLOCK) -> Backend:
-    """Return the store that `config` names."""
-    store: type[Backend] = backend_class(config)
-    _, options = split_options(config, store)
-    if isinstance(config.location, list) and not store.takes_many_locations:
-        raise SettingsError(
-            f"CACHES[{config.alias!r}]['LOCATION'] is a list, and {store.__name__} has one place"
-        )
-    if clock is not SYSTEM_CLOCK:
-        options = {**options, "clock": clock}
-    try:
-        return store(config.location, **options)
-    except SettingsError as exc:
-        raise SettingsError(f"CACHES[{config.alias!r}]: {exc}") from exc
-
-
-def build_over(backend: Backend, config: CacheConfig, keys: KeyMaker) -> Cache:
-    """Return a cache over a store that is there already, which others may use too."""
-    common, _ = split_options(config, type(backend))
-    return Cache(
-        backend,
-        codec_for(config, backend.holds_objects),
-        keys,
-        alias=config.alias,
-        timeout=config.timeout,
-        **common,
-    )
+    return Cache._of(parts_of(config, clock))
 
 
 class Caches:
@@ -142,14 +112,16 @@ class Caches:
                 vars(cache).clear()
 
     def close_all(self) -> None:
-        """Close every cache that was built; see `Cache.close`."""
+        """Close every cache that was built, private ones too; see `Cache.close`."""
         for each in list(self.built.values()):
             each.close()
+        private.close_all()
 
     async def aclose_all(self) -> None:
         """Do what `close_all` does."""
         for each in list(self.built.values()):
             await each.aclose()
+        await private.aclose_all()
 
     def _build(self, alias: str) -> Cache:
         """Return the cache of `alias`, which another thread may have built meanwhile."""
@@ -239,7 +211,7 @@ def configure(caches_by_alias: Raw | None = None, /, *, clock: Clock = SYSTEM_CL
 
 
 def close_all() -> None:
-    """Close every cache that was built; see `Cache.close`."""
+    """Close every cache that was built, private ones too; see `Cache.close`."""
     caches.close_all()
 
 

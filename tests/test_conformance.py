@@ -16,11 +16,8 @@ from twofold.backends.memory import MemoryBackend
 from twofold.backends.redis import RedisBackend, replies
 from twofold.backends.sqlite import SQLiteBackend
 from twofold.clock import Clock
-from twofold.codecs import resolve_serializer
 from twofold.core import Cache
-from twofold.entry import Envelope
 from twofold.errors import MissingKey
-from twofold.keys import KeyMaker
 from twofold.outage import FailOpen
 from twofold.testing import FACES, BackendConformance, ChaosBackend, Face, FakeClock
 from twofold.testing.cache_cases import CacheCases
@@ -206,8 +203,7 @@ def test_the_dummy_store_keeps_nothing(face: Face) -> None:
         await store.clear()
         await store.close()
 
-    codec = Envelope(resolve_serializer("msgpack"))
-    face.run(use(face.view(Cache(DummyBackend(), codec, KeyMaker()))))
+    face.run(use(face.view(Cache(DummyBackend()))))
 
 
 def test_a_suite_without_a_factory_says_what_is_missing() -> None:

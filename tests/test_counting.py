@@ -9,15 +9,11 @@ from tests.dict_backend import DictBackend
 from twofold.backend import Backend
 from twofold.core import Cache
 from twofold.errors import BackendUnavailable, MissingKey
-from twofold.keys import KeyMaker
-from twofold.registry import build_over
-from twofold.settings import read_cache
 from twofold.testing import FACES, ChaosBackend, Face
 
 
 def signed(backend: Backend, **options: Any) -> Cache:
-    entry = {"BACKEND": "memory", "SECRET": "a secret of its own", "OPTIONS": options}
-    return build_over(backend, read_cache("default", entry), KeyMaker())
+    return Cache(backend, secret="a secret of its own", options=options)
 
 
 class Restless(DictBackend):

@@ -31,6 +31,7 @@ from django.test import override_settings
 from django_redis.pool import ConnectionFactory
 from redis.exceptions import RedisError
 
+from twofold.assembly import build_backend
 from twofold.contrib.django import close_all
 from twofold.contrib.django import translation as of_django
 from twofold.contrib.django.backends import (
@@ -44,7 +45,6 @@ from twofold.contrib.django.backends import (
 )
 from twofold.contrib.moving import Refused, Table, memcached, redis
 from twofold.errors import BackendUnavailable, SettingsError
-from twofold.registry import build_backend
 from twofold.settings import read_cache
 
 DEFAULT = "django_redis.client.DefaultClient"

@@ -20,10 +20,7 @@ from twofold.backends.memory import MemoryBackend
 from twofold.backends.redis import RedisBackend
 from twofold.backends.sqlite import SQLiteBackend
 from twofold.core import Cache
-from twofold.entry import codec_for
 from twofold.errors import CounterOverflow, MissingKey, NotACounter
-from twofold.keys import KeyMaker
-from twofold.settings import read_cache
 from twofold.testing import FakeClock
 
 FACES = st.sampled_from(["", "a"])
@@ -116,10 +113,7 @@ class Machine(RuleBasedStateMachine):
         self.clock = store.clock()
         self.model = Model(self.clock)
         self.backend = store.make(self.clock)
-        config = read_cache("default", {"BACKEND": "any"})
-        self.cache = Cache(
-            self.backend, codec_for(config, self.backend.holds_objects), KeyMaker("shop")
-        )
+        self.cache = Cache(self.backend, key_prefix="shop")
         self.loop = asyncio.Runner()
         self.faces = cycle(["", "a"])
 

@@ -54,6 +54,15 @@ class CacheConfig:
     secret: Secret | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
+    @staticmethod
+    def place(alias: str, setting: str = "") -> str:
+        """Return where the settings of `alias` stand, or one of them, for messages."""
+        return f"CACHES[{alias!r}]" + (f"[{setting!r}]" if setting else "")
+
+    def where(self, setting: str = "") -> str:
+        """Return where these settings stand, or one of them, for messages."""
+        return self.place(self.alias, setting)
+
     def __repr__(self) -> str:
         """Show what is not the default, and no secret."""
         shown = [
@@ -61,7 +70,7 @@ class CacheConfig:
             for each in fields(self)
             if getattr(self, each.name) not in (each.default, {})
         ]
-        return f"CacheConfig({', '.join(shown)})"
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def _mask(name: str, value: Any) -> Any:
@@ -91,7 +100,7 @@ def read_caches(raw: Mapping[str, Raw]) -> dict[str, CacheConfig]:
     return {alias: read_cache(alias, entry) for alias, entry in raw.items()}
 
 
-def read_cache(alias: str, raw: Raw) -> CacheConfig:
+def read_cache(alias: str, raw: Raw, kind: type[CacheConfig] = CacheConfig) -> CacheConfig:
     """Return the configuration of one alias, from a dict of settings or a URL.
 
     The names of settings may be in any letter case. "none" as text means None, for
@@ -102,7 +111,7 @@ def read_cache(alias: str, raw: Raw) -> CacheConfig:
     """
     if not isinstance(alias, str) or not alias:
         raise SettingsError(f"an alias in CACHES is non-empty text, not {shown(alias)}")
-    where = f"CACHES[{alias!r}]"
+    where = kind.place(alias)
     if isinstance(raw, str):
         if scheme(raw.strip()) is None:
             hint = "; leave out the quotes" if raw.strip()[:1] in ("'", '"') else ""
@@ -116,9 +125,9 @@ def read_cache(alias: str, raw: Raw) -> CacheConfig:
         settings = _expand_url(_upper(raw))
     values: dict[str, Any] = {}
     for name, value in settings.items():
-        with placed(f"{where}[{name!r}]"):
+        with placed(kind.place(alias, name)):
             values[name.lower()] = _READERS[name](value)
-    return CacheConfig(alias, **values)
+    return kind(alias, **values)
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def backend_class(config: CacheConfig) -> type[Backend]:
         SettingsError: there is none, it is no `Backend`, or its driver is not installed.
     """
     name = config.backend
-    with placed(f"CACHES[{config.alias!r}]['BACKEND']"):
+    with placed(config.where("BACKEND")):
         path = name if "." in name or ":" in name else _registered(name)
         try:
             found = import_object(path)
@@ -130,7 +130,7 @@ def split_options(
     common = {name: values[0] for name, values in _COMMON.items()}
     options: dict[str, Any] = {}
     seen: set[str] = set()
-    with placed(f"CACHES[{config.alias!r}]['OPTIONS']"):
+    with placed(config.where("OPTIONS")):
         for key, value in config.options.items():
             name = key.lower()
             if name in seen:
@@ -156,7 +156,7 @@ def entry_options(config: CacheConfig) -> EntryOptions:
     """
     given = {name.lower(): value for name, value in config.options.items()}
     numbers, context = given.get("numbers"), given.get("context", "")
-    with placed(f"CACHES[{config.alias!r}]['OPTIONS']"):
+    with placed(config.where("OPTIONS")):
         if not isinstance(context, str):
             raise SettingsError(f"'context' is text that signatures cover, not {shown(context)}")
         if numbers is not None:

@@ -10,9 +10,6 @@ import pytest
 from twofold import counter
 from twofold.backend import Backend
 from twofold.core import Cache
-from twofold.entry import codec_for
-from twofold.keys import KeyMaker
-from twofold.settings import read_cache
 from twofold.testing.clock import FakeClock
 from twofold.testing.faces import FACES, Face
 
@@ -46,14 +43,8 @@ class Suite:
 
     def make_cache(self, backend: Backend, **settings: Any) -> Cache:
         """Return a cache over `backend`, with the suite's settings and further ones."""
-        raw = {"BACKEND": type(backend).__name__, **self.settings, **settings}
-        config = read_cache("default", raw)
-        return Cache(
-            backend,
-            codec_for(config, backend.holds_objects),
-            KeyMaker(config.key_prefix, config.version, config.key_function),
-            timeout=config.timeout,
-        )
+        given: Any = {name.lower(): value for name, value in {**self.settings, **settings}.items()}
+        return Cache(backend, **given)
 
     @pytest.fixture(params=FACES, ids=lambda face: face.name)
     def face(self, request: pytest.FixtureRequest) -> Face:

@@ -24,7 +24,13 @@ from twofold.contrib.django.entries import frozen, lease_prefix, raw_keys, raw_s
 from twofold.contrib.django.pickles import evaluated, needs_thread, pickled
 from twofold.contrib.django.stores import stores
 from twofold.core import Cache
-from twofold.errors import CannotSerialize, InvalidTimeout, ReentrantCall, SettingsError
+from twofold.errors import (
+    CannotSerialize,
+    InvalidTimeout,
+    PartlyUnavailable,
+    ReentrantCall,
+    SettingsError,
+)
 from twofold.keys import many, normalise
 from twofold.policy import Timeout, seconds
 
@@ -103,13 +109,19 @@ class TwofoldCache(BaseCache):
     def get_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
         """Return the values of those of `keys` that are there, in one round trip."""
         names = self._names(keys, version)
-        found = self.cache.get_many(names)
-        return {names[full]: value for full, value in found.items()}
+        try:
+            return _renamed(names, self.cache.get_many(names))
+        except PartlyUnavailable as error:
+            error.result = _renamed(names, error.result)
+            raise
 
     async def aget_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
         names = self._names(keys, version)
-        found = await self.cache.aget_many(names)
-        return {names[full]: value for full, value in found.items()}
+        try:
+            return _renamed(names, await self.cache.aget_many(names))
+        except PartlyUnavailable as error:
+            error.result = _renamed(names, error.result)
+            raise
 
     def set(
         self,
@@ -331,6 +343,11 @@ class TwofoldCache(BaseCache):
 
 
 _PLACE = frozenset({"BACKEND", "LOCATION"})
+
+
+def _renamed(names: Mapping[str, Any], found: Mapping[str, Any]) -> dict[Any, Any]:
+    """Return what was found, by the caller's own keys."""
+    return {names[full]: value for full, value in found.items()}
 
 
 def _alias(location: Any, params: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from django.core.cache import InvalidCacheBackendError
 from django.core.signals import setting_changed
 
+from twofold.assembly import build_backend, parts_over
 from twofold.backend import Backend
 from twofold.contrib.django.entries import frozen
 from twofold.contrib.django.translation import PROJECT
@@ -18,7 +19,6 @@ from twofold.core import Cache
 from twofold.effects import after_fork_in_child, new_lock
 from twofold.errors import SettingsError
 from twofold.keys import FullKeys
-from twofold.registry import build_backend, build_over
 from twofold.settings import CacheConfig, placed, read_cache
 
 _SETTINGS = frozenset({"CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS", *PROJECT})
@@ -52,8 +52,8 @@ class Stores:
                 raw = settings()
             config = read_cache(alias, raw)
             with self._lock:
-                cache = build_over(self._backend(config), config, FullKeys(config.key_prefix))
-                return self._caches.setdefault(key, cache)
+                parts = parts_over(self._backend(config), config, FullKeys(config.key_prefix))
+                return self._caches.setdefault(key, Cache._of(parts))
         except SettingsError as error:
             raise InvalidCacheBackendError(str(error)) from error
 

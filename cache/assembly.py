@@ -1,0 +1,62 @@
+"""What a cache is made of, as its settings say; nothing is connected or opened yet."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from twofold.backend import Backend
+from twofold.clock import SYSTEM_CLOCK, Clock
+from twofold.entry import Codec, codec_for
+from twofold.errors import SettingsError
+from twofold.keys import KeyMaker
+from twofold.settings import CacheConfig, CommonOptions, backend_class, placed, split_options
+from twofold.settings.arguments import read_arguments
+
+
+class Parts(NamedTuple):
+    """All that a cache is made of."""
+
+    alias: str
+    backend: Backend
+    codec: Codec
+    keys: KeyMaker
+    timeout: float | None
+    """Seconds that an entry lives unless told otherwise; None for ever."""
+    options: CommonOptions
+
+
+def private_parts(backend: Backend | str, settings: Mapping[str, Any]) -> Parts:
+    """Return the parts of a cache that is in no settings, over a store or a URL."""
+    config = read_arguments(backend, settings)
+    store = build_backend(config) if isinstance(backend, str) else backend
+    return parts_over(store, config, key_maker(config))
+
+
+def parts_of(config: CacheConfig, clock: Clock = SYSTEM_CLOCK) -> Parts:
+    """Return the parts of a cache of the settings."""
+    return parts_over(build_backend(config, clock), config, key_maker(config))
+
+
+def parts_over(backend: Backend, config: CacheConfig, keys: KeyMaker) -> Parts:
+    """Return the parts of a cache over a store that is there already, which others may use too."""
+    options, _ = split_options(config, type(backend))
+    codec = codec_for(config, backend.holds_objects)
+    return Parts(config.alias, backend, codec, keys, config.timeout, options)
+
+
+def key_maker(config: CacheConfig) -> KeyMaker:
+    """Return what makes the keys of a cache."""
+    return KeyMaker(config.key_prefix, config.version, config.key_function)
+
+
+def build_backend(config: CacheConfig, clock: Clock = SYSTEM_CLOCK) -> Backend:
+    """Return the store that `config` names."""
+    store: type[Backend] = backend_class(config)
+    _, options = split_options(config, store)
+    if isinstance(config.location, list) and not store.takes_many_locations:
+        raise SettingsError(
+            f"{config.where('LOCATION')} is a list, and {store.__name__} has one place"
+        )
+    if clock is not SYSTEM_CLOCK:
+        options = {**options, "clock": clock}
+    with placed(config.where()):
+        return store(config.location, **options)
