@@ -36,7 +36,7 @@ def settings(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "files"])
 @pytest.mark.parametrize("face", FACES, ids=repr)
 def test_two_libraries_do_not_meet(face: Face, kind: str, tmp_path: Path) -> None:
-    """Each has its own keys in one store and clears them alone; no cache of the settings is made."""
+    """Each has its own keys in one store and clears them alone; the settings make no cache."""
     url = f"{kind}:///{tmp_path}/shared"
     first, second = Cache(url, key_prefix="one"), Cache(url, key_prefix="two", timeout=None)
 
