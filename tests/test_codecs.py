@@ -24,7 +24,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twofold.codecs import msgpack, resolve_compressor, resolve_serializer, unpacking
+from twofold.codecs import (
+    extensions,
+    msgpack,
+    resolve_compressor,
+    resolve_serializer,
+    unpacking,
+)
 from twofold.codecs.extent import check_built
 from twofold.errors import CannotSerialize, SettingsError
 
@@ -105,9 +111,17 @@ def keys(draw: st.DrawFn) -> Any:
     return draw(atoms() | several.map(tuple) | several.map(frozenset))
 
 
+def rows(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Draw what a database returns: tuples of one width."""
+    return st.integers(1, 3).flatmap(
+        lambda width: st.lists(st.tuples(*[inner] * width), min_size=4, max_size=6)
+    )
+
+
 values = st.recursive(
     atoms(),
     lambda inner: st.one_of(
+        rows(inner),
         st.lists(inner, max_size=4),
         st.lists(inner, max_size=4).map(tuple),
         st.dictionaries(st.text(max_size=5), inner, max_size=4),
@@ -264,6 +278,14 @@ EXACT = [
     set(),
     [b"\xc4", "x"],
     {b"\xc4": [b"\xc4"]},
+    [(1, "x", None)] * 4,
+    [((1,), [2], {3: (4,)})] * 5,
+    {"rows": [(date.min, b"\xc4")] * 4, "in": {"in": {"in": {"in": [(1, 2)] * 4}}}, 1: (2,)},
+    {"rows": [(1,)] * 4, "in": {"rows": [(2, 3)] * 9}, "others": [(1,), (2, 3), (4,), (5,)]},
+    [tuple(range(255))] * 4,
+    [tuple(range(256))] * 4,
+    [()] * 4,
+    [(1, 2), (1, 2), (1, 2), [1, 2]],
 ]
 
 
@@ -295,6 +317,11 @@ REFUSED = [
     [bytearray(b"x")],
     {"a": [(memoryview(b"x"),)]},
     {1: bytearray(b"x")},
+    [(1, "x"), (2, bytearray(b"x"))] * 3,
+    {"rows": [(b"x", [memoryview(b"x")])] * 6, "b": b"x"},
+    {"a": [{"b": 0.1}, {"c": [UUID(int=1), {"d": [b"x", bytearray(b"x")]}]}]},
+    [Row(1)] * 6,
+    [(1,), (2,), (3,), Row(4)],
     datetime(2024, 1, 1, tzinfo=Hours()),
 ]
 
@@ -368,6 +395,34 @@ def test_forged_nesting_is_an_error() -> None:
         data = ormsgpack.packb(ormsgpack.Ext(1, b"\x91" * 1000 + data))
     with pytest.raises(ValueError, match="ext_hook"):
         resolve_serializer("msgpack").loads(data)
+
+
+@pytest.mark.parametrize("hold", [lambda rows: rows, lambda rows: {"a": {"b": rows, "c": ""}}])
+def test_rows_are_packed_as_one(hold: Any) -> None:
+    """A list of tuples of one width has no extension for each of them."""
+    serializer = resolve_serializer("msgpack")
+    for width in (1, 2, 255):
+        one, many = (len(serializer.dumps(hold([(1,) * width] * size))) for size in (10, 1000))
+        assert many - one < (990 * width) + 10
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xc7\x00\x0e",  # no width
+        b"\xd4\x0e\x01",  # no items
+        b"\xd5\x0e\x02\xc0",  # items that are no list
+        b"\xd6\x0e\x01\xa2ab",
+        b"\xd8\x0e\x01\x81\xa1x\xc0".ljust(18, b"\xc0"),
+        b"\xc7\x05\x0e\x02\x93\x01\x02\x03",  # an item too many
+        b"\xc7\x06\x0e\x05\xdd\xff\xff\xff\xff",  # a list that is cut
+    ],
+)
+def test_forged_rows_are_an_error(data: bytes) -> None:
+    """What no rows would look like raises ValueError."""
+    for loads in (resolve_serializer("msgpack").loads, resolve_serializer("msgpack").loads_foreign):
+        with pytest.raises(ValueError):
+            loads(data)
 
 
 def within(data: bytes, times: int, code: int = 1, depth: int = 1000) -> bytes:
@@ -464,6 +519,32 @@ def test_what_is_built_is_known_before(make: bytes) -> None:
     assert built < 128 * len(data)
     with pytest.raises(ValueError, match="builds more"):
         check_built(struct.pack(">BI", 0xDD, 9000) + make * 9000, frozenset(), built // 4)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 8])
+def test_what_rows_build_is_known_before(width: int) -> None:
+    """Tuples cost more than their bytes, and the bound counts them."""
+    serializer = resolve_serializer("msgpack")
+    data = serializer.dumps([(0,) * width for _ in range(60_000 // width)])
+    tracemalloc.start()
+    try:
+        value = serializer.loads_foreign(data)
+        built = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(value) == 60_000 // width
+    for hidden in (data, b"\x92\xc4\x05\xc9\x00\x00\x00\x0e" + data, b"\x92\xa1\x0e" + data):
+        with pytest.raises(ValueError, match="builds more"):
+            check_built(hidden, extensions.CONTAINERS, built)
+
+
+def test_a_look_for_rows_is_bounded() -> None:
+    """Where too many bytes might begin rows, they are taken for such."""
+    data = b"\xc6" + struct.pack(">I", 300_000) + b"\x0e" * 300_000
+    check_built(data, extensions.CONTAINERS, 81 * len(data))
+    data = b"\xdd" + struct.pack(">I", 300_000) + b"\x0e" * 300_000
+    with pytest.raises(ValueError, match="builds more"):
+        check_built(data, extensions.CONTAINERS, 2_000_000)
 
 
 class Stop(BaseException):

@@ -458,6 +458,20 @@ def test_few_unsigned_bytes_build_little(item: bytes) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("width", [b"\x01", b"\x02", b"\x08", b"\xff"])
+def test_few_unsigned_bytes_of_rows_build_little(width: bytes) -> None:
+    """So it is with tuples, which have no bytes of their own in rows."""
+    codec = envelope("msgpack", "zlib")
+    items = many(b"\xc0", 255 * 16_000)
+    rows = struct.pack(">BI", 0xC9, len(items) + 1) + b"\x0e" + width + items
+    tracemalloc.start()
+    try:
+        codec.load(KEY, forged(KEY, codec, zlib.compress(rows, 9)))
+        assert tracemalloc.get_traced_memory()[1] < 48 * MEBIBYTE
+    finally:
+        tracemalloc.stop()
+
+
 def test_few_unsigned_bytes_of_json_build_little() -> None:
     """So it is with JSON."""
     codec = envelope("json", "zlib")

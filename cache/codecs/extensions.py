@@ -4,10 +4,16 @@ from struct import Struct
 from typing import Final
 
 TUPLE, SET, FROZENSET, DICT, STR, INT, COMPLEX = range(1, 8)
-DECIMAL, UUID, DATETIME, DATE, TIME, TIMEDELTA = range(8, 14)
+DECIMAL, UUID, DATETIME, DATE, TIME, TIMEDELTA, ROWS = range(8, 15)
 
-CONTAINERS: Final = frozenset({TUPLE, SET, FROZENSET, DICT})
-"""Those whose data are MessagePack: their items in a list, keys and values in turn."""
+CONTAINERS: Final = frozenset({TUPLE, SET, FROZENSET, DICT, ROWS})
+"""Those whose data are MessagePack: their items in a list, keys and values in turn.
+
+`ROWS` is a list of tuples of one width: the width in one byte, and the items of all in a list.
+"""
+
+WIDEST: Final = 255
+"""Items that a tuple among `ROWS` has at most."""
 
 DATETIME_FIELDS: Final = Struct(">HBBBBBIB")
 TIME_FIELDS: Final = Struct(">BBBIB")

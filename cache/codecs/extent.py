@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from twofold.codecs.extensions import ROWS
+
 MAX_DEPTH: Final = 256
 """Levels that what is checked may nest, extensions among them."""
 
@@ -17,11 +19,14 @@ _NEVER_DEEP = 256  # bytes that cannot nest deeper than that
 
 _STEPS_FOR_DEPTH = 1_000_000  # half a second
 _STEPS_FOR_SIZE = 10_000  # enough for large texts and bytes; the rest are guessed
+_LOOKS_FOR_ROWS = 100_000  # a tenth of a second
 
 _CONTAINER = 256  # bytes that an empty one takes at most, about
 _ELEMENT = 72  # bytes that any other element takes, the characters of texts aside
 _MOST = 128  # bytes at most that one byte becomes, in maps of one entry
 _ENTRY = 96  # bytes that an entry of a map takes beside its key and value
+_SLOT = 8  # bytes that a place in a list or tuple takes
+_ROW = 64  # bytes that a tuple among rows takes beside its places, with its own in their list
 
 _NESTING = frozenset({*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF})
 _SMALL = frozenset({*range(0x80), 0xC0, 0xC2, 0xC3, *range(0xE0, 0x100)})
@@ -30,6 +35,11 @@ _SMALL_RUN = re.compile(rb"[\x00-\x7f\xc0\xc2\xc3\xe0-\xff]+").match
 _NO_CONTAINERS = bytes(set(range(256)) - _NESTING)
 _NO_HEAVY = bytes(set(range(256)) - _NESTING - _EXTENSIONS)
 _NO_OTHERS = bytes(_SMALL | _NESTING | _EXTENSIONS)
+
+# How rows begin: the size of the extension, its code, and how many items a tuple has.
+_OF_ROWS = rb"(?:(?<=\xc7..)|(?<=\xc8...)|(?<=\xc9.....)|(?<=[\xd4-\xd8].))"
+_NARROW_ROWS = re.compile(b"%c%b[\\x00-\\x03]" % (ROWS, _OF_ROWS), re.DOTALL).search
+_WIDE_ROWS = re.compile(b"%c%b[^\\x00-\\x03]" % (ROWS, _OF_ROWS), re.DOTALL).search
 
 # By the first byte: how long an element is, or how long the number that tells its size.
 _FIXED = {0xCA: 5, 0xCB: 9, 0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9}
@@ -59,10 +69,21 @@ def check_built(data: bytes, containers: frozenset[int], most: int) -> None:
         return
     heavy = len(data.translate(None, _NO_HEAVY))
     others = len(data.translate(None, _NO_OTHERS))
-    if 8 * len(data) + _CONTAINER * heavy + _ELEMENT * others > most:
+    if _item(data) * len(data) + _CONTAINER * heavy + _ELEMENT * others > most:
         for _, built in _walk(data, containers, _STEPS_FOR_SIZE):
             if built > most:
                 raise ValueError(f"builds more than {most} bytes")
+
+
+def _item(data: bytes) -> int:
+    """Return how many bytes an item takes beside its own, in its list and perhaps in rows."""
+    if data.count(ROWS) > _LOOKS_FOR_ROWS or _NARROW_ROWS(data):
+        return _SLOT + _in_rows(1)
+    return _SLOT + (_in_rows(4) if _WIDE_ROWS(data) else 0)
+
+
+def _in_rows(width: int) -> int:
+    return _SLOT + _ROW // max(width, 1)
 
 
 def _walk(data: bytes, containers: frozenset[int], steps: int) -> Iterator[tuple[int, int]]:
@@ -77,7 +98,7 @@ def _walk(data: bytes, containers: frozenset[int], steps: int) -> Iterator[tuple
         small = _SMALL_RUN(data, at, at + left)
         if small is not None:
             size = small.end() - at
-            at, built, left = at + size, built + 8 * size, left - size
+            at, built, left = at + size, built + _SLOT * size, left - size
             yield len(enclosing), built
             continue
         try:
@@ -118,6 +139,8 @@ def _extension(data: bytes, at: int, containers: frozenset[int]) -> tuple[int, i
     width = _SIZED_EXTENSIONS.get(data[at], 0)
     size = _number(data, at + 1, width) if width else _FIXED_EXTENSIONS[data[at]]
     if data[at + 1 + width] in containers:
+        if data[at + 1 + width] == ROWS:
+            return 3 + width, 1, _CONTAINER + size * _in_rows(data[at + 2 + width])
         return 2 + width, 1, _CONTAINER
     return 2 + width + size, 0, _CONTAINER + size
 

@@ -30,7 +30,9 @@ def _ext_hook_over(inner: _ExtHook | None, makers: _Makers, *, checks: bool) -> 
             make = makers.get(code)
             if make is None:
                 return _READERS[code](data)
-            return make(unpack(data, ext_hook=inner))
+            if code != extensions.ROWS:
+                return make(unpack(data, ext_hook=inner))
+            return make([data[:1], unpack(data[1:], ext_hook=inner)])
         except BaseException as exc:
             if exc.args != _HOOK_FAILED:
                 note(exc)
@@ -80,6 +82,13 @@ _MAY_COLLIDE = 4096  # so many do not take long, whatever their hashes
 _COLLISIONS = 1024
 
 
+def _make_rows(parts: list[Any]) -> list[tuple[Any, ...]]:
+    width, items = parts
+    if type(items) is not list:  # the letters of a text, and the keys of a dict, are no items
+        raise ValueError("rows without a list of items")
+    return [*zip(*[iter(items)] * ord(width), strict=True)]
+
+
 def _make_dict(parts: list[Any]) -> dict[Any, Any]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
@@ -123,6 +132,7 @@ _MAKERS: dict[int, Callable[[list[Any]], Any]] = {
     extensions.SET: set,
     extensions.FROZENSET: frozenset,
     extensions.DICT: _make_dict,
+    extensions.ROWS: _make_rows,
 }
 
 _READERS: dict[int, Callable[[bytes], Any]] = {
