@@ -63,7 +63,7 @@ _TOO_DEEP = (
     " keys that are no text, or more than 250 lists and dicts, in each other"
 )
 
-_Default: TypeAlias = Callable[[Any], Any]
+_Default: TypeAlias = Callable[[Any], Ext]
 
 
 class Msgpack:
@@ -121,11 +121,12 @@ def _up_to_a_tuple(value: Any) -> Ext:
 
 
 def _dump_with_rows(value: Any) -> bytes:
+    packed: Any = value
     try:
         if type(value) is list:
             packed = _rows(value, _DEFAULT) or value
-        else:
-            packed = _with_rows(value, _ROWS_DEPTH) if type(value) is dict else value
+        elif type(value) is dict:
+            packed = _with_rows(value, _ROWS_DEPTH)
         data = packb(packed, _DEFAULT, _OPTIONS)
     except TypeError:
         raise_interrupt()
@@ -150,13 +151,16 @@ def _with_rows(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
 
 def _rows(value: list[Any], inner: _Default) -> Ext | None:
     """Return what a database returns, a list of tuples of one width, as one `Ext`."""
-    if len(value) < _ROWS or type(value[0]) is not tuple or {*map(type, value)} != {tuple}:
+    if len(value) < _ROWS or type(value[0]) is not tuple:
         return None
-    width = len(value[0])
-    if not 0 < width <= extensions.WIDEST or {*map(len, value)} != {width}:
+    rows = value[:]  # another thread may change it
+    if {*map(type, rows)} != {tuple}:
+        return None
+    width = len(rows[0])
+    if not 0 < width <= extensions.WIDEST or {*map(len, rows)} != {width}:
         return None
     items: list[Any] = []
-    for row in value:  # faster than `chain`
+    for row in rows:  # faster than `chain`
         items += row
     data = packb(items, inner, _OPTIONS)
     if 0xC4 in data or 0xC5 in data or 0xC6 in data:
