@@ -16,7 +16,6 @@ from twofold.clock import SYSTEM_CLOCK, Clock, followed
 from twofold.display import shown
 from twofold.effects import Call, Hop, call_in_thread
 from twofold.errors import SettingsError
-from twofold.keys.kinds import is_lock as is_lock
 from twofold.urls import mask_location
 
 Kind: TypeAlias = Literal["native", "threaded", "inline"]
@@ -66,7 +65,7 @@ class Backend(ABC):
     Values are bytes. A value made of bare ASCII digits with an optional minus sign is a
     counter, which `incr` adds to. `ttl` is in seconds, positive, None for ever. Errors
     of the driver are raised as `BackendUnavailable` from the original. A lock's key, see
-    `is_lock`, is not evicted before its time is over.
+    `keys.kinds.is_lock`, is not evicted before its time is over.
 
     Args:
         location: where the store is: a path, a URL, a name; the backend's own to read.

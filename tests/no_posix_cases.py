@@ -13,10 +13,10 @@ import pytest
 
 from tests.chaos import RedisServer
 from tests.no_posix import STEP
+from twofold.backends.disk.ownership import make_folders
 from twofold.backends.files import FilesBackend
 from twofold.backends.memcached import MemcachedBackend
 from twofold.backends.network import wires
-from twofold.backends.ownership import make_folders
 from twofold.backends.redis import RedisBackend
 from twofold.backends.sqlite import SQLiteBackend
 from twofold.errors import BackendUnavailable, DeadlineExceeded, SettingsError

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from tests.chaos import MemcachedServer, RedisServer
-from twofold.backend import is_lock
 from twofold.backends.memcached import MemcachedBackend, walk
 from twofold.backends.memcached.deployment import read_router
 from twofold.backends.network import ConnectionLost, DialFailed, Refused, ReplyError
 from twofold.errors import BackendUnavailable, DeadlineExceeded, PartlyUnavailable
+from twofold.keys.kinds import is_lock
 from twofold.testing import FACES, Face
 
 

@@ -1,5 +1,6 @@
 """The backend: operations on the files of keys, with what faults cost."""
 
+import errno
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -10,15 +11,22 @@ from typing import Any, Final, TypeVar
 from twofold.backend import Backend
 from twofold.backends.bounds import positive
 from twofold.backends.descriptors import is_systems
+from twofold.backends.disk.faults import DiskFault, RareWarnings, is_disk_fault
 from twofold.backends.files import shelf
 from twofold.backends.files.bounds import Bounds
-from twofold.backends.files.counts import Counts
-from twofold.backends.files.entry import HEAD_BYTES, SHARDS, Entry, decode, place, weight
-from twofold.backends.files.faults import Damaged, Fault, is_fault
-from twofold.backends.files.slot import Slot
+from twofold.backends.files.counts import ShardCounts
+from twofold.backends.files.entry import (
+    HEAD_BYTES,
+    SHARDS,
+    CorruptFile,
+    Entry,
+    decode,
+    disk_bytes,
+    place,
+)
+from twofold.backends.files.locked_file import LockedFile
 from twofold.backends.files.tree import IS_POSSIBLE, Tree
 from twofold.clock import SYSTEM_CLOCK, Clock
-from twofold.display import printable
 from twofold.errors import BackendUnavailable, SettingsError
 from twofold.policy import is_from_later
 
@@ -26,8 +34,8 @@ T = TypeVar("T")
 
 logger: logging.Logger = logging.getLogger("twofold.files")
 
-_WARN_EVERY: Final = 60.0  # seconds between two warnings
 _LARGEST_VALUE: Final = 999_000_000
+_REMOVED: Final = {errno.ENOENT, errno.ESTALE}  # the directory, while it was written to
 
 
 class FilesBackend(Backend):
@@ -83,17 +91,17 @@ class FilesBackend(Backend):
                 " files that are opened within an open directory: use BACKEND 'sqlite'"
             )
         if not location:
-            raise SettingsError("LOCATION of a cache of files is the path of their directory")
+            raise SettingsError("LOCATION of a cache of files is the path of a directory: give one")
         if max_entries is not None:
             positive("max_entries", max_entries)
         self._max_bytes = positive("max_bytes", max_bytes)
         self._limit = min(max_bytes, _LARGEST_VALUE) + HEAD_BYTES
         self._tree = Tree(os.path.abspath(os.path.expanduser(location)), self.deadline)
-        self._counts = Counts(self._tree)
+        self._counts = ShardCounts(self._tree)
         self._bounds = Bounds(
             self._tree, self._counts, self.clock, max_entries, max_bytes, cull_frequency
         )
-        self._warned_at = -_WARN_EVERY
+        self._warnings = RareWarnings(logger)
 
     def get(self, key: str) -> bytes | None:
         entry = self._find(key)
@@ -108,40 +116,42 @@ class FilesBackend(Backend):
         return max(0.0, min(entry.expires - self.clock.time(), entry.expires - entry.written))
 
     def set(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return self._store(key, value, self._until(), Slot.set, value, ttl)
+        return self._store(key, value, self._until(), LockedFile.set, value, ttl)
 
     def set_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
         until = self._until()
         return [
             key
             for key, value in items.items()
-            if not self._store(key, value, until, Slot.set, value, ttl)
+            if not self._store(key, value, until, LockedFile.set, value, ttl)
         ]
 
     def add(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return self._store(key, value, self._until(), Slot.add, value, ttl)
+        return self._store(key, value, self._until(), LockedFile.add, value, ttl)
 
     def touch(self, key: str, ttl: float | None) -> bool:
-        return self._at(key, self._until(), Slot.touch, ttl)
+        return self._at(key, self._until(), LockedFile.touch, ttl)
 
     def delete(self, key: str) -> bool:
-        return self._at(key, self._until(), Slot.delete)
+        return self._at(key, self._until(), LockedFile.delete)
 
     def delete_many(self, keys: Sequence[str]) -> int:
         until = self._until()
-        return sum(self._at(key, until, Slot.delete) for key in keys)
+        return sum(self._at(key, until, LockedFile.delete) for key in keys)
 
     def incr(self, key: str, delta: int) -> int:
-        return self._at(key, self._until(), Slot.incr, delta)
+        return self._at(key, self._until(), LockedFile.incr, delta)
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
-        return self._store(key, value, self._until(), Slot.compare_and_set, expected, value, ttl)
+        return self._store(
+            key, value, self._until(), LockedFile.compare_and_set, expected, value, ttl
+        )
 
     def replace(self, key: str, expected: bytes, value: bytes) -> bool:
-        return self._store(key, value, self._until(), Slot.replace, expected, value)
+        return self._store(key, value, self._until(), LockedFile.replace, expected, value)
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
-        return self._at(key, self._until(), Slot.compare_and_delete, expected)
+        return self._at(key, self._until(), LockedFile.compare_and_delete, expected)
 
     def clear(self, prefix: str) -> None:
         """Remove the files of ours whose keys begin so, and nothing else."""
@@ -166,15 +176,15 @@ class FilesBackend(Backend):
                 return None
             data = shelf.read(shard.opener, name, self._limit)
             return None if data is None else self._living(key, decode(key, data))
-        except Damaged as damage:
-            self._discard(key, damage)
+        except CorruptFile as corrupt:
+            self._discard(key, corrupt)
         except OSError as exc:
             if not is_systems(exc):
                 raise
             error = self._translate(exc)
-            if not isinstance(error, Fault):
+            if not isinstance(error, DiskFault):
                 raise error from exc
-            self._warn(error)
+            self._warnings.warn(error)
         return None
 
     def _living(self, key: str, entry: Entry) -> Entry | None:
@@ -186,12 +196,12 @@ class FilesBackend(Backend):
             return None
         if is_from_later(now, entry.written):
             with suppress(BackendUnavailable):  # somebody else will, or the next one
-                self._at(key, monotonic(), Slot.living)
+                self._at(key, monotonic(), LockedFile.living)
         return entry
 
     def _fits(self, key: str, value: bytes) -> bool:
         size = HEAD_BYTES - 250 + len(key) + len(value)
-        return size <= self._limit and weight(size) <= self._max_bytes
+        return size <= self._limit and disk_bytes(size) <= self._max_bytes
 
     def _store(
         self, key: str, value: bytes, until: float, work: Callable[..., bool], *args: Any
@@ -201,27 +211,31 @@ class FilesBackend(Backend):
             return False
         try:
             return self._at(key, until, work, *args)
-        except Fault as fault:
-            return self._warn(fault)
+        except DiskFault as fault:
+            self._warnings.warn(fault)
+            return False
 
     def _at(self, key: str, until: float, work: Callable[..., T], *args: Any) -> T:
-        """Return `work(slot, *args)`, done with the lock over the file of `key` held.
+        """Return `work(file, *args)`, done with the lock over the file of `key` held.
 
         Room is made afterwards if the file has grown.
         """
         number, name = place(key)
-        slot = Slot(key, number, name, self._counts, self._limit, self.clock)
-        result: T = self._translated(self._tree.locked, number, until, slot.within, work, *args)
-        if slot.grown:
+        file = LockedFile(key, number, name, self._counts, self._limit, self.clock)
+        result: T = self._translated(self._tree.locked, number, until, file.within, work, *args)
+        if file.grown:
             self._bounds.keep(name, until)
         return result
 
-    def _discard(self, key: str, damage: Damaged) -> None:
+    def _discard(self, key: str, corrupt: CorruptFile) -> None:
         """Remove a damaged file, if it still is one and nobody else is at it."""
         _, name = place(key)  # and not the key, which may be a session's
-        self._warn(f"the file {name} in the cache directory {self._tree.path}: {damage}")
+        self._warnings.warn(
+            f"the file {name} in the cache directory {self._tree.path}: {corrupt}. It is removed,"
+            " and its entry is a miss"
+        )
         with suppress(BackendUnavailable):
-            self._at(key, monotonic(), Slot.living)
+            self._at(key, monotonic(), LockedFile.living)
 
     def _translated(self, work: Callable[..., T], *args: Any) -> T:
         """Return `work(*args)`; what the system says of it is an error of ours."""
@@ -233,16 +247,12 @@ class FilesBackend(Backend):
             raise self._translate(exc) from exc
 
     def _translate(self, exc: OSError) -> BackendUnavailable:
-        kind = Fault if is_fault(exc) else BackendUnavailable
-        return kind(f"the cache directory {self._tree.path} cannot be used: {exc}")
+        is_fault = is_disk_fault(exc) or exc.errno in _REMOVED
+        kind = DiskFault if is_fault else BackendUnavailable
+        return kind(
+            f"the cache directory {self._tree.path} cannot be used: {exc}."
+            " Give it room and let this user write in it, or let LOCATION be another one"
+        )
 
     def _until(self) -> float:
         return monotonic() + self.deadline
-
-    def _warn(self, what: object) -> bool:
-        """Log what has happened, now and then; return False: nothing is stored."""
-        now = monotonic()
-        if now - self._warned_at >= _WARN_EVERY:
-            self._warned_at = now
-            logger.warning("%s", printable(str(what)))
-        return False

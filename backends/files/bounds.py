@@ -1,4 +1,4 @@
-"""The bounds: what goes when there is too much, and what is swept by the way.
+"""The bounds: what goes when there is too much, and what is swept along the way.
 
 The counts tell when there is too much, so a write scans nothing. What is to go is found
 by a scan of a few shards, for many writes at a time: keys are spread over the shards by
@@ -17,10 +17,9 @@ from typing import Final
 from twofold.backends.bounds import NO_BOUND, kept_by_culling
 from twofold.backends.descriptors import is_systems
 from twofold.backends.files import shelf
-from twofold.backends.files.counts import Counts, Totals
-from twofold.backends.files.entry import SHARDS, decode, key_in
-from twofold.backends.files.faults import Damaged
-from twofold.backends.files.shelf import Seen
+from twofold.backends.files.counts import ShardCounts, Totals
+from twofold.backends.files.entry import SHARDS, CorruptFile, decode, key_in
+from twofold.backends.files.shelf import FileInfo
 from twofold.backends.files.tree import Handle, Tree
 from twofold.clock import Clock
 from twofold.errors import BackendUnavailable, DeadlineExceeded
@@ -39,7 +38,7 @@ class Bounds:
     def __init__(
         self,
         tree: Tree,
-        counts: Counts,
+        counts: ShardCounts,
         clock: Clock,
         max_entries: int | None,
         max_bytes: int,
@@ -66,9 +65,9 @@ class Bounds:
         self._grown += 1
         try:
             if self._grown == 1:
-                self._tidy()
+                self._remove_leftovers()
             totals = self._known_totals()
-            if totals.entries > self._max_entries or totals.weight > self._max_bytes:
+            if totals.entries > self._max_entries or totals.bytes > self._max_bytes:
                 self._make_room(newcomer, until)
             if self._grown % _SWEEP_EVERY == 0:
                 self.refresh(next(self._turns()), 0.0)
@@ -87,11 +86,11 @@ class Bounds:
         self._counts.lose(number)  # until it is counted, whatever comes meanwhile
         shelf.remove(shard.descriptor, shelf.TEMPORARY)
         left = []
-        for seen in shelf.scan(shard.descriptor):
-            if self._is_over(shard.descriptor, seen, now):
-                shelf.remove(shard.descriptor, seen.name)
+        for info in shelf.scan(shard.descriptor):
+            if self._is_expired(shard.descriptor, info, now):
+                shelf.remove(shard.descriptor, info.name)
             else:
-                left.append(seen.weight)
+                left.append(info.size)
         self._counts.put(number, len(left), sum(left))
 
     def clear(self, number: int, prefix: bytes, until: float) -> None:
@@ -104,13 +103,13 @@ class Bounds:
             number,
             folder,
             (
-                seen
-                for seen in shelf.scan(folder)
-                if not prefix or key_in(shelf.head(folder, seen.name)).startswith(prefix)
+                info
+                for info in shelf.scan(folder)
+                if not prefix or key_in(shelf.head(folder, info.name)).startswith(prefix)
             ),
         )
 
-    def _tidy(self) -> None:
+    def _remove_leftovers(self) -> None:
         """Remove what killed writers have left, before this process writes much."""
         for number in range(SHARDS):
             with suppress(DeadlineExceeded):
@@ -131,35 +130,35 @@ class Bounds:
         found = self._sample(until)
         totals = self._counts.totals()
         entries = totals.entries - self._kept if totals.entries > self._max_entries else 0
-        weight = totals.weight - self._kept_bytes if totals.weight > self._max_bytes else 0
-        going: dict[int, list[Seen]] = defaultdict(list)
-        for number, seen in self._in_order(found, newcomer):
-            if entries <= 0 and weight <= 0:
+        size = totals.bytes - self._kept_bytes if totals.bytes > self._max_bytes else 0
+        going: dict[int, list[FileInfo]] = defaultdict(list)
+        for number, info in self._in_order(found, newcomer):
+            if entries <= 0 and size <= 0:
                 break
             entries -= 1
-            weight -= seen.weight
-            going[number].append(seen)
+            size -= info.size
+            going[number].append(info)
         for number, each in going.items():
             self._remove(number, each, until)
             if monotonic() >= until:
                 break
 
-    def _sample(self, until: float) -> list[tuple[int, Seen]]:
+    def _sample(self, until: float) -> list[tuple[int, FileInfo]]:
         """Return entries to choose from, with their shards; half of the time is for removing."""
         halfway = (monotonic() + until) / 2
         enough = max(_SAMPLE, _CHOICE * (self._counts.totals().entries - self._kept))
-        found: list[tuple[int, Seen]] = []
+        found: list[tuple[int, FileInfo]] = []
         for number in islice(self._turns(), SHARDS):
             here = self._scan(number)
             if len(here) != self._counts.entries(number):
                 self.refresh(number, until)
                 here = self._scan(number)
-            found += ((number, seen) for seen in here)
+            found += ((number, info) for info in here)
             if len(found) >= enough or monotonic() >= halfway:
                 break
         return found
 
-    def _scan(self, number: int) -> list[Seen]:
+    def _scan(self, number: int) -> list[FileInfo]:
         shard = self._tree.find(number)
         return [] if shard is None else shelf.scan(shard.descriptor)
 
@@ -169,51 +168,53 @@ class Bounds:
             self._turn = (self._turn + 1) % SHARDS
             yield self._turn
 
-    def _in_order(self, found: Iterable[tuple[int, Seen]], newcomer: str) -> list[tuple[int, Seen]]:
+    def _in_order(
+        self, found: Iterable[tuple[int, FileInfo]], newcomer: str
+    ) -> list[tuple[int, FileInfo]]:
         """Return what may go, the expired first; a lock only if it seems to be expired."""
         now = self._clock.time()
         keyed = [
-            (not is_over, seen.written, seen.changed, number, seen)
-            for number, seen in found
-            if seen.name != newcomer
-            if (is_over := seen.is_over(now)) or not seen.is_held()
+            (not is_over, info.written, info.changed, number, info)
+            for number, info in found
+            if info.name != newcomer
+            if (is_over := info.is_over(now)) or not info.is_held()
         ]
-        return [(number, seen) for *_, number, seen in sorted(keyed)]
+        return [(number, info) for *_, number, info in sorted(keyed)]
 
-    def _remove(self, number: int, going: Iterable[Seen], until: float) -> None:
-        """Remove those files that are still what was seen."""
-        self._tree.locked(number, until, self._remove_seen, number, going)
+    def _remove(self, number: int, going: Iterable[FileInfo], until: float) -> None:
+        """Remove the files that have not changed since they were listed."""
+        self._tree.locked(number, until, self._remove_unchanged, number, going)
 
-    def _remove_seen(self, shard: Handle, number: int, going: Iterable[Seen]) -> None:
+    def _remove_unchanged(self, shard: Handle, number: int, going: Iterable[FileInfo]) -> None:
         now, folder = self._clock.time(), shard.descriptor
         self._take_out(
             number,
             folder,
             (
-                seen
-                for seen in going
-                if shelf.look(folder, seen.name) == seen
-                if not seen.is_held() or self._is_over(folder, seen, now)
+                info
+                for info in going
+                if shelf.look(folder, info.name) == info
+                if not info.is_held() or self._is_expired(folder, info, now)
             ),
         )
 
-    def _take_out(self, number: int, folder: int, going: Iterable[Seen]) -> None:
+    def _take_out(self, number: int, folder: int, going: Iterable[FileInfo]) -> None:
         """Remove files of a shard that is locked."""
         try:
-            weights = [seen.weight for seen in going if shelf.remove(folder, seen.name)]
-            self._counts.add(number, -len(weights), -sum(weights))
+            sizes = [info.size for info in going if shelf.remove(folder, info.name)]
+            self._counts.add(number, -len(sizes), -sum(sizes))
         except BaseException:
             self._counts.lose(number)
             raise
 
-    def _is_over(self, folder: int, seen: Seen, now: float) -> bool:
+    def _is_expired(self, folder: int, info: FileInfo, now: float) -> bool:
         """Tell whether a file's time is over; what a lock's says inside decides."""
-        if not seen.is_over(now) or not seen.is_held():
-            return seen.is_over(now)
-        key = key_in(shelf.head(folder, seen.name)).decode("ascii", "replace")
+        if not info.is_over(now) or not info.is_held():
+            return info.is_over(now)
+        key = key_in(shelf.head(folder, info.name)).decode("ascii", "replace")
         try:
-            entry = decode(key, shelf.read(shelf.opener(folder), seen.name, _LARGEST_LOCK) or b"")
-        except Damaged:
+            entry = decode(key, shelf.read(shelf.opener(folder), info.name, _LARGEST_LOCK) or b"")
+        except CorruptFile:
             return True
         return entry.expires is not None and entry.expires <= now
 

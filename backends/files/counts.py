@@ -1,4 +1,4 @@
-"""How many entries each shard has, and what they weigh: a file that all processes share.
+"""How many entries each shard has, and what they take of the disk: a file that all processes share.
 
 Each shard has two signed 64-bit integers: its entries plus one, and their bytes of disk.
 Whoever holds a shard's lock keeps its numbers right, so that nobody need scan for them. A
@@ -21,12 +21,12 @@ class Totals(NamedTuple):
     """What all shards have that are known."""
 
     entries: int
-    weight: int
+    bytes: int
     unknown: tuple[int, ...]
     """The shards that are to be counted."""
 
 
-class Counts:
+class ShardCounts:
     """The numbers of all shards of a tree."""
 
     def __init__(self, tree: Tree) -> None:
@@ -36,30 +36,28 @@ class Counts:
         """Return the sums."""
         descriptor = self._tree.counts().descriptor
         numbers = _ALL.unpack(os.pread(descriptor, _ALL.size, 0).ljust(_ALL.size, b"\0"))
-        entries, weights = numbers[::2], numbers[1::2]
-        if min(entries) > 0 and min(weights) >= 0:
-            return Totals(sum(entries) - SHARDS, sum(weights), ())
-        known = [entries[n] > 0 <= weights[n] for n in range(SHARDS)]
+        entries, sizes = numbers[::2], numbers[1::2]
+        if min(entries) > 0 and min(sizes) >= 0:
+            return Totals(sum(entries) - SHARDS, sum(sizes), ())
+        known = [entries[n] > 0 <= sizes[n] for n in range(SHARDS)]
         unknown = tuple(n for n in range(SHARDS) if not known[n])
         counted = [n for n in range(SHARDS) if known[n]]
-        return Totals(
-            sum(entries[n] - 1 for n in counted), sum(weights[n] for n in counted), unknown
-        )
+        return Totals(sum(entries[n] - 1 for n in counted), sum(sizes[n] for n in counted), unknown)
 
     def entries(self, number: int) -> int:
         """Return how many entries a shard has; less than 0 if that is unknown."""
         return self._pair(number)[0] - 1
 
-    def add(self, number: int, entries: int, weight: int) -> None:
+    def add(self, number: int, entries: int, size: int) -> None:
         """Add to the numbers of a shard that is locked."""
-        before, weighed = self._pair(number)
+        before, taken = self._pair(number)
         if before > 0:
-            self.put(number, before - 1 + entries, weighed + weight)
+            self.put(number, before - 1 + entries, taken + size)
 
-    def put(self, number: int, entries: int, weight: int) -> None:
+    def put(self, number: int, entries: int, size: int) -> None:
         """Set the numbers of a shard that is locked; such as cannot be are unknown ones."""
-        fits = 0 <= entries < _MOST and 0 <= weight < _MOST
-        self._write(number, entries + 1 if fits else 0, weight if fits else 0)
+        fits = 0 <= entries < _MOST and 0 <= size < _MOST
+        self._write(number, entries + 1 if fits else 0, size if fits else 0)
 
     def lose(self, number: int) -> None:
         """Have a shard that is locked counted anew."""
@@ -71,5 +69,5 @@ class Counts:
     def _pair(self, number: int) -> tuple[int, int]:
         descriptor = self._tree.counts().descriptor
         data = os.pread(descriptor, _PAIR.size, number * _PAIR.size)
-        entries, weight = _PAIR.unpack(data.ljust(_PAIR.size, b"\0"))
-        return entries, weight
+        entries, size = _PAIR.unpack(data.ljust(_PAIR.size, b"\0"))
+        return entries, size

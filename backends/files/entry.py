@@ -21,8 +21,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from twofold.backend import is_lock
-from twofold.backends.files.faults import Damaged
+from twofold.keys.kinds import is_lock
 
 SHARDS: Final = 64
 """Folders that the entries are spread over."""
@@ -37,6 +36,10 @@ _START: Final = _FIRST.size + _REST.size
 _BLOCK: Final = 4096  # what a file takes of a disk is a multiple of that
 _SHARD_BY_DIGITS: Final = {f"{n:02x}": n % SHARDS for n in range(256)}
 _NAME = re.compile(r"[0-9a-f]{40}\.(?:entry|lock)").fullmatch
+
+
+class CorruptFile(Exception):
+    """A file is not what was written there: it counts as missing, and is to be removed."""
 
 
 class Entry(NamedTuple):
@@ -59,17 +62,17 @@ def decode(key: str, data: bytes) -> Entry:
     """Return the entry in the bytes of a file.
 
     Raises:
-        Damaged: they are not what `encode` made for this key.
+        CorruptFile: they are not what `encode` made for this key.
     """
     if len(data) < _START:
-        raise Damaged("it is too short")
+        raise CorruptFile("it is too short")
     magic, check = _FIRST.unpack_from(data)
     length, written, expires, key_length = _REST.unpack_from(data, _FIRST.size)
     start = _START + key_length
     if magic != _MAGIC or start + length != len(data):
-        raise Damaged("it is none of ours, or cut off")
+        raise CorruptFile("it is none of ours, or cut off")
     if crc32(memoryview(data)[_FIRST.size :]) != check or data[_START:start] != key.encode():
-        raise Damaged("it fails its check")
+        raise CorruptFile("it fails its check")
     return Entry(data[start:], written, None if expires == math.inf else expires)
 
 
@@ -97,6 +100,6 @@ def is_held(name: str) -> bool:
     return name.endswith(".lock")
 
 
-def weight(size: int) -> int:
+def disk_bytes(size: int) -> int:
     """Return the bytes of disk that a file of `size` bytes takes."""
     return -(-size // _BLOCK) * _BLOCK

@@ -5,6 +5,7 @@ open already. The times of a file repeat what its head says, for a scan that nee
 open it: that of access is when it was written, that of modification when it expires.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -13,8 +14,15 @@ from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from twofold.backends.descriptors import NO_LINK, is_systems, note_opened
-from twofold.backends.files.entry import HEAD_BYTES, Entry, encode, is_entry, is_held, weight
-from twofold.backends.files.faults import Damaged, is_planted
+from twofold.backends.files.entry import (
+    HEAD_BYTES,
+    CorruptFile,
+    Entry,
+    disk_bytes,
+    encode,
+    is_entry,
+    is_held,
+)
 
 TEMPORARY: Final = "twofold.tmp"
 """The file that is written now, in any shard: who writes holds the shard's lock."""
@@ -24,6 +32,16 @@ _READ: Final = os.O_RDONLY | _NO_WAIT | getattr(os, "O_NOATIME", 0)
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_WAIT
 _LIST: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 _NANO: Final = 1e9
+_FOREIGN: Final = {
+    errno.ELOOP,
+    errno.EMLINK,
+    errno.ENXIO,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.EAGAIN,  # of a pipe
+    errno.EINVAL,  # of a device
+}
 _CHUNK: Final = 8192  # bytes that are read before it is asked what is read, and how much
 
 
@@ -36,7 +54,7 @@ def opener(folder: int) -> Opener:
     return partial(os.open, flags=_READ, dir_fd=folder)
 
 
-class Seen(NamedTuple):
+class FileInfo(NamedTuple):
     """A file of ours as a scan finds it."""
 
     name: str
@@ -46,7 +64,8 @@ class Seen(NamedTuple):
     """By the wall clock, in nanoseconds."""
     expires: int
     """Likewise; 0 for never."""
-    weight: int
+    size: int
+    """What it takes of the disk."""
 
     def is_over(self, now: float) -> bool:
         """Tell whether its time is over, so that it may go."""
@@ -61,7 +80,7 @@ def read(open_: Opener, name: str, limit: int) -> bytes | None:
     """Return what a file of at most `limit` bytes holds; None if there is none.
 
     Raises:
-        Damaged: it is a link, no regular file, or too large.
+        CorruptFile: it is a link, no regular file, or too large.
     """
     opened: list[int] = []
     try:
@@ -71,18 +90,23 @@ def read(open_: Opener, name: str, limit: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as exc:
-        if is_planted(exc):
-            raise Damaged("it is no file of ours") from exc
+        if is_foreign_file(exc):
+            raise CorruptFile("it is no file of ours") from exc
         raise
     finally:
         if opened:
             os.close(opened[0])
 
 
+def is_foreign_file(exc: OSError) -> bool:
+    """Tell whether what could not be opened or read is no file of ours, but a link or a device."""
+    return exc.errno in _FOREIGN
+
+
 def _read_on(descriptor: int, data: bytes, limit: int) -> bytes:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
-        raise Damaged("it is no regular file, or too large")
+        raise CorruptFile("it is no regular file, or too large")
     return data + os.read(descriptor, found.st_size - len(data))
 
 
@@ -101,7 +125,7 @@ def head(folder: int, name: str) -> bytes:
 
 
 def replace(folder: int, name: str, key: str, entry: Entry) -> int:
-    """Put a whole new file in the place of `name`, at once, and return its weight."""
+    """Put a whole new file in the place of `name`, at once, and return its size on disk."""
     data = encode(key, entry)
     try:
         _create(folder, data, entry)
@@ -110,7 +134,7 @@ def replace(folder: int, name: str, key: str, entry: Entry) -> int:
         with suppress(OSError):
             os.unlink(TEMPORARY, dir_fd=folder)
         raise
-    return weight(len(data))
+    return disk_bytes(len(data))
 
 
 def _create(folder: int, data: bytes, entry: Entry) -> None:
@@ -119,7 +143,7 @@ def _create(folder: int, data: bytes, entry: Entry) -> None:
     try:
         try:
             descriptor = note_opened(opened, TEMPORARY, _CREATE, 0o600, folder=folder)
-        except FileExistsError:  # its writer was killed, or he would hold the lock
+        except FileExistsError:  # stale: a live writer would hold the lock
             remove(folder, TEMPORARY)
             descriptor = note_opened(opened, TEMPORARY, _CREATE, 0o600, folder=folder)
         os.fchmod(descriptor, 0o600)  # which the umask may have made less
@@ -148,13 +172,13 @@ def _rename(folder: int, name: str) -> None:
         os.rename(TEMPORARY, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def weigh(folder: int, name: str) -> int | None:
-    """Return what a file weighs; None if there is none."""
+def size(folder: int, name: str) -> int | None:
+    """Return what a file takes of the disk; None if there is none."""
     try:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    return weight(found.st_size) if stat.S_ISREG(found.st_mode) else None
+    return disk_bytes(found.st_size) if stat.S_ISREG(found.st_mode) else None
 
 
 def remove(folder: int, name: str) -> bool:
@@ -168,12 +192,12 @@ def remove(folder: int, name: str) -> bool:
     return True
 
 
-def scan(folder: int) -> list[Seen]:
+def scan(folder: int) -> list[FileInfo]:
     """Return the files of ours."""
-    return [seen for name in names(folder) if (seen := look(folder, name)) is not None]
+    return [info for name in names(folder) if (info := look(folder, name)) is not None]
 
 
-def look(folder: int, name: str) -> Seen | None:
+def look(folder: int, name: str) -> FileInfo | None:
     """Return what a regular file is by its inode; None if there is none."""
     try:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -182,7 +206,7 @@ def look(folder: int, name: str) -> Seen | None:
     if not stat.S_ISREG(found.st_mode):
         return None
     times = found.st_ctime_ns, found.st_atime_ns, found.st_mtime_ns
-    return Seen(name, found.st_ino, *times, weight(found.st_size))
+    return FileInfo(name, found.st_ino, *times, disk_bytes(found.st_size))
 
 
 def names(folder: int) -> list[str]:

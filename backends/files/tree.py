@@ -14,27 +14,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-try:
-    from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
-except ImportError:  # on Windows
-    IS_POSSIBLE = False
-else:
-    IS_POSSIBLE = os.open in os.supports_dir_fd
-
 from twofold.backends.descriptors import NO_LINK, Descriptor
+from twofold.backends.disk.locks import locked_too_long, unlock, wait_for_lock
+from twofold.backends.disk.ownership import make_folder, make_folders, require_own_folder
 from twofold.backends.files.entry import SHARDS
 from twofold.backends.files.shelf import Opener, opener
-from twofold.backends.ownership import make_folder, make_folders, require_own_folder
 from twofold.effects import Lock, after_fork_in_child, new_lock, take
 from twofold.errors import BackendUnavailable, DeadlineExceeded
 
 T = TypeVar("T")
 
+IS_POSSIBLE: Final = os.open in os.supports_dir_fd
+"""Whether this system opens files within an open folder; Windows does not."""
+
 _FOLDER: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | NO_LINK
 _FILE: Final = os.O_RDWR | os.O_CREAT | NO_LINK | getattr(os, "O_NONBLOCK", 0)
 _LOOK_EVERY: Final = 1.0  # seconds for which readers believe in the folders that are open
-_FIRST_PAUSE: Final = 0.000_25  # seconds from the first look at a lock to the second
-_LONGEST_PAUSE: Final = 0.004
 _COUNTS: Final = "twofold.counts"
 
 
@@ -102,7 +97,7 @@ class Tree:
         lock, taken = self._locks[number], list[bool]()
         try:
             if not take(lock, until - time.monotonic(), taken):
-                raise self._late()
+                raise self._locked_too_long()
             return self._work_in(number, until, work, *args)
         finally:
             if taken:
@@ -120,7 +115,9 @@ class Tree:
             root = self._open_root() or self._make_root()
             counts = self._open_counts(root) or self._open_counts(root)
             if counts is None:
-                raise BackendUnavailable(f"{self.path}/{_COUNTS} is no file: remove it")
+                raise BackendUnavailable(
+                    f"{self.path}/{_COUNTS} is not a file of this cache: remove it"
+                )
             self._counts = counts
         return counts
 
@@ -145,27 +142,20 @@ class Tree:
             shard = self._shards.get(number) or self._make_shard(number)
             if shard is not None:
                 try:
-                    self._flock(shard, until)
+                    if not wait_for_lock(shard.descriptor, until):
+                        raise self._locked_too_long()
                     if self._is_current() and self._has(number, shard):
                         return work(shard, *args)
                 finally:
                     # A child that was forked meanwhile has the descriptor too.
-                    flock(shard.descriptor, LOCK_UN)
+                    unlock(shard.descriptor)
                     del shard  # or an error's traceback would keep the folder open
             self.forget()
             if time.monotonic() >= until:
-                raise BackendUnavailable(f"the cache directory {self.path} is removed all the time")
-
-    def _flock(self, shard: Handle, until: float) -> None:
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                return flock(shard.descriptor, LOCK_EX | LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= until:
-                    raise self._late() from None
-                time.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                raise BackendUnavailable(
+                    f"the cache directory {self.path} is removed again and again: find out by whom,"
+                    " or let LOCATION be another one"
+                )
 
     def _is_current(self) -> bool:
         """Tell whether the path names the directory that is open; believe so for a second."""
@@ -212,7 +202,7 @@ class Tree:
         root = self._open_root()
         if root is None:
             raise BackendUnavailable(
-                f"the cache directory {self.path} was removed while it was made"
+                f"the cache directory {self.path} was removed as soon as it was made: try again"
             )
         return root
 
@@ -249,11 +239,8 @@ class Tree:
             make_folder(name, root.descriptor)
         return self._open_shard(number, root)
 
-    def _late(self) -> DeadlineExceeded:
-        return DeadlineExceeded(
-            f"the cache directory {self.path} was locked for longer than the deadline of"
-            f" {self._deadline:g} s; OPTIONS['deadline'] sets the limit"
-        )
+    def _locked_too_long(self) -> DeadlineExceeded:
+        return locked_too_long(f"the cache directory {self.path}", self._deadline)
 
     def _after_fork(self) -> None:
         """Close what is inherited: a lock that the parent holds must not outlive the parent."""

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Final
 
-from twofold.backend import is_lock
 from twofold.backends.memcached import stored
 from twofold.backends.network import BULK, MANY, Command
 from twofold.errors import InvalidKey
+from twofold.keys.kinds import is_lock
 
 _MONTH: Final = 30 * 86400  # seconds that are a life; more are a time since 1970
 _IN_1970: Final = _MONTH + 1  # a life that is over; proxies know of none below 0

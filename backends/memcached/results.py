@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import unquote_to_bytes
 
 from twofold import counter
-from twofold.backend import Examined, is_lock
+from twofold.backend import Examined
 from twofold.backends.memcached import stored
 from twofold.backends.memcached.replies import Item
 from twofold.backends.network import Outcome, Refused, Reply, is_lost, partly, sure
 from twofold.errors import BackendUnavailable, CounterOverflow, MissingKey
+from twofold.keys.kinds import is_lock
 
 DEFAULT_ITEM_SIZE_MAX = 2**20
 """Bytes, where a server was not started with another limit."""

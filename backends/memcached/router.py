@@ -7,7 +7,6 @@ IEEE/ACM Transactions on Networking 6(1), 1998; the weights are those of J. Resc
 hashing algorithms for data storage", SNIA 2015.)
 """
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -15,14 +14,13 @@ from math import log
 from typing import Final
 from zlib import crc32
 
-from twofold.backend import is_lock
 from twofold.backends.memcached.dial import Direct
 from twofold.backends.memcached.replies import MEMCACHED
 from twofold.backends.network import Server
+from twofold.keys.kinds import belongs_to
 
 _REMEMBERED = 8192  # keys whose server need not be computed again
 _BITS: Final = 2**64 - 1
-_DIGESTED_TWICE = re.compile(r"(#[0-9a-f]{40})#[0-9a-f]{40}\Z")  # a lease of a digested key
 
 
 class Node(Server):
@@ -64,14 +62,8 @@ class Router:
         return list(of_each.values())
 
     def _highest(self, key: str) -> Node:
-        placed = _own_key(key) if is_lock(key) else key
-        digest = crc32(placed.encode("ascii"))
+        digest = crc32(belongs_to(key).encode("ascii"))
         return max(self._nodes, key=lambda node: score(digest, node.seed, node.weight))
-
-
-def _own_key(lock: str) -> str:
-    """Return the key that a lease is of, for it to be there, unless that is cut off."""
-    return _DIGESTED_TWICE.sub(r"\1", lock.partition(":")[2])
 
 
 def seed(name: str) -> int:

@@ -20,12 +20,13 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from twofold import counter
-from twofold.backend import Stored, is_lock
+from twofold.backend import Stored
 from twofold.backends.bounds import kept_by_culling
 from twofold.backends.memory.entry import ENTRY_BYTES, Entry, same, weigh
 from twofold.backends.memory.expiries import Expiries
 from twofold.effects import after_fork_in_child, new_rlock
 from twofold.errors import BackendUnavailable, CacheError, CounterOverflow, MissingKey, NotACounter
+from twofold.keys.kinds import is_lock
 
 T = TypeVar("T")
 

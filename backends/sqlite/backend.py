@@ -11,12 +11,12 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from twofold.backend import Backend
 from twofold.backends.bounds import kept_by_culling, positive
+from twofold.backends.disk.faults import DiskFault, RareWarnings
+from twofold.backends.sqlite.codes import is_busy, is_corrupt, is_disk_error
 from twofold.backends.sqlite.database import DatabaseFile
 from twofold.backends.sqlite.entries import Entries
-from twofold.backends.sqlite.faults import Fault, is_busy, is_damage, is_fault
 from twofold.backends.sqlite.sessions import Session, Sessions
 from twofold.clock import SYSTEM_CLOCK, Clock
-from twofold.display import printable
 from twofold.effects import Call
 from twofold.errors import BackendUnavailable, CacheError, DeadlineExceeded, SettingsError
 
@@ -29,7 +29,6 @@ logger: logging.Logger = logging.getLogger("twofold.sqlite")
 
 _READS = frozenset({"get", "get_many", "has", "ttl"})
 _ATTEMPTS = 3
-_WARN_EVERY = 60.0  # seconds between two warnings about one full disk
 _BATCH_WAIT = 0.8  # of the deadline: leaves a locked-out batch time for its reads
 
 
@@ -99,7 +98,7 @@ class SQLiteBackend(Backend):
         self._sessions = Sessions(DatabaseFile(path, self.deadline), self.deadline)
         self._rewrite_or_write = partial(Session.write, quick=self._entries.rewrite)
         self._path = path
-        self._warned_at = -_WARN_EVERY
+        self._warnings = RareWarnings(logger)
 
     def get(self, key: str) -> bytes | None:
         # As `_do_or` and `_do`, written out: their calls would make a third of a hit's cost.
@@ -240,7 +239,7 @@ class SQLiteBackend(Backend):
             if _is_read(call):
                 call.run()
             else:
-                call.fail(self._sessions.file.late())
+                call.fail(self._sessions.file.locked_too_long())
 
     def _do_or(
         self,
@@ -253,7 +252,7 @@ class SQLiteBackend(Backend):
         """Do `work`, or return `otherwise` if the file can be neither used nor replaced."""
         try:
             return self._do(how, work, *args, error=error)
-        except Fault:
+        except DiskFault:
             return otherwise
 
     def _write(self, work: Callable[..., T], *args: Any) -> T:
@@ -303,43 +302,52 @@ class SQLiteBackend(Backend):
         for _ in range(_ATTEMPTS):
             try:
                 if error is not None:
-                    self._make_good(error, until)
+                    self._recover(error, until)
                 session = self._sessions.ready(until)
                 result: T = session.hurry(until, self.deadline, how, work, *args)
                 return result
             except sqlite3.Error as exc:
                 error = exc
-            except Fault as fault:
+            except DiskFault as fault:
                 self._warn(fault)
                 raise
-        given_up = Fault(f"the cache file {self._path} fails time and again: {error}")
+        given_up = DiskFault(
+            f"the cache file {self._path} failed {_ATTEMPTS} times: {error}. Look at the disk, or"
+            " let LOCATION be another path"
+        )
         self._warn(given_up)
         raise given_up from error
 
-    def _make_good(self, error: sqlite3.Error, until: float) -> None:
+    def _recover(self, error: sqlite3.Error, until: float) -> None:
         """Make another attempt worth while, or raise what `error` means."""
         if is_busy(error):
-            raise self._sessions.file.late() from error
+            raise self._sessions.file.locked_too_long() from error
         session = self._sessions.local.session
         if session is not None and self._is_lost(session, error, until):
             return
-        if is_fault(error):
-            raise Fault(f"the cache file {self._path} cannot be written: {error}") from error
-        if not is_damage(error):
-            raise BackendUnavailable(f"the cache file {self._path}: {error}") from error
+        if is_disk_error(error):
+            raise DiskFault(
+                f"the cache file {self._path} cannot be written: {error}. Make room on the disk, or"
+                " let LOCATION be on another one"
+            ) from error
+        if not is_corrupt(error):
+            raise BackendUnavailable(
+                f"the cache file {self._path} cannot be used: {error}. Let this user read and write"
+                " it, or let LOCATION be another path"
+            ) from error
 
     def _is_lost(self, session: Session, error: sqlite3.Error, until: float) -> bool:
         """Tell whether `error` comes from a file or connection that was, and let go of it."""
         file = self._sessions.file
         if session.closed:
             return isinstance(error, sqlite3.ProgrammingError)
-        if is_damage(error) or not file.names(session.identity):
+        if is_corrupt(error) or not file.names(session.identity):
             session.close()
             self._sessions.distrust()
-            if is_damage(error):
+            if is_corrupt(error):
                 self._sessions.quarantine(session.identity, error, until)
             return True
-        if not is_fault(error) or session.connection.in_transaction:
+        if not is_disk_error(error) or session.connection.in_transaction:
             session.close()
         return False
 
@@ -347,15 +355,11 @@ class SQLiteBackend(Backend):
         """Remove `keys` that could not be stored, and make room, as far as the disk lets."""
         with suppress(BackendUnavailable):
             self._do(Session.look, Entries.checkpoint)
-            self._write(self._entries.give_way, keys)
+            self._write(self._entries.evict_for, keys)
         return False
 
-    def _warn(self, fault: Fault) -> None:
-        now = monotonic()
-        if now - self._warned_at >= _WARN_EVERY:
-            self._warned_at = now
-            text = "%s; reads miss and nothing is stored until that has changed"
-            logger.warning(text, printable(str(fault)))
+    def _warn(self, fault: DiskFault) -> None:
+        self._warnings.warn(f"{fault}; reads miss and nothing is stored until that has changed")
 
 
 def _run_one_by_one(calls: Sequence[Call]) -> None:

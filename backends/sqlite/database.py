@@ -17,15 +17,16 @@ from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 from twofold.backends.descriptors import is_systems
-from twofold.backends.ownership import (
+from twofold.backends.disk.faults import DiskFault, is_disk_fault
+from twofold.backends.disk.locks import locked_too_long, wait_for_lock
+from twofold.backends.disk.ownership import (
     make_file,
     make_folders,
     require_own_file,
     require_safe_place,
 )
+from twofold.backends.sqlite.codes import CorruptDatabase, InUse, is_busy, is_corrupt
 from twofold.backends.sqlite.entries import SCHEMA, TABLE
-from twofold.backends.sqlite.faults import Damaged, Fault, InUse, is_busy, is_damage, is_fault
-from twofold.backends.sqlite.locks import took_lock
 from twofold.display import printable
 from twofold.errors import BackendUnavailable, DeadlineExceeded, SettingsError
 
@@ -43,7 +44,6 @@ _JOURNAL: Final = "-journal"
 _LOCK: Final = "-lock"
 _WAL_PAGES: Final = 4000  # written before they are copied into the file: 16 MB
 _CACHE_KIB: Final = 8192  # of pages at most that a connection keeps in memory
-_POLL: Final = 0.005  # seconds between two looks at a lock
 
 
 class DatabaseFile:
@@ -68,7 +68,7 @@ class DatabaseFile:
 
         Raises:
             SettingsError: the path names something that is not ours.
-            Fault: there is no room for it.
+            DiskFault: there is no room for it.
             BackendUnavailable: it cannot be opened; `DeadlineExceeded` if it is locked.
             sqlite3.Error: likewise.
         """
@@ -78,7 +78,7 @@ class DatabaseFile:
         try:
             return self._open(until)
         except sqlite3.Error as exc:
-            if not is_damage(exc):
+            if not is_corrupt(exc):
                 raise
             self._move_aside(exc)
         return self._open(until)
@@ -104,8 +104,11 @@ class DatabaseFile:
         except OSError as exc:
             if not is_systems(exc):
                 raise
-            error = Fault if is_fault(exc) else BackendUnavailable
-            raise error(f"the cache file {self.path} cannot be used: {exc}") from exc
+            error = DiskFault if is_disk_fault(exc) else BackendUnavailable
+            raise error(
+                f"the cache file {self.path} cannot be used: {exc}. Let its folder have room and be"
+                " this user's to write in, or let LOCATION be another path"
+            ) from exc
         finally:
             for descriptor in opened:
                 os.close(descriptor)
@@ -118,10 +121,8 @@ class DatabaseFile:
                 require_own_file(self.path + part, os.lstat(self.path + part))
 
     def _lock(self, descriptor: int, until: float) -> None:
-        while not took_lock(descriptor):
-            if time.monotonic() >= until:
-                raise self.late()
-            time.sleep(_POLL)
+        if not wait_for_lock(descriptor, until):
+            raise self.locked_too_long()
 
     def _open(self, until: float) -> tuple[sqlite3.Connection, Identity]:
         identity = self._make()
@@ -152,7 +153,9 @@ class DatabaseFile:
 
     def _require(self, identity: Identity) -> None:
         if not self.names(identity):
-            raise BackendUnavailable(f"the cache file {self.path} was replaced in between")
+            raise BackendUnavailable(
+                f"the cache file {self.path} was replaced while it was opened: try again"
+            )
 
     def _prepare(self, connection: sqlite3.Connection, until: float) -> None:
         """Set the connection up, once it is certain that the file is ours."""
@@ -171,7 +174,7 @@ class DatabaseFile:
             mode = ask(_WAL, 0.0 if is_new else until)
         except sqlite3.OperationalError as exc:
             if is_new and is_busy(exc):  # all who make a file hold the lock beside it
-                raise Damaged("it was emptied while it was in use") from exc
+                raise CorruptDatabase("it was emptied while it was in use") from exc
             raise
         if mode != b"wal":
             raise BackendUnavailable(
@@ -199,14 +202,14 @@ class DatabaseFile:
                 )
             return True
         if (application, version) != (_APPLICATION, _VERSION) or TABLE not in names:
-            raise Damaged("its schema is not the one of this release")
+            raise CorruptDatabase("its schema is not the one of this release")
         return False
 
     def _move_aside(self, why: sqlite3.Error) -> None:
         """Rename the file, over one renamed before; the database first.
 
         Whoever still has it open sees by that that the `-wal` of that name, or a later
-        one, is not his to delete.
+        one, is not its own to delete.
         """
         aside = self.path + ".corrupt"
         for part in _PARTS:
@@ -220,7 +223,7 @@ class DatabaseFile:
                     raise
                 raise InUse(
                     f"the cache file {self.path} is unusable ({why}), and cannot be moved aside"
-                    f" while another program has it open: {exc}"
+                    f" while another program has it open: {exc}. End the programs that use it"
                 ) from exc
         logger.warning(
             "the cache file %s was unusable (%s): its entries are misses, a new one is begun,"
@@ -228,12 +231,9 @@ class DatabaseFile:
             *map(printable, map(str, (self.path, why, aside))),
         )
 
-    def late(self) -> DeadlineExceeded:
-        """Return the error of one who waited too long for a lock."""
-        return DeadlineExceeded(
-            f"the cache file {self.path} was locked for longer than the deadline of"
-            f" {self._deadline:g} s; OPTIONS['deadline'] sets the limit"
-        )
+    def locked_too_long(self) -> DeadlineExceeded:
+        """Return the error of a caller that has waited for a lock in vain."""
+        return locked_too_long(f"the cache file {self.path}", self._deadline)
 
 
 _WAL = "PRAGMA journal_mode = WAL"

@@ -19,8 +19,9 @@ from typing import Any, Final, TypeAlias
 from zlib import crc32
 
 from twofold import counter
-from twofold.backends.sqlite.faults import Damaged
+from twofold.backends.sqlite.codes import CorruptDatabase
 from twofold.clock import Clock
+from twofold.keys.kinds import MARKS
 from twofold.policy import is_from_later
 
 SCHEMA: Final = (
@@ -60,11 +61,9 @@ _SWEEP = (
     "DELETE FROM twofold WHERE rowid IN"
     " (SELECT rowid FROM twofold WHERE due <= ? ORDER BY due LIMIT ?)"
 )
-_VALUES = (  # all but locks and leases, as `is_lock` tells them
-    "(instr(key, '!') = 0 OR instr(key, ':') < instr(key, '!')"
-    " OR substr(key, instr(key, '!'), 6) != '!lock:'"
-    " AND substr(key, instr(key, '!'), 7) != '!lease:')"
-)
+_VALUES = (  # those for which `keys.kinds.is_lock` is false
+    "(instr(key, '!') = 0 OR instr(key, ':') < instr(key, '!') OR {})"
+).format(" AND ".join(f"substr(key, instr(key, '!'), {len(mark)}) != '{mark}'" for mark in MARKS))
 _OLDEST = " ".join(
     (
         "SELECT rowid, length(value) + 2 * length(key) + 48 FROM twofold",
@@ -282,18 +281,20 @@ class Entries:
         """Copy the log into the file, so that its room can be written anew."""
         db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
-    def give_way(self, db: sqlite3.Cursor, keys: Iterable[str]) -> None:
+    def evict_for(self, db: sqlite3.Cursor, keys: Iterable[str]) -> None:
         """Remove `keys` and some entries that matter least, for pages to be reused."""
         self.delete_many(db, list(keys))
         self._evict(db, _SWEEP_ROWS - self._sweep(db, _SWEEP_ROWS))
 
     def _value(self, key: str, row: Sequence[Any]) -> bytes | None:
-        """Return the value in `row`, None if it is expired; `Damaged` if it is not `key`'s."""
+        """Return the value in `row`, None if it is expired; raise if it is not `key`'s."""
         value, crc, expires, written = row
         if expires is not None and self._is_over(key, expires, written):
             return None
         if type(value) is not bytes or _check(key, value) != crc:
-            raise Damaged("a row fails its check")  # its key may be a session's: no log has that
+            raise CorruptDatabase(
+                "a row fails its check"
+            )  # its key may be a session's: no log has that
         return value
 
     def _is_over(self, key: str, expires: Any, written: Any) -> bool:
@@ -307,7 +308,7 @@ class Entries:
             if is_from_later(now, written):
                 self.early.append(key)
         except TypeError as exc:
-            raise Damaged("a row's times are no numbers") from exc
+            raise CorruptDatabase("a row's times are no numbers") from exc
         return False
 
     def _keep_bounds(self, db: sqlite3.Cursor, before: int, after: int, size: int) -> None:
@@ -388,7 +389,10 @@ def _rewrite(db: sqlite3.Cursor, rows: Sequence[Row], due: int | None) -> None:
 
 
 def _expiry(now: float, ttl: float | None) -> tuple[float | None, int | None]:
-    """Return when it expires, and when it is due: up to a second or a 32nd of `ttl` later."""
+    """Return when it expires, and when it is due: up to a second or a 32nd of `ttl` later.
+
+    Rounded, so that an entry that is rewritten soon stays where it is in the index.
+    """
     if ttl is None:
         return None, None
     step = int(ttl) // 32 or 1

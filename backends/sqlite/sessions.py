@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from twofold.backends.sqlite.codes import InUse, Replaced
 from twofold.backends.sqlite.database import DatabaseFile, Identity, patience
-from twofold.backends.sqlite.faults import InUse, Replaced
 from twofold.effects import Call, Lock, ThreadLocal, after_fork_in_child, new_lock, park, take
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class Session:
         if not result:
             result = _transact("BEGIN IMMEDIATE", self.db, work, *args)
         if not self._file.names(self.identity):
-            raise Replaced(f"{self._file.path} was replaced")
+            raise Replaced(f"{self._file.path} was replaced while it was written to")
         return result
 
     def batch(self, begin: str, calls: Sequence[Call]) -> None:
@@ -195,7 +195,7 @@ class Sessions:
         taken: list[bool] = []
         try:
             if not take(self._opening, until - time.monotonic(), taken):
-                raise self.file.late()
+                raise self.file.locked_too_long()
             session = Session(self.file, *self._alone(until, self.file.connect, until))
             self._all.add(session)
         finally:

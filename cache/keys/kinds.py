@@ -7,11 +7,18 @@
 A prefix has neither ":" nor "!" in it, so a "!" before the first ":" tells them apart. What
 somebody else makes may look like the key of a lock; then it is digested, and the ":" that
 makes it look so is replaced in the part that stays readable.
+
+Stores ask here what a key is of: they do not evict locks and leases.
 """
 
 import re
+from typing import Final
 
-_LOCK = re.compile(r"\A([^:!]*!(?:lock|lease)):")
+MARKS: Final = ("!lock:", "!lease:")
+"""What the key of a lock or a lease has at its first "!"; no ":" comes before that."""
+
+_LOCK = re.compile(rf"\A([^:!]*(?:{'|'.join(mark[:-1] for mark in MARKS)})):")
+_DIGESTED_TWICE = re.compile(r"(#[0-9a-f]{40})#[0-9a-f]{40}\Z")  # a lease of a digested key
 
 
 def is_lock(key: str) -> bool:
@@ -27,6 +34,14 @@ def lock(prefix: str, name: str) -> str:
 def lease(prefix: str, key: str) -> str:
     """Return the full key of the lease of `key`, or the beginning of those of many keys."""
     return f"{prefix}!lease:{key}"
+
+
+def belongs_to(key: str) -> str:
+    """Return the key whose server has `key`: a lease lies beside the value it is of.
+
+    Unless the lease's key was too long, and the value's is not to be read in it any more.
+    """
+    return _DIGESTED_TWICE.sub(r"\1", key.partition(":")[2]) if is_lock(key) else key
 
 
 def unlike_a_lock(key: str) -> str:

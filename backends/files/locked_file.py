@@ -6,9 +6,8 @@ from typing import Any, TypeVar
 from twofold import counter
 from twofold.backends.descriptors import is_systems
 from twofold.backends.files import shelf
-from twofold.backends.files.counts import Counts
-from twofold.backends.files.entry import Entry, decode
-from twofold.backends.files.faults import Damaged
+from twofold.backends.files.counts import ShardCounts
+from twofold.backends.files.entry import CorruptFile, Entry, decode
 from twofold.backends.files.tree import Handle
 from twofold.clock import Clock
 from twofold.policy import is_from_later
@@ -16,7 +15,7 @@ from twofold.policy import is_from_later
 T = TypeVar("T")
 
 
-class Slot:
+class LockedFile:
     """What may be done to a key by the one who holds its shard's lock.
 
     Args:
@@ -33,7 +32,7 @@ class Slot:
         key: str,
         number: int,
         name: str,
-        counts: Counts,
+        counts: ShardCounts,
         limit: int,
         clock: Clock,
     ) -> None:
@@ -132,14 +131,14 @@ class Slot:
         try:
             data = shelf.read(shelf.opener(self._folder), self._name, self._limit)
             return None if data is None else decode(self._key, data)
-        except Damaged:
+        except CorruptFile:
             self._remove()
             return None
 
     def _write(self, entry: Entry) -> None:
         """Put a new file in the place of the one that is there."""
         try:
-            before = shelf.weigh(self._folder, self._name)
+            before = shelf.size(self._folder, self._name)
             after = shelf.replace(self._folder, self._name, self._key, entry)
             if before is None:
                 self._count(1, after)
@@ -153,16 +152,16 @@ class Slot:
     def _remove(self) -> None:
         """Remove the file, if there is one."""
         try:
-            before = shelf.weigh(self._folder, self._name)
+            before = shelf.size(self._folder, self._name)
             if shelf.remove(self._folder, self._name) and before is not None:
                 self._count(-1, -before)
         except BaseException:
             self._lose_count()
             raise
 
-    def _count(self, entries: int, weight: int) -> None:
+    def _count(self, entries: int, size: int) -> None:
         try:
-            self._counts.add(self._number, entries, weight)
+            self._counts.add(self._number, entries, size)
         except OSError as exc:  # it is found again when the shard is next counted
             if not is_systems(exc):
                 raise

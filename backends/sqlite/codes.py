@@ -1,15 +1,14 @@
 """What an error of SQLite means for a cache."""
 
-import errno
 import sqlite3
 from typing import Final
 
-from twofold.errors import BackendUnavailable
+from twofold.backends.disk.faults import DiskFault
 
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 # Our statements are known to be right, so an error or a broken constraint is the file's.
-_DAMAGE: Final = {
+_CORRUPT: Final = {
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_ERROR,
@@ -18,10 +17,9 @@ _DAMAGE: Final = {
     sqlite3.SQLITE_TOOBIG,
 }
 _DISK: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
-_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class Damaged(sqlite3.DatabaseError):
+class CorruptDatabase(sqlite3.DatabaseError):
     """What the file holds is not what was written there; found by a check of our own."""
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
@@ -32,15 +30,7 @@ class Replaced(sqlite3.OperationalError):
     """What was written is in a file that the path names no more."""
 
 
-class Fault(BackendUnavailable):
-    """The file can be neither used nor replaced now, as on a full disk.
-
-    It costs misses and values that are not stored; what promises that something is gone
-    or counted lets it through.
-    """
-
-
-class InUse(Fault):
+class InUse(DiskFault):
     """The file cannot be moved aside, as on Windows while anybody has it open."""
 
 
@@ -49,16 +39,14 @@ def is_busy(exc: sqlite3.Error) -> bool:
     return _code(exc) & 0xFF in _BUSY
 
 
-def is_damage(exc: sqlite3.Error) -> bool:
+def is_corrupt(exc: sqlite3.Error) -> bool:
     """Tell whether the file is corrupt, truncated or no database at all."""
     code = _code(exc)
-    return code & 0xFF in _DAMAGE or code == sqlite3.SQLITE_IOERR_SHORT_READ
+    return code & 0xFF in _CORRUPT or code == sqlite3.SQLITE_IOERR_SHORT_READ
 
 
-def is_fault(exc: sqlite3.Error | OSError) -> bool:
+def is_disk_error(exc: sqlite3.Error) -> bool:
     """Tell whether the disk is full or fails."""
-    if isinstance(exc, OSError):
-        return exc.errno in _NO_ROOM
     return _code(exc) & 0xFF in _DISK
 
 

@@ -1,0 +1,1 @@
+"""What the stores on a local disk share: whose files are used, file locks, full disks."""
