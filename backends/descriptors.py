@@ -1,7 +1,7 @@
 """Descriptors that no exception of a signal's handler can lose.
 
 A handler can run, and raise, as soon as a call has returned: what `os.open` has just
-returned is then nobody's. Here it stands in its owner's list within the same call.
+returned is then lost. Here it stands in its owner's list within the same call.
 """
 
 import os
@@ -22,7 +22,7 @@ def note_opened(
 
 
 class Descriptor:
-    """An open directory or file, closed when nobody keeps it any more.
+    """An open directory or file, closed when it is no longer referred to.
 
     It has no finaliser of Python's, in which a handler's exception would be lost together
     with the descriptor: a weak reference to it calls what closes, and that is C alone.
@@ -33,7 +33,7 @@ class Descriptor:
         self, path: str, flags: int, mode: int = 0o777, *, folder: int | None = None
     ) -> None:
         noted: list[int] = []
-        # It closes once, and minds none that somebody has closed already.
+        # It closes once, and does not mind one that is closed already.
         self._closing = map(os.closerange, noted, map((1).__add__, noted))
         self._guard = ref(self, partial(next, self._closing))
         self.descriptor: int = note_opened(noted, path, flags, mode, folder=folder)

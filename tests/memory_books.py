@@ -9,7 +9,7 @@ def check(store: MemoryBackend) -> None:
     assert not inner.busy
     assert len(inner.entries) <= inner.max_entries
     assert inner.bytes <= inner.max_bytes
-    assert inner.bytes == sum(entry.weight for entry in inner.entries.values())
+    assert inner.bytes == sum(entry.size for entry in inner.entries.values())
     for key, entry in inner.entries.items():
         assert entry.key == key
         assert entry.bucket is None or key in entry.bucket

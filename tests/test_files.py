@@ -576,7 +576,7 @@ def test_the_counts_are_exact_with_any_mix_of_writes(opened: Open, path: Path) -
             files = entries(path)
             used = sum(-(-each.stat().st_size // 4096) * 4096 for each in files)
             totals = store._counts.totals()
-            assert (totals.entries, totals.weight) == (len(files), used)
+            assert (totals.entries, totals.bytes) == (len(files), used)
             assert len(files) <= 40
             assert used <= 400_000
 

@@ -207,7 +207,7 @@ def test_a_folder_in_which_anybody_may_replace_files_is_refused(
     if is_safe:
         assert store.set("k", b"v", None)
     else:
-        with pytest.raises(BackendUnavailable, match=r"anybody may replace files .* chmod o-w"):
+        with pytest.raises(BackendUnavailable, match=r"any user may replace files .* chmod o-w"):
             store.set("k", b"v", None)
 
 

@@ -1,4 +1,4 @@
-"""Whose a file or folder is: stores on disk use none that somebody else can write in.
+"""Whose a file or folder is: stores on disk use none that another user can write in.
 
 Where there are no users with numbers, on Windows, only the kind of a thing is looked at.
 """
@@ -15,7 +15,7 @@ _WRITABLE_BY_ALL = 0o002
 
 
 def require_own_folder(path: str, found: os.stat_result) -> None:
-    """Raise `BackendUnavailable` unless nobody but this process's user can write in a folder."""
+    """Raise `BackendUnavailable` if another user can write in a folder."""
     if not stat.S_ISDIR(found.st_mode):
         raise BackendUnavailable(
             f"LOCATION {path!r} is {_kind(found, 'no directory')};"
@@ -25,7 +25,7 @@ def require_own_folder(path: str, found: os.stat_result) -> None:
 
 
 def require_own_file(path: str, found: os.stat_result) -> None:
-    """Raise `BackendUnavailable` unless nobody but this process's user can write to a file."""
+    """Raise `BackendUnavailable` if another user can write to a file."""
     if not stat.S_ISREG(found.st_mode):
         raise BackendUnavailable(
             f"LOCATION {path!r} is {_kind(found, 'no regular file')};"
@@ -40,11 +40,11 @@ def require_own_file(path: str, found: os.stat_result) -> None:
 
 
 def require_safe_place(folder: str) -> None:
-    """Raise `BackendUnavailable` if anybody may put a file in the place of another's there."""
+    """Raise `BackendUnavailable` if any user may put a file in the place of another's there."""
     found = os.stat(folder)
     if _has_users() and found.st_mode & _WRITABLE_BY_ALL and not found.st_mode & stat.S_ISVTX:
         raise BackendUnavailable(
-            f"anybody may replace files in {folder!r}, of mode {_mode(found)}:"
+            f"any user may replace files in {folder!r}, of mode {_mode(found)}:"
             " run chmod o-w on it, or give LOCATION a directory of its own"
         )
 

@@ -12,7 +12,7 @@ from twofold.backend import Backend
 from twofold.backends.bounds import positive
 from twofold.backends.descriptors import is_systems
 from twofold.backends.disk.faults import DiskFault, RareWarnings, is_disk_fault
-from twofold.backends.files import shelf
+from twofold.backends.files import directory
 from twofold.backends.files.bounds import Bounds
 from twofold.backends.files.counts import ShardCounts
 from twofold.backends.files.entry import (
@@ -56,7 +56,7 @@ class FilesBackend(Backend):
     Faults: a damaged file is a miss, and removed. While the disk is full or fails, reads
     miss and values are not stored; what cannot be removed, touched or counted then raises
     `BackendUnavailable`. Each is logged once a minute by "twofold.files". If the directory
-    is removed, the next write makes it anew; readers notice it within a second.
+    is removed, the next write makes a new one; readers notice it within a second.
 
     Args:
         location: the path of the directory; `~` is expanded.
@@ -64,11 +64,11 @@ class FilesBackend(Backend):
         max_bytes: bytes of disk to keep; a larger value is not stored.
         cull_frequency: one in how many entries goes when there are too many, 0 for all
             but the newcomer; None for as few as needed.
-        deadline: seconds to wait at most for who writes at the same time.
+        deadline: seconds that one operation may wait for locks of other writers.
         clock: tells the time.
 
     Raises:
-        SettingsError: an argument is none of these, or this is Windows.
+        SettingsError: an argument is wrong, or this is Windows.
     """
 
     workers = 4
@@ -174,7 +174,7 @@ class FilesBackend(Backend):
             shard = self._tree.find(number)
             if shard is None:
                 return None
-            data = shelf.read(shard.opener, name, self._limit)
+            data = directory.read(shard.opener, name, self._limit)
             return None if data is None else self._living(key, decode(key, data))
         except CorruptFile as corrupt:
             self._discard(key, corrupt)
@@ -195,7 +195,7 @@ class FilesBackend(Backend):
         if entry.expires <= now:
             return None
         if is_from_later(now, entry.written):
-            with suppress(BackendUnavailable):  # somebody else will, or the next one
+            with suppress(BackendUnavailable):  # a later call will do it
                 self._at(key, monotonic(), LockedFile.living)
         return entry
 
@@ -206,7 +206,7 @@ class FilesBackend(Backend):
     def _store(
         self, key: str, value: bytes, until: float, work: Callable[..., bool], *args: Any
     ) -> bool:
-        """Do what stores `value`, unless it is too large; False too while the disk is at fault."""
+        """Do `work`, which stores `value`; False if it is too large, or the disk is at fault."""
         if not self._fits(key, value):
             return False
         try:
@@ -228,7 +228,7 @@ class FilesBackend(Backend):
         return result
 
     def _discard(self, key: str, corrupt: CorruptFile) -> None:
-        """Remove a damaged file, if it still is one and nobody else is at it."""
+        """Remove a damaged file, unless it is locked or has been replaced by now."""
         _, name = place(key)  # and not the key, which may be a session's
         self._warnings.warn(
             f"the file {name} in the cache directory {self._tree.path}: {corrupt}. It is removed,"
@@ -238,7 +238,7 @@ class FilesBackend(Backend):
             self._at(key, monotonic(), LockedFile.living)
 
     def _translated(self, work: Callable[..., T], *args: Any) -> T:
-        """Return `work(*args)`; what the system says of it is an error of ours."""
+        """Return `work(*args)`, and raise the system's errors as ours."""
         try:
             return work(*args)
         except OSError as exc:

@@ -16,10 +16,10 @@ from typing import Final
 
 from twofold.backends.bounds import NO_BOUND, kept_by_culling
 from twofold.backends.descriptors import is_systems
-from twofold.backends.files import shelf
+from twofold.backends.files import directory
 from twofold.backends.files.counts import ShardCounts, Totals
+from twofold.backends.files.directory import FileInfo
 from twofold.backends.files.entry import SHARDS, CorruptFile, decode, key_in
-from twofold.backends.files.shelf import FileInfo
 from twofold.backends.files.tree import Handle, Tree
 from twofold.clock import Clock
 from twofold.errors import BackendUnavailable, DeadlineExceeded
@@ -58,7 +58,7 @@ class Bounds:
         self._grown = 0
 
     def keep(self, newcomer: str, until: float) -> None:
-        """Make room after a write that took more; its own file, `newcomer`, stays.
+        """Make room after a write that grew; never evicts `newcomer`, the file being written.
 
         Nothing is raised: the write itself has been done.
         """
@@ -78,17 +78,17 @@ class Bounds:
                 raise
 
     def refresh(self, number: int, until: float) -> None:
-        """Count a shard anew; remove what is expired, and what a killed writer has left."""
+        """Count a shard again; remove expired files, and what a killed writer has left."""
         self._tree.locked(number, until, self._refresh, number)
 
     def _refresh(self, shard: Handle, number: int) -> None:
         now = self._clock.time()
         self._counts.lose(number)  # until it is counted, whatever comes meanwhile
-        shelf.remove(shard.descriptor, shelf.TEMPORARY)
+        directory.remove(shard.descriptor, directory.TEMPORARY)
         left = []
-        for info in shelf.scan(shard.descriptor):
+        for info in directory.scan(shard.descriptor):
             if self._is_expired(shard.descriptor, info, now):
-                shelf.remove(shard.descriptor, info.name)
+                directory.remove(shard.descriptor, info.name)
             else:
                 left.append(info.size)
         self._counts.put(number, len(left), sum(left))
@@ -104,8 +104,8 @@ class Bounds:
             folder,
             (
                 info
-                for info in shelf.scan(folder)
-                if not prefix or key_in(shelf.head(folder, info.name)).startswith(prefix)
+                for info in directory.scan(folder)
+                if not prefix or key_in(directory.head(folder, info.name)).startswith(prefix)
             ),
         )
 
@@ -126,7 +126,7 @@ class Bounds:
         return self._counts.totals()
 
     def _make_room(self, newcomer: str, until: float) -> None:
-        """Remove what is too much of a sample: the expired first, then those stored longest ago."""
+        """Remove what is over the bounds: the expired, then the oldest of a sample."""
         found = self._sample(until)
         totals = self._counts.totals()
         entries = totals.entries - self._kept if totals.entries > self._max_entries else 0
@@ -160,7 +160,7 @@ class Bounds:
 
     def _scan(self, number: int) -> list[FileInfo]:
         shard = self._tree.find(number)
-        return [] if shard is None else shelf.scan(shard.descriptor)
+        return [] if shard is None else directory.scan(shard.descriptor)
 
     def _turns(self) -> Iterator[int]:
         """Yield one shard after the other, from where the last one stopped."""
@@ -193,7 +193,7 @@ class Bounds:
             (
                 info
                 for info in going
-                if shelf.look(folder, info.name) == info
+                if directory.look(folder, info.name) == info
                 if not info.is_held() or self._is_expired(folder, info, now)
             ),
         )
@@ -201,7 +201,7 @@ class Bounds:
     def _take_out(self, number: int, folder: int, going: Iterable[FileInfo]) -> None:
         """Remove files of a shard that is locked."""
         try:
-            sizes = [info.size for info in going if shelf.remove(folder, info.name)]
+            sizes = [info.size for info in going if directory.remove(folder, info.name)]
             self._counts.add(number, -len(sizes), -sum(sizes))
         except BaseException:
             self._counts.lose(number)
@@ -211,13 +211,15 @@ class Bounds:
         """Tell whether a file's time is over; what a lock's says inside decides."""
         if not info.is_over(now) or not info.is_held():
             return info.is_over(now)
-        key = key_in(shelf.head(folder, info.name)).decode("ascii", "replace")
+        key = key_in(directory.head(folder, info.name)).decode("ascii", "replace")
         try:
-            entry = decode(key, shelf.read(shelf.opener(folder), info.name, _LARGEST_LOCK) or b"")
+            entry = decode(
+                key, directory.read(directory.opener(folder), info.name, _LARGEST_LOCK) or b""
+            )
         except CorruptFile:
             return True
         return entry.expires is not None and entry.expires <= now
 
 
 def _remove_temporary(shard: Handle) -> None:
-    shelf.remove(shard.descriptor, shelf.TEMPORARY)
+    directory.remove(shard.descriptor, directory.TEMPORARY)

@@ -1,7 +1,7 @@
 """How many entries each shard has, and what they take of the disk: a file that all processes share.
 
 Each shard has two signed 64-bit integers: its entries plus one, and their bytes of disk.
-Whoever holds a shard's lock keeps its numbers right, so that nobody need scan for them. A
+Each writer, holding the shard's lock, keeps its numbers right, so that no write needs a scan. A
 file that is missing or too short has zeros there: unknown, until the shard is counted.
 """
 
@@ -33,7 +33,7 @@ class ShardCounts:
         self._tree = tree
 
     def totals(self) -> Totals:
-        """Return the sums."""
+        """Return the sums over the shards that are known, and which are not."""
         descriptor = self._tree.counts().descriptor
         numbers = _ALL.unpack(os.pread(descriptor, _ALL.size, 0).ljust(_ALL.size, b"\0"))
         entries, sizes = numbers[::2], numbers[1::2]
@@ -60,7 +60,7 @@ class ShardCounts:
         self._write(number, entries + 1 if fits else 0, size if fits else 0)
 
     def lose(self, number: int) -> None:
-        """Have a shard that is locked counted anew."""
+        """Forget the numbers of a shard that is locked, so that it is counted again."""
         self._write(number, 0, 0)
 
     def _write(self, number: int, *pair: int) -> None:

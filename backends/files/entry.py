@@ -70,7 +70,7 @@ def decode(key: str, data: bytes) -> Entry:
     length, written, expires, key_length = _REST.unpack_from(data, _FIRST.size)
     start = _START + key_length
     if magic != _MAGIC or start + length != len(data):
-        raise CorruptFile("it is none of ours, or cut off")
+        raise CorruptFile("it is no file of ours, or cut off")
     if crc32(memoryview(data)[_FIRST.size :]) != check or data[_START:start] != key.encode():
         raise CorruptFile("it fails its check")
     return Entry(data[start:], written, None if expires == math.inf else expires)

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from twofold import counter
 from twofold.backends.descriptors import is_systems
-from twofold.backends.files import shelf
+from twofold.backends.files import directory
 from twofold.backends.files.counts import ShardCounts
 from twofold.backends.files.entry import CorruptFile, Entry, decode
 from twofold.backends.files.tree import Handle
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class LockedFile:
-    """What may be done to a key by the one who holds its shard's lock.
+    """The operations on one key, for a caller that holds the lock of its shard.
 
     Args:
         key: the key.
@@ -56,7 +56,8 @@ class LockedFile:
             self._write(self._entry(value, ttl))
         except OSError as exc:
             if is_systems(exc):
-                self._remove()  # an older value must not live on in the place of this one
+                # A miss is right, the older value would be wrong.
+                self._remove()
             raise
         return True
 
@@ -129,7 +130,7 @@ class LockedFile:
 
     def _read(self) -> Entry | None:
         try:
-            data = shelf.read(shelf.opener(self._folder), self._name, self._limit)
+            data = directory.read(directory.opener(self._folder), self._name, self._limit)
             return None if data is None else decode(self._key, data)
         except CorruptFile:
             self._remove()
@@ -138,8 +139,8 @@ class LockedFile:
     def _write(self, entry: Entry) -> None:
         """Put a new file in the place of the one that is there."""
         try:
-            before = shelf.size(self._folder, self._name)
-            after = shelf.replace(self._folder, self._name, self._key, entry)
+            before = directory.size(self._folder, self._name)
+            after = directory.replace(self._folder, self._name, self._key, entry)
             if before is None:
                 self._count(1, after)
             elif after != before:
@@ -152,8 +153,8 @@ class LockedFile:
     def _remove(self) -> None:
         """Remove the file, if there is one."""
         try:
-            before = shelf.size(self._folder, self._name)
-            if shelf.remove(self._folder, self._name) and before is not None:
+            before = directory.size(self._folder, self._name)
+            if directory.remove(self._folder, self._name) and before is not None:
                 self._count(-1, -before)
         except BaseException:
             self._lose_count()
@@ -167,7 +168,7 @@ class LockedFile:
                 raise
 
     def _lose_count(self) -> None:
-        """Have the shard counted anew: nobody knows how far a step has come."""
+        """Have the shard counted again: its numbers may or may not include a step that failed."""
         try:
             self._counts.lose(self._number)
         except OSError as exc:

@@ -1,10 +1,11 @@
 """The directory of a cache: its shards, whom they belong to, and their locks.
 
 Folders stay open, so that a file is opened by its name alone, and no link on the way to
-it can lead elsewhere. A folder is closed when nobody uses it any more. Readers look at
-the path once a second, writers each time, whether it still names what is open.
+it can lead elsewhere. A folder is closed with its last user. Readers check once a second,
+writers each time, that the path still names the open directory.
 
-Who writes in a shard holds a lock in the process, and `flock` on the shard's folder.
+A writer holds two locks of its shard: one among the threads of the process, and `flock`
+on the shard's folder among processes.
 """
 
 import os
@@ -17,8 +18,8 @@ from typing import Any, Final, TypeVar
 from twofold.backends.descriptors import NO_LINK, Descriptor
 from twofold.backends.disk.locks import locked_too_long, unlock, wait_for_lock
 from twofold.backends.disk.ownership import make_folder, make_folders, require_own_folder
+from twofold.backends.files.directory import Opener, opener
 from twofold.backends.files.entry import SHARDS
-from twofold.backends.files.shelf import Opener, opener
 from twofold.effects import Lock, after_fork_in_child, new_lock, take
 from twofold.errors import BackendUnavailable, DeadlineExceeded
 
@@ -67,14 +68,14 @@ class Tree:
         self.forget()
 
     def forget(self) -> None:
-        """Let go of all folders; they are opened anew."""
+        """Close all folders; they are opened again when they are needed."""
         self._root: Handle | None = None
         self._counts: Handle | None = None
         self._shards: dict[int, Handle] = {}
         self._look_at = 0.0
 
     def find(self, number: int) -> Handle | None:
-        """Return a shard as it was a second ago, or now; None if there is none."""
+        """Return a shard, at most a second out of date; None if it does not exist."""
         if time.monotonic() < self._look_at:
             shard = self._shards.get(number)
             if shard is not None:
@@ -86,10 +87,10 @@ class Tree:
     def locked(self, number: int, until: float, work: Callable[..., T], *args: Any) -> T:
         """Return `work(shard, *args)`, done while the lock of a shard is held.
 
-        The shard is made if there is none, and its lock waited for until a monotonic time.
+        A missing shard is made. `until` is the monotonic time at which waiting for the lock ends.
 
         Raises:
-            DeadlineExceeded: somebody else has kept the lock.
+            DeadlineExceeded: another writer kept the lock.
             BackendUnavailable: the directory is not ours alone.
             OSError: what the file system says.
         """
@@ -104,12 +105,12 @@ class Tree:
                 lock.release()
 
     def refresh(self) -> None:
-        """Let go of all folders unless the path still names them."""
+        """Close all folders unless the path still names them."""
         if not self._is_current():
             self.forget()
 
     def counts(self) -> Handle:
-        """Return the file of counts, as `find` returns a shard; it is made if there is none."""
+        """Return the file of counts, at most a second out of date; it is made if it is missing."""
         counts = self._counts
         if counts is None:
             root = self._open_root() or self._make_root()
@@ -122,7 +123,7 @@ class Tree:
         return counts
 
     def _open_counts(self, root: Handle) -> Handle | None:
-        """Return the file of counts; remove what is none, or has another name too: None then."""
+        """Open the file of counts; None if something else stood there, which is removed."""
         try:
             counts = Handle(_COUNTS, _FILE, 0o600, folder=root.descriptor)
             found = os.fstat(counts.descriptor)
@@ -182,7 +183,7 @@ class Tree:
             return False
 
     def _open_root(self) -> Handle | None:
-        """Return the directory, None if there is none."""
+        """Return the directory; None if it does not exist."""
         if self._root is None:
             try:
                 found = os.lstat(self.path)
@@ -207,7 +208,7 @@ class Tree:
         return root
 
     def _open_shard(self, number: int, root: Handle | None) -> Handle | None:
-        """Return a shard; None if there is none, or a link in its place."""
+        """Return a shard; None if it does not exist, or is a link."""
         if root is None:
             return None
         name = _name(number)
@@ -224,7 +225,7 @@ class Tree:
         return shard
 
     def _make_shard(self, number: int) -> Handle | None:
-        """Return a shard; make it if there is none, or a link in its place.
+        """Return a shard; make it if it does not exist, or is a link.
 
         None if what is there, or the directory itself, has just been removed.
         """

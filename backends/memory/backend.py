@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from twofold.backend import InlineBackend, Stored
 from twofold.backends.bounds import positive
-from twofold.backends.memory.entry import weigh
+from twofold.backends.memory.entry import size_of
 from twofold.backends.memory.store import Store
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import after_fork_in_child, new_rlock
@@ -105,11 +105,11 @@ class MemoryBackend(InlineBackend):
 
     def set(self, key: str, value: Stored, ttl: float | None) -> bool:
         store = self._store
-        return store.do(store.put, key, value, weigh(value), ttl, self.clock.monotonic())
+        return store.do(store.put, key, value, size_of(value), ttl, self.clock.monotonic())
 
     def add(self, key: str, value: Stored, ttl: float | None) -> bool:
         store = self._store
-        return store.do_at_once(store.add, key, value, weigh(value), ttl, self.clock.monotonic())
+        return store.do_at_once(store.add, key, value, size_of(value), ttl, self.clock.monotonic())
 
     def touch(self, key: str, ttl: float | None) -> bool:
         return self._store.do(self._store.touch, key, ttl, self.clock.monotonic())
@@ -130,9 +130,9 @@ class MemoryBackend(InlineBackend):
         return total
 
     def compare_and_set(self, key: str, expected: Stored, value: Stored, ttl: float | None) -> bool:
-        store, weight = self._store, weigh(value)
+        store, size = self._store, size_of(value)
         return store.do_at_once(
-            store.compare_and_set, key, expected, value, weight, ttl, self.clock.monotonic()
+            store.compare_and_set, key, expected, value, size, ttl, self.clock.monotonic()
         )
 
     def compare_and_delete(self, key: str, expected: Stored) -> bool:

@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 from twofold import counter
 from twofold.backend import Stored
 from twofold.backends.bounds import kept_by_culling
-from twofold.backends.memory.entry import ENTRY_BYTES, Entry, same, weigh
+from twofold.backends.memory.entry import ENTRY_BYTES, Entry, same, size_of
 from twofold.backends.memory.expiries import Expiries
 from twofold.effects import after_fork_in_child, new_rlock
 from twofold.errors import BackendUnavailable, CacheError, CounterOverflow, MissingKey, NotACounter
@@ -32,8 +32,8 @@ T = TypeVar("T")
 
 _SECOND_CHANCES: Final = 8  # visited entries that one eviction passes over at most
 _EXPIRED_PER_WRITE: Final = 4
-_PASSED_PER_REMOVAL: Final = 8  # entries of the ring, when it needs tidying
-_RING_AT_MOST: Final = 1.25  # times as long as there are entries, before it does
+_PASSED_PER_REMOVAL: Final = 8  # entries of the ring, looked at when it is too long
+_RING_AT_MOST: Final = 1.25  # times the number of entries; a longer ring is too long
 
 
 class Store:
@@ -55,7 +55,7 @@ class Store:
         after_fork_in_child(self)
 
     def do(self, step: Callable[..., T], *args: Any) -> T | bool:
-        """Take one step, now or, if this thread is amid another one, right after that."""
+        """Take one step: at once, or right after the step that this thread is in the midst of."""
         with self._lock:
             if self.busy:
                 self._later.append((step, args))
@@ -63,11 +63,11 @@ class Store:
             try:
                 self.busy = True
                 if self._torn:
-                    self._mend()
+                    self._rebuild()
                 return step(*args)
             except BaseException:  # a signal's handler, for steps themselves raise nothing
                 self._torn = True
-                self._mend()
+                self._rebuild()
                 raise
             finally:
                 try:
@@ -77,56 +77,57 @@ class Store:
                     self.busy = False
 
     def do_at_once(self, step: Callable[..., T], *args: Any) -> T | bool:
-        """Take a step whose outcome decides what the caller does, so that it cannot wait."""
+        """Take a step whose result the caller needs, so that it cannot be put off."""
         with self._lock:
             if self.busy:
                 raise BackendUnavailable(
                     f"a finaliser or signal handler called {step.__name__} of a memory cache amid"
                     " another operation of it in the same thread: there, only get, set, touch,"
-                    " delete and clear are possible"
+                    " delete and clear are possible. Call the others from elsewhere"
                 )
             return self.do(step, *args)
 
     def _catch_up(self) -> None:
-        """Take the steps that came in amid another one."""
+        """Take the steps that were put off while another one was taken."""
         try:
             while self._later:
                 step, args = self._later.popleft()
                 step(*args)
         except BaseException:
             self._torn = True
-            self._mend()
+            self._rebuild()
             raise
 
-    def _mend(self) -> None:
-        """Keep the books anew: a step was broken off between two lines of theirs.
+    def _rebuild(self) -> None:
+        """Rebuild the ring, the expiries and the sum: a step was broken off between two of them.
 
-        An entry has at each of its own lines a value and a deadline that it may have.
+        The entries themselves are right: whichever line of `put` was the last, an entry's value
+        and deadline may stand together.
         """
         ring: deque[Entry] = deque()
         expiries = Expiries()
-        weight = 0
+        size = 0
         first = min((entry.deadline for entry in self.entries.values()), default=0.0)
         for key, entry in self.entries.items():
-            entry.weight = weigh(entry.value) + len(key) + ENTRY_BYTES
+            entry.size = size_of(entry.value) + len(key) + ENTRY_BYTES
             entry.bucket = None
-            weight += entry.weight
+            size += entry.size
             if entry.deadline != math.inf:
                 expiries.add(entry, entry.deadline - first)
             if not is_lock(key):
                 ring.append(entry)
-        self._ring, self._expiries, self.bytes = ring, expiries, weight
+        self._ring, self._expiries, self.bytes = ring, expiries, size
         self._torn = False
 
-    def put(self, key: str, value: Stored, weight: int, ttl: float | None, now: float) -> bool:
+    def put(self, key: str, value: Stored, size: int, ttl: float | None, now: float) -> bool:
         """Store `value` in its own entry, and make room; False if it is too big for that."""
-        weight += len(key) + ENTRY_BYTES
-        if weight > self.max_bytes:
+        size += len(key) + ENTRY_BYTES
+        if size > self.max_bytes:
             return False
         deadline = math.inf if ttl is None else now + ttl
         entry = self.entries.get(key)
         if entry is None:
-            entry = self.entries[key] = Entry(key, value, weight, deadline)
+            entry = self.entries[key] = Entry(key, value, size, deadline)
             if not is_lock(key):
                 self._ring.append(entry)
         else:
@@ -135,10 +136,10 @@ class Store:
             if deadline < entry.deadline:
                 entry.deadline = deadline
             entry.value = value
-            entry.weight = weight
+            entry.size = size
             entry.deadline = deadline
             entry.visited = True
-        self.bytes += weight
+        self.bytes += size
         if ttl is not None:
             self._expiries.add(entry, ttl)
         if self._expiries.soonest <= now:
@@ -147,8 +148,8 @@ class Store:
             self._make_room(entry)
         return True
 
-    def add(self, key: str, value: Stored, weight: int, ttl: float | None, now: float) -> bool:
-        return self._live(key, now) is None and self.put(key, value, weight, ttl, now)
+    def add(self, key: str, value: Stored, size: int, ttl: float | None, now: float) -> bool:
+        return self._live(key, now) is None and self.put(key, value, size, ttl, now)
 
     def touch(self, key: str, ttl: float | None, now: float) -> bool:
         entry = self._live(key, now)
@@ -188,7 +189,7 @@ class Store:
         key: str,
         expected: Stored,
         value: Stored,
-        weight: int,
+        size: int,
         ttl: float | None,
         now: float,
     ) -> bool:
@@ -196,7 +197,7 @@ class Store:
         return (
             entry is not None
             and same(entry.value, expected)
-            and self.put(key, value, weight, ttl, now)
+            and self.put(key, value, size, ttl, now)
         )
 
     def compare_and_delete(self, key: str, expected: Stored, now: float) -> bool:
@@ -229,10 +230,10 @@ class Store:
         self._release(entry)
         entry.value = None  # the ring still holds the entry
         if len(self._ring) > _RING_AT_MOST * len(self.entries) + _PASSED_PER_REMOVAL:
-            self._tidy()
+            self._trim_ring()
 
     def _release(self, entry: Entry) -> None:
-        self.bytes -= entry.weight
+        self.bytes -= entry.size
         if entry.bucket is not None:
             entry.bucket.discard(entry.key)
             entry.bucket = None
@@ -256,7 +257,7 @@ class Store:
     def _evict(self, newcomer: Entry) -> bool:
         """Take out the oldest entry that was not asked for since it was looked at last.
 
-        The newcomer, whose write this is, stays; False if there is nothing else but locks.
+        Never evicts the newcomer, the entry being written; False if only locks are left beside it.
         """
         chances = _SECOND_CHANCES
         while self._ring:
@@ -276,8 +277,8 @@ class Store:
             self._ring.append(entry)
         return False
 
-    def _tidy(self) -> None:
-        """Pass a few entries by the hand, and let those go that were taken out."""
+    def _trim_ring(self) -> None:
+        """Look at a few entries of the ring, and let those go that were taken out."""
         for _ in range(_PASSED_PER_REMOVAL):
             entry = self._ring.popleft()
             if self.entries.get(entry.key) is entry:

@@ -39,7 +39,7 @@ class SQLiteBackend(Backend):
     on a network file system. It is made with mode 0600, missing folders with 0700.
     Beside it stand `-wal` (up to about 16 MB), `-shm` and `-lock`. A file of these that
     belongs to another user, that others may write to, or that is hard-linked, is refused
-    with `BackendUnavailable`, as is a folder in which anybody may replace files.
+    with `BackendUnavailable`, as is a folder in which any user may replace files.
 
     Bounds: expired entries go first, then those stored longest ago. An entry that is
     rewritten while it is among the youngest quarter keeps its age. The bounds are looked
@@ -51,7 +51,7 @@ class SQLiteBackend(Backend):
     Time: entries are stamped by the wall clock. Those from before it was set back begin
     their lives again when they are next asked for.
 
-    Faults: a damaged file is moved aside to `.corrupt` and begun anew; one of another
+    Faults: a damaged file is moved aside to `.corrupt` and replaced; one of another
     release likewise; one of another program is refused with `SettingsError`. While the
     disk is full or fails, reads miss and values are not stored; what cannot be removed,
     touched or counted then raises `BackendUnavailable`. Each is logged once by
@@ -67,7 +67,7 @@ class SQLiteBackend(Backend):
         clock: tells the time.
 
     Raises:
-        SettingsError: an argument is none of these, or the path is not ours to use.
+        SettingsError: an argument is wrong, or the path names a database of another program.
     """
 
     workers = 4
@@ -101,7 +101,7 @@ class SQLiteBackend(Backend):
         self._warnings = RareWarnings(logger)
 
     def get(self, key: str) -> bytes | None:
-        # As `_do_or` and `_do`, written out: their calls would make a third of a hit's cost.
+        # `_do_or` and `_do`, written out: their calls would be a third of a hit's cost.
         started = monotonic()
         session = self._sessions.local.session
         error = None
@@ -220,7 +220,7 @@ class SQLiteBackend(Backend):
             call.succeed(True)
 
     def _run_together(self, calls: Sequence[Call], until: float) -> bool:
-        """Tell whether `calls` have their outcomes, all of them committed."""
+        """Run `calls` in one transaction; False if it failed, so that none has its outcome."""
         begin = "BEGIN" if all(map(_is_read, calls)) else "BEGIN IMMEDIATE"
         try:
             session = self._sessions.ready(until)
@@ -286,7 +286,7 @@ class SQLiteBackend(Backend):
     def _done(self, result: T) -> T:
         """Return `result`, once the entries that it found to be from later begin again."""
         if self._entries.early:
-            with suppress(BackendUnavailable):  # somebody else will see to it, or the next one
+            with suppress(BackendUnavailable):  # a later call will do it
                 self._do_again(monotonic(), None, Session.write, self._entries.begin_again)
         return result
 
@@ -337,7 +337,7 @@ class SQLiteBackend(Backend):
             ) from error
 
     def _is_lost(self, session: Session, error: sqlite3.Error, until: float) -> bool:
-        """Tell whether `error` comes from a file or connection that was, and let go of it."""
+        """Tell whether `error` is of a closed connection or a lost file, and close what is lost."""
         file = self._sessions.file
         if session.closed:
             return isinstance(error, sqlite3.ProgrammingError)

@@ -31,11 +31,11 @@ class Replaced(sqlite3.OperationalError):
 
 
 class InUse(DiskFault):
-    """The file cannot be moved aside, as on Windows while anybody has it open."""
+    """The file cannot be moved aside, as on Windows while a connection has it open."""
 
 
 def is_busy(exc: sqlite3.Error) -> bool:
-    """Tell whether somebody else kept the file's lock for too long."""
+    """Tell whether another connection kept the file's lock for too long."""
     return _code(exc) & 0xFF in _BUSY
 
 

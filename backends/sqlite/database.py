@@ -1,8 +1,8 @@
 """The file: making it, opening it, and putting a damaged one aside.
 
 All of this happens under a lock on a file beside it, because SQLite finds a database's
-`-wal` by name: who opened a file while another process moved it aside would join the
-one's entries to the other's log.
+`-wal` by name: opening a file while another process moves it aside would join one file's
+entries to the other's log.
 
 The file itself is never opened but by SQLite, except to make it: closing any descriptor of
 a file drops every POSIX lock that the process holds on it, SQLite's included.
@@ -114,7 +114,7 @@ class DatabaseFile:
                 os.close(descriptor)
 
     def _require_ours(self) -> None:
-        """Raise unless nobody else can write to what stands there, or replace it."""
+        """Raise if another user can write to these files, or replace them."""
         require_safe_place(os.path.dirname(self.path))
         for part in (*_PARTS, _JOURNAL, _LOCK):
             with suppress(FileNotFoundError):
@@ -208,8 +208,8 @@ class DatabaseFile:
     def _move_aside(self, why: sqlite3.Error) -> None:
         """Rename the file, over one renamed before; the database first.
 
-        Whoever still has it open sees by that that the `-wal` of that name, or a later
-        one, is not its own to delete.
+        A connection that still has it open sees by that that the `-wal` of that name, or a
+        later one, is not its own to delete.
         """
         aside = self.path + ".corrupt"
         for part in _PARTS:

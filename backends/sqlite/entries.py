@@ -84,7 +84,7 @@ _LARGEST_VALUE = 999_000_000  # SQLite's own limit is 1e9 bytes a row
 _NEWEST_FOR = 1.0  # seconds for which a look for the last rowid serves
 _EMPTY_PAGES = 4  # of a file without entries
 
-Row: TypeAlias = tuple[bytes, int, float | None, float, int | None, str]
+EntryRow: TypeAlias = tuple[bytes, int, float | None, float, int | None, str]
 """Value, check, expires, written, due, key."""
 
 
@@ -148,7 +148,7 @@ class Entries:
         """Store `value` by one statement, or return False: then `set` is to do it.
 
         It can if the key is there, is young and will be due as before. It tries if that
-        was so for the last key, and somebody has looked for the last rowid lately.
+        was so for the last key, and the last rowid was read within a second.
         """
         now = self._clock.time()
         if not self._rewriting or not 0 <= now - self._newest_at < _NEWEST_FOR:
@@ -163,8 +163,8 @@ class Entries:
     def set(self, db: sqlite3.Cursor, key: str, value: bytes, ttl: float | None) -> bool:
         """Store `value`; one that is rewritten while it is young keeps its place.
 
-        That leaves two indexes and a page of the table alone. Young is who is among the
-        last quarter of `max_entries` rows.
+        That leaves two indexes and a page of the table alone. Young are the last quarter of
+        `max_entries` rows.
         """
         row = self._row(key, value, ttl)
         place = db.execute(_PLACE, (key,)).fetchone()
@@ -183,8 +183,8 @@ class Entries:
     def set_many(self, db: sqlite3.Cursor, items: Mapping[str, tuple[bytes, float | None]]) -> bool:
         """Do as `set` does, for each key with its value and ttl."""
         young, newest = self._young(db, list(items))
-        rewritten: dict[int | None, list[Row]] = {}
-        appended: list[Row] = []
+        rewritten: dict[int | None, list[EntryRow]] = {}
+        appended: list[EntryRow] = []
         for key, (value, ttl) in items.items():
             row = self._row(key, value, ttl)
             if key in young:
@@ -209,7 +209,7 @@ class Entries:
         }
         return dues, newest
 
-    def _row(self, key: str, value: bytes, ttl: float | None) -> Row:
+    def _row(self, key: str, value: bytes, ttl: float | None) -> EntryRow:
         now = self._clock.time()
         expires, due = _expiry(now, ttl)
         return value, _check(key, value), expires, now, due, key
@@ -258,7 +258,7 @@ class Entries:
         return self.get(db, key) == expected and self.delete(db, key)
 
     def begin_again(self, db: sqlite3.Cursor) -> None:
-        """Have the `early` begin their lives again, unless somebody else has seen to it.
+        """Have the `early` begin their lives again, unless that was done meanwhile.
 
         Any number of readers may have noted them; see `is_from_later`.
         """
@@ -278,7 +278,7 @@ class Entries:
 
     @staticmethod
     def checkpoint(db: sqlite3.Cursor) -> None:
-        """Copy the log into the file, so that its room can be written anew."""
+        """Copy the log into the file, so that its room can be used again."""
         db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def evict_for(self, db: sqlite3.Cursor, keys: Iterable[str]) -> None:
@@ -314,9 +314,9 @@ class Entries:
     def _keep_bounds(self, db: sqlite3.Cursor, before: int, after: int, size: int) -> None:
         """Remove what is too much or too old, every few rows and after a large value.
 
-        Rowids are handed out one by one, whoever writes: here those above `before`, up to
-        `after`. So the process that gets a certain multiple does the work for all, and
-        none need count its own writes.
+        All processes draw rowids from one sequence: this write has drawn those above `before`,
+        up to `after`. The one that draws a multiple of the interval does the work for all, so
+        none needs to count its own writes.
         """
         if after // _SWEEP_EVERY != before // _SWEEP_EVERY:
             self._sweep(db, max(_SWEEP_ROWS, after - before))
@@ -378,7 +378,7 @@ def _check(key: str, value: bytes) -> int:
     return crc32(value, crc32(key.encode()))
 
 
-def _rewrite(db: sqlite3.Cursor, rows: Sequence[Row], due: int | None) -> None:
+def _rewrite(db: sqlite3.Cursor, rows: Sequence[EntryRow], due: int | None) -> None:
     """Put `rows` in the place of old ones that are `due`, sparing the index if it stays so."""
     same = [(*row[:4], row[5]) for row in rows if row[4] == due]
     others = [row for row in rows if row[4] != due]

@@ -141,7 +141,7 @@ class Session:
 
 
 class _Living(Generic[T]):
-    """Things that are forgotten when nobody else keeps them.
+    """Weak references to things, to list those that are still alive.
 
     A `WeakSet` raises if another thread adds to it while it is listed.
     """

@@ -25,7 +25,7 @@ from twofold.backends.files.entry import (
 )
 
 TEMPORARY: Final = "twofold.tmp"
-"""The file that is written now, in any shard: who writes holds the shard's lock."""
+"""The file being written in a shard: one at a time, since the writer holds the shard's lock."""
 
 _NO_WAIT: Final = NO_LINK | getattr(os, "O_NONBLOCK", 0)
 _READ: Final = os.O_RDONLY | _NO_WAIT | getattr(os, "O_NOATIME", 0)
@@ -77,7 +77,7 @@ class FileInfo(NamedTuple):
 
 
 def read(open_: Opener, name: str, limit: int) -> bytes | None:
-    """Return what a file of at most `limit` bytes holds; None if there is none.
+    """Return what a file of at most `limit` bytes holds; None if it does not exist.
 
     Raises:
         CorruptFile: it is a link, no regular file, or too large.
@@ -111,7 +111,7 @@ def _read_on(descriptor: int, data: bytes, limit: int) -> bytes:
 
 
 def head(folder: int, name: str) -> bytes:
-    """Return the first bytes of a file; nothing if it is none of ours."""
+    """Return the first bytes of a file; nothing if it cannot be read."""
     opened: list[int] = []
     try:
         return os.read(note_opened(opened, name, _READ, folder=folder), HEAD_BYTES)
@@ -173,7 +173,7 @@ def _rename(folder: int, name: str) -> None:
 
 
 def size(folder: int, name: str) -> int | None:
-    """Return what a file takes of the disk; None if there is none."""
+    """Return the bytes of disk that a file takes; None if it is no regular file."""
     try:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -198,7 +198,7 @@ def scan(folder: int) -> list[FileInfo]:
 
 
 def look(folder: int, name: str) -> FileInfo | None:
-    """Return what a regular file is by its inode; None if there is none."""
+    """Return what the inode of a regular file says; None if it is none."""
     try:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -213,7 +213,7 @@ def names(folder: int) -> list[str]:
     """Return the names of ours."""
     opened: list[int] = []
     try:
-        # Opened anew, since whoever lists a descriptor moves it for all who share it.
+        # Its own descriptor, since listing moves the position that all users of one share.
         listed = os.listdir(note_opened(opened, ".", _LIST, folder=folder))
         return [name for name in listed if is_entry(name)]
     finally:
