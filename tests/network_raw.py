@@ -27,7 +27,7 @@ class Spoken(NamedTuple):
 
     kind: Kind
     direct: type
-    """What dials, in the backend."""
+    """What connects, in the backend."""
     new_reader: Callable[[], Any]
     """Returns what makes commands of bytes, each a list of its words."""
     answer: Callable[[list[bytes]], bytes]
@@ -184,11 +184,11 @@ def writes(spoken: Spoken, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Return what is written, write by write, on whatever connection that is ready."""
     seen: list[bytes] = []
     direct: Any = spoken.direct
-    aopen = direct.aopen
+    aconnect = direct.aconnect
 
-    async def aopen_spied(self: Any, seconds: float) -> Opened:
-        opened = await aopen(self, seconds)
+    async def aconnect_spied(self: Any, seconds: float) -> Opened:
+        opened = await aconnect(self, seconds)
         return Opened(Spied(opened.transport, seen), opened.stream)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(direct, "aopen", aopen_spied)
+    monkeypatch.setattr(direct, "aconnect", aconnect_spied)
     return seen

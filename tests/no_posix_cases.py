@@ -16,7 +16,7 @@ from tests.no_posix import STEP
 from twofold.backends.disk.ownership import make_folders
 from twofold.backends.files import FilesBackend
 from twofold.backends.memcached import MemcachedBackend
-from twofold.backends.network import wires
+from twofold.backends.network import pool
 from twofold.backends.redis import RedisBackend
 from twofold.backends.sqlite import SQLiteBackend
 from twofold.errors import BackendUnavailable, DeadlineExceeded, SettingsError
@@ -64,7 +64,7 @@ def test_a_connection_that_was_idle_is_looked_at(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without `poll` too it is seen that the server has closed it, and another one is opened."""
-    monkeypatch.setattr(wires, "_IDLE", 0.0)
+    monkeypatch.setattr(pool, "_IDLE", 0.0)
     store = RedisBackend(redis_server.url)
     store.set("n", b"1", None)
     redis_server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")

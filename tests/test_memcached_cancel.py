@@ -15,7 +15,7 @@ from tests.network_loops import Run, cache_on
 from tests.network_loops import run as run  # a fixture
 from tests.network_raw import started, turns
 from twofold.backends.memcached import MemcachedBackend
-from twofold.backends.network.channel import Channel
+from twofold.backends.network.async_connection import AsyncConnection
 from twofold.errors import BackendUnavailable
 from twofold.testing import FACES, Face
 
@@ -38,14 +38,14 @@ def face(request: pytest.FixtureRequest) -> Face:
 
 
 class Scissors:
-    """Cuts what a channel receives in two, once, and holds the second part back."""
+    """Cuts what a connection receives in two, once, and holds the second part back."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.place: int | None = None
         self.has_cut = asyncio.Event()
-        self._held: list[tuple[Channel, bytes]] = []
-        self._receive = Channel.data_received
-        monkeypatch.setattr(Channel, "data_received", lambda *given: self._received(*given))
+        self._held: list[tuple[AsyncConnection, bytes]] = []
+        self._receive = AsyncConnection.data_received
+        monkeypatch.setattr(AsyncConnection, "data_received", lambda *given: self._received(*given))
 
     def cut_at(self, place: int) -> None:
         """Let so many more bytes pass, and no others until `release`."""
@@ -55,19 +55,19 @@ class Scissors:
     def release(self) -> None:
         """Let all pass."""
         held, self._held, self.place = self._held, [], None
-        for channel, data in held:
-            self._receive(channel, data)
+        for connection, data in held:
+            self._receive(connection, data)
 
-    def _received(self, channel: Channel, data: bytes) -> None:
+    def _received(self, connection: AsyncConnection, data: bytes) -> None:
         if self.place is None:
-            self._receive(channel, data)
+            self._receive(connection, data)
             return
         now, later = data[: self.place], data[self.place :]
         self.place -= len(now)
         if now:
-            self._receive(channel, now)
+            self._receive(connection, now)
         if later:
-            self._held.append((channel, later))
+            self._held.append((connection, later))
             self.has_cut.set()
 
 

@@ -16,9 +16,9 @@ from tests.network_raw import BIG, Raw, Spoken, started, turns, until, value_of
 from tests.network_raw import run_raw as run_raw  # a fixture
 from tests.network_raw import writes as writes  # a fixture
 from twofold.backends.memcached import MemcachedBackend, commands, dial
-from twofold.backends.memcached.dial import Direct
+from twofold.backends.memcached.dial import DirectConnector
 from twofold.backends.network import ConnectionLost
-from twofold.backends.network.sockets import left
+from twofold.backends.network.sockets import seconds_left
 from twofold.errors import BackendUnavailable, DeadlineExceeded
 
 DEADLINE = 0.3  # seconds, where one is to pass
@@ -28,7 +28,7 @@ ANSWERED_WITHIN = 0.1  # seconds after the deadline
 @pytest.fixture
 def spoken() -> Spoken:
     """Return how memcached talks."""
-    return Spoken(MEMCACHED, Direct, CommandReader, answer, GREETING)
+    return Spoken(MEMCACHED, DirectConnector, CommandReader, answer, GREETING)
 
 
 async def busy(raw: Raw, backend: MemcachedBackend) -> "asyncio.Task[Any]":
@@ -139,14 +139,14 @@ def test_each_has_its_own_deadline(
     run_raw: Any, stalls: Stalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those who share a `get` and asked at different times give up at different times."""
-    dialled = asyncio.Event()
-    aopen = Direct.aopen
+    connected = asyncio.Event()
+    aconnect = DirectConnector.aconnect
 
-    async def aopen_late(self: Direct, seconds: float) -> Any:
-        await dialled.wait()
-        return await aopen(self, seconds)
+    async def aconnect_late(self: DirectConnector, seconds: float) -> Any:
+        await connected.wait()
+        return await aconnect(self, seconds)
 
-    monkeypatch.setattr(Direct, "aopen", aopen_late)
+    monkeypatch.setattr(DirectConnector, "aconnect", aconnect_late)
 
     async def timed(backend: MemcachedBackend, key: str) -> float:
         before = time.monotonic()
@@ -160,7 +160,7 @@ def test_each_has_its_own_deadline(
         await asyncio.sleep(DEADLINE / 2)
         tasks += started([timed(backend, "k1")])
         await asyncio.sleep(DEADLINE / 4)
-        dialled.set()
+        connected.set()
         await until(lambda: raw.peers and raw.peer.owed)
         [reply] = map(answer, raw.peer.owed)
         for byte in reply[:8]:
@@ -286,8 +286,8 @@ def test_what_has_several_replies_is_not_joined(run_raw: Any) -> None:
         tasks = started(
             [
                 backend.aget("k3"),
-                backend._exchange.aask_all(several),
-                backend._exchange.aask_all(with_unique),
+                backend._client.aexecute_many(several),
+                backend._client.aexecute_many(with_unique),
                 backend.aget("k4"),
             ]
         )
@@ -332,7 +332,7 @@ def test_servers_are_asked_side_by_side_without_tasks(
     run(body())
 
 
-def test_time_that_ends_between_two_steps_of_a_dial(
+def test_time_that_ends_between_two_steps_of_a_connect(
     memcached_server: MemcachedServer, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that was made a moment too late is closed."""
@@ -341,7 +341,7 @@ def test_time_that_ends_between_two_steps_of_a_dial(
         asked.append(ends)
         if len(asked) == 2:
             raise TimeoutError
-        return left(ends)
+        return seconds_left(ends)
 
     async def body() -> None:
         backend = MemcachedBackend(memcached_server.address, deadline=5.0)
@@ -354,6 +354,6 @@ def test_time_that_ends_between_two_steps_of_a_dial(
         await watch.acheck()
 
     asked: list[float] = []
-    monkeypatch.setattr(dial, "left", late)
+    monkeypatch.setattr(dial, "seconds_left", late)
     run(body())
     assert len(asked) >= 2

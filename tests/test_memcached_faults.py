@@ -12,7 +12,7 @@ import pytest
 from tests.chaos import MemcachedServer, RedisServer
 from twofold.backends.memcached import MemcachedBackend, walk
 from twofold.backends.memcached.deployment import read_router
-from twofold.backends.network import ConnectionLost, DialFailed, Refused, ReplyError
+from twofold.backends.network import ConnectError, ConnectionLost, Refused, ReplyError
 from twofold.errors import BackendUnavailable, DeadlineExceeded, PartlyUnavailable
 from twofold.keys.kinds import is_lock
 from twofold.testing import FACES, Face
@@ -112,7 +112,7 @@ def test_keys_of_locks(key: str, expected: bool) -> None:
     "error",
     [
         ConnectionLost("text", sent=False),
-        DialFailed("text", refused=False),
+        ConnectError("text", refused=False),
         Refused("text", ReplyError("SERVER_ERROR no")),
         PartlyUnavailable("text", {"k": b"v"}),
         DeadlineExceeded("text"),

@@ -22,7 +22,7 @@ from twofold.backends.network import (
     Refused,
     ReplyError,
 )
-from twofold.backends.network.replies import misfit
+from twofold.backends.network.replies import mismatch
 from twofold.errors import (
     BackendUnavailable,
     InvalidKey,
@@ -713,8 +713,8 @@ def test_a_value_in_many_pieces_is_put_together_once(size: int) -> None:
 def replied(command: commands.Command, stream: bytes, *cuts: int) -> None:
     """Check the replies in a stream to be ones to a command."""
     for reply in read(stream, *cuts):
-        if not MEMCACHED.fits(command.packed, reply):
-            raise misfit(reply)
+        if not MEMCACHED.matches(command.packed, reply):
+            raise mismatch(reply)
 
 
 @pytest.mark.parametrize(
@@ -857,7 +857,7 @@ def test_several_gets_are_one() -> None:
     assert join(asked[:4]) == b"get a b %b\r\n" % (b"c" * 250)
     assert set(join(asked).split()) == {b"get", b"a", b"b", b"c" * 250, b"d"}
     assert fits(join(asked), {"a": b"v", "c" * 250: b"v"})
-    assert MEMCACHED.reads == b"get "
+    assert MEMCACHED.mergeable == b"get "
 
 
 # Results

@@ -233,7 +233,9 @@ def test_a_clear_cancelled_at_any_step(run: Run, kind: Kind, server: Server) -> 
 
 
 @pytest.mark.parametrize("closes", [True, False], ids=["closed", "left to its loop"])
-def test_a_dial_that_nobody_waits_for(closes: bool, run: Run, kind: Kind, server: Server) -> None:
+def test_a_connect_that_nobody_waits_for(
+    closes: bool, run: Run, kind: Kind, server: Server
+) -> None:
     """A connection whose only caller left while it was made is closed like any other."""
 
     async def attempt(steps: int) -> bool:

@@ -20,7 +20,7 @@ from tests.network_raw import BIG, PATIENCE, Raw, Spied, Spoken, started, turns,
 from tests.network_raw import run_raw as run_raw  # a fixture
 from tests.network_raw import writes as writes  # a fixture
 from twofold.backends.redis import RedisBackend, replies
-from twofold.backends.redis.dial import Direct
+from twofold.backends.redis.connector import DirectConnector
 from twofold.errors import BackendUnavailable, DeadlineExceeded
 
 MOST_SENT = 1024  # requests that may be on their way
@@ -47,7 +47,7 @@ def answer(command: list[bytes]) -> bytes:
 @pytest.fixture
 def spoken() -> Spoken:
     """Return how Redis talks."""
-    return Spoken(REDIS, Direct, replies.PythonReader, answer)
+    return Spoken(REDIS, DirectConnector, replies.PythonReader, answer)
 
 
 # Writes

@@ -299,8 +299,8 @@ def test_a_short_standstill_defers_no_deadline(serving: Serving, run: Run, stall
 # Connections that come about, or do not
 
 
-@pytest.mark.parametrize("all_of_them", [True, False], ids=["all tasks", "the dial"])
-def test_a_dial_that_is_cancelled(proxy: Proxy, run: Run, all_of_them: bool) -> None:
+@pytest.mark.parametrize("all_of_them", [True, False], ids=["all tasks", "the connect"])
+def test_a_connect_that_is_cancelled(proxy: Proxy, run: Run, all_of_them: bool) -> None:
     """Where somebody cancels whatever tasks there are, who waits is told, and the next call works.
 
     A program that ends, and a test that cleans up, do so.
@@ -328,7 +328,7 @@ def test_a_dial_that_is_cancelled(proxy: Proxy, run: Run, all_of_them: bool) -> 
 
 
 def test_what_cleans_up_amid_a_cancel(proxy: Proxy, run: Run) -> None:
-    """A call that a cancelled task makes on its way out works though its dial was cancelled too."""
+    """A call that a cancelled task makes on its way out works though its connect was cancelled too."""
     deleted: list[bool] = []
 
     async def job(backend: RedisBackend) -> None:
@@ -391,7 +391,7 @@ if sys.version_info >= (3, 12):
 
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_a_missing_socket_is_refused_at_once(tmp_path: Path, run: Run, factory: str) -> None:
-    """A dial that fails before it first waits, as one in an eager task may, fails its callers."""
+    """A connect that fails before it first waits, as one in an eager task may, fails its callers."""
 
     async def body() -> None:
         asyncio.get_running_loop().set_task_factory(FACTORIES[factory])
@@ -527,7 +527,7 @@ def test_threads_that_come_while_one_looks(redis_server: RedisServer, name: str)
     backend.close()
 
 
-@pytest.mark.parametrize("state", ["idle", "waiting", "dialing"])
+@pytest.mark.parametrize("state", ["idle", "waiting", "connecting"])
 def test_closing_that_is_cancelled(proxy: Proxy, run: Run, state: str) -> None:
     """At whatever step `aclose()` is cancelled, it or the next one ends all connections."""
 
@@ -549,7 +549,7 @@ def test_closing_that_is_cancelled(proxy: Proxy, run: Run, state: str) -> None:
         assert number > 1
 
     async def in_state(backend: RedisBackend) -> "list[asyncio.Task[Any]]":
-        if state != "dialing":
+        if state != "connecting":
             await backend.aget("k")
         if state == "idle":
             return []

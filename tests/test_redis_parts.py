@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from tests.chaos import Certificates, RedisCluster, RedisServer
 from twofold.backends.network import INCOMPLETE, Breaker, ProtocolError, ReplyError, Server
 from twofold.backends.network.options import Tls
-from twofold.backends.redis import RedisBackend, commands, deployment, dialect, replies
+from twofold.backends.redis import RedisBackend, commands, deployment, protocol, replies
 from twofold.backends.redis.addresses import Address, read_addresses
-from twofold.backends.redis.dial import Login
+from twofold.backends.redis.connector import Login
 from twofold.backends.redis.replies import PythonReader
-from twofold.backends.redis.servers import Slots
+from twofold.backends.redis.topology import ClusterTopology
 from twofold.errors import BackendUnavailable, SettingsError
 from twofold.testing import FakeClock
 
@@ -632,7 +632,7 @@ def test_a_value_that_is_longer_than_it_said_is_an_error() -> None:
         reader.gets()
 
 
-# Slots
+# The slots of a cluster
 
 SLOTS = [
     [0, 5460, [b"h", 1, b"id"], [b"h", 4, b"id"]],
@@ -644,30 +644,30 @@ KEYS = ["", "k", "{tag}a", "{tag}b", "a{tag}", "{}k", "{a", "a}{b}", "{{x}}", "~
 
 
 class Nowhere:
-    """A dialer that is never asked."""
+    """A connector that is never asked."""
 
-    def open(self, seconds: float) -> Any:
+    def connect(self, seconds: float) -> Any:
         raise AssertionError("nobody was to be called")
 
-    async def aopen(self, seconds: float) -> Any:
+    async def aconnect(self, seconds: float) -> Any:
         raise AssertionError("nobody was to be called")
 
 
 def made(address: Address) -> Server:
-    return Server(address.name, Nowhere(), dialect.RESP)
+    return Server(address.name, Nowhere(), protocol.RESP)
 
 
 @pytest.fixture
-def slots() -> Slots:
+def slots() -> ClusterTopology:
     """Return a topology that knows one server, and no slot yet."""
-    return Slots([Address("seed", 7)], made)
+    return ClusterTopology([Address("seed", 7)], made)
 
 
 def names(servers: Any) -> list[str]:
     return [each.name for each in servers]
 
 
-def test_before_the_slots_are_known_no_key_is_placed(slots: Slots) -> None:
+def test_before_the_slots_are_known_no_key_is_placed(slots: ClusterTopology) -> None:
     """Somebody must ask first; the seeds are whom."""
     assert slots.wants_map
     assert slots.place("k", reads=True) is None
@@ -675,7 +675,7 @@ def test_before_the_slots_are_known_no_key_is_placed(slots: Slots) -> None:
     assert list(slots.primaries()) == []
 
 
-def test_each_key_is_where_its_slot_is(slots: Slots, redis_cluster: RedisCluster) -> None:
+def test_each_key_is_where_its_slot_is(slots: ClusterTopology, redis_cluster: RedisCluster) -> None:
     """Placing agrees with the server's own count, hash tags and all, in each range."""
     slots.learn(SLOTS, slots.servers()[0])
     keys = [*KEYS, *(f"key:{n}" for n in range(200))]
@@ -687,8 +687,8 @@ def test_each_key_is_where_its_slot_is(slots: Slots, redis_cluster: RedisCluster
         assert found is None or found.name.endswith(f":{expected}")
 
 
-def test_learning_makes_each_server_once(slots: Slots) -> None:
-    """Primaries are told apart by address; one without a host is on the teller's."""
+def test_learning_makes_each_server_once(slots: ClusterTopology) -> None:
+    """Primaries are told apart by address; one without a host is on the source's."""
     seed = slots.servers()[0]
     slots.learn(SLOTS, seed)
     first = names(slots.primaries())
@@ -698,12 +698,12 @@ def test_learning_makes_each_server_once(slots: Slots) -> None:
     assert [each is other for each, other in zip(slots.primaries(), before, strict=True)] == [
         True,
         True,
-        False,  # for the other teller it is on another host
+        False,  # for the other source it is on another host
     ]
     assert not slots.wants_map
 
 
-def test_a_slot_that_nobody_serves_has_no_server(slots: Slots) -> None:
+def test_a_slot_that_nobody_serves_has_no_server(slots: ClusterTopology) -> None:
     """A hole in the map is no server, instead of a wrong one."""
     slots.learn([[0, 0, [b"h", 1, b"id"]]], slots.servers()[0])
     assert slots.place("k", reads=False) is None
@@ -721,14 +721,14 @@ def test_a_slot_that_nobody_serves_has_no_server(slots: Slots) -> None:
         ("ASK 3999 127.0.0.1:6381", "127.0.0.1:6381"),
     ],
 )
-def test_a_redirection_names_a_server(slots: Slots, text: str, name: str) -> None:
-    """Host and port are what follows the slot; without a host it is the teller's."""
+def test_a_redirection_names_a_server(slots: ClusterTopology, text: str, name: str) -> None:
+    """Host and port are what follows the slot; without a host it is the source's."""
     found = slots.redirect(text, slots.servers()[0])
     assert found.name == name
     assert slots.redirect(text, slots.servers()[0]) is found
 
 
-def test_a_moved_slot_alone_is_elsewhere(slots: Slots) -> None:
+def test_a_moved_slot_alone_is_elsewhere(slots: ClusterTopology) -> None:
     """The key's slot changes its server at once, and no other does."""
     seed = slots.servers()[0]
     slots.learn(SLOTS, seed)
@@ -739,11 +739,11 @@ def test_a_moved_slot_alone_is_elsewhere(slots: Slots) -> None:
 
 
 def test_the_map_is_looked_at_again_but_not_all_the_time(
-    slots: Slots, monkeypatch: pytest.MonkeyPatch
+    slots: ClusterTopology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Distrust within a tenth of a second of the last look asks for no other one."""
     clock = FakeClock()
-    monkeypatch.setattr("twofold.backends.redis.servers.monotonic", clock.monotonic)
+    monkeypatch.setattr("twofold.backends.redis.topology.monotonic", clock.monotonic)
     slots.learn(SLOTS, slots.servers()[0])
     clock.advance(0.09)
     slots.distrust()
@@ -755,7 +755,7 @@ def test_the_map_is_looked_at_again_but_not_all_the_time(
     assert not slots.wants_map  # one asks; meanwhile the old map holds
 
 
-def test_servers_that_fail_are_asked_last(slots: Slots) -> None:
+def test_servers_that_fail_are_asked_last(slots: ClusterTopology) -> None:
     """For the slots the servers are asked whose breakers are closed, then the others."""
     seed = slots.servers()[0]
     slots.learn(SLOTS, seed)

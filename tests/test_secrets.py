@@ -12,7 +12,7 @@ from tests.chaos import RedisServer
 from twofold.backends.memcached.addresses import read_location
 from twofold.backends.redis import RedisBackend
 from twofold.backends.redis.addresses import read_addresses
-from twofold.backends.redis.dial import Login
+from twofold.backends.redis.connector import Login
 from twofold.contrib.django import translation as django_translation
 from twofold.contrib.flask import flask_caching as flask_translation
 from twofold.contrib.moving.tables import Moved

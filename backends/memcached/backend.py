@@ -13,12 +13,12 @@ from twofold.backends.memcached.proxies import Proxies
 from twofold.backends.memcached.router import Node
 from twofold.backends.memcached.swaps import Swaps
 from twofold.backends.network import (
+    Client,
     Command,
     ConnectionLost,
-    Exchange,
     NetworkBackend,
     Outcome,
-    partly,
+    raise_partial,
 )
 from twofold.backends.network.options import read_tls
 from twofold.clock import SYSTEM_CLOCK, Clock
@@ -94,70 +94,70 @@ class MemcachedBackend(NetworkBackend):
                 ssl_check_hostname=ssl_check_hostname,
             ),
         )
-        self._exchange = Exchange(self._router, self.deadline)
-        self._proxies = Proxies(self._exchange, self._router)
-        self._limits = Limits(self._exchange, self._router, self._proxies)
-        self._swaps = Swaps(self._exchange, self._proxies, self._expiry)
+        self._client = Client(self._router, self.deadline)
+        self._proxies = Proxies(self._client, self._router)
+        self._limits = Limits(self._client, self._router, self._proxies)
+        self._swaps = Swaps(self._client, self._proxies, self._expiry)
 
     def get(self, key: str) -> bytes | None:
-        return results.value(key, self._exchange.ask(commands.get(key)))
+        return results.value(key, self._client.execute(commands.get(key)))
 
     async def aget(self, key: str) -> bytes | None:
-        return results.value(key, await self._exchange.aask(commands.get(key)))
+        return results.value(key, await self._client.aexecute(commands.get(key)))
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         parts = self._router.split(keys)
         asked = [commands.get_many(part) for part in parts]
-        return results.values(keys, parts, self._exchange.ask_all(asked))
+        return results.values(keys, parts, self._client.execute_many(asked))
 
     async def aget_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         parts = self._router.split(keys)
         asked = [commands.get_many(part) for part in parts]
-        return results.values(keys, parts, await self._exchange.aask_all(asked))
+        return results.values(keys, parts, await self._client.aexecute_many(asked))
 
     def set(self, key: str, value: bytes, ttl: float | None) -> bool:
         command = self._set(key, value, ttl)
         if len(value) > SURELY_FITS:
             return results.is_stored(run_sync(self._ask_if_it_fits(BLOCKING, command, value)))
-        return results.is_stored(self._exchange.ask(command))
+        return results.is_stored(self._client.execute(command))
 
     async def aset(self, key: str, value: bytes, ttl: float | None) -> bool:
         command = self._set(key, value, ttl)
         if len(value) > SURELY_FITS:
             return results.is_stored(await self._ask_if_it_fits(NATIVE, command, value))
-        return results.is_stored(await self._exchange.aask(command))
+        return results.is_stored(await self._client.aexecute(command))
 
     def set_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
-        due = self._due()
-        fit = run_sync(self._limits.those_that_fit(BLOCKING, items, due))
+        deadline = self._deadline()
+        fit = run_sync(self._limits.those_that_fit(BLOCKING, items, deadline))
         asked = [self._set(key, value, ttl) for key, value in fit.items()]
-        return results.failed(items, fit, self._exchange.ask_all(asked, due))
+        return results.failed(items, fit, self._client.execute_many(asked, deadline))
 
     async def aset_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
-        due = self._due()
-        fit = await self._limits.those_that_fit(NATIVE, items, due)
+        deadline = self._deadline()
+        fit = await self._limits.those_that_fit(NATIVE, items, deadline)
         asked = [self._set(key, value, ttl) for key, value in fit.items()]
-        return results.failed(items, fit, await self._exchange.aask_all(asked, due))
+        return results.failed(items, fit, await self._client.aexecute_many(asked, deadline))
 
     def add(self, key: str, value: bytes, ttl: float | None) -> bool:
         command = self._add(key, value, ttl)
         if len(value) > SURELY_FITS:
             return results.is_added(run_sync(self._ask_if_it_fits(BLOCKING, command, value)))
-        return results.is_added(self._exchange.ask(command))
+        return results.is_added(self._client.execute(command))
 
     async def aadd(self, key: str, value: bytes, ttl: float | None) -> bool:
         command = self._add(key, value, ttl)
         if len(value) > SURELY_FITS:
             return results.is_added(await self._ask_if_it_fits(NATIVE, command, value))
-        return results.is_added(await self._exchange.aask(command))
+        return results.is_added(await self._client.aexecute(command))
 
     def touch(self, key: str, ttl: float | None) -> bool:
         command = commands.touch(key, self._expiry(key, ttl))
-        return results.is_done(self._exchange.ask(command))
+        return results.is_done(self._client.execute(command))
 
     async def atouch(self, key: str, ttl: float | None) -> bool:
         command = commands.touch(key, self._expiry(key, ttl))
-        return results.is_done(await self._exchange.aask(command))
+        return results.is_done(await self._client.aexecute(command))
 
     def ttl(self, key: str) -> float | None:
         return run_sync(self._ttl(BLOCKING, key))
@@ -166,17 +166,17 @@ class MemcachedBackend(NetworkBackend):
         return await self._ttl(NATIVE, key)
 
     def delete(self, key: str) -> bool:
-        return results.is_done(self._exchange.ask(commands.delete(key)))
+        return results.is_done(self._client.execute(commands.delete(key)))
 
     async def adelete(self, key: str) -> bool:
-        return results.is_done(await self._exchange.aask(commands.delete(key)))
+        return results.is_done(await self._client.aexecute(commands.delete(key)))
 
     def delete_many(self, keys: Sequence[str]) -> int:
-        return results.total(self._exchange.ask_all([commands.delete(key) for key in keys]))
+        return results.total(self._client.execute_many([commands.delete(key) for key in keys]))
 
     async def adelete_many(self, keys: Sequence[str]) -> int:
         asked = [commands.delete(key) for key in keys]
-        return results.total(await self._exchange.aask_all(asked))
+        return results.total(await self._client.aexecute_many(asked))
 
     def has(self, key: str) -> bool:
         return run_sync(self._has(BLOCKING, key))
@@ -185,10 +185,10 @@ class MemcachedBackend(NetworkBackend):
         return await self._has(NATIVE, key)
 
     def incr(self, key: str, delta: int) -> int:
-        return run_sync(self._swaps.incr(BLOCKING, key, delta, self._due()))
+        return run_sync(self._swaps.incr(BLOCKING, key, delta, self._deadline()))
 
     async def aincr(self, key: str, delta: int) -> int:
-        return await self._swaps.incr(NATIVE, key, delta, self._due())
+        return await self._swaps.incr(NATIVE, key, delta, self._deadline())
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
         return run_sync(self._compare_and_set(BLOCKING, key, expected, value, ttl))
@@ -199,24 +199,24 @@ class MemcachedBackend(NetworkBackend):
         return await self._compare_and_set(NATIVE, key, expected, value, ttl)
 
     def replace(self, key: str, expected: bytes, value: bytes) -> bool:
-        return run_sync(self._swaps.replace(BLOCKING, key, expected, value, self._due()))
+        return run_sync(self._swaps.replace(BLOCKING, key, expected, value, self._deadline()))
 
     async def areplace(self, key: str, expected: bytes, value: bytes) -> bool:
-        return await self._swaps.replace(NATIVE, key, expected, value, self._due())
+        return await self._swaps.replace(NATIVE, key, expected, value, self._deadline())
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
         put = partial(commands.cas_away, key)
-        return run_sync(self._swaps.swap(BLOCKING, key, expected, put, self._due()))
+        return run_sync(self._swaps.swap(BLOCKING, key, expected, put, self._deadline()))
 
     async def acompare_and_delete(self, key: str, expected: bytes) -> bool:
         put = partial(commands.cas_away, key)
-        return await self._swaps.swap(NATIVE, key, expected, put, self._due())
+        return await self._swaps.swap(NATIVE, key, expected, put, self._deadline())
 
     def clear(self, prefix: str) -> None:
-        run_sync(walk.clear(BLOCKING, self._exchange, self._router.servers(), prefix))
+        run_sync(walk.clear(BLOCKING, self._client, self._router.servers(), prefix))
 
     async def aclear(self, prefix: str) -> None:
-        await walk.clear(NATIVE, self._exchange, self._router.servers(), prefix)
+        await walk.clear(NATIVE, self._client, self._router.servers(), prefix)
 
     def _expiry(self, key: str, ttl: float | None) -> int:
         return commands.expiry(key, ttl, self.clock.time())
@@ -227,29 +227,32 @@ class MemcachedBackend(NetworkBackend):
     def _add(self, key: str, value: bytes, ttl: float | None) -> Command:
         return commands.add(key, value, self._expiry(key, ttl))
 
-    def _due(self) -> float:
+    def _deadline(self) -> float:
         """Return the monotonic time at which an operation of several steps must end."""
         return monotonic() + self.deadline
 
     async def _ttl(self, io: Effects, key: str) -> float | None:
-        return results.seconds(key, await self._proxies.ask(io, commands.ttl(key), self._due()))
+        told = await self._proxies.ask(io, commands.ttl(key), self._deadline())
+        return results.seconds(key, told)
 
     async def _has(self, io: Effects, key: str) -> bool:
         """Ask without fetching the value, where the server and what is before it can do that."""
-        due = self._due()
-        if results.is_modern(self._router.place(key).dialer.version):
-            told = await self._proxies.ask(io, commands.is_there(key), due)
+        deadline = self._deadline()
+        if results.is_modern(self._router.place(key).connector.version):
+            told = await self._proxies.ask(io, commands.is_there(key), deadline)
             if told is not None:
                 return results.is_there(key, told)
-        found = await io.op(self._exchange.ask, self._exchange.aask, commands.get(key), due)
+        found = await io.op(
+            self._client.execute, self._client.aexecute, commands.get(key), deadline
+        )
         return results.is_there(key, found)
 
     async def _ask_if_it_fits(self, io: Effects, command: Command, value: bytes) -> Outcome:
         """Return the reply to a command that stores `value`, or None if that is too big."""
-        due = self._due()
-        if not await self._limits.fits(io, command.key, value, due):
+        deadline = self._deadline()
+        if not await self._limits.fits(io, command.key, value, deadline):
             return None
-        return await io.op(self._exchange.ask, self._exchange.aask, command, due)
+        return await io.op(self._client.execute, self._client.aexecute, command, deadline)
 
     async def _compare_and_set(
         self, io: Effects, key: str, expected: bytes, value: bytes, ttl: float | None
@@ -257,10 +260,10 @@ class MemcachedBackend(NetworkBackend):
         def put(unique: int) -> Command:
             return commands.cas(key, value, expiry, unique)
 
-        due, expiry = self._due(), self._expiry(key, ttl)
-        if not await self._limits.fits(io, key, value, due):
+        deadline, expiry = self._deadline(), self._expiry(key, ttl)
+        if not await self._limits.fits(io, key, value, deadline):
             return False
-        return await self._swaps.swap(io, key, expected, put, due)
+        return await self._swaps.swap(io, key, expected, put, deadline)
 
     async def _examine(self, io: Effects) -> list[Examined]:
         found, failures = [], []
@@ -271,14 +274,14 @@ class MemcachedBackend(NetworkBackend):
                 failures.append(error)
         if not found:
             raise failures[0]
-        return partly(found, failures)
+        return raise_partial(found, failures)
 
     async def _examine_node(self, io: Effects, node: Node) -> Examined:
         round_trip = await self._round_trip(io, node)
         told = None
         try:
-            [lines] = await self._exchange.tell(io, node, commands.SETTINGS)
+            [lines] = await self._client.execute_on(io, node, commands.SETTINGS)
             told = results.settings(lines)
         except ConnectionLost:
             await self._round_trip(io, node)
-        return results.examined(node.name, node.dialer.version, told, round_trip)
+        return results.examined(node.name, node.connector.version, told, round_trip)

@@ -5,7 +5,7 @@ from math import isfinite
 from typing import Any
 
 from twofold.backends.memcached.addresses import Address, read_location
-from twofold.backends.memcached.dial import Direct
+from twofold.backends.memcached.dial import DirectConnector
 from twofold.backends.memcached.router import Node, Router
 from twofold.backends.network.options import Tls, check_text, flag, given_tls
 from twofold.display import shown
@@ -36,7 +36,7 @@ def read_router(
     shares = _weights(weights, len(addresses))
     return Router(
         [
-            Node(address.name, Direct(address, login, encryption), weight)
+            Node(address.name, DirectConnector(address, login, encryption), weight)
             for address, weight in zip(addresses, shares, strict=True)
         ]
     )

@@ -25,9 +25,9 @@ from pymemcache.exceptions import (
 )
 
 from twofold.backends.memcached.addresses import Address
-from twofold.backends.network import DialFailed, Opened
+from twofold.backends.network import ConnectError, Opened
 from twofold.backends.network.options import Tls
-from twofold.backends.network.sockets import Place, Streams, left, taken_over
+from twofold.backends.network.sockets import Endpoint, Streams, seconds_left, transport_of
 from twofold.display import printable
 
 _LONGEST_ANSWER: Final = 4096  # bytes
@@ -42,8 +42,8 @@ _HINTS = {
 }
 
 
-class Direct:
-    """Dials one address.
+class DirectConnector:
+    """Connects to one address.
 
     Args:
         address: where the server is.
@@ -64,18 +64,20 @@ class Direct:
         self.is_proxied: bool | None = None
         """Whether a proxy is in the way that knows the older commands alone; None: not known."""
         self._address = address
-        self._place = Place(address.host, address.port, address.path)
+        self._endpoint = Endpoint(address.host, address.port, address.path)
         self._login = " ".join(login).encode() if login else b""
         self._tls = tls
 
-    def open(self, seconds: float) -> socket.socket:
-        ends = monotonic() + seconds / 2  # there may be another server
+    def connect(self, seconds: float) -> socket.socket:
+        deadline = monotonic() + seconds / 2  # there may be another server
         address = self._address
         client = Client(address.path or (address.host, address.port))
         with _failures(address.name):
             try:
-                opened = self._place.open(ends, self._tls.context() if self._tls else None)
-                client.sock = _Hurried(opened, ends)
+                opened = self._endpoint.connect(
+                    deadline, self._tls.context() if self._tls else None
+                )
+                client.sock = _Hurried(opened, deadline)
                 if self._login:
                     client.set("twofold", self._login, _AT_ONCE, noreply=False)
                 self._opened(b"VERSION " + client.version())
@@ -85,17 +87,17 @@ class Direct:
         client.sock = None
         return opened
 
-    async def aopen(self, seconds: float) -> Opened:
+    async def aconnect(self, seconds: float) -> Opened:
         with _failures(self._address.name):
-            ends = monotonic() + seconds / 2
-            stream, writer = await self._streams(ends)
+            deadline = monotonic() + seconds / 2
+            stream, writer = await self._streams(deadline)
             try:
-                async with asyncio.timeout(left(ends)):
+                async with asyncio.timeout(seconds_left(deadline)):
                     await self._greet(stream, writer)
             except BaseException:
                 writer.transport.abort()
                 raise
-        return taken_over(writer)
+        return transport_of(writer)
 
     async def _greet(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Log in, and ask for the version."""
@@ -106,15 +108,15 @@ class Direct:
         if stream.at_eof() or writer.transport.is_closing():
             raise ConnectionResetError("it closed the connection")
 
-    async def _streams(self, ends: float) -> Streams:
+    async def _streams(self, deadline: float) -> Streams:
         """Have aiomcache make streams of a socket."""
         tls = self._tls.context() if self._tls else None
-        opened = await self._place.aopen(ends)
+        opened = await self._endpoint.aconnect(deadline)
         name = self._address.host if tls else None
         how: dict[str, Any] = {"sock": opened, "ssl": tls, "server_hostname": name}
         nowhere: Any = None
         try:
-            async with asyncio.timeout(left(ends)):
+            async with asyncio.timeout(seconds_left(deadline)):
                 pool = MemcachePool(nowhere, nowhere, minsize=1, maxsize=1, conn_args=how)
                 return await pool.acquire()
         except BaseException:
@@ -130,18 +132,18 @@ class Direct:
 class _Hurried:
     """A socket for pymemcache, that bounds all that it receives together, in time and in size."""
 
-    def __init__(self, opened: socket.socket, ends: float) -> None:
+    def __init__(self, opened: socket.socket, deadline: float) -> None:
         self._opened = opened
-        self._ends = ends
+        self._deadline = deadline
         self._most = _LONGEST_ANSWER
         self.close = opened.close
 
     def sendall(self, data: bytes) -> None:
-        self._opened.settimeout(left(self._ends))
+        self._opened.settimeout(seconds_left(self._deadline))
         self._opened.sendall(data)
 
     def recv(self, size: int) -> bytes:
-        self._opened.settimeout(left(self._ends))
+        self._opened.settimeout(seconds_left(self._deadline))
         data = self._opened.recv(min(size, self._most))  # the end of the stream, once it is 0
         self._most -= len(data)
         return data
@@ -167,15 +169,15 @@ def _failures(name: str) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise DialFailed(f"{name} cannot be reached in time", refused=False) from error
+        raise ConnectError(f"{name} cannot be reached in time", refused=False) from error
     except (EOFError, ConnectionResetError, MemcacheUnexpectedCloseError) as error:
         text = f"{name} cannot be reached: it closed the connection{_HINTS['closed']}"
-        raise DialFailed(text, refused=True) from error
+        raise ConnectError(text, refused=True) from error
     except MemcacheUnknownCommandError as error:
         text = f"{name} cannot be reached: it has too many connections (-c), or is no memcached"
-        raise DialFailed(text, refused=True) from error
+        raise ConnectError(text, refused=True) from error
     except (MemcacheError, OSError, ValueError, asyncio.LimitOverrunError) as error:
         said = error.args[0] if error.args else error
         text = printable(said.decode(errors="replace") if isinstance(said, bytes) else str(error))
         hint = _HINTS["unauthenticated"] if "unauthenticated" in text else ""
-        raise DialFailed(f"{name} cannot be reached: {text}{hint}", refused=True) from error
+        raise ConnectError(f"{name} cannot be reached: {text}{hint}", refused=True) from error

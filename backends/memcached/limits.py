@@ -7,7 +7,7 @@ from typing import Final
 from twofold.backends.memcached import commands, results
 from twofold.backends.memcached.proxies import Proxies
 from twofold.backends.memcached.router import Node, Router
-from twofold.backends.network import BULK, ConnectionLost, Exchange, Outcome, is_lost
+from twofold.backends.network import BULK, Client, ConnectionLost, Outcome, is_lost
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable
 
@@ -24,17 +24,17 @@ class Limits:
     before each value that takes long to pass.
     """
 
-    def __init__(self, exchange: Exchange, router: Router, proxies: Proxies) -> None:
-        self._exchange = exchange
+    def __init__(self, client: Client, router: Router, proxies: Proxies) -> None:
+        self._client = client
         self._router = router
         self._proxies = proxies
 
-    async def fits(self, io: Effects, key: str, value: bytes, due: float) -> bool:
-        """Tell whether a value is not too big, by the monotonic time `due`."""
-        return bool(await self.those_that_fit(io, {key: value}, due))
+    async def fits(self, io: Effects, key: str, value: bytes, deadline: float) -> bool:
+        """Tell whether a value is not too big, by the monotonic time `deadline`."""
+        return bool(await self.those_that_fit(io, {key: value}, deadline))
 
     async def those_that_fit(
-        self, io: Effects, items: Mapping[str, bytes], due: float
+        self, io: Effects, items: Mapping[str, bytes], deadline: float
     ) -> Mapping[str, bytes]:
         """Return those of `items` that are not too big, and whose servers can tell.
 
@@ -44,7 +44,7 @@ class Limits:
         big = {key: value for key, value in items.items() if len(value) > SURELY_FITS}
         if not big:
             return items
-        known = await self._known(io, big, due)
+        known = await self._known(io, big, deadline)
         lost: dict[Node, BackendUnavailable] = {}
         try:
             lost |= {node: each for node, each in known.items() if not isinstance(each, int)}
@@ -65,7 +65,7 @@ class Limits:
         return isinstance(largest, int) and len(key) + len(big[key]) + _OVERHEAD <= largest
 
     async def _known(
-        self, io: Effects, big: Mapping[str, bytes], due: float
+        self, io: Effects, big: Mapping[str, bytes], deadline: float
     ) -> dict[Node, int | BackendUnavailable]:
         """Return the limits of the servers that have the keys, or why one cannot be told.
 
@@ -75,8 +75,8 @@ class Limits:
         unknown: dict[Node, str] = {}
         for key, value in big.items():
             node = self._router.place(key)
-            largest = node.dialer.item_size_max
-            if node.dialer.is_proxied:
+            largest = node.connector.item_size_max
+            if node.connector.is_proxied:
                 known[node] = results.DEFAULT_ITEM_SIZE_MAX
             elif largest is None or len(value) >= BULK:
                 unknown[node] = key
@@ -84,31 +84,33 @@ class Limits:
                 known[node] = largest
         if not unknown:
             return known
-        for node, outcome in (await self._told(io, big, unknown, (monotonic() + due) / 2)).items():
+        for node, outcome in (
+            await self._told(io, big, unknown, (monotonic() + deadline) / 2)
+        ).items():
             if outcome is not None and is_lost(outcome):
                 known[node] = outcome
             else:
-                known[node] = node.dialer.item_size_max = results.item_size_max(outcome)
+                known[node] = node.connector.item_size_max = results.item_size_max(outcome)
         return known
 
     async def _told(
-        self, io: Effects, big: Mapping[str, bytes], unknown: Mapping[Node, str], due: float
+        self, io: Effects, big: Mapping[str, bytes], unknown: Mapping[Node, str], deadline: float
     ) -> dict[Node, Outcome | None]:
         """Return the settings of servers, of each of which a key is told; None from a proxy."""
         asked = {
             node: commands.settings(key, len(big[key]) >= BULK)._replace(
-                reads=node.dialer.is_proxied is False
+                reads=node.connector.is_proxied is False
             )
             for node, key in unknown.items()
         }
         try:
             came = await io.op(
-                self._exchange.ask_all, self._exchange.aask_all, [*asked.values()], due
+                self._client.execute_many, self._client.aexecute_many, [*asked.values()], deadline
             )
         except BackendUnavailable as error:
             came = [error] * len(asked)
         told = dict(zip(asked, came, strict=True))
         for node, outcome in told.items():
-            if node.dialer.is_proxied is None and isinstance(outcome, ConnectionLost):
-                told[node] = await self._proxies.ask(io, asked[node], due)
+            if node.connector.is_proxied is None and isinstance(outcome, ConnectionLost):
+                told[node] = await self._proxies.ask(io, asked[node], deadline)
         return told

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from twofold.backends.memcached import commands, stored
-from twofold.backends.network import INCOMPLETE, Dialect, ProtocolError, Reply, ReplyError
+from twofold.backends.network import INCOMPLETE, ProtocolError, Reply, ReplyError, WireProtocol
 
 _LONGEST_LINE = 8192  # bytes; a line that comes in pieces is put together at each
 _LARGEST_VALUE = 2**30  # bytes that a server can be told to take
@@ -197,4 +197,6 @@ def begins(reply: Reply) -> bool:
     return type(reply) is bytes and reply == b"OK"
 
 
-MEMCACHED: Final = Dialect(Reader, fits, commands.VERSION, join=join, reads=b"get ", begins=begins)
+MEMCACHED: Final = WireProtocol(
+    Reader, fits, commands.VERSION, merge=join, mergeable=b"get ", is_preamble=begins
+)

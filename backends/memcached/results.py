@@ -7,7 +7,7 @@ from twofold import counter
 from twofold.backend import Examined
 from twofold.backends.memcached import stored
 from twofold.backends.memcached.replies import Item
-from twofold.backends.network import Outcome, Refused, Reply, is_lost, partly, sure
+from twofold.backends.network import Outcome, Refused, Reply, is_lost, raise_partial, unwrap
 from twofold.errors import BackendUnavailable, CounterOverflow, MissingKey
 from twofold.keys.kinds import is_lock
 
@@ -19,7 +19,7 @@ _MOMENT = 0.001  # seconds of life left, at least, in what is there
 
 def value(key: str, outcome: Outcome) -> bytes | None:
     """Return the value that was got."""
-    found: bytes | None = sure(outcome).get(key)
+    found: bytes | None = unwrap(outcome).get(key)
     return found
 
 
@@ -30,10 +30,10 @@ def values(
     there: dict[str, bytes] = {}
     for of_one, outcome in zip(asked, outcomes, strict=True):
         if not is_lost(outcome):
-            reply = sure(outcome)
+            reply = unwrap(outcome)
             there |= {key: reply[key] for key in of_one if key in reply}
     found = {key: there[key] for key in keys if key in there} if len(asked) > 1 else there
-    return partly(found, list(filter(is_lost, outcomes)))
+    return raise_partial(found, list(filter(is_lost, outcomes)))
 
 
 def item(key: str, outcome: Outcome) -> Item | None:
@@ -42,7 +42,7 @@ def item(key: str, outcome: Outcome) -> Item | None:
     Raises:
         BackendUnavailable: the server tells nothing of when a value was written.
     """
-    found: Item | bytes | None = sure(outcome).get(key)
+    found: Item | bytes | None = unwrap(outcome).get(key)
     if isinstance(found, bytes) or (found is not None and not found.unique):
         raise BackendUnavailable("the server runs without CAS (-C), which comparing takes")
     return found
@@ -52,22 +52,22 @@ def is_stored(outcome: Outcome) -> bool:
     """Tell whether a value was stored; it is not where there is no room for it."""
     if isinstance(outcome, Refused) and outcome.code == "SERVER_ERROR":
         return False
-    return bool(sure(outcome) == b"STORED")
+    return bool(unwrap(outcome) == b"STORED")
 
 
 def is_added(outcome: Outcome) -> bool:
     """Tell whether a value was stored where none was, or over the one expected."""
-    return bool(sure(outcome) == b"STORED")
+    return bool(unwrap(outcome) == b"STORED")
 
 
 def is_done(outcome: Outcome) -> bool:
     """Tell whether a key was there to be touched or deleted."""
-    return bool(sure(outcome) != b"NOT_FOUND")
+    return bool(unwrap(outcome) != b"NOT_FOUND")
 
 
 def is_there(key: str, outcome: Outcome) -> bool:
     """Tell whether a key is there, by either way to ask for that."""
-    reply = sure(outcome)
+    reply = unwrap(outcome)
     return key in reply if isinstance(reply, dict) else bool(reply != b"EN")
 
 
@@ -81,7 +81,7 @@ def failed(keys: Iterable[str], sent: Iterable[str], outcomes: Sequence[Outcome]
 def total(outcomes: Sequence[Outcome]) -> int:
     """Return how many keys were there to be deleted."""
     done = sum([is_done(each) for each in outcomes if not is_lost(each)])
-    return partly(done, list(filter(is_lost, outcomes)))
+    return raise_partial(done, list(filter(is_lost, outcomes)))
 
 
 def seconds(key: str, outcome: Outcome | None) -> float | None:
@@ -95,7 +95,7 @@ def seconds(key: str, outcome: Outcome | None) -> float | None:
         raise BackendUnavailable(
             f"{outcome}: how long an item lives is told by memcached 1.6 and later"
         ) from outcome
-    reply: bytes = sure(outcome)
+    reply: bytes = unwrap(outcome)
     if reply == b"EN":
         return 0.0
     left = int(reply.removeprefix(b"HD t"))
@@ -109,7 +109,7 @@ def is_no_number(outcome: Outcome) -> bool:
 
 def counted(key: str, outcome: Outcome) -> int:
     """Return the sum of a counter."""
-    reply = sure(outcome)
+    reply = unwrap(outcome)
     if reply == b"NOT_FOUND":
         raise MissingKey(f"no counter {key!r} to add to: set it first")
     return stored.signed(int(reply))
@@ -138,7 +138,7 @@ def settings(lines: Reply) -> dict[str, str]:
 
 def item_size_max(outcome: Outcome | None) -> int:
     """Return the bytes of the largest item; a proxy in the place of a server may not tell."""
-    lines = [] if outcome is None or isinstance(outcome, Refused) else sure(outcome)
+    lines = [] if outcome is None or isinstance(outcome, Refused) else unwrap(outcome)
     told = settings(lines).get("item_size_max", "")
     return int(told) if told.isdigit() else DEFAULT_ITEM_SIZE_MAX
 

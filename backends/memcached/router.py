@@ -14,7 +14,7 @@ from math import log
 from typing import Final
 from zlib import crc32
 
-from twofold.backends.memcached.dial import Direct
+from twofold.backends.memcached.dial import DirectConnector
 from twofold.backends.memcached.replies import MEMCACHED
 from twofold.backends.network import Server
 from twofold.keys.kinds import belongs_to
@@ -26,10 +26,10 @@ _BITS: Final = 2**64 - 1
 class Node(Server):
     """One server, and what share of the keys is its own."""
 
-    dialer: Direct
+    connector: DirectConnector
 
-    def __init__(self, name: str, dialer: Direct, weight: float = 1.0) -> None:
-        super().__init__(name, dialer, MEMCACHED)
+    def __init__(self, name: str, connector: DirectConnector, weight: float = 1.0) -> None:
+        super().__init__(name, connector, MEMCACHED)
         self.weight = weight
         self.seed: int = seed(name)
 

@@ -5,7 +5,7 @@ from time import monotonic
 
 from twofold.backends.memcached import commands, results
 from twofold.backends.memcached.router import Node
-from twofold.backends.network import Exchange, Refused, Reply, partly
+from twofold.backends.network import Client, Refused, Reply, raise_partial
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable
 
@@ -16,7 +16,7 @@ _AT_A_TIME = 1000  # keys
 _WALKS = 8  # by class at most: others may store all the time
 
 
-async def clear(io: Effects, exchange: Exchange, nodes: Sequence[Node], prefix: str) -> None:
+async def clear(io: Effects, client: Client, nodes: Sequence[Node], prefix: str) -> None:
     """Remove the keys that begin with `prefix`, all with an empty one, from one server by one.
 
     Raises:
@@ -27,17 +27,17 @@ async def clear(io: Effects, exchange: Exchange, nodes: Sequence[Node], prefix: 
     for node in nodes:
         try:
             if prefix:
-                await _clear_node(io, exchange, node, prefix.encode())
+                await _clear_node(io, client, node, prefix.encode())
             else:
-                await exchange.tell(io, node, commands.FLUSH)
+                await client.execute_on(io, node, commands.FLUSH)
         except BackendUnavailable as error:
             failures.append(error)
     if len(failures) == len(nodes):
         raise failures[0]
-    partly(None, failures)
+    raise_partial(None, failures)
 
 
-async def _clear_node(io: Effects, exchange: Exchange, node: Node, prefix: bytes) -> None:
+async def _clear_node(io: Effects, client: Client, node: Node, prefix: bytes) -> None:
     """Remove what is there as the walk begins.
 
     One by class, which passes by items that are in use or on the move, is done again until it
@@ -45,11 +45,11 @@ async def _clear_node(io: Effects, exchange: Exchange, node: Node, prefix: bytes
     """
     how = commands.WALK
     for _ in range(_WALKS):
-        how, lines = await _walk(io, exchange, node, how)
+        how, lines = await _walk(io, client, node, how)
         doomed = await _doomed(io, lines, prefix)
         for at in range(0, len(doomed), _AT_A_TIME):
             some = [b"delete %b\r\n" % key for key in doomed[at : at + _AT_A_TIME]]
-            await exchange.tell(io, node, *some)
+            await client.execute_on(io, node, *some)
         if not doomed or how == commands.WALK:
             return
 
@@ -64,12 +64,12 @@ async def _doomed(io: Effects, lines: Sequence[bytes], prefix: bytes) -> list[by
 
 
 async def _walk(
-    io: Effects, exchange: Exchange, node: Node, how: bytes
+    io: Effects, client: Client, node: Node, how: bytes
 ) -> tuple[bytes, Sequence[bytes]]:
     """Return how a server was asked, and its line for each key; it does that for one at a time."""
     until, pause = monotonic() + _WALK, _BUSY_PAUSE
     while monotonic() < until:
-        reply = await _lines(io, exchange, node, how)
+        reply = await _lines(io, client, node, how)
         if not isinstance(reply, bytes):
             return how, list(reply)
         if reply.startswith(b"BADCLASS"):
@@ -80,10 +80,10 @@ async def _walk(
     raise BackendUnavailable(f"{node.name} is busy naming its keys to others")
 
 
-async def _lines(io: Effects, exchange: Exchange, node: Node, how: bytes) -> Reply:
+async def _lines(io: Effects, client: Client, node: Node, how: bytes) -> Reply:
     """Return what a server answers; `b"BUSY"` too while its hash table grows."""
     try:
-        [reply] = await exchange.tell(io, node, how, seconds=_WALK, apart=True)
+        [reply] = await client.execute_on(io, node, how, seconds=_WALK, dedicated=True)
     except Refused as error:
         if error.reason.startswith("ERROR locked"):
             return b"BUSY"

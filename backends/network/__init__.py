@@ -1,46 +1,46 @@
 """What the stores behind a network share.
 
-`exchange` carries commands to the servers and replies back, over `wires` in the sync
-face and over the `channel`s of `lanes` in the async one. What a store adds is where its
-keys belong, how a connection is opened, and its `Dialect`.
+A `Client` carries commands to the servers and replies back: in the sync face over a
+`ConnectionPool`, in the async one over `AsyncConnections`. What a store adds is where its
+keys belong (a `Topology`), how a connection is opened (a `Connector`), and its `WireProtocol`.
 """
 
 from twofold.backends.network.backend import NetworkBackend
+from twofold.backends.network.batches import BULK, MANY, Command
 from twofold.backends.network.breaker import Breaker
-from twofold.backends.network.exchange import Exchange, Try
-from twofold.backends.network.faults import (
+from twofold.backends.network.client import Attempt, Client
+from twofold.backends.network.errors import (
+    ConnectError,
     ConnectionLost,
-    DialFailed,
     Outcome,
     Refused,
+    deadline_exceeded,
     is_lost,
-    late,
-    partly,
-    said,
-    sure,
+    raise_partial,
+    redacted,
+    unwrap,
 )
 from twofold.backends.network.replies import (
     INCOMPLETE,
-    Dialect,
     ProtocolError,
     Reader,
     Reply,
     ReplyError,
+    WireProtocol,
 )
-from twofold.backends.network.requests import BULK, MANY, Command
-from twofold.backends.network.servers import Dialer, Opened, Server, Topology
+from twofold.backends.network.servers import Connector, Opened, Server, Topology
 
 __all__ = [
     "BULK",
     "INCOMPLETE",
     "MANY",
+    "Attempt",
     "Breaker",
+    "Client",
     "Command",
+    "ConnectError",
     "ConnectionLost",
-    "DialFailed",
-    "Dialect",
-    "Dialer",
-    "Exchange",
+    "Connector",
     "NetworkBackend",
     "Opened",
     "Outcome",
@@ -51,10 +51,10 @@ __all__ = [
     "ReplyError",
     "Server",
     "Topology",
-    "Try",
+    "WireProtocol",
+    "deadline_exceeded",
     "is_lost",
-    "late",
-    "partly",
-    "said",
-    "sure",
+    "raise_partial",
+    "redacted",
+    "unwrap",
 ]

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from time import monotonic
 
 from twofold.backend import Backend, Examined, Kind, ServerState
-from twofold.backends.network.exchange import Exchange
+from twofold.backends.network.client import Client
 from twofold.backends.network.servers import Server
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 
@@ -17,14 +17,14 @@ class NetworkBackend(Backend):
     kind: Kind = "native"
     takes_many_locations = True
 
-    _exchange: Exchange
+    _client: Client
 
     def __repr__(self) -> str:
         states = ", ".join(f"{each.name} breaker {each.breaker}" for each in self.servers())
         return f"{super().__repr__()[:-1]}, {states}>"
 
     def servers(self) -> list[ServerState]:
-        return self._exchange.states()
+        return self._client.states()
 
     def examine(self) -> list[Examined]:
         return run_sync(self._examine(BLOCKING))
@@ -41,13 +41,13 @@ class NetworkBackend(Backend):
         times = []
         for _ in range(_PINGS):
             started = monotonic()
-            await self._exchange.tell(io, server, server.dialect.ping)
+            await self._client.execute_on(io, server, server.protocol.ping)
             times.append(monotonic() - started)
         return min(times)
 
     def close(self) -> None:
         super().close()
-        self._exchange.close()
+        self._client.close()
 
     async def aclose(self) -> None:
-        await self._exchange.aclose()
+        await self._client.aclose()

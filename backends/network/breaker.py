@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from twofold.backend import BreakerState
-from twofold.backends.network.faults import DialFailed
+from twofold.backends.network.errors import ConnectError
 from twofold.effects import after_fork_in_child, new_rlock
 
 FAILURES = 3
@@ -66,7 +66,7 @@ class Breaker:
         """Let a call through, as a probe if it is tripped.
 
         Raises:
-            DialFailed: it is not time for a probe.
+            ConnectError: it is not time for a probe.
         """
         with self._lock:
             if not self.tripped:
@@ -77,7 +77,7 @@ class Breaker:
                 self._probing = True
                 return
         text = f"{self.name} is left alone for a moment, since {self.error}"
-        raise DialFailed(text, refused=True)
+        raise ConnectError(text, refused=True)
 
     def succeed(self) -> None:
         """Note a reply."""

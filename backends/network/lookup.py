@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 from twofold.effects import after_fork_in_child, new_rlock, park
 
 
-class Found(NamedTuple):
+class SocketAddress(NamedTuple):
     """An address, as a socket of its family takes it."""
 
     family: int
     address: Any
 
 
-Looked = Future[list[Found]]
+Resolution = Future[list[SocketAddress]]
 
 
 class Lookup:
@@ -34,15 +34,15 @@ class Lookup:
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
         self._known = _numeric(host, port)
-        self._running: Looked | None = None
+        self._running: Resolution | None = None
         self._lock = new_rlock()  # a signal's handler may ask too
         after_fork_in_child(self)
 
-    def find(self, seconds: float) -> list[Found]:
+    def find(self, seconds: float) -> list[SocketAddress]:
         """Return the addresses, or raise `OSError`, a `TimeoutError` after `seconds`."""
         return self._known or self._start().result(seconds)
 
-    async def afind(self) -> list[Found]:
+    async def afind(self) -> list[SocketAddress]:
         """Do what `find` does, for as long as it takes."""
         if self._known:
             return self._known
@@ -53,7 +53,7 @@ class Lookup:
             if not woken.done():
                 woken.set_result(None)
 
-        def tell(_: Looked) -> None:
+        def tell(_: Resolution) -> None:
             with suppress(RuntimeError):  # the loop has closed
                 loop.call_soon_threadsafe(wake)
 
@@ -61,21 +61,21 @@ class Lookup:
         await woken
         return looked.result()
 
-    def _start(self) -> Looked:
+    def _start(self) -> Resolution:
         """Return what a look-up will bring, the one under way if there is one."""
         with self._lock:
             if self._running is not None and not self._running.done():
                 return self._running
-            looked = Looked()
+            looked = Resolution()
             name = f"twofold-lookup {self._host}"
-            threading.Thread(target=self._look, args=(looked,), name=name, daemon=True).start()
+            threading.Thread(target=self._resolve, args=(looked,), name=name, daemon=True).start()
             self._running = looked
             return looked
 
-    def _look(self, looked: Looked) -> None:
+    def _resolve(self, looked: Resolution) -> None:
         try:
             told = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-            looked.set_result([Found(family, address) for family, _, _, _, address in told])
+            looked.set_result([SocketAddress(family, address) for family, _, _, _, address in told])
         except Exception as error:
             looked.set_exception(error)
 
@@ -84,11 +84,11 @@ class Lookup:
         self._running, self._lock = None, new_rlock()
 
 
-def _numeric(host: str, port: int) -> list[Found]:
+def _numeric(host: str, port: int) -> list[SocketAddress]:
     """Return the address that `host` is, if it is one; what has a "%" in it is for the system."""
     try:
         version = 0 if "%" in host else ip_address(host).version
     except ValueError:
         return []
     families = {4: socket.AF_INET, 6: socket.AF_INET6}
-    return [Found(families[version], (host, port))] if version else []
+    return [SocketAddress(families[version], (host, port))] if version else []

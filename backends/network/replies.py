@@ -43,24 +43,24 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True)
-class Dialect:
+class WireProtocol:
     """How servers of one kind are spoken to; each request has one reply, in their order."""
 
     new_reader: Callable[[], Reader]
     """Returns a reader for one connection."""
-    fits: Callable[[bytes, Reply], bool]
+    matches: Callable[[bytes, Reply], bool]
     """Tells whether a reply can be the one to a command."""
     ping: bytes
     """A request that changes nothing and asks for nothing."""
-    join: Callable[[Sequence[bytes]], bytes] | None = None
+    merge: Callable[[Sequence[bytes]], bytes] | None = None
     """Makes one request of several that read; its reply is each one's."""
-    reads: bytes = b""
+    mergeable: bytes = b""
     """What requests begin with that can be joined."""
-    begins: Callable[[Reply], bool] | None = None
-    """Tells whether a reply to a request apart only says that the one to it follows."""
+    is_preamble: Callable[[Reply], bool] | None = None
+    """Tells whether a reply on a dedicated connection only says that the one to it follows."""
 
 
-def misfit(reply: Reply) -> ProtocolError:
+def mismatch(reply: Reply) -> ProtocolError:
     """Return the error of a reply that does not fit what was asked."""
     return ProtocolError(
         f"a reply, a {type(reply).__name__}, is to something else than what was asked"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from twofold.backends.network.breaker import Breaker
-from twofold.backends.network.replies import Dialect
+from twofold.backends.network.replies import WireProtocol
 
 CLOSED: Final = -1
 """The generation of a connection that is closed; no server has it."""
@@ -20,26 +20,26 @@ class Opened(NamedTuple):
     """What the driver has around the transport, and must live as long."""
 
 
-class Dialer(Protocol):
+class Connector(Protocol):
     """Opens connections to one server.
 
     It has `seconds`, and gives up after half of them if it can: there may be another server.
     """
 
-    def open(self, seconds: float) -> socket.socket:
-        """Return a socket that is logged in, or raise `DialFailed`."""
+    def connect(self, seconds: float) -> socket.socket:
+        """Return a socket that is logged in, or raise `ConnectError`."""
 
-    async def aopen(self, seconds: float) -> Opened:
-        """Return a transport that is logged in, or raise `DialFailed`."""
+    async def aconnect(self, seconds: float) -> Opened:
+        """Return a transport that is logged in, or raise `ConnectError`."""
 
 
 class Server:
     """One server, for all threads and event loops."""
 
-    def __init__(self, name: str, dialer: Dialer, dialect: Dialect) -> None:
+    def __init__(self, name: str, connector: Connector, protocol: WireProtocol) -> None:
         self.name = name
-        self.dialer = dialer
-        self.dialect = dialect
+        self.connector = connector
+        self.protocol = protocol
         self.breaker: Breaker = Breaker(name)
         self.generation: int = 0
         """Connections of an earlier generation are closed instead of used."""

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
-from twofold.backends.network.lookup import Found, Lookup
+from twofold.backends.network.lookup import Lookup, SocketAddress
 from twofold.backends.network.replies import (
     INCOMPLETE,
-    Dialect,
     ProtocolError,
     Reader,
     Reply,
     ReplyError,
-    misfit,
+    WireProtocol,
+    mismatch,
 )
 from twofold.backends.network.servers import Opened
 
@@ -25,7 +25,7 @@ _INTERNET = {socket.AF_INET, socket.AF_INET6}
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Place:
+class Endpoint:
     """Where a server listens: at a path, or at the addresses of a host, which are tried in turn.
 
     What it opens is ready by the monotonic time `ends`, or a `TimeoutError` is raised.
@@ -33,22 +33,24 @@ class Place:
 
     def __init__(self, host: str, port: int, path: str = "") -> None:
         self._host = host
-        self._known = [Found(socket.AF_UNIX, path)] if path else []
+        self._known = [SocketAddress(socket.AF_UNIX, path)] if path else []
         self._lookup = Lookup(host, port)
 
-    def open(self, ends: float, tls: ssl.SSLContext | None = None) -> socket.socket:
+    def connect(self, deadline: float, tls: ssl.SSLContext | None = None) -> socket.socket:
         """Return a socket, encrypted if `tls` tells how."""
-        found = self._known or self._lookup.find(left(ends))
+        found = self._known or self._lookup.find(seconds_left(deadline))
         failure: OSError = OSError("the host has no address")
         for n, each in enumerate(found):
-            share = left(ends) / (len(found) - n)
+            share = seconds_left(deadline) / (len(found) - n)
             try:
-                return self._opened(each, share, tls)
+                return self._connected(each, share, tls)
             except OSError as error:
                 failure = error
         raise failure
 
-    def _opened(self, at: Found, seconds: float, tls: ssl.SSLContext | None) -> socket.socket:
+    def _connected(
+        self, at: SocketAddress, seconds: float, tls: ssl.SSLContext | None
+    ) -> socket.socket:
         opened = _new_socket(at)
         try:
             opened.settimeout(seconds)
@@ -58,32 +60,32 @@ class Place:
             opened.close()
             raise
 
-    async def aopen(self, ends: float) -> socket.socket:
+    async def aconnect(self, deadline: float) -> socket.socket:
         """Return a socket, not encrypted yet, for `streams`."""
-        async with asyncio.timeout(left(ends)):
+        async with asyncio.timeout(seconds_left(deadline)):
             found = self._known or await self._lookup.afind()
         failure: OSError = OSError("the host has no address")
         for n, each in enumerate(found):
             try:
-                async with asyncio.timeout(left(ends) / (len(found) - n)):
-                    return await _aopened(each)
+                async with asyncio.timeout(seconds_left(deadline) / (len(found) - n)):
+                    return await _aconnected(each)
             except OSError as error:
                 failure = error
         raise failure
 
-    async def streams(self, ends: float, tls: ssl.SSLContext | None = None) -> Streams:
+    async def streams(self, deadline: float, tls: ssl.SSLContext | None = None) -> Streams:
         """Return streams over a connection, encrypted if `tls` tells how."""
-        opened = await self.aopen(ends)
+        opened = await self.aconnect(deadline)
         name = self._host if tls else None
         try:
-            async with asyncio.timeout(left(ends)):
+            async with asyncio.timeout(seconds_left(deadline)):
                 return await asyncio.open_connection(sock=opened, ssl=tls, server_hostname=name)
         except BaseException:
             opened.close()
             raise
 
 
-async def _aopened(at: Found) -> socket.socket:
+async def _aconnected(at: SocketAddress) -> socket.socket:
     opened = _new_socket(at)
     try:
         opened.setblocking(False)
@@ -94,7 +96,7 @@ async def _aopened(at: Found) -> socket.socket:
     return opened
 
 
-def _new_socket(at: Found) -> socket.socket:
+def _new_socket(at: SocketAddress) -> socket.socket:
     opened = socket.socket(at.family, socket.SOCK_STREAM)
     if at.family in _INTERNET:
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -102,15 +104,15 @@ def _new_socket(at: Found) -> socket.socket:
     return opened
 
 
-def left(ends: float) -> float:
+def seconds_left(deadline: float) -> float:
     """Return the seconds until a monotonic time, or raise `TimeoutError` if it has come."""
-    if (seconds := ends - monotonic()) > 0:
+    if (seconds := deadline - monotonic()) > 0:
         return seconds
     raise TimeoutError
 
 
 def ask(
-    opened: socket.socket, dialect: Dialect, commands: Sequence[bytes], ends: float
+    opened: socket.socket, protocol: WireProtocol, commands: Sequence[bytes], deadline: float
 ) -> list[Reply]:
     """Return the replies to `commands`, sent as one; they take until `ends` at most.
 
@@ -118,29 +120,29 @@ def ask(
         OSError: the connection ended, or time did.
         ProtocolError: what came is no reply to a command.
     """
-    reader, replies = dialect.new_reader(), list[Reply]()
-    opened.settimeout(left(ends))
+    reader, replies = protocol.new_reader(), list[Reply]()
+    opened.settimeout(seconds_left(deadline))
     opened.sendall(b"".join(commands))
-    while not _is_answered(reader, dialect, commands, replies):
-        opened.settimeout(left(ends))
+    while not _is_answered(reader, protocol, commands, replies):
+        opened.settimeout(seconds_left(deadline))
         reader.feed(_some(opened.recv(_CHUNK)))
     return replies
 
 
 async def aask(
-    streams: Streams, dialect: Dialect, commands: Sequence[bytes], ends: float
+    streams: Streams, protocol: WireProtocol, commands: Sequence[bytes], deadline: float
 ) -> list[Reply]:
     """Do what `ask` does."""
-    reader, replies = dialect.new_reader(), list[Reply]()
+    reader, replies = protocol.new_reader(), list[Reply]()
     incoming, outgoing = streams
     outgoing.write(b"".join(commands))
-    async with asyncio.timeout(left(ends)):
-        while not _is_answered(reader, dialect, commands, replies):
+    async with asyncio.timeout(seconds_left(deadline)):
+        while not _is_answered(reader, protocol, commands, replies):
             reader.feed(_some(await incoming.read(_CHUNK)))
     return replies
 
 
-def taken_over(writer: asyncio.StreamWriter) -> Opened:
+def transport_of(writer: asyncio.StreamWriter) -> Opened:
     """Return the transport under streams."""
     transport: Any = writer.transport
     return Opened(transport, writer)
@@ -153,14 +155,14 @@ def _some(data: bytes) -> bytes:
 
 
 def _is_answered(
-    reader: Reader, dialect: Dialect, commands: Sequence[bytes], replies: list[Reply]
+    reader: Reader, protocol: WireProtocol, commands: Sequence[bytes], replies: list[Reply]
 ) -> bool:
     """Take the replies that have come whole, and tell whether these are all."""
     while len(replies) < len(commands):
         if (reply := reader.gets()) is INCOMPLETE:
             return False
-        if not dialect.fits(commands[len(replies)], reply):
-            raise misfit(reply)
+        if not protocol.matches(commands[len(replies)], reply):
+            raise mismatch(reply)
         if isinstance(reply, ReplyError):
             raise ConnectionRefusedError(str(reply))
         replies.append(reply)

@@ -6,11 +6,11 @@ from typing import Final, Literal
 
 from twofold import counter
 from twofold.backend import Examined
-from twofold.backends.network import Command, NetworkBackend, Outcome, Refused, Server, sure
+from twofold.backends.network import Command, NetworkBackend, Outcome, Refused, Server, unwrap
 from twofold.backends.network.options import flag
 from twofold.backends.redis import commands, deployment, results
+from twofold.backends.redis.client import RedisClient
 from twofold.backends.redis.commands import COMPARE_AND_DELETE, COMPARE_AND_SET, INCR, REPLACE
-from twofold.backends.redis.exchange import RedisExchange
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BackendUnavailable
@@ -53,7 +53,7 @@ class RedisBackend(NetworkBackend):
         SettingsError: an argument is none of these, or they contradict each other.
     """
 
-    _exchange: RedisExchange
+    _client: RedisClient
 
     def __init__(
         self,
@@ -101,100 +101,102 @@ class RedisBackend(NetworkBackend):
                 sentinel_username, sentinel_password, prefix="sentinel_"
             ),
         )
-        self._exchange = RedisExchange(self._topology, self.deadline)
+        self._client = RedisClient(self._topology, self.deadline)
 
     def get(self, key: str) -> bytes | None:
-        return results.value(self._exchange.ask(commands.get(key)))
+        return results.value(self._client.execute(commands.get(key)))
 
     async def aget(self, key: str) -> bytes | None:
-        return results.value(await self._exchange.aask(commands.get(key)))
+        return results.value(await self._client.aexecute(commands.get(key)))
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        return self._got(keys, self._exchange.ask_all(self._gets(keys)))
+        return self._got(keys, self._client.execute_many(self._gets(keys)))
 
     async def aget_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        return self._got(keys, await self._exchange.aask_all(self._gets(keys)))
+        return self._got(keys, await self._client.aexecute_many(self._gets(keys)))
 
     def set(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return results.is_stored(self._exchange.ask(commands.set(key, value, ttl)))
+        return results.is_stored(self._client.execute(commands.set(key, value, ttl)))
 
     async def aset(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return results.is_stored(await self._exchange.aask(commands.set(key, value, ttl)))
+        return results.is_stored(await self._client.aexecute(commands.set(key, value, ttl)))
 
     def set_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
         sets = [commands.set(key, value, ttl) for key, value in items.items()]
-        return results.failed(items, self._exchange.ask_all(sets))
+        return results.failed(items, self._client.execute_many(sets))
 
     async def aset_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
         sets = [commands.set(key, value, ttl) for key, value in items.items()]
-        return results.failed(items, await self._exchange.aask_all(sets))
+        return results.failed(items, await self._client.aexecute_many(sets))
 
     def add(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return results.is_added(self._exchange.ask(commands.add(key, value, ttl)))
+        return results.is_added(self._client.execute(commands.add(key, value, ttl)))
 
     async def aadd(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return results.is_added(await self._exchange.aask(commands.add(key, value, ttl)))
+        return results.is_added(await self._client.aexecute(commands.add(key, value, ttl)))
 
     def touch(self, key: str, ttl: float | None) -> bool:
-        return results.any_there(self._exchange.ask_all(commands.touch(key, ttl)))
+        return results.any_there(self._client.execute_many(commands.touch(key, ttl)))
 
     async def atouch(self, key: str, ttl: float | None) -> bool:
-        return results.any_there(await self._exchange.aask_all(commands.touch(key, ttl)))
+        return results.any_there(await self._client.aexecute_many(commands.touch(key, ttl)))
 
     def ttl(self, key: str) -> float | None:
-        return results.seconds(self._exchange.ask(commands.pttl(key)))
+        return results.seconds(self._client.execute(commands.pttl(key)))
 
     async def attl(self, key: str) -> float | None:
-        return results.seconds(await self._exchange.aask(commands.pttl(key)))
+        return results.seconds(await self._client.aexecute(commands.pttl(key)))
 
     def delete(self, key: str) -> bool:
-        return bool(sure(self._exchange.ask(commands.unlink([key]))))
+        return bool(unwrap(self._client.execute(commands.unlink([key]))))
 
     async def adelete(self, key: str) -> bool:
-        return bool(sure(await self._exchange.aask(commands.unlink([key]))))
+        return bool(unwrap(await self._client.aexecute(commands.unlink([key]))))
 
     def delete_many(self, keys: Sequence[str]) -> int:
-        return results.total(self._exchange.ask_all(self._unlinks(keys)))
+        return results.total(self._client.execute_many(self._unlinks(keys)))
 
     async def adelete_many(self, keys: Sequence[str]) -> int:
-        return results.total(await self._exchange.aask_all(self._unlinks(keys)))
+        return results.total(await self._client.aexecute_many(self._unlinks(keys)))
 
     def has(self, key: str) -> bool:
-        return bool(sure(self._exchange.ask(commands.exists(key))))
+        return bool(unwrap(self._client.execute(commands.exists(key))))
 
     async def ahas(self, key: str) -> bool:
-        return bool(sure(await self._exchange.aask(commands.exists(key))))
+        return bool(unwrap(await self._client.aexecute(commands.exists(key))))
 
     def incr(self, key: str, delta: int) -> int:
-        return results.counted(key, delta, self._exchange.ask(INCR.call(key, counter.write(delta))))
+        return results.counted(
+            key, delta, self._client.execute(INCR.call(key, counter.write(delta)))
+        )
 
     async def aincr(self, key: str, delta: int) -> int:
         call = INCR.call(key, counter.write(delta))
-        return results.counted(key, delta, await self._exchange.aask(call))
+        return results.counted(key, delta, await self._client.aexecute(call))
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
         call = COMPARE_AND_SET.call(key, expected, value, commands.life(ttl))
-        return bool(sure(self._exchange.ask(call)))
+        return bool(unwrap(self._client.execute(call)))
 
     async def acompare_and_set(
         self, key: str, expected: bytes, value: bytes, ttl: float | None
     ) -> bool:
         call = COMPARE_AND_SET.call(key, expected, value, commands.life(ttl))
-        return bool(sure(await self._exchange.aask(call)))
+        return bool(unwrap(await self._client.aexecute(call)))
 
     def replace(self, key: str, expected: bytes, value: bytes) -> bool:
-        return bool(sure(self._exchange.ask(REPLACE.call(key, expected, value))))
+        return bool(unwrap(self._client.execute(REPLACE.call(key, expected, value))))
 
     async def areplace(self, key: str, expected: bytes, value: bytes) -> bool:
-        return bool(sure(await self._exchange.aask(REPLACE.call(key, expected, value))))
+        return bool(unwrap(await self._client.aexecute(REPLACE.call(key, expected, value))))
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
         call = COMPARE_AND_DELETE.call(key, expected)
-        return bool(sure(self._exchange.ask(call)))
+        return bool(unwrap(self._client.execute(call)))
 
     async def acompare_and_delete(self, key: str, expected: bytes) -> bool:
         call = COMPARE_AND_DELETE.call(key, expected)
-        return bool(sure(await self._exchange.aask(call)))
+        return bool(unwrap(await self._client.aexecute(call)))
 
     def clear(self, prefix: str) -> None:
         run_sync(self._clear(BLOCKING, prefix))
@@ -210,7 +212,7 @@ class RedisBackend(NetworkBackend):
     def _got(self, keys: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, bytes]:
         if self._topology.splits:
             return results.values_in_part(keys, outcomes)
-        return results.values(keys, sure(outcomes[0])) if keys else {}
+        return results.values(keys, unwrap(outcomes[0])) if keys else {}
 
     def _unlinks(self, keys: Sequence[str]) -> list[Command]:
         if self._topology.splits:
@@ -218,18 +220,18 @@ class RedisBackend(NetworkBackend):
         return [commands.unlink(keys)] if keys else []
 
     async def _clear(self, io: Effects, prefix: str) -> None:
-        for server in await self._exchange.primaries(io):
+        for server in await self._client.primaries(io):
             if prefix:
                 await self._clear_server(io, server, prefix)
             else:
-                await self._exchange.tell(io, server, commands.FLUSH)
+                await self._client.execute_on(io, server, commands.FLUSH)
 
     async def _clear_server(self, io: Effects, server: Server, prefix: str) -> None:
         cursor, seen, doomed = b"0", set[bytes](), list[bytes]()
         until = monotonic() + _WALK
         while True:
             step = [commands.scan(cursor, prefix), *doomed]
-            [(cursor, keys), *_] = await self._exchange.tell(io, server, *step)
+            [(cursor, keys), *_] = await self._client.execute_on(io, server, *step)
             doomed = self._removals([key for key in keys if key.startswith(prefix.encode())])
             if cursor == b"0":
                 break
@@ -237,7 +239,7 @@ class RedisBackend(NetworkBackend):
                 raise BackendUnavailable(f"{server.name} comes to no end of naming its keys")
             seen.add(cursor)
         if doomed:
-            await self._exchange.tell(io, server, *doomed)
+            await self._client.execute_on(io, server, *doomed)
 
     def _removals(self, keys: Sequence[bytes]) -> list[bytes]:
         """Return packed commands; some keys may be another program's, and have any bytes."""
@@ -246,12 +248,12 @@ class RedisBackend(NetworkBackend):
         return [commands.pack(b"UNLINK", *keys)] if keys else []
 
     async def _examine(self, io: Effects) -> list[Examined]:
-        primaries = await self._exchange.primaries(io)
+        primaries = await self._client.primaries(io)
         servers = primaries if self._topology.splits else self._topology.servers()
         return [await self._examine_server(io, each) for each in servers]
 
     async def _examine_server(self, io: Effects, server: Server) -> Examined:
-        [text] = await self._exchange.tell(io, server, commands.INFO)
+        [text] = await self._client.execute_on(io, server, commands.INFO)
         return results.examined(
             server.name,
             text.decode(errors="replace"),
@@ -261,7 +263,7 @@ class RedisBackend(NetworkBackend):
 
     async def _runs_scripts(self, io: Effects, server: Server) -> bool:
         try:
-            await self._exchange.tell(io, server, commands.EVAL)
+            await self._client.execute_on(io, server, commands.EVAL)
         except Refused as refusal:
             return not results.forbids(refusal)
         return True

@@ -6,9 +6,9 @@ from typing import Any
 from twofold.backends.network import Server
 from twofold.backends.network.options import check_text, given_tls, read_tls
 from twofold.backends.redis.addresses import Address, read_addresses
-from twofold.backends.redis.dial import Direct, Login, ViaSentinel
-from twofold.backends.redis.dialect import RESP
-from twofold.backends.redis.servers import Fixed, RedisTopology, Slots
+from twofold.backends.redis.connector import DirectConnector, Login, SentinelConnector
+from twofold.backends.redis.protocol import RESP
+from twofold.backends.redis.topology import ClusterTopology, FixedTopology, RedisTopology
 from twofold.display import shown
 from twofold.errors import SettingsError
 
@@ -38,15 +38,15 @@ def read_topology(
     if service:
         return _behind_sentinels(addresses, service, login, of_sentinels)
     servers = [_server(each, login.at(each)) for each in addresses]
-    return Fixed(servers[0], servers[1:])
+    return FixedTopology(servers[0], servers[1:])
 
 
 def _behind_sentinels(
     sentinels: Sequence[Address], service: str, login: Login, of_sentinels: Login
 ) -> RedisTopology:
     _check_alike(sentinels, "sentinel")
-    dialer = ViaSentinel(sentinels, service, login.at(sentinels[0]), of_sentinels)
-    return Fixed(Server(f"the primary of {service!r}", dialer, RESP))
+    connector = SentinelConnector(sentinels, service, login.at(sentinels[0]), of_sentinels)
+    return FixedTopology(Server(f"the primary of {service!r}", connector, RESP))
 
 
 def _cluster(seeds: Sequence[Address], login: Login) -> RedisTopology:
@@ -54,11 +54,11 @@ def _cluster(seeds: Sequence[Address], login: Login) -> RedisTopology:
     login = login.at(seeds[0])
     if login.db:
         raise SettingsError(f"a cluster has no database {login.db}, but 0 alone: leave it out")
-    return Slots(seeds, lambda address: _server(address, login))
+    return ClusterTopology(seeds, lambda address: _server(address, login))
 
 
 def _server(address: Address, login: Login) -> Server:
-    return Server(address.name, Direct(address, login), RESP)
+    return Server(address.name, DirectConnector(address, login), RESP)
 
 
 def _check_tls(addresses: Sequence[Address], login: Login) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from twofold.backend import Examined
-from twofold.backends.network import Outcome, Refused, Reply, is_lost, partly, sure
+from twofold.backends.network import Outcome, Refused, Reply, is_lost, raise_partial, unwrap
 from twofold.display import printable
 from twofold.errors import CounterOverflow, MissingKey, NotACounter
 
@@ -14,7 +14,7 @@ def value(reply: Reply | Refused) -> bytes | None:
         return reply
     if isinstance(reply, Refused) and reply.code == "WRONGTYPE":
         return None
-    found: bytes | None = sure(reply)
+    found: bytes | None = unwrap(reply)
     return found
 
 
@@ -27,19 +27,19 @@ def values_in_part(keys: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str
     """Return the values that are there, of which each was asked for by itself."""
     answered = {key: each for key, each in zip(keys, outcomes, strict=True) if not is_lost(each)}
     found = values(list(answered), list(map(value, answered.values())))
-    return partly(found, list(filter(is_lost, outcomes)))
+    return raise_partial(found, list(filter(is_lost, outcomes)))
 
 
 def is_stored(reply: Reply | Refused) -> bool:
     """Tell whether a value was stored; it is not where memory is full."""
     if isinstance(reply, Refused) and reply.code == "OOM":
         return False
-    return sure(reply) is not None
+    return unwrap(reply) is not None
 
 
 def is_added(reply: Reply | Refused) -> bool:
     """Tell whether a value was stored where none was."""
-    return sure(reply) is not None
+    return unwrap(reply) is not None
 
 
 def failed(keys: Iterable[str], replies: Sequence[Outcome]) -> list[str]:
@@ -50,18 +50,18 @@ def failed(keys: Iterable[str], replies: Sequence[Outcome]) -> list[str]:
 
 def any_there(replies: Sequence[Outcome]) -> bool:
     """Tell whether one of several replies is not 0."""
-    return any(map(sure, replies))
+    return any(map(unwrap, replies))
 
 
 def total(outcomes: Sequence[Outcome]) -> int:
     """Return the sum of what each server counted."""
-    counted: int = sum([sure(each) for each in outcomes if not is_lost(each)])
-    return partly(counted, list(filter(is_lost, outcomes)))
+    counted: int = sum([unwrap(each) for each in outcomes if not is_lost(each)])
+    return raise_partial(counted, list(filter(is_lost, outcomes)))
 
 
 def seconds(reply: Reply | Refused) -> float | None:
     """Return the life left, as `Backend.ttl` does."""
-    milliseconds = sure(reply)
+    milliseconds = unwrap(reply)
     if milliseconds == -1:
         return None
     left: float = max(0.0, milliseconds / 1000)
@@ -79,7 +79,7 @@ def counted(key: str, delta: int, reply: Reply | Refused) -> int:
             ) from reply
         if "not an integer" in reply.reason or "WRONGTYPE" in reply.reason:
             raise NotACounter(f"{key!r} does not hold a signed 64-bit integer to add to") from reply
-    return int(sure(reply))
+    return int(unwrap(reply))
 
 
 def forbids(refusal: Refused) -> bool:

@@ -5,12 +5,18 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from twofold.backend import ServerState
-from twofold.backends.network.faults import ConnectionLost, Refused, is_lost, late, said
-from twofold.backends.network.lanes import Lanes
+from twofold.backends.network.async_connections import AsyncConnections
+from twofold.backends.network.batches import BULK, Batch, BatchOutcome, Command
+from twofold.backends.network.errors import (
+    ConnectionLost,
+    Refused,
+    deadline_exceeded,
+    is_lost,
+    redacted,
+)
+from twofold.backends.network.pool import ConnectionPool
 from twofold.backends.network.replies import Reply, ReplyError
-from twofold.backends.network.requests import BULK, Answers, Command, Request
 from twofold.backends.network.servers import Server, Topology
-from twofold.backends.network.wires import Wires
 from twofold.effects import BLOCKING, NATIVE, Effects, PerLoop, run_sync
 from twofold.errors import BackendUnavailable
 
@@ -19,7 +25,7 @@ _AT_A_TIME = 1000  # commands to a server: it reads no more while too many repli
 _MOST_BIG = 1024  # keys whose values are known to be big
 
 
-class Try(NamedTuple):
+class Attempt(NamedTuple):
     """What to send of a command, this time."""
 
     packed: bytes
@@ -34,7 +40,7 @@ class Try(NamedTuple):
         return [self.before, self.packed] if self.before else [self.packed]
 
 
-class Tried(NamedTuple):
+class Result(NamedTuple):
     """What came of it."""
 
     server: Server | None
@@ -44,10 +50,10 @@ class Tried(NamedTuple):
 
 
 _FAILURES = (ReplyError, BackendUnavailable)
-_UNTRIED: Final = Tried(None, None)
+_NOT_SENT: Final = Result(None, None)
 
 
-class Exchange:
+class Client:
     """The way to the servers and back, for every thread and event loop.
 
     A command that changes nothing is sent again if its connection is lost; one that may
@@ -55,50 +61,52 @@ class Exchange:
 
     Args:
         topology: where keys belong.
-        deadline: seconds that a call may take, all attempts together.
+        timeout: seconds that a call may take, all attempts together.
     """
 
-    def __init__(self, topology: Topology, deadline: float) -> None:
+    def __init__(self, topology: Topology, timeout: float) -> None:
         self._topology = topology
-        self._deadline = deadline
-        self._wires = Wires(deadline)
-        self._loops: PerLoop[Lanes] = PerLoop(lambda: Lanes(deadline), Lanes.aclose, Lanes.abandon)
+        self._timeout = timeout
+        self._pool = ConnectionPool(timeout)
+        self._loops: PerLoop[AsyncConnections] = PerLoop(
+            lambda: AsyncConnections(timeout), AsyncConnections.aclose, AsyncConnections.abandon
+        )
         self._big: dict[str, None] = {}
 
-    def ask(self, command: Command, due: float | None = None) -> Reply | Refused:
+    def execute(self, command: Command, deadline: float | None = None) -> Reply | Refused:
         """Return the reply to one command, or why the server refused it.
 
-        Where it is one step of several, `due` is the monotonic time at which they end.
+        Where it is one step of several, `deadline` is the monotonic time at which they end.
 
         Raises:
             DeadlineExceeded: there is none in time.
             BackendUnavailable: the server cannot be reached, or was lost.
         """
-        due = due or monotonic() + self._deadline
+        deadline = deadline or monotonic() + self._timeout
         server = self._topology.place(command.key, command.reads)
-        tried = [_UNTRIED]
+        results = [_NOT_SENT]
         if server is not None:
             seen = server.generation
             try:
-                reply = self._wires.ask(server, command.packed, due)
+                reply = self._pool.execute(server, command.packed, deadline)
             except BackendUnavailable as failure:
                 reply = failure
             if not isinstance(reply, _FAILURES):
                 return reply
-            tried = [Tried(server, reply, seen)]
-            del reply  # see `_persist`
-        return _answered(run_sync(self._persist(BLOCKING, [command], tried, due)))
+            results = [Result(server, reply, seen)]
+            del reply  # see `_retry`
+        return _answered(run_sync(self._retry(BLOCKING, [command], results, deadline)))
 
-    async def aask(self, command: Command, due: float | None = None) -> Reply | Refused:
-        """Do what `ask` does."""
-        due = due or monotonic() + self._deadline
+    async def aexecute(self, command: Command, deadline: float | None = None) -> Reply | Refused:
+        """Do what `execute` does."""
+        deadline = deadline or monotonic() + self._timeout
         packed, key, reads, bulk, _ = command
         server = self._topology.place(key, reads)
-        tried = [_UNTRIED]
+        results = [_NOT_SENT]
         if server is not None:
             bulk, seen = bulk or key in self._big, server.generation
             try:
-                reply = await self._loops.get().lane(server, bulk).ask(packed, due)
+                reply = await self._loops.get().get(server, bulk).submit(packed, deadline)
             except BackendUnavailable as failure:
                 reply = failure
             value = reply.get(key) if type(reply) is dict else reply
@@ -108,41 +116,41 @@ class Exchange:
                 if bulk or type(value) is bytes:
                     self._note_size(key, packed, value)
                 return reply
-            tried = [Tried(server, reply, seen)]
-            del reply, value  # see `_persist`
-        return _answered(await self._persist(NATIVE, [command], tried, due))
+            results = [Result(server, reply, seen)]
+            del reply, value  # see `_retry`
+        return _answered(await self._retry(NATIVE, [command], results, deadline))
 
-    def ask_all(
-        self, commands: Sequence[Command], due: float | None = None
+    def execute_many(
+        self, commands: Sequence[Command], deadline: float | None = None
     ) -> list[Reply | BackendUnavailable]:
         """Return the replies to `commands`, sent side by side, or why there is none of one.
 
         Raises:
-            BackendUnavailable: there is none of any; see `ask`.
+            BackendUnavailable: there is none of any; see `execute`.
         """
         if len(commands) == 1:
-            return [self.ask(commands[0], due)]
-        due = due or monotonic() + self._deadline
-        untried = [_UNTRIED] * len(commands)
-        return _answered_in_part(run_sync(self._persist(BLOCKING, commands, untried, due)))
+            return [self.execute(commands[0], deadline)]
+        deadline = deadline or monotonic() + self._timeout
+        unsent = [_NOT_SENT] * len(commands)
+        return _answered_in_part(run_sync(self._retry(BLOCKING, commands, unsent, deadline)))
 
-    async def aask_all(
-        self, commands: Sequence[Command], due: float | None = None
+    async def aexecute_many(
+        self, commands: Sequence[Command], deadline: float | None = None
     ) -> list[Reply | BackendUnavailable]:
-        """Do what `ask_all` does."""
+        """Do what `execute_many` does."""
         if len(commands) == 1:
-            return [await self.aask(commands[0], due)]
-        due = due or monotonic() + self._deadline
-        untried = [_UNTRIED] * len(commands)
-        return _answered_in_part(await self._persist(NATIVE, commands, untried, due))
+            return [await self.aexecute(commands[0], deadline)]
+        deadline = deadline or monotonic() + self._timeout
+        unsent = [_NOT_SENT] * len(commands)
+        return _answered_in_part(await self._retry(NATIVE, commands, unsent, deadline))
 
-    async def tell(
+    async def execute_on(
         self,
         io: Effects,
         server: Server,
         *packed: bytes,
         seconds: float | None = None,
-        apart: bool = False,
+        dedicated: bool = False,
     ) -> list[Reply]:
         """Return the replies of one server to commands on no key in particular.
 
@@ -150,9 +158,9 @@ class Exchange:
         longer than the deadline. `apart`, nothing else waits behind it.
         """
         seen = server.generation
-        request = Request(server, b"".join(packed), packed, bulk=True, apart=apart)
-        due = monotonic() + (self._deadline if seconds is None else seconds)
-        [answers] = await self._exchange(io, [request], due)
+        batch = Batch(server, b"".join(packed), packed, bulk=True, dedicated=dedicated)
+        deadline = monotonic() + (self._timeout if seconds is None else seconds)
+        [answers] = await self._execute_batches(io, [batch], deadline)
         if isinstance(answers, BackendUnavailable):
             self._topology.distrust()
             raise answers
@@ -168,7 +176,7 @@ class Exchange:
         return list(map(self._state, self._topology.servers()))
 
     def _state(self, server: Server) -> ServerState:
-        idle = self._wires.count(server) + sum(each.count(server) for each in self._loops)
+        idle = self._pool.count(server) + sum(each.count(server) for each in self._loops)
         breaker = server.breaker
         return ServerState(server.name, breaker.state, breaker.failures, breaker.error, idle)
 
@@ -183,9 +191,9 @@ class Exchange:
         self.close()
 
     def _leave(self, servers: Sequence[Server]) -> None:
-        self._wires.close(servers)
-        for channels in self._loops:
-            channels.leave(servers)
+        self._pool.close(servers)
+        for connections in self._loops:
+            connections.leave(servers)
 
     def _note_size(self, key: str, packed: bytes, value: Reply) -> None:
         """Remember whether the value of `key` should have the other connection next time."""
@@ -198,46 +206,46 @@ class Exchange:
             for oldest in list(self._big)[:-_MOST_BIG]:
                 self._big.pop(oldest, None)
 
-    async def _persist(
-        self, io: Effects, commands: Sequence[Command], tried: list[Tried], due: float
+    async def _retry(
+        self, io: Effects, commands: Sequence[Command], results: list[Result], deadline: float
     ) -> list[Reply | BackendUnavailable]:
-        """Return the replies to `commands`, of which `tried` tells what came so far."""
+        """Return the replies to `commands`, of which `results` tell what came so far."""
         try:
             for _ in range(_ATTEMPTS):
-                tries = {
+                attempts = {
                     n: again
                     for n, command in enumerate(commands)
-                    if (again := self._again(command, tried[n])) is not None
+                    if (again := self._next_attempt(command, results[n])) is not None
                 }
-                if not tries or monotonic() >= due:
+                if not attempts or monotonic() >= deadline:
                     break
-                await self._prepare(io, due)
-                for n, came in (await self._try(io, commands, tries, due)).items():
-                    tried[n] = came
-            return list(map(self._final, tried))
+                await self._prepare(io, deadline)
+                for n, came in (await self._send(io, commands, attempts, deadline)).items():
+                    results[n] = came
+            return list(map(self._final, results))
         finally:
-            tried.clear()  # errors, whose tracebacks have this frame, would keep themselves alive
+            results.clear()  # errors, whose tracebacks have this frame, would keep themselves alive
 
-    async def _prepare(self, io: Effects, due: float) -> None:
+    async def _prepare(self, io: Effects, deadline: float) -> None:
         """Learn what must be known to place commands."""
 
-    def _again(self, command: Command, tried: Tried) -> Try | None:
+    def _next_attempt(self, command: Command, result: Result) -> Attempt | None:
         """Return what to send next, or None if that was it."""
-        server, outcome, seen = tried
+        server, outcome, seen = result
         if isinstance(outcome, BackendUnavailable):
             self._topology.distrust()
             if not isinstance(outcome, ConnectionLost) or (outcome.sent and not command.reads):
                 return None
-            return None if self._is_hopeless(command, server) else Try(command.packed)
+            return None if self._is_hopeless(command, server) else Attempt(command.packed)
         if server is None:
-            return Try(command.packed)
+            return Attempt(command.packed)
         if not isinstance(outcome, ReplyError):
             return None
-        return self._refused_again(command, server, outcome, seen)
+        return self._after_refusal(command, server, outcome, seen)
 
-    def _refused_again(
+    def _after_refusal(
         self, command: Command, server: Server, error: ReplyError, seen: int
-    ) -> Try | None:
+    ) -> Attempt | None:
         """Return what to send instead of a command that the server refused, if anything."""
         return None
 
@@ -247,18 +255,22 @@ class Exchange:
             return False
         return self._topology.place(command.key, command.reads) is server
 
-    async def _try(
-        self, io: Effects, commands: Sequence[Command], tries: dict[int, Try], due: float
-    ) -> dict[int, Tried]:
-        """Send `tries`, all for one server as one, and return what came of each."""
+    async def _send(
+        self,
+        io: Effects,
+        commands: Sequence[Command],
+        attempts: dict[int, Attempt],
+        deadline: float,
+    ) -> dict[int, Result]:
+        """Send `attempts`, all for one server as one, and return what came of each."""
         by_server: dict[Server, list[int]] = {}
-        results: dict[int, Tried] = {}
-        for n, each in tries.items():
+        results: dict[int, Result] = {}
+        for n, each in attempts.items():
             server = each.server or self._topology.place(commands[n].key, commands[n].reads)
             if server is None:
                 self._topology.distrust()
                 nobody = BackendUnavailable("no server has the slot of the key")
-                results[n] = Tried(None, nobody)
+                results[n] = Result(None, nobody)
             else:
                 by_server.setdefault(server, []).append(n)
         longest = max(map(len, by_server.values()), default=0)
@@ -266,57 +278,61 @@ class Exchange:
             some = {
                 server: part for server, n in by_server.items() if (part := n[at : at + _AT_A_TIME])
             }
-            results |= await self._try_some(io, commands, tries, some, due)
+            results |= await self._send_some(io, commands, attempts, some, deadline)
         return results
 
-    async def _try_some(
+    async def _send_some(
         self,
         io: Effects,
         commands: Sequence[Command],
-        tries: dict[int, Try],
+        attempts: dict[int, Attempt],
         by_server: dict[Server, list[int]],
-        due: float,
-    ) -> dict[int, Tried]:
-        """Send not too many `tries`, for the servers that are told, and return what came."""
-        results: dict[int, Tried] = {}
-        requests = [
-            self._request(server, [(commands[n], tries[n]) for n in numbers])
+        deadline: float,
+    ) -> dict[int, Result]:
+        """Send not too many `attempts`, for the servers that are told, and return what came."""
+        results: dict[int, Result] = {}
+        batches = [
+            self._batch(server, [(commands[n], attempts[n]) for n in numbers])
             for server, numbers in by_server.items()
         ]
         seen = {server: server.generation for server in by_server}
-        for request, answers in zip(requests, await self._exchange(io, requests, due), strict=True):
+        for batch, answers in zip(
+            batches, await self._execute_batches(io, batches, deadline), strict=True
+        ):
             at = 0
-            for n in by_server[request.server]:
-                at += len(tries[n].parts)
+            for n in by_server[batch.server]:
+                at += len(attempts[n].parts)
                 outcome = answers if isinstance(answers, BackendUnavailable) else answers[at - 1]
-                results[n] = Tried(request.server, outcome, seen[request.server])
+                results[n] = Result(batch.server, outcome, seen[batch.server])
         return results
 
-    def _request(self, server: Server, parts: Sequence[tuple[Command, Try]]) -> Request:
+    def _batch(self, server: Server, parts: Sequence[tuple[Command, Attempt]]) -> Batch:
         asked = [part for _, each in parts for part in each.parts]
         packed = b"".join(asked)
         big = any(command.bulk or command.key in self._big for command, _ in parts)
-        return Request(server, packed, asked, big or len(packed) >= BULK)
+        return Batch(server, packed, asked, big or len(packed) >= BULK)
 
-    async def _exchange(
-        self, io: Effects, requests: Sequence[Request], due: float
-    ) -> list[Answers]:
-        return await io.op(self._wires.exchange, self._aexchange, requests, due)
+    async def _execute_batches(
+        self, io: Effects, batches: Sequence[Batch], deadline: float
+    ) -> list[BatchOutcome]:
+        return await io.op(self._pool.execute_batches, self._aexecute_batches, batches, deadline)
 
-    async def _aexchange(self, requests: Sequence[Request], due: float) -> list[Answers]:
-        return await self._loops.get().exchange(requests, due)
+    async def _aexecute_batches(
+        self, batches: Sequence[Batch], deadline: float
+    ) -> list[BatchOutcome]:
+        return await self._loops.get().execute_batches(batches, deadline)
 
-    def _final(self, tried: Tried) -> Reply | BackendUnavailable:
+    def _final(self, result: Result) -> Reply | BackendUnavailable:
         """Return a reply, or why there is none."""
-        server, outcome, _ = tried
+        server, outcome, _ = result
         if isinstance(outcome, BackendUnavailable):
             return outcome
         if server is None:
-            return late("the store", self._deadline)
+            return deadline_exceeded("the store", self._timeout)
         return self._refused(server, outcome) if isinstance(outcome, ReplyError) else outcome
 
     def _refused(self, server: Server, error: ReplyError) -> Refused:
-        return Refused(f"{server.name} refused: {said(error)}", error)
+        return Refused(f"{server.name} refused: {redacted(error)}", error)
 
 
 def _answered(outcomes: list[Reply | BackendUnavailable]) -> Reply | Refused:

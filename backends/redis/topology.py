@@ -31,7 +31,7 @@ class RedisTopology(Topology, Protocol):
         """Return the servers that take writes."""
 
 
-class Fixed:
+class FixedTopology:
     """A primary, and replicas that take the reads, if there are any."""
 
     splits = False
@@ -57,7 +57,7 @@ class Fixed:
         """Do nothing: there is nobody else to ask."""
 
 
-class Slots:
+class ClusterTopology:
     """The servers of a cluster, by the slots of its keys.
 
     The specification: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
@@ -105,7 +105,7 @@ class Slots:
         shuffled = random.sample(self.servers(), len(self._known))
         return sorted(shuffled, key=lambda each: each.breaker.tripped)
 
-    def learn(self, reply: Sequence[Any], teller: Server) -> list[Server]:
+    def learn(self, reply: Sequence[Any], source: Server) -> list[Server]:
         """Take what `CLUSTER SLOTS` has told: first slot, last slot, primary, replicas.
 
         Return the servers that are of the cluster no more.
@@ -113,10 +113,10 @@ class Slots:
         slots: list[Server | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         primaries: dict[Server, None] = {}
         for first, last, primary, *_ in reply:
-            server = self.server(primary[0], primary[1], teller)
+            server = self.server(primary[0], primary[1], source)
             slots[first : last + 1] = [server] * (last + 1 - first)
             primaries[server] = None
-        told = {self._place(node, teller) for row in reply for node in row[2:]}
+        told = {self._place(node, source) for row in reply for node in row[2:]}
         with self._lock:
             self._slots, self._primaries = slots, list(primaries)
             self._looked_at = monotonic()
@@ -129,24 +129,24 @@ class Slots:
         self._slots[key_slot(key.encode())] = server
         self.distrust()
 
-    def server(self, host: bytes | None, port: int, teller: Server) -> Server:
-        """Return the server at an address, which is on the teller's host if that is empty."""
-        place = self._place((host, port), teller)
+    def server(self, host: bytes | None, port: int, source: Server) -> Server:
+        """Return the server at an address, which is on the source's host if that is empty."""
+        place = self._place((host, port), source)
         with self._lock:
             found = self._known.get(place)
             if found is None:
                 found = self._known[place] = self._make(Address(*place, tls=self._tls))
         return found
 
-    def _place(self, node: Sequence[Any], teller: Server) -> tuple[str, int]:
+    def _place(self, node: Sequence[Any], source: Server) -> tuple[str, int]:
         host, port = node[:2]
         known = host and host != b"?"
-        return host.decode() if known else teller.name.rpartition(":")[0].strip("[]"), port
+        return host.decode() if known else source.name.rpartition(":")[0].strip("[]"), port
 
-    def redirect(self, text: str, teller: Server) -> Server | None:
+    def redirect(self, text: str, source: Server) -> Server | None:
         """Return the server that a reply such as `MOVED 3999 127.0.0.1:6381` names, if any."""
         named = _REDIRECTION(text)
-        return self.server(named[1].encode(), int(named[2]), teller) if named else None
+        return self.server(named[1].encode(), int(named[2]), source) if named else None
 
     def _after_fork(self) -> None:
         self._lock = new_rlock()

@@ -26,7 +26,7 @@ class ConnectionLost(BackendUnavailable):
         self.sent: bool = sent
 
 
-class DialFailed(ConnectionLost):
+class ConnectError(ConnectionLost):
     """No connection came about; `refused` unless time ran out over it."""
 
     def __init__(self, text: str, refused: bool = True) -> None:
@@ -43,15 +43,15 @@ class Refused(BackendUnavailable):
         self.code: str = self.reason.partition(" ")[0]
 
 
-def late(name: str, deadline: float) -> DeadlineExceeded:
-    """Return the error of a call to the server `name` that took `deadline` seconds."""
+def deadline_exceeded(name: str, timeout: float) -> DeadlineExceeded:
+    """Return the error of a call to the server `name` that took `timeout` seconds."""
     return DeadlineExceeded(
-        f"{name} did not answer within the deadline of {deadline:g} s; a write may still"
+        f"{name} did not answer within the deadline of {timeout:g} s; a write may still"
         " happen later. OPTIONS['deadline'] sets the limit."
     )
 
 
-def said(error: object) -> str:
+def redacted(error: object) -> str:
     """Return what a server said, without what it repeats of the command: logins, keys, values."""
     return printable(str(error).partition(_REPEATS)[0])
 
@@ -61,7 +61,7 @@ def is_lost(outcome: object) -> bool:
     return isinstance(outcome, BackendUnavailable) and not isinstance(outcome, Refused)
 
 
-def sure(outcome: Outcome) -> Reply:
+def unwrap(outcome: Outcome) -> Reply:
     """Return a reply; raise what is none."""
     if not isinstance(outcome, BackendUnavailable):
         return outcome
@@ -71,7 +71,7 @@ def sure(outcome: Outcome) -> Reply:
         del outcome  # an error whose traceback has this frame would keep itself alive
 
 
-def partly(result: T, failures: Sequence[BackendUnavailable]) -> T:
+def raise_partial(result: T, failures: Sequence[BackendUnavailable]) -> T:
     """Return `result`; raise it in a `PartlyUnavailable` if there are `failures`."""
     if not failures:
         return result

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import NoneType
 from typing import Any, Final
 
-from twofold.backends.network import Dialect, Reply, ReplyError
+from twofold.backends.network import Reply, ReplyError, WireProtocol
 from twofold.backends.redis import commands
 from twofold.backends.redis.replies import new_reader
 
@@ -23,16 +23,16 @@ _is_cursor = re.compile(rb"\d{1,20}").fullmatch
 _is_host = re.compile(rb"[\w.:%?-]{0,255}").fullmatch
 
 
-def fits(packed: bytes, reply: Reply) -> bool:
+def matches(packed: bytes, reply: Reply) -> bool:
     """Tell whether `reply` can be the one to the command `packed`."""
     if type(reply) is bytes and packed.startswith(_GET):
         return True  # what follows is the same, slower
     if type(reply) is ReplyError:
         return True
     lines = packed[:_HEAD].split(b"\r\n", 5)
-    if fitting := _FITTING.get(lines[2]):
-        return fitting(reply)
-    return _FITTING_BY_COMMAND[lines[2]](lines, reply)
+    if matching := _MATCHING.get(lines[2]):
+        return matching(reply)
+    return _MATCHING_BY_COMMAND[lines[2]](lines, reply)
 
 
 def _is_ok(reply: Reply) -> bool:
@@ -126,7 +126,7 @@ def _is_place(reply: Reply) -> bool:
 
 
 _OF_INCR: Final = frozenset({commands.INCR.digest, commands.INCR.text})
-_FITTING: Final[dict[bytes, Callable[[Reply], bool]]] = {
+_MATCHING: Final[dict[bytes, Callable[[Reply], bool]]] = {
     b"ASKING": _is_ok,
     b"AUTH": _is_ok,
     b"CLUSTER": _are_slots,
@@ -143,7 +143,7 @@ _FITTING: Final[dict[bytes, Callable[[Reply], bool]]] = {
     b"SELECT": _is_ok,
     b"SENTINEL": _is_place,
 }
-_FITTING_BY_COMMAND: Final[dict[bytes, Callable[[list[bytes], Reply], bool]]] = {
+_MATCHING_BY_COMMAND: Final[dict[bytes, Callable[[list[bytes], Reply], bool]]] = {
     b"EVAL": _is_of_script,
     b"EVALSHA": _is_of_script,
     b"MGET": _are_values,
@@ -151,4 +151,4 @@ _FITTING_BY_COMMAND: Final[dict[bytes, Callable[[list[bytes], Reply], bool]]] = 
     b"UNLINK": _is_count,
 }
 
-RESP: Final = Dialect(new_reader, fits, commands.PING)
+RESP: Final = WireProtocol(new_reader, matches, commands.PING)

@@ -11,12 +11,12 @@ from socket import socket
 from time import monotonic
 from typing import Any
 
-from twofold.backends.network import DialFailed, Opened, ProtocolError, Reply, said
+from twofold.backends.network import ConnectError, Opened, ProtocolError, Reply, redacted
 from twofold.backends.network.options import Tls
-from twofold.backends.network.sockets import Place, aask, ask, taken_over
+from twofold.backends.network.sockets import Endpoint, aask, ask, transport_of
 from twofold.backends.redis.addresses import Address
 from twofold.backends.redis.commands import ROLE, pack
-from twofold.backends.redis.dialect import RESP
+from twofold.backends.redis.protocol import RESP
 from twofold.display import printable
 
 
@@ -50,8 +50,8 @@ class Login:
         ]
 
 
-class Direct:
-    """Dials one address.
+class DirectConnector:
+    """Connects to one address.
 
     Args:
         address: where the server is.
@@ -61,17 +61,17 @@ class Direct:
 
     def __init__(self, address: Address, login: Login, is_primary: bool = False) -> None:
         self._name = address.name
-        self._place = Place(address.host, address.port, address.path)
+        self._endpoint = Endpoint(address.host, address.port, address.path)
         self._tls = Tls(login.tls) if address.tls else None
         self._login = login
         self._greeting = [*login.commands, *([ROLE] if is_primary else [])]
         self._is_primary = is_primary
 
-    def open(self, seconds: float) -> socket:
+    def connect(self, seconds: float) -> socket:
         opened, _ = self._asked(seconds, self._greeting)
         return opened
 
-    async def aopen(self, seconds: float) -> Opened:
+    async def aconnect(self, seconds: float) -> Opened:
         opened, _ = await self._aasked(seconds, self._greeting)
         return opened
 
@@ -89,11 +89,11 @@ class Direct:
 
     def _asked(self, seconds: float, commands: Sequence[bytes]) -> tuple[socket, list[Reply]]:
         """Return a connection, and the replies to the first commands on it."""
-        ends = monotonic() + seconds / 2  # there may be another server
+        deadline = monotonic() + seconds / 2  # there may be another server
         with _failures(self._name, self._login.password or self._login.username):
-            opened = self._place.open(ends, self._tls.context() if self._tls else None)
+            opened = self._endpoint.connect(deadline, self._tls.context() if self._tls else None)
             try:
-                replies = ask(opened, RESP, commands, ends)
+                replies = ask(opened, RESP, commands, deadline)
                 self._check(replies)
             except BaseException:
                 opened.close()
@@ -104,20 +104,20 @@ class Direct:
         self, seconds: float, commands: Sequence[bytes]
     ) -> tuple[Opened, list[Reply]]:
         """Do what `_asked` does."""
-        ends = monotonic() + seconds / 2
+        deadline = monotonic() + seconds / 2
         with _failures(self._name, self._login.password or self._login.username):
-            stream, writer = await self._place.streams(
-                ends, self._tls.context() if self._tls else None
+            stream, writer = await self._endpoint.streams(
+                deadline, self._tls.context() if self._tls else None
             )
             try:
-                replies = await aask((stream, writer), RESP, commands, ends)
+                replies = await aask((stream, writer), RESP, commands, deadline)
                 self._check(replies)
                 if stream.at_eof() or writer.transport.is_closing():
                     raise ConnectionResetError("it closed the connection at once")  # noqa: TRY301
             except BaseException:
                 writer.transport.abort()
                 raise
-        return taken_over(writer), replies
+        return transport_of(writer), replies
 
     def _check(self, replies: Sequence[Reply]) -> None:
         """Raise `OSError` unless a server that must be a primary says it is."""
@@ -127,8 +127,8 @@ class Direct:
             raise ConnectionRefusedError(f"it is no primary, but says {named!r} of its role")
 
 
-class ViaSentinel:
-    """Asks the sentinels where the primary of a service is, each time, and dials that.
+class SentinelConnector:
+    """Asks the sentinels where the primary of a service is, each time, and connects there.
 
     https://redis.io/docs/latest/develop/reference/sentinel-clients/ tells how.
     """
@@ -139,49 +139,49 @@ class ViaSentinel:
         at = ", ".join([each.name for each in sentinels])
         self._name = f"the primary of {service!r} by the sentinels at {at}"
         self._sentinels = [
-            Direct(each, replace(sentinel_login, tls=login.tls)) for each in sentinels
+            DirectConnector(each, replace(sentinel_login, tls=login.tls)) for each in sentinels
         ]
         self._question = pack(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.encode())
         self._login = login
         self._tls = sentinels[0].tls
 
-    def open(self, seconds: float) -> socket:
-        failure: DialFailed | None = None
-        ends = monotonic() + seconds
+    def connect(self, seconds: float) -> socket:
+        failure: ConnectError | None = None
+        deadline = monotonic() + seconds
         for sentinel, share in self._shares():
             try:
-                found = sentinel.ask((ends - monotonic()) * share, self._question)
+                found = sentinel.ask((deadline - monotonic()) * share, self._question)
                 if found:
-                    return self._direct(*found).open(ends - monotonic())
-            except DialFailed as error:
+                    return self._direct(*found).connect(deadline - monotonic())
+            except ConnectError as error:
                 failure = error
         raise self._unknown(failure) from failure
 
-    async def aopen(self, seconds: float) -> Opened:
-        failure: DialFailed | None = None
-        ends = monotonic() + seconds
+    async def aconnect(self, seconds: float) -> Opened:
+        failure: ConnectError | None = None
+        deadline = monotonic() + seconds
         for sentinel, share in self._shares():
             try:
-                found = await sentinel.aask((ends - monotonic()) * share, self._question)
+                found = await sentinel.aask((deadline - monotonic()) * share, self._question)
                 if found:
-                    return await self._direct(*found).aopen(ends - monotonic())
-            except DialFailed as error:
+                    return await self._direct(*found).aconnect(deadline - monotonic())
+            except ConnectError as error:
                 failure = error
         raise self._unknown(failure) from failure
 
-    def _shares(self) -> list[tuple[Direct, float]]:
+    def _shares(self) -> list[tuple[DirectConnector, float]]:
         """Return the sentinels, and what part of the time left each may take: one may be silent."""
         count = len(self._sentinels)
         return [(each, 1 / (1 + count - n)) for n, each in enumerate(self._sentinels)]
 
-    def _direct(self, host: bytes, port: bytes) -> Direct:
+    def _direct(self, host: bytes, port: bytes) -> DirectConnector:
         address = Address(host.decode(), int(port), tls=self._tls)
-        return Direct(address, self._login, is_primary=True)
+        return DirectConnector(address, self._login, is_primary=True)
 
-    def _unknown(self, failure: DialFailed | None) -> DialFailed:
+    def _unknown(self, failure: ConnectError | None) -> ConnectError:
         why = failure or "OPTIONS['sentinel'] is the name of a service, and they know none of it"
         refused = failure is None or failure.refused
-        return DialFailed(f"{self._name} cannot be found: {why}", refused)
+        return ConnectError(f"{self._name} cannot be found: {why}", refused)
 
 
 @contextmanager
@@ -190,10 +190,10 @@ def _failures(name: str, secret: str | None) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise DialFailed(f"{name} cannot be reached in time", refused=False) from error
+        raise ConnectError(f"{name} cannot be reached in time", refused=False) from error
     except (OSError, ProtocolError, ValueError) as error:
-        text, whole = said(error), str(error)
+        text, whole = redacted(error), str(error)
         if secret and secret in text:
             text = "what it said is not shown, since it repeats the login"
-        failed = DialFailed(f"{name} cannot be reached: {text}", refused=True)
+        failed = ConnectError(f"{name} cannot be reached: {text}", refused=True)
         raise failed from (error if printable(whole) == text else None)

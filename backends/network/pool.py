@@ -1,7 +1,7 @@
 """The connections of the sync face: each thread has its own, and waits for no other.
 
-A thread takes a connection from its shelf, asks, and puts it back. What asks in between,
-in a signal handler or while garbage is collected, finds the shelf empty and opens one
+A thread takes one of its idle connections, asks, and puts it back. What asks in between,
+in a signal handler or while garbage is collected, finds none and opens one
 more. A connection that is left by an exception is closed: there may be bytes to come.
 """
 
@@ -15,9 +15,9 @@ from time import get_clock_info, monotonic
 from weakref import WeakSet, WeakValueDictionary, finalize
 
 from twofold.backends.descriptors import is_systems
-from twofold.backends.network.faults import ConnectionLost, DialFailed, late
-from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reply, misfit
-from twofold.backends.network.requests import Answers, Request
+from twofold.backends.network.batches import Batch, BatchOutcome
+from twofold.backends.network.errors import ConnectError, ConnectionLost, deadline_exceeded
+from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reply, mismatch
 from twofold.backends.network.servers import CLOSED, Server
 from twofold.effects import ThreadLocal, after_fork_in_child, park
 from twofold.errors import BackendUnavailable
@@ -30,7 +30,7 @@ _INHERITED = 64  # connections to a server that ended threads may leave
 _GRACE = 0.001  # seconds at least for replies that may lie there, after another server's
 
 
-class Wire:
+class Connection:
     """One connection, in use by one thread at a time.
 
     Args:
@@ -52,24 +52,24 @@ class Wire:
         self._socket = opened
         self._shut = finalize(self, _shut, opened)  # if need be before the socket is collected
         self._shut.atexit = False
-        self._reader = server.dialect.new_reader()
+        self._reader = server.protocol.new_reader()
         self._limit = 0.0  # seconds that the socket waits
 
-    def send(self, packed: bytes, due: float) -> None:
-        """Send commands, which with their replies may take until the monotonic time `due`."""
-        self._wait_until(due)
+    def send(self, packed: bytes, deadline: float) -> None:
+        """Send commands, which with their replies may take until the monotonic time `deadline`."""
+        self._wait_until(deadline)
         self._socket.sendall(packed)
 
-    def receive(self, due: float) -> Reply:
+    def receive(self, deadline: float) -> Reply:
         """Return the next reply, if it comes in time."""
         reply = self._reader.gets()
-        return self.receive_first(due) if reply is INCOMPLETE else reply
+        return self.receive_first(deadline) if reply is INCOMPLETE else reply
 
-    def receive_first(self, due: float) -> Reply:
+    def receive_first(self, deadline: float) -> Reply:
         """Return a reply of which nothing has been read that is not a part of it."""
         reader = self._reader
         while True:
-            self._wait_until(due)
+            self._wait_until(deadline)
             data = self._socket.recv(_CHUNK)
             if not data:
                 raise ConnectionLost(f"{self._name} closed the connection")
@@ -101,9 +101,9 @@ class Wire:
         self._shut.detach()  # which by itself does nothing any more when the program ends
         _shut(self._socket)
 
-    def _wait_until(self, due: float) -> None:
+    def _wait_until(self, deadline: float) -> None:
         now = monotonic()
-        seconds = min(due - now, self._patience)
+        seconds = min(deadline - now, self._patience)
         self.waits_until = now + seconds
         if seconds <= 0:
             raise TimeoutError
@@ -120,21 +120,21 @@ def _shut(opened: socket.socket) -> None:
             raise
 
 
-class Estate:
+class OrphanedConnections:
     """The connections of threads that have ended, for those that come."""
 
     def __init__(self) -> None:
-        self._idle: dict[Server, deque[Wire]] = {}
+        self._idle: dict[Server, deque[Connection]] = {}
 
-    def leave(self, server: Server, wire: Wire) -> None:
+    def leave(self, server: Server, connection: Connection) -> None:
         """Take a connection in, or close it: there are enough, or it is out of date."""
         idle = self._idle.setdefault(server, deque())
-        if len(idle) < _INHERITED and wire.generation == server.generation:
-            idle.append(wire)
+        if len(idle) < _INHERITED and connection.generation == server.generation:
+            idle.append(connection)
         else:
-            wire.close()
+            connection.close()
 
-    def take(self, server: Server) -> Wire | None:
+    def take(self, server: Server) -> Connection | None:
         """Hand a connection out, if there is one."""
         try:
             return self._idle[server].pop()
@@ -148,16 +148,16 @@ class Estate:
     def close(self) -> None:
         """Close them."""
         for server in list(self._idle):
-            while (wire := self.take(server)) is not None:
-                wire.close()
+            while (connection := self.take(server)) is not None:
+                connection.close()
 
 
-class Shelf(dict[Server, list[Wire]]):
-    """The connections of one thread that are not in use; `estate` gets them as it ends."""
+class IdleConnections(dict[Server, list[Connection]]):
+    """The connections of one thread that are not in use; `orphaned` gets them as it ends."""
 
-    def __init__(self, estate: Estate) -> None:
+    def __init__(self, orphaned: OrphanedConnections) -> None:
         super().__init__()
-        self._estate = estate
+        self._orphaned = orphaned
 
     def close(self) -> None:
         """Close them."""
@@ -169,202 +169,206 @@ class Shelf(dict[Server, list[Wire]]):
     def __del__(self) -> None:
         for server, idle in self.items():
             while idle:
-                self._estate.leave(server, idle.pop())
+                self._orphaned.leave(server, idle.pop())
 
 
-class Wires:
+class ConnectionPool:
     """The connections of all threads.
 
     Args:
-        deadline: seconds that a call may take.
+        timeout: seconds that a call may take.
     """
 
-    def __init__(self, deadline: float) -> None:
-        self._deadline = deadline
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
         self._begin()
         after_fork_in_child(self)
-        _all_wires.add(self)
+        _all_pools.add(self)
 
     def _begin(self) -> None:
-        self._estate = Estate()
-        self._shelves: WeakValueDictionary[int, Shelf] = WeakValueDictionary()
+        self._orphaned = OrphanedConnections()
+        self._idle_by_thread: WeakValueDictionary[int, IdleConnections] = WeakValueDictionary()
         self._own = ThreadLocal()
 
-    def ask(self, server: Server, packed: bytes, due: float) -> Reply:
-        """Return the reply to one command, if it comes until the monotonic time `due`.
+    def execute(self, server: Server, packed: bytes, deadline: float) -> Reply:
+        """Return the reply to one command, if it comes until the monotonic time `deadline`.
 
         Raises:
             DeadlineExceeded: it does not.
             ConnectionLost: the connection ended before, or could not be made.
             BackendUnavailable: the server's breaker is open.
         """
-        wire = self._take(server, due)
+        connection = self._take(server, deadline)
         try:
-            wire.send(packed, due)
-            reply = wire.receive_first(due)
-            if not server.dialect.fits(packed, reply):
-                raise misfit(reply)  # noqa: TRY301 - as the reader's own
+            connection.send(packed, deadline)
+            reply = connection.receive_first(deadline)
+            if not server.protocol.matches(packed, reply):
+                raise mismatch(reply)  # noqa: TRY301 - as the reader's own
         except BaseException as error:
-            failure = self._failure(server, wire, error)
+            failure = self._failure(server, connection, error)
         else:
-            self._put(server, wire)
+            self._put(server, connection)
             return reply
         try:
             raise failure
         finally:
             del failure  # whose traceback has this frame, would keep itself alive
 
-    def exchange(self, requests: Sequence[Request], due: float) -> list[Answers]:
-        """Send all `requests` side by side, and return what came of each."""
-        sent: list[Wire | BackendUnavailable] = []
+    def execute_batches(self, batches: Sequence[Batch], deadline: float) -> list[BatchOutcome]:
+        """Send all `batches` side by side, and return what came of each."""
+        sent: list[Connection | BackendUnavailable] = []
         try:
-            for request in requests:
-                sent.append(self._send(request, due))  # noqa: PERF401 - what was sent must be known
+            for batch in batches:
+                sent.append(self._send(batch, deadline))  # noqa: PERF401 - known if the next fails
             return [
-                self._receive(request, wire, due) if isinstance(wire, Wire) else wire
-                for request, wire in zip(requests, sent, strict=True)
+                self._receive(batch, connection, deadline)
+                if isinstance(connection, Connection)
+                else connection
+                for batch, connection in zip(batches, sent, strict=True)
             ]
         except BaseException:
-            for wire in sent:
-                if isinstance(wire, Wire):
-                    wire.close()
+            for connection in sent:
+                if isinstance(connection, Connection):
+                    connection.close()
             raise
 
     def close(self, servers: Sequence[Server]) -> None:
         """Close the connections to `servers`: idle ones now, others after their reply."""
         for server in servers:
             server.renew(server.generation)
-        for shelf in self._all_shelves():
-            shelf.close()
-        self._estate.close()
+        for idle in self._all_idle():
+            idle.close()
+        self._orphaned.close()
 
     def end(self) -> None:
         """Close all idle connections, since the program ends; who asks yet opens one again."""
-        for shelf in self._all_shelves():
-            shelf.close()
-        self._estate.close()
+        for idle in self._all_idle():
+            idle.close()
+        self._orphaned.close()
 
     def count(self, server: Server) -> int:
         """Return how many idle connections there are to a server."""
-        own = sum(len(shelf.get(server, ())) for shelf in self._all_shelves())
-        return own + self._estate.count(server)
+        own = sum(len(idle.get(server, ())) for idle in self._all_idle())
+        return own + self._orphaned.count(server)
 
-    def _all_shelves(self) -> list[Shelf]:
-        references = self._shelves.valuerefs()  # a list, whatever threads come and go meanwhile
-        return [shelf for each in references if (shelf := each()) is not None]
+    def _all_idle(self) -> list[IdleConnections]:
+        references = self._idle_by_thread.valuerefs()  # a list: threads come and go meanwhile
+        return [idle for each in references if (idle := each()) is not None]
 
-    def _shelf(self) -> Shelf:
-        """Return this thread's shelf."""
+    def _idle_here(self) -> IdleConnections:
+        """Return those of this thread."""
         try:
-            shelf: Shelf = self._own.shelf
+            idle: IdleConnections = self._own.idle
         except AttributeError:
-            shelf = self._own.shelf = Shelf(self._estate)
-            self._shelves[id(shelf)] = shelf
-        return shelf
+            idle = self._own.idle = IdleConnections(self._orphaned)
+            self._idle_by_thread[id(idle)] = idle
+        return idle
 
-    def _send(self, request: Request, due: float) -> Wire | BackendUnavailable:
+    def _send(self, batch: Batch, deadline: float) -> Connection | BackendUnavailable:
         try:
-            wire = self._take(request.server, due)
+            connection = self._take(batch.server, deadline)
         except BackendUnavailable as error:
             return error
         try:
-            wire.send(request.packed, due)
+            connection.send(batch.packed, deadline)
         except BaseException as error:
-            return self._failure(request.server, wire, error)
-        return wire
+            return self._failure(batch.server, connection, error)
+        return connection
 
-    def _receive(self, request: Request, wire: Wire, due: float) -> Answers:
-        due = max(due, monotonic() + _GRACE)
+    def _receive(self, batch: Batch, connection: Connection, deadline: float) -> BatchOutcome:
+        deadline = max(deadline, monotonic() + _GRACE)
         try:
-            replies = [self._reply(request, wire, part, due) for part in request.parts]
+            replies = [self._reply(batch, connection, part, deadline) for part in batch.parts]
         except BaseException as error:
-            return self._failure(request.server, wire, error)
-        self._put(request.server, wire)
+            return self._failure(batch.server, connection, error)
+        self._put(batch.server, connection)
         return replies
 
-    def _reply(self, request: Request, wire: Wire, part: bytes, due: float) -> Reply:
-        dialect = request.server.dialect
+    def _reply(self, batch: Batch, connection: Connection, part: bytes, deadline: float) -> Reply:
+        protocol = batch.server.protocol
         while True:
-            reply = wire.receive(due)
-            if not dialect.fits(part, reply):
-                raise misfit(reply)
-            if not (request.apart and dialect.begins and dialect.begins(reply)):
+            reply = connection.receive(deadline)
+            if not protocol.matches(part, reply):
+                raise mismatch(reply)
+            if not (batch.dedicated and protocol.is_preamble and protocol.is_preamble(reply)):
                 return reply
 
-    def _take(self, server: Server, due: float) -> Wire:
+    def _take(self, server: Server, deadline: float) -> Connection:
         """Return a connection of this thread's that nobody uses."""
-        if monotonic() >= due:
-            raise late(server.name, self._deadline)
+        if monotonic() >= deadline:
+            raise deadline_exceeded(server.name, self._timeout)
         if server.breaker.tripped:
             server.breaker.admit()
-        idle = self._shelf().get(server)
+        idle = self._idle_here().get(server)
         while idle:
             try:
-                wire = idle.pop()
+                connection = idle.pop()
             except IndexError:  # `close` in another thread was faster
                 break
-            if wire.is_fit(server):
-                return wire
-            wire.close()
-        while (left := self._estate.take(server)) is not None:
+            if connection.is_fit(server):
+                return connection
+            connection.close()
+        while (left := self._orphaned.take(server)) is not None:
             if left.is_fit(server):
                 return left
             left.close()
-        return self._open(server, due)
+        return self._open(server, deadline)
 
-    def _open(self, server: Server, due: float) -> Wire:
+    def _open(self, server: Server, deadline: float) -> Connection:
         generation = server.generation
         try:
-            opened = server.dialer.open(min(due - monotonic(), self._deadline))
-        except DialFailed as error:
+            opened = server.connector.connect(min(deadline - monotonic(), self._timeout))
+        except ConnectError as error:
             server.breaker.fail(error, refused=error.refused)
             raise
-        return Wire(server, generation, opened, self._deadline)
+        return Connection(server, generation, opened, self._timeout)
 
-    def _put(self, server: Server, wire: Wire) -> None:
+    def _put(self, server: Server, connection: Connection) -> None:
         if server.breaker.failures:
             server.breaker.succeed()
-        if wire.has_more():
-            wire.close()
+        if connection.has_more():
+            connection.close()
             return
-        wire.used_at = monotonic()
-        shelf = self._shelf()
-        shelf.setdefault(server, []).append(wire)
-        if wire.generation != server.generation:  # `close` came in between
-            shelf.close()
+        connection.used_at = monotonic()
+        idle = self._idle_here()
+        idle.setdefault(server, []).append(connection)
+        if connection.generation != server.generation:  # `close` came in between
+            idle.close()
 
-    def _failure(self, server: Server, wire: Wire, error: BaseException) -> BackendUnavailable:
-        """Close `wire`, tell the breaker, and return what `error` means for the caller.
+    def _failure(
+        self, server: Server, connection: Connection, error: BaseException
+    ) -> BackendUnavailable:
+        """Close `connection`, tell the breaker, and return what `error` means for the caller.
 
         What is no fault of the connection, such as a signal's exception, is raised as it
         is. That a server closed a connection which it had served says nothing against it.
         """
-        wire.close()
+        connection.close()
         if isinstance(error, TimeoutError) and not error.errno:
-            if monotonic() < wire.waits_until - _NEARLY - _STEP:
+            if monotonic() < connection.waits_until - _NEARLY - _STEP:
                 raise error  # somebody else's, from a signal's handler
-            server.breaker.fail(failure := late(server.name, self._deadline))
+            server.breaker.fail(failure := deadline_exceeded(server.name, self._timeout))
             return failure
         if not isinstance(error, ConnectionLost | OSError | ProtocolError):
             raise error
         lost = error if isinstance(error, ConnectionLost) else _lost(server, error)
-        if not wire.used_at:
+        if not connection.used_at:
             server.breaker.fail(lost)
         return lost
 
     def _after_fork(self) -> None:
-        park(self._own, self._shelves, self._estate)
+        park(self._own, self._idle_by_thread, self._orphaned)
         self._begin()
 
 
-_all_wires: WeakSet[Wires] = WeakSet()
+_all_pools: WeakSet[ConnectionPool] = WeakSet()
 
 
 @atexit.register
 def _end_all() -> None:
     """Close what would be told of as left open, when modules are torn down already."""
-    for wires in list(_all_wires):
-        wires.end()
+    for pool in list(_all_pools):
+        pool.end()
 
 
 def _lost(server: Server, error: Exception) -> ConnectionLost:

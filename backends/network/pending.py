@@ -4,19 +4,19 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-from twofold.backends.network.faults import ConnectionLost
+from twofold.backends.network.errors import ConnectionLost
 from twofold.backends.network.replies import Reply
 
 
-class Slot(asyncio.Future[Reply]):
+class PendingReply(asyncio.Future[Reply]):
     """A request's place in the line; to await it brings the reply, or the list of replies."""
 
-    __slots__ = ("due", "packed", "parts", "replies", "wanted")
+    __slots__ = ("deadline", "packed", "parts", "replies", "wanted")
 
     packed: bytes
     wanted: int
     """Replies; 0: one, which may have another before it that announces it."""
-    due: float
+    deadline: float
     parts: Sequence[bytes]
     replies: list[Reply]
 
@@ -44,16 +44,16 @@ class Slot(asyncio.Future[Reply]):
             self.exception()  # which nobody is to be told of
 
 
-class Joint:
+class MergedRead:
     """What several callers read, as one request whose reply is each one's."""
 
-    __slots__ = ("due", "packed", "slots", "wanted")
+    __slots__ = ("deadline", "packed", "reads", "wanted")
 
-    def __init__(self, slots: list[Slot], packed: bytes) -> None:
-        self.slots: list[Slot] = slots
+    def __init__(self, reads: list[PendingReply], packed: bytes) -> None:
+        self.reads: list[PendingReply] = reads
         self.packed: bytes = packed
         self.wanted: int = 1
-        self.due: float = slots[0].due
+        self.deadline: float = reads[0].deadline
 
     def next_part(self) -> bytes:
         """Return what the one reply is to."""
@@ -61,29 +61,33 @@ class Joint:
 
     def done(self) -> bool:
         """Tell whether nobody waits any more."""
-        return all(slot.done() for slot in self.slots)
+        return all(pending.done() for pending in self.reads)
 
     def set_result(self, reply: Reply) -> None:
         """Give everybody who waits the reply."""
-        for slot in self.slots:
-            if not slot.done():
-                slot.set_result(reply)
+        for pending in self.reads:
+            if not pending.done():
+                pending.set_result(reply)
 
 
-def callers(requests: Iterable[Slot | Joint]) -> Iterator[Slot]:
+def callers(requests: Iterable[PendingReply | MergedRead]) -> Iterator[PendingReply]:
     """Return the callers who wait for `requests`."""
     for each in requests:
-        if isinstance(each, Joint):
-            yield from each.slots
+        if isinstance(each, MergedRead):
+            yield from each.reads
         else:
             yield each
 
 
-def fail(requests: deque[Slot] | deque[Slot | Joint], error: ConnectionLost, sent: bool) -> None:
+def fail(
+    requests: deque[PendingReply] | deque[PendingReply | MergedRead],
+    error: ConnectionLost,
+    sent: bool,
+) -> None:
     """Tell all who wait for `requests`, each by an exception of its own."""
     failed = list(callers(requests))
     requests.clear()
-    for slot in failed:
+    for pending in failed:
         own = ConnectionLost(str(error), sent)
         own.__cause__ = error
-        slot.fail(own)
+        pending.fail(own)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from time import monotonic
 
-from twofold.backends.network import Command, Exchange, Refused, ReplyError, Server, Try, said
-from twofold.backends.network.requests import Request
+from twofold.backends.network import Attempt, Client, Command, Refused, ReplyError, Server, redacted
+from twofold.backends.network.batches import Batch
 from twofold.backends.redis.commands import ASKING, CLUSTER_SLOTS, pack
-from twofold.backends.redis.servers import RedisTopology, Slots
+from twofold.backends.redis.topology import ClusterTopology, RedisTopology
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable
 
@@ -19,80 +19,80 @@ _ELSEWHERE = frozenset({"MOVED", "ASK"})
 _UNWELL = frozenset({"LOADING", "MASTERDOWN"})
 
 
-class RedisExchange(Exchange):
+class RedisClient(Client):
     """The way to Redis and back.
 
     A command that a server refused, since another has its key or is the primary by now,
     goes there.
     """
 
-    def __init__(self, topology: RedisTopology, deadline: float) -> None:
-        super().__init__(topology, deadline)
+    def __init__(self, topology: RedisTopology, timeout: float) -> None:
+        super().__init__(topology, timeout)
         self.topology = topology
 
     async def primaries(self, io: Effects) -> Sequence[Server]:
         """Return the servers that take writes, as the cluster sees them now."""
-        await self._learn_slots(io, monotonic() + self._deadline)
+        await self._learn_slots(io, monotonic() + self._timeout)
         return self.topology.primaries()
 
-    async def _prepare(self, io: Effects, due: float) -> None:
+    async def _prepare(self, io: Effects, deadline: float) -> None:
         if self.topology.wants_map:
-            await self._learn_slots(io, due)
+            await self._learn_slots(io, deadline)
 
-    def _refused_again(
+    def _after_refusal(
         self, command: Command, server: Server, error: ReplyError, seen: int
-    ) -> Try | None:
+    ) -> Attempt | None:
         if error.code == "NOSCRIPT" and command.script:
             whole = pack(*command.script)
             if self.topology.splits:  # the key's slot may be on its way to this server
-                return Try(whole, server, ASKING)
-            return Try(whole, server)
+                return Attempt(whole, server, ASKING)
+            return Attempt(whole, server)
         if error.code in _ELSEWHERE:
             return self._redirected(command, server, error)
         if error.code == "READONLY":
             server.renew(seen)
-            return Try(command.packed)
+            return Attempt(command.packed)
         if error.code in _UNWELL:
             server.renew(seen)
             server.breaker.fail(error, refused=True)
             self.topology.distrust()
-            return None if self._is_hopeless(command, server) else Try(command.packed)
+            return None if self._is_hopeless(command, server) else Attempt(command.packed)
         if error.code == "CLUSTERDOWN":  # maybe it was asked by an old map
             self.topology.distrust()
-            return Try(command.packed) if self.topology.wants_map else None
+            return Attempt(command.packed) if self.topology.wants_map else None
         return None
 
-    def _redirected(self, command: Command, server: Server, error: ReplyError) -> Try | None:
+    def _redirected(self, command: Command, server: Server, error: ReplyError) -> Attempt | None:
         """Return what to send to the server that has the key instead of this one."""
-        if not isinstance(self.topology, Slots):
+        if not isinstance(self.topology, ClusterTopology):
             return None
         there = self.topology.redirect(str(error), server)
         if there is None:
             return None
         if error.code == "ASK":
-            return Try(command.packed, there, ASKING)
+            return Attempt(command.packed, there, ASKING)
         self.topology.move(command.key, there)
-        return Try(command.packed)
+        return Attempt(command.packed)
 
-    async def _learn_slots(self, io: Effects, due: float) -> None:
+    async def _learn_slots(self, io: Effects, deadline: float) -> None:
         """Ask the servers of a cluster, one after the other, where its slots are."""
-        if not isinstance(self.topology, Slots):
+        if not isinstance(self.topology, ClusterTopology):
             return
         failure: object = "none is known"
         for server in self.topology.candidates():
-            half = (monotonic() + due) / 2  # leaves time for the others
-            request = Request(server, CLUSTER_SLOTS, [CLUSTER_SLOTS])
-            [answers] = await self._exchange(io, [request], half)
+            half = (monotonic() + deadline) / 2  # leaves time for the others
+            batch = Batch(server, CLUSTER_SLOTS, [CLUSTER_SLOTS])
+            [answers] = await self._execute_batches(io, [batch], half)
             failure = answers[0] if isinstance(answers, list) else answers
             if isinstance(failure, list) and failure:
                 self._leave(self.topology.learn(failure, server))
                 return
         if not self.topology.primaries():
             raise BackendUnavailable(
-                f"no server tells the slots of the cluster: {said(failure or 'it has none')}."
+                f"no server tells the slots of the cluster: {redacted(failure or 'it has none')}."
                 " (OPTIONS['cluster'] is for servers in cluster mode)"
             )
 
     def _refused(self, server: Server, error: ReplyError) -> Refused:
         hint = "" if self.topology.splits else _HINTS.get(error.code, "")
-        return Refused(f"{server.name} refused: {said(error)}{hint}", error)
+        return Refused(f"{server.name} refused: {redacted(error)}{hint}", error)

@@ -28,7 +28,7 @@ class Command(NamedTuple):
     """The parts to send instead if the server does not know the script yet."""
 
 
-class Request(NamedTuple):
+class Batch(NamedTuple):
     """Commands for one server, to be sent as one."""
 
     server: Server
@@ -37,9 +37,9 @@ class Request(NamedTuple):
     """What each of the replies will be to."""
     bulk: bool = False
     """Whether they should not share a connection with what is small."""
-    apart: bool = False
+    dedicated: bool = False
     """Whether they take so long that they should share one with nothing."""
 
 
-Answers: TypeAlias = list[Reply] | BackendUnavailable
+BatchOutcome: TypeAlias = list[Reply] | BackendUnavailable
 """The replies to a request, or why there are none."""
