@@ -328,7 +328,7 @@ def test_a_connect_that_is_cancelled(proxy: Proxy, run: Run, all_of_them: bool) 
 
 
 def test_what_cleans_up_amid_a_cancel(proxy: Proxy, run: Run) -> None:
-    """A call that a cancelled task makes on its way out works though its connect was cancelled too."""
+    """A call of a cancelled task on its way out works though its connect was cancelled too."""
     deleted: list[bool] = []
 
     async def job(backend: RedisBackend) -> None:
@@ -391,7 +391,7 @@ if sys.version_info >= (3, 12):
 
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_a_missing_socket_is_refused_at_once(tmp_path: Path, run: Run, factory: str) -> None:
-    """A connect that fails before it first waits, as one in an eager task may, fails its callers."""
+    """A connect that fails before its first wait, as in an eager task, fails its callers."""
 
     async def body() -> None:
         asyncio.get_running_loop().set_task_factory(FACTORIES[factory])

@@ -241,7 +241,7 @@ class AsyncConnection(asyncio.Protocol):
         self._watch = self._loop.call_later(seconds, self._check_deadlines, context=self._context)
 
     def _check_deadlines(self) -> None:
-        """Fail the requests past their deadline, and give up a server that is silent or too slow."""
+        """Fail requests past their deadline; give up a server that is silent or too slow."""
         self._watch = None
         now = monotonic()
         if now - self._look_at > _LOOK_EVERY and not self._patient_until:
