@@ -5,10 +5,18 @@ from typing import Any, NamedTuple
 
 from twofold.backend import Backend
 from twofold.clock import SYSTEM_CLOCK, Clock
-from twofold.entry import Codec, codec_for
+from twofold.codecs import resolve_compressor, resolve_serializer
+from twofold.entry import Codec, Envelope, Objects
 from twofold.errors import SettingsError
 from twofold.keys import KeyMaker
-from twofold.settings import CacheConfig, CommonOptions, backend_class, placed, split_options
+from twofold.settings import (
+    CacheConfig,
+    CommonOptions,
+    backend_class,
+    entry_options,
+    placed,
+    split_options,
+)
 from twofold.settings.arguments import read_arguments
 
 
@@ -46,6 +54,27 @@ def parts_over(backend: Backend, config: CacheConfig, keys: KeyMaker) -> Parts:
 def key_maker(config: CacheConfig) -> KeyMaker:
     """Return what makes the keys of a cache."""
     return KeyMaker(config.key_prefix, config.version, config.key_function)
+
+
+def codec_for(config: CacheConfig, holds_objects: bool) -> Codec:
+    """Return the codec that `config` asks for, for a store of objects or of bytes.
+
+    Raises:
+        SettingsError: `SERIALIZER`, `COMPRESSOR` or `SECRET` asks for what cannot be.
+    """
+    with placed(config.where()):
+        serializer = None if config.serializer is None else resolve_serializer(config.serializer)
+        compressor = resolve_compressor(config.compressor)
+        if holds_objects:
+            return Objects(serializer)
+        if serializer is None:
+            raise SettingsError(
+                "SERIALIZER None keeps objects as they are, but the store keeps bytes:"
+                " name a serializer, or leave SERIALIZER out"
+            )
+        return Envelope(
+            serializer, compressor, config.compress_min, config.secret, **entry_options(config)
+        )
 
 
 def build_backend(config: CacheConfig, clock: Clock = SYSTEM_CLOCK) -> Backend:

@@ -16,11 +16,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twofold import entry
+from twofold.assembly import codec_for
 from twofold.codecs import limits, resolve_compressor, resolve_serializer, serializers
 from twofold.codecs import msgpack as msgpack_module
-from twofold.entry import MISSING, Envelope, Objects, Packed, codec_for
+from twofold.entry import (
+    MISSING,
+    Envelope,
+    Objects,
+    Packed,
+)
+from twofold.entry import (
+    envelope as envelope_module,
+)
 from twofold.errors import CannotSerialize, SettingsError
+from twofold.settings import CacheConfig
 
 KEY = "shop:1:user:7"
 SERIALIZERS = ("msgpack", "json", "pickle")
@@ -493,7 +502,7 @@ def test_what_is_written_is_read_however_well_it_is_packed(
 
 def test_what_no_entry_may_build_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A value that nobody could read back unsigned cannot be stored, but signed it can."""
-    for module in (entry, limits, msgpack_module):
+    for module in (envelope_module, limits, msgpack_module):
         monkeypatch.setattr(module, "HEAVY", 1000, raising=False)
     monkeypatch.setattr(limits, "NEVER", 100_000)
     monkeypatch.setattr(limits, "ALWAYS", 50_000)
@@ -539,7 +548,7 @@ def test_bombs_are_misses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sound entry that unpacks to more than the cap is a miss, and takes little memory."""
     codec = envelope("msgpack", name)
     stored = codec.dump(KEY, "a" * 16 * MEBIBYTE)
-    monkeypatch.setattr(entry, "MAX_PAYLOAD", MEBIBYTE)
+    monkeypatch.setattr(envelope_module, "MAX_PAYLOAD", MEBIBYTE)
     tracemalloc.start()
     try:
         assert codec.load(KEY, stored) is MISSING
@@ -550,7 +559,7 @@ def test_bombs_are_misses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_could_not_be_unpacked_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A payload over the cap is stored as it is, and read back."""
-    monkeypatch.setattr(entry, "MAX_PAYLOAD", 1000)
+    monkeypatch.setattr(envelope_module, "MAX_PAYLOAD", 1000)
     codec, value = envelope("msgpack", "zlib"), "a" * 2000
     stored = codec.dump(KEY, value)
     assert stored == envelope().dump(KEY, value)
@@ -622,18 +631,8 @@ def test_packed_values_compare() -> None:
     assert Packed(b"x") != b"x"
 
 
-def config(**fields: Any) -> Any:
-    return SimpleNamespace(
-        **{
-            "alias": "default",
-            "serializer": "msgpack",
-            "compressor": None,
-            "compress_min": 256,
-            "secret": None,
-            "options": {},
-            **fields,
-        }
-    )
+def config(**fields: Any) -> CacheConfig:
+    return CacheConfig(**{"alias": "default", "backend": "sqlite", **fields})
 
 
 def test_codec_by_store() -> None:

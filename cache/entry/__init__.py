@@ -1,0 +1,19 @@
+"""What is stored: counters as digits, everything else in an envelope, or as objects."""
+
+from twofold.entry.codec import MISSING, Codec, Entry, Missing
+from twofold.entry.envelope import MAX_PAYLOAD, Envelope
+from twofold.entry.metadata import Meta
+from twofold.entry.objects import Described, Objects, Packed
+
+__all__ = [
+    "MAX_PAYLOAD",
+    "MISSING",
+    "Codec",
+    "Described",
+    "Entry",
+    "Envelope",
+    "Meta",
+    "Missing",
+    "Objects",
+    "Packed",
+]

@@ -1,0 +1,54 @@
+"""What every codec does, whether its store keeps bytes or objects."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+from twofold.entry.metadata import Meta
+
+
+class _Sentinel(Enum):
+    MISSING = "MISSING"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = _Sentinel.MISSING
+"""No value, where None is one."""
+
+Missing: TypeAlias = Literal[_Sentinel.MISSING]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A value as it was read, and what was stored about it."""
+
+    value: Any
+    meta: Meta | None = None
+
+
+class Codec(Protocol):
+    """What turns values into what a store keeps, and back."""
+
+    @property
+    def plain(self) -> frozenset[type]:
+        """The types of what is kept that is the value itself: `load` need not be called."""
+
+    damaged: int
+    """How many entries could not be read."""
+
+    signs_numbers: bool
+    """Whether counters are signed, so that no store can add to them."""
+
+    def dump(self, key: str, value: Any, meta: Meta | None = None) -> Any:
+        """Return what to store under `key`, never None; raise `CannotSerialize`.
+
+        An int without metadata stays a counter, for the store to add to.
+        """
+
+    def load(self, key: str, stored: Any) -> Any | Missing:
+        """Return the value stored under `key`; MISSING, whatever is wrong with it."""
+
+    def open(self, key: str, stored: Any) -> Entry | Missing:
+        """Return what `load` does, with its metadata."""

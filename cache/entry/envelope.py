@@ -1,0 +1,261 @@
+"""What a store of bytes keeps: counters as digits, everything else in an envelope.
+
+An envelope is
+
+    magic       1 byte   0xF2, which begins no counter
+    version     1 byte   1
+    flags       1 byte   1: signed; 2: metadata precede the payload; others: reserved
+    codec       1 byte   the serializer's code * 16 + the compressor's code
+    check       4 bytes  CRC-32, big-endian; or, signed, 20 bytes of keyed BLAKE2b
+    body                 metadata, if the flag says so; then the payload as serialized, and
+                         compressed if that helps
+
+    serializers          0 a number's digits, 1 msgpack, 2 json, 3 pickle, 15 a third party's
+    compressors          0 none, 1 zlib, 2 zstd, 3 lz4
+
+The check is over the first four bytes, the serializer's name (none for a number), 0xFF, in a
+signature the context and 0xFF, the key, 0xFF, and the body. It is verified before anything is
+unpacked or decoded, so that a damaged entry, or one copied under another key, is a miss; and
+only the configured serializer and compressor ever decode. A CRC guards against accidents;
+against somebody who can write to the store it takes a signature. Where counters are bare they
+have neither, for a server to add to them.
+
+An entry of a later version, or with a reserved flag, is a miss and no damage: a later release
+wrote it. So is what begins with 0xF3, the stub of a claim.
+"""
+
+from collections.abc import Callable
+from struct import Struct
+from typing import Any, Final, Literal, NamedTuple
+from zlib import crc32
+
+from twofold import counter
+from twofold.codecs.compressors import Compressor
+from twofold.codecs.limits import HEAVY, LIGHT, may_build
+from twofold.codecs.refusal import refuse
+from twofold.codecs.serializers import Serializer
+from twofold.entry import metadata
+from twofold.entry.checks import END, Check, Checksum, Signature
+from twofold.entry.codec import MISSING, Entry, Missing
+from twofold.entry.metadata import Meta
+from twofold.errors import SettingsError
+from twofold.interrupts import raise_if_of_others
+from twofold.settings.config import Secret
+
+MAX_PAYLOAD: Final = 64 * 1024 * 1024
+"""Bytes at most that an entry unpacks to; a larger payload is stored uncompressed."""
+
+_MAGIC = 0xF2
+_VERSION = 1
+_DESCRIBED = 2
+_HEADER_SIZE = 4
+_STUB = b"\xf3"
+_USUAL = Struct(">4sI")  # the header and the check of what is unsigned
+
+_LATER_VERSION = bytes((_VERSION + 1,))
+_RESERVED_FLAG = bytes((4,))
+
+_NUMBER = 0
+_SERIALIZER_CODES = {"msgpack": 1, "json": 2, "pickle": 3}
+_FOREIGN = 15
+_COMPRESSORS = {None: 0, "zlib": 1, "zstd": 2, "lz4": 3}
+
+
+class _Form(NamedTuple):
+    """How entries with one header are checked and read."""
+
+    beginning: Any
+    read: Callable[[bytes], Any]
+    described: bool
+
+
+class Envelope:
+    """Values to bytes and back, for stores that keep bytes.
+
+    Args:
+        serializer: makes and reads the payload.
+        compressor: makes it smaller; entries of another one are misses.
+        compress_min: bytes of payload from which compression is tried.
+        secret: signs every entry; entries without its signature are misses. Of several,
+            the first signs, and the signatures of the others count as well.
+        context: text that the signature covers; entries of another are misses.
+        numbers: whether counters are "signed" as well, or "bare" for a store to add to;
+            None signs them where there is a secret.
+
+    Raises:
+        SettingsError: the secret is too short, or is missing where it is needed.
+    """
+
+    plain: Final[frozenset[type]] = frozenset()
+
+    def __init__(
+        self,
+        serializer: Serializer,
+        compressor: Compressor | None = None,
+        compress_min: int = 256,
+        secret: Secret | None = None,
+        *,
+        context: str = "",
+        numbers: Literal["signed", "bare"] | None = None,
+    ) -> None:
+        self.damaged: int = 0
+        if secret is None:
+            _need_no_secret(context, numbers)
+        self.signs_numbers: bool = secret is not None and numbers != "bare"
+        self._serializer = serializer
+        self._compressor = compressor
+        self._compress_min = compress_min
+        self._check: Check = Checksum() if secret is None else Signature(secret, context)
+        self._holds: Callable[[Any, str, bytes, bytes], bool] = self._check.holds
+        self._body_at = _HEADER_SIZE + self._check.size
+        self._loads = serializer.loads_foreign if secret is None else serializer.loads
+        self._errors: tuple[type[Exception], ...] = (*serializer.errors, ValueError)
+        self._plain, self._packed, self._number = self._headers(0)
+        self._described: dict[bytes, bytes] = dict(
+            zip(self._headers(0), self._headers(_DESCRIBED), strict=True)
+        )
+        self._forms = self._forms_by_header()
+        self._usual = self._plain if secret is None else None
+        self._usual_beginning: Any = self._forms[self._plain].beginning
+
+    def __repr__(self) -> str:
+        compressor = self._compressor and self._compressor.name
+        kind = "signed" if self._check.flag else "unsigned"
+        return f"<{type(self).__name__} {self._serializer.name} {compressor} {kind}>"
+
+    def dump(self, key: str, value: Any, meta: Meta | None = None) -> bytes:
+        """Return what to store under `key`; raise `CannotSerialize` if that cannot be."""
+        if type(value) is int and counter.is_counter(value):
+            header, body = self._number, counter.write(value)
+            if meta is None and not self.signs_numbers:
+                return body
+        else:
+            header, body = self._plain, self._serializer.dumps(value)
+            if self._compressor is not None or len(body) > HEAVY:
+                header, body = self._smaller(value, body)
+        if meta is not None:
+            header, body = self._described[header], metadata.write(meta) + body
+        if header is self._usual:
+            check = crc32(body, crc32(key.encode() + END, self._usual_beginning))
+            return _USUAL.pack(header, check) + body
+        return header + self._check.over(self._forms[header].beginning, key, body) + body
+
+    def load(self, key: str, stored: bytes) -> Any | Missing:
+        """Return the value stored under `key`; MISSING, whatever is wrong with it."""
+        if type(stored) is not bytes or len(stored) <= _USUAL.size:
+            return self._read(key, stored)[0]
+        header, check = _USUAL.unpack_from(stored)
+        if header != self._usual:
+            return self._read(key, stored)[0]
+        body = stored[_USUAL.size :]  # what follows is `_read` in one step
+        if crc32(body, crc32(key.encode() + END, self._usual_beginning)) == check:
+            try:
+                return self._loads(body)
+            except self._errors as error:
+                raise_if_of_others(error)
+        self.damaged += 1
+        return MISSING
+
+    def open(self, key: str, stored: bytes) -> Entry | Missing:
+        """Return what `load` does, with its metadata."""
+        value, meta = self._read(key, stored)
+        return MISSING if value is MISSING else Entry(value, meta)
+
+    def _read(self, key: str, stored: bytes) -> tuple[Any | Missing, Meta | None]:
+        value: Any = MISSING
+        meta: Meta | None = None
+        if type(stored) is bytes:
+            form = self._forms.get(stored[:_HEADER_SIZE])
+            if form is not None:
+                value, meta = self._read_as(form, key, stored)
+            elif _is_of_others(stored):
+                return MISSING, None
+            elif not self.signs_numbers:
+                value = _read_number(stored)
+        if value is MISSING:
+            self.damaged += 1
+        return value, meta
+
+    def _read_as(self, form: _Form, key: str, stored: bytes) -> tuple[Any | Missing, Meta | None]:
+        body = stored[self._body_at :]
+        meta: Meta | None = None
+        if self._holds(form.beginning, key, body, stored[_HEADER_SIZE : self._body_at]):
+            try:
+                if form.described:
+                    meta, body = metadata.split(body)
+                return form.read(body), meta
+            except self._errors as error:
+                raise_if_of_others(error)
+        return MISSING, None
+
+    def _headers(self, flag: int) -> tuple[bytes, bytes, bytes]:
+        """Return the headers of what is plain, of what is compressed, and of numbers."""
+        serializer = _SERIALIZER_CODES.get(self._serializer.name, _FOREIGN)
+        compressor = _COMPRESSORS[self._compressor.name if self._compressor else None]
+        codecs = (serializer << 4, serializer << 4 | compressor, _NUMBER)
+        plain, packed, number = (
+            bytes((_MAGIC, _VERSION, self._check.flag | flag, codec)) for codec in codecs
+        )
+        return plain, packed, number
+
+    def _forms_by_header(self) -> dict[bytes, _Form]:
+        name = self._serializer.name
+        forms: dict[bytes, _Form] = {}
+        for described in (False, True):
+            plain, packed, number = self._headers(_DESCRIBED if described else 0)
+            forms[packed] = _Form(self._check.begin(packed, name), self._unpack, described)
+            forms[plain] = _Form(self._check.begin(plain, name), self._loads, described)
+            if described or self.signs_numbers:
+                forms[number] = _Form(self._check.begin(number, ""), _read_number, described)
+        return forms
+
+    def _smaller(self, value: Any, body: bytes) -> tuple[bytes, bytes]:
+        """Return a header and `body`, compressed if that helps and may be."""
+        header = self._plain
+        if self._compressor is not None and self._compress_min <= len(body) <= MAX_PAYLOAD:
+            packed = self._compressor.compress(body)
+            if len(packed) < len(body) and self._may_become(body, len(packed)):
+                header, body = self._packed, packed
+        if len(body) > HEAVY and not self._may_become(body, len(body)):
+            raise refuse(self._serializer.name, value, "read back, it might take a gigabyte")
+        return header, body
+
+    def _unpack(self, body: bytes) -> Any:
+        assert self._compressor is not None  # noqa: S101
+        if self._check.flag:
+            return self._loads(self._compressor.decompress(body, MAX_PAYLOAD))
+        payload = self._compressor.decompress(body, min(MAX_PAYLOAD, may_build(len(body))))
+        if len(payload) > LIGHT:
+            self._serializer.bound(payload, len(body))
+        return self._loads(payload)
+
+    def _may_become(self, body: bytes, size: int) -> bool:
+        """Tell whether an entry of `size` bytes may become what `body` does."""
+        if self._check.flag:
+            return True
+        if len(body) > may_build(size):
+            return False
+        try:
+            self._serializer.bound(body, size)
+        except ValueError:
+            return False
+        return True
+
+
+def _need_no_secret(context: str, numbers: str | None) -> None:
+    given = ["'context'"] if context else ["'numbers': 'signed'"] if numbers == "signed" else []
+    if given:
+        raise SettingsError(f"OPTIONS[{given[0]}] is about signatures: set SECRET, or leave it out")
+
+
+def _read_number(body: bytes) -> Any | Missing:
+    number = counter.read(body)
+    return MISSING if number is None else number
+
+
+def _is_of_others(stored: bytes) -> bool:
+    """Tell whether a later release wrote `stored`, or it is the stub of a claim."""
+    if stored[:1] == _STUB:
+        return True
+    later = stored[1:2] >= _LATER_VERSION or stored[2:3] >= _RESERVED_FLAG
+    return later and stored[0] == _MAGIC

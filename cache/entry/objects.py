@@ -1,0 +1,121 @@
+"""What a store in this process keeps: values themselves, or private copies in bytes."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any, Final
+
+from twofold import counter
+from twofold.codecs.immutables import ATOMS
+from twofold.codecs.refusal import refuse_awaitable
+from twofold.codecs.serializers import Serializer
+from twofold.entry.codec import MISSING, Entry, Missing
+from twofold.entry.metadata import Meta
+from twofold.interrupts import raise_if_of_others
+
+
+class Packed:
+    """A value that an in-process store keeps as bytes, for each reader to have a copy."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data: bytes = data
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {len(self.data)} bytes>"
+
+    def __eq__(self, other: object) -> bool:
+        return self.data == other.data if isinstance(other, Packed) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.data)
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + self.data.__sizeof__()
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What is kept without metadata, and the metadata."""
+
+    kept: Any
+    meta: Meta
+
+    def __sizeof__(self) -> int:
+        """Return the bytes of all of it: stores measure what they keep by this."""
+        tags = [part for tag in self.meta.tags for part in (tag, *tag)]
+        own = object.__sizeof__(self) + sum(map(sys.getsizeof, (self.meta, self.meta.tags, *tags)))
+        return own + _size(self.kept) + _FLOATS
+
+
+_FLOATS = 4 * sys.getsizeof(0.5)
+
+
+def _size(kept: Any) -> int:
+    nests = type(kept) is tuple or type(kept) is frozenset
+    return sys.getsizeof(kept) + (sum(map(_size, kept)) if nests else 0)
+
+
+_NONE = Packed(b"")
+
+
+class Objects:
+    """Values to objects and back, for stores in this process.
+
+    Immutable values, and counters for the store to add to, are kept as they are, others
+    as `Packed`; what has metadata, as `Described`. Nothing is kept as None, which means a
+    missing key to a store.
+
+    Args:
+        serializer: makes private copies; with None every value is kept as it is, and
+            shared by all who read it.
+    """
+
+    plain: Final[frozenset[type]] = ATOMS
+    signs_numbers: bool = False
+
+    def __init__(self, serializer: Serializer | None) -> None:
+        self.damaged: int = 0
+        self._serializer = serializer
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._serializer and self._serializer.name}>"
+
+    def dump(self, key: str, value: Any, meta: Meta | None = None) -> Any:
+        """Return what to keep; raise `CannotSerialize` if that cannot be."""
+        kept = self._keep(value)
+        return kept if meta is None else Described(kept, meta)
+
+    def load(self, key: str, stored: Any) -> Any | Missing:
+        """Return the value; MISSING if it cannot be read back."""
+        kind = type(stored)
+        if kind is Described:
+            return self.load(key, stored.kept)
+        return stored if kind is not Packed else self._unpack(stored)
+
+    def open(self, key: str, stored: Any) -> Entry | Missing:
+        """Return what `load` does, with its metadata."""
+        value = self.load(key, stored)
+        if value is MISSING:
+            return MISSING
+        return Entry(value, stored.meta if type(stored) is Described else None)
+
+    def _keep(self, value: Any) -> Any:
+        serializer = self._serializer
+        if serializer is None:
+            if type(value) not in ATOMS:
+                refuse_awaitable(value)
+            return _NONE if value is None else value
+        if value is not None and (serializer.keeps(value) or counter.is_counter(value)):
+            return value
+        return Packed(serializer.dumps(value))
+
+    def _unpack(self, stored: Packed) -> Any | Missing:
+        if self._serializer is None:
+            return None
+        try:
+            return self._serializer.loads(stored.data)
+        except self._serializer.errors as error:
+            raise_if_of_others(error)
+            self.damaged += 1
+            return MISSING

@@ -1,0 +1,254 @@
+"""Metadata are kept beside a value, checked with it, and read by whoever asks for them."""
+
+import random
+import struct
+import sys
+import zlib
+from itertools import product
+from math import inf, nan
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twofold.backends.memory.entry import same, size_of
+from twofold.codecs import resolve_compressor, resolve_serializer
+from twofold.entry import MISSING, Described, Entry, Envelope, Meta, Objects, metadata
+from twofold.errors import CannotSerialize
+
+KEY = "shop:1:user:7"
+META = Meta(1000.5, 1060.5, 1120.5, 0.25, (("user:7", b"8 bytes!"), ("é", b"")))
+SECRET = "sixteen bytes at least"
+VALUES = [{"a": [1, 2]}, "text", 7, -(2**63), 2**63, None, (1, 2), True, "long " * 200]
+
+
+def envelope(
+    serializer: str = "msgpack",
+    compressor: str | None = None,
+    secret: str | None = None,
+    **options: Any,
+) -> Envelope:
+    packer = resolve_compressor(compressor)
+    return Envelope(resolve_serializer(serializer), packer, 0, secret, **options)
+
+
+CODECS = [
+    envelope(),
+    envelope(compressor="zlib"),
+    envelope(secret=SECRET),
+    envelope(secret=SECRET, numbers="bare"),
+    envelope("pickle", "lz4", SECRET),
+    Objects(resolve_serializer("msgpack")),
+    Objects(None),
+]
+
+metas = st.builds(
+    Meta,
+    st.floats(allow_nan=False),
+    st.floats(allow_nan=False),
+    st.floats(allow_nan=False),
+    st.floats(allow_nan=False),
+    st.lists(st.tuples(st.text(max_size=20), st.binary(max_size=20)), max_size=4).map(tuple),
+)
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("codec", CODECS, ids=repr)
+def test_metadata_come_back(codec: Any, value: Any) -> None:
+    """With metadata or without, `load` brings the value, and `open` both."""
+    before = codec.damaged
+    for meta in (META, Meta(5.0), None):
+        stored = codec.dump(KEY, value, meta)
+        assert codec.load(KEY, stored) == value
+        assert type(codec.load(KEY, stored)) is type(value)
+        assert codec.open(KEY, stored) == Entry(value, meta)
+    assert codec.damaged == before
+
+
+@settings(max_examples=100, deadline=None)
+@given(metas, st.sampled_from(VALUES), st.sampled_from(CODECS))
+def test_any_metadata_come_back(meta: Meta, value: Any, codec: Any) -> None:
+    """Whatever numbers, texts and bytes they have, metadata are read as they were written."""
+    assert codec.open(KEY, codec.dump(KEY, value, meta)) == Entry(value, meta)
+
+
+def test_a_counter_with_metadata_is_enveloped() -> None:
+    """An int without metadata stays bare digits; with them it is in an envelope, exactly."""
+    codec = envelope()
+    assert codec.dump(KEY, 7) == b"7"
+    stored = codec.dump(KEY, 7, META)
+    assert stored[:4] == b"\xf2\x01\x02\x00"
+    assert stored.endswith(b"7")
+    assert envelope("json").open(KEY, stored) == Entry(7, META)
+
+
+def test_plain_entries_know_nothing_of_metadata() -> None:
+    """An entry without metadata has no byte for them."""
+    codec = envelope()
+    plain, described = codec.dump(KEY, "x"), codec.dump(KEY, "x", Meta(5.0))
+    assert len(plain) == 4 + 4 + 2
+    assert len(described) == len(plain) + 2 + 4 * 8
+
+
+@pytest.mark.parametrize("codec", [each for each in CODECS if isinstance(each, Envelope)], ids=repr)
+def test_the_check_covers_metadata(codec: Envelope) -> None:
+    """A change of any one bit is a miss, and so is a copy under another key."""
+    for value in ("text", 7):
+        stored = codec.dump(KEY, value, META)
+        for bit in range(len(stored) * 8):
+            mutant = bytearray(stored)
+            mutant[bit // 8] ^= 1 << bit % 8
+            assert codec.load(KEY, bytes(mutant)) is MISSING
+            assert codec.open(KEY, bytes(mutant)) is MISSING
+        assert codec.open(KEY + "7", stored) is MISSING
+
+
+def forged(body: bytes, header: bytes = b"\xf2\x01\x02\x10", name: bytes = b"msgpack") -> bytes:
+    """Return what anybody can write: an unsigned entry with metadata."""
+    check = zlib.crc32(header + name + b"\xff" + KEY.encode() + b"\xff" + body)
+    return header + struct.pack(">I", check) + body
+
+
+FIELDS = struct.pack(">dddd", 1.0, inf, inf, 0.0)
+
+
+def block(data: bytes, size: int | None = None) -> bytes:
+    return struct.pack(">H", len(data) if size is None else size) + data
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\x00",
+        block(b""),
+        block(FIELDS[:-1]),
+        block(FIELDS, 33),
+        block(FIELDS[:8], 32),
+        block(FIELDS + b"\x00"),
+        block(FIELDS + b"\x00\x00"),
+        block(FIELDS + b"\x00\x01\x00"),
+        block(FIELDS + b"\x00\x00\x01"),
+        block(FIELDS + b"\xff\xff\xffabc"),
+        block(FIELDS + b"\x00\x02\x00\xff\xfe"),
+        *(
+            block(struct.pack(">dddd", *[1.0] * place, nan, *[1.0] * (3 - place)))
+            for place in range(4)
+        ),
+    ],
+)
+@pytest.mark.parametrize("payload", [b"\x01", b""])
+def test_forged_metadata_are_a_miss(body: bytes, payload: bytes) -> None:
+    """Metadata that were never written so are damage, for `load` as for `open`."""
+    codec = envelope()
+    assert codec.open(KEY, forged(body + payload)) is MISSING
+    assert codec.load(KEY, forged(body + payload)) is MISSING
+    assert codec.damaged == 2
+
+
+def test_a_forged_entry_of_these_tests_would_be_read() -> None:
+    """Sound metadata and a sound payload after them are read, so that the tests above test."""
+    assert envelope().open(KEY, forged(block(FIELDS) + b"\x01")) == Entry(1, Meta(1.0))
+    number = forged(block(FIELDS) + b"12", b"\xf2\x01\x02\x00", b"")
+    assert envelope().open(KEY, number) == Entry(12, Meta(1.0))
+    assert envelope().open(KEY, forged(block(FIELDS) + b"012", b"\xf2\x01\x02\x00", b"")) is MISSING
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_metadata_never_raise(seed: int) -> None:
+    """Whatever stands where metadata stand, reading ends in a value or in a miss."""
+    dice, codec = random.Random(seed), envelope()
+    sound = metadata.write(META) + b"\x93\x01\x02\x03"
+    for _ in range(2000):
+        body = bytearray(sound)
+        for _ in range(dice.randint(1, 4)):
+            body[dice.randrange(len(body))] = dice.randrange(256)
+        del body[dice.choice([len(body), dice.randrange(len(body))]) :]
+        stored = forged(bytes(body))
+        opened, loaded = codec.open(KEY, stored), codec.load(KEY, stored)
+        assert (opened is MISSING) == (loaded is MISSING)
+
+
+def test_metadata_are_bounded() -> None:
+    """What metadata build is bounded by their own size, and they by 64 KiB."""
+    tags = b"\x00\x01\x00a" * ((metadata.MOST - len(FIELDS)) // 4)
+    meta, rest = metadata.split(block(FIELDS + tags))
+    assert rest == b""
+    assert sum(map(sys.getsizeof, meta.tags)) < 2 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        (("x" * 70_000, b"1"),),
+        (("x", b"1" * 300),),
+        tuple((f"tag {n}", b"8 bytes!") for n in range(10_000)),
+        (("\ud800", b"1"),),
+    ],
+)
+def test_tags_that_are_too_long_are_refused(tags: Any) -> None:
+    """Tags that no entry could hold are an error that says how many bytes they may take."""
+    for codec in (envelope(), envelope(secret=SECRET)):
+        with pytest.raises(CannotSerialize, match="65535 bytes"):
+            codec.dump(KEY, "x", Meta(1.0, tags=tags))
+
+
+HEADERS = list(product(range(256), (0, 1, 2, 255)))
+
+
+@pytest.mark.parametrize("secret", [None, SECRET])
+def test_of_a_later_release_is_no_damage(secret: str | None) -> None:
+    """A later version, or a reserved flag, is a plain miss; so is the stub of a claim."""
+    codec, body = envelope(secret=secret), b"\x00" * 40
+    for flags, version in HEADERS:
+        before = codec.damaged
+        stored = bytes((0xF2, version, flags, 0x10)) + body
+        assert codec.load(KEY, stored) is MISSING
+        assert codec.open(KEY, stored) is MISSING
+        later = version > 1 or flags > 3
+        assert codec.damaged == before + (0 if later else 2), (version, flags)
+    before = codec.damaged
+    for stub in (b"\xf3" + b"16 bytes of them", b"\xf3", b"\xf3\x00"):
+        assert codec.load(KEY, stub) is MISSING
+    for cut in (b"\xf2\x02", b"\xf2\x01\x04"):
+        assert codec.load(KEY, cut) is MISSING
+    assert codec.damaged == before
+
+
+@pytest.mark.parametrize(
+    "stored", [b"", b"\xf2", b"\xf2\x01", b"\xf2\x01\x00\x10", b"\xf1", b"\xf4x"]
+)
+def test_what_is_cut_or_foreign_is_damage(stored: bytes) -> None:
+    """Anything else that cannot be read is counted."""
+    codec = envelope()
+    assert codec.load(KEY, stored) is MISSING
+    assert codec.damaged == 1
+
+
+def test_with_metadata_an_object_is_in_one_wrapper() -> None:
+    """In process an atom with metadata is itself, in one object that stores measure and compare."""
+    objects = Objects(resolve_serializer("msgpack"))
+    value = "text " * 100
+    kept = objects.dump(KEY, value, META)
+    assert type(kept) is Described
+    assert kept.kept is value
+    assert objects.load(KEY, kept) is value
+    assert size_of(kept) > size_of(value) + sum(
+        sys.getsizeof(part) for tag in META.tags for part in tag
+    )
+    nested = (value[:-1], frozenset({value[:-2]}))
+    assert size_of(objects.dump(KEY, nested, Meta(1.0))) > size_of(nested)
+    assert same(kept, objects.dump(KEY, value, META))
+    assert not same(kept, objects.dump(KEY, value, Meta(1.0)))
+    assert not same(kept, value)
+
+
+def test_an_object_that_cannot_be_read_is_missed_with_its_metadata() -> None:
+    """What its serializer cannot read back is a miss for `open` too."""
+    objects = Objects(resolve_serializer("msgpack"))
+    kept = objects.dump(KEY, [1], META)
+    kept.kept.data = b"\xc1"
+    assert objects.open(KEY, kept) is MISSING
+    assert objects.load(KEY, kept) is MISSING
+    assert objects.damaged == 2
