@@ -29,7 +29,7 @@ import twofold
 from tests.chaos import Certificates, MemcachedServer, RedisServer
 from tests.memcached_text import CommandReader
 from twofold import DEFAULT_TIMEOUT, registry
-from twofold.backends.memcached import MemcachedBackend, walk
+from twofold.backends.memcached import MemcachedBackend, scan
 from twofold.backends.memcached.deployment import read_router
 from twofold.backends.network import INCOMPLETE
 from twofold.errors import (
@@ -1282,7 +1282,7 @@ class TestClear:
         ]
 
     @case
-    async def test_a_walk_by_class_that_always_finds_more(self, opened: Open, fake: Play) -> None:
+    async def test_a_scan_by_class_that_always_finds_more(self, opened: Open, fake: Play) -> None:
         """It ends, since others may store all the time."""
 
         def answer(command: list[bytes]) -> bytes:
@@ -1300,9 +1300,11 @@ class TestClear:
         self, opened: Open, fake: Play, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It is an outage after a time."""
-        monkeypatch.setattr(walk, "_WALK", 0.1)
+        monkeypatch.setattr(scan, "_LONGEST_SCAN", 0.1)
         store = opened(fake(lambda command: b"BUSY currently processing\r\n").address)
-        with pytest.raises(BackendUnavailable, match="is busy naming its keys to others"):
+        with pytest.raises(
+            BackendUnavailable, match="another `lru_crawler metadump` is running on"
+        ):
             await store.clear("p:")
 
     @case

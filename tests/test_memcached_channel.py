@@ -15,8 +15,8 @@ from tests.network_loops import run as run  # a fixture
 from tests.network_raw import BIG, Raw, Spoken, started, turns, until, value_of
 from tests.network_raw import run_raw as run_raw  # a fixture
 from tests.network_raw import writes as writes  # a fixture
-from twofold.backends.memcached import MemcachedBackend, commands, dial
-from twofold.backends.memcached.dial import DirectConnector
+from twofold.backends.memcached import MemcachedBackend, commands, connector
+from twofold.backends.memcached.connector import DirectConnector
 from twofold.backends.network import ConnectionLost
 from twofold.backends.network.sockets import seconds_left
 from twofold.errors import BackendUnavailable, DeadlineExceeded
@@ -354,6 +354,6 @@ def test_time_that_ends_between_two_steps_of_a_connect(
         await watch.acheck()
 
     asked: list[float] = []
-    monkeypatch.setattr(dial, "seconds_left", late)
+    monkeypatch.setattr(connector, "seconds_left", late)
     run(body())
     assert len(asked) >= 2

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.chaos import MemcachedServer, RedisServer
-from twofold.backends.memcached import MemcachedBackend, walk
+from twofold.backends.memcached import MemcachedBackend, scan
 from twofold.backends.memcached.deployment import read_router
 from twofold.backends.network import ConnectError, ConnectionLost, Refused, ReplyError
 from twofold.errors import BackendUnavailable, DeadlineExceeded, PartlyUnavailable
@@ -53,16 +53,16 @@ def test_many_more_keys_than_replies_are_buffered(face: Face, tmp_path: Path) ->
         face.run(body(face.view(store)))
 
 
-async def test_a_walk_leaves_the_loop_to_others(memcached_server: MemcachedServer) -> None:
+async def test_a_scan_leaves_the_loop_to_others(memcached_server: MemcachedServer) -> None:
     """However many keys of others a server has, a loop goes on while they are looked through."""
     count = 20_000
     backend = MemcachedBackend(memcached_server.address, deadline=10.0)
     await backend.aset_many({f"other:{n}": b"v" for n in range(count)}, None)
     turns, cleared = 0, asyncio.ensure_future(backend.aclear("own:"))
     lines: list[Any] = []
-    original = walk._walk
+    original = scan._scan
 
-    async def walked(*args: Any) -> Any:
+    async def scanned(*args: Any) -> Any:
         nonlocal turns
         how, found = await original(*args)
         lines.append(found)
@@ -70,13 +70,13 @@ async def test_a_walk_leaves_the_loop_to_others(memcached_server: MemcachedServe
         return how, found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(walk, "_walk", walked)
+        patch.setattr(scan, "_scan", scanned)
         while not cleared.done():
             turns += 1
             await asyncio.sleep(0)
     await cleared
     assert len(lines[0]) == count
-    assert turns >= count // walk._AT_A_TIME
+    assert turns >= count // scan._AT_A_TIME
     await backend.aclose()
 
 

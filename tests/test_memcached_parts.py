@@ -766,7 +766,7 @@ def test_garbage_is_no_reply_to_a_get(stream: bytes) -> None:
 
 GET, GET_TWO = b"get k\r\n", b"get k l\r\n"
 SET, ADD, CAS = b"set k 0 0 1\r\nv\r\n", b"add k 0 0 1\r\nv\r\n", b"cas k 0 0 1 5\r\nv\r\n"
-STATS, WALK = commands.SETTINGS, commands.WALK
+STATS, WALK = commands.SETTINGS, commands.SCAN
 REFUSED = ReplyError("SERVER_ERROR out of memory")
 
 
@@ -927,19 +927,19 @@ def test_a_server_without_cas_is_told_so(found: dict[str, Any]) -> None:
 
 def test_what_was_stored() -> None:
     """For `set` no room is False; for `add`, which may be a lock, it is an error."""
-    assert results.is_stored(b"STORED") is True
-    assert results.is_stored(refused("SERVER_ERROR out of memory storing object")) is False
-    assert results.is_added(b"STORED") is True
-    assert results.is_added(b"NOT_STORED") is False
-    assert results.is_added(b"EXISTS") is False
-    assert results.is_added(b"NOT_FOUND") is False
+    assert results.is_stored("k", b"STORED") is True
+    assert results.is_stored("k", refused("SERVER_ERROR out of memory storing object")) is False
+    assert results.is_added("k", b"STORED") is True
+    assert results.is_added("k", b"NOT_STORED") is False
+    assert results.is_added("k", b"EXISTS") is False
+    assert results.is_added("k", b"NOT_FOUND") is False
     for judge in (results.is_stored, results.is_added, results.is_done):
         with pytest.raises(Refused):
-            judge(refused("CLIENT_ERROR bad data chunk"))
+            judge("k", refused("CLIENT_ERROR bad data chunk"))
         with pytest.raises(ConnectionLost):
-            judge(lost())
+            judge("k", lost())
     with pytest.raises(Refused):
-        results.is_added(refused("SERVER_ERROR out of memory storing object"))
+        results.is_added("k", refused("SERVER_ERROR out of memory storing object"))
 
 
 def test_a_part_of_the_values() -> None:
@@ -967,19 +967,19 @@ def test_a_part_of_the_writes() -> None:
 
 
 def test_a_sum() -> None:
-    """The server's unsigned sum is a signed one, and no sum is a missing counter."""
+    """The server's unsigned sum is a signed one; no key is an error, no number is None."""
     assert results.counted("n", b"18446744073709551615") == -1
     assert results.counted("n", b"5") == 5
     with pytest.raises(MissingKey, match="no counter 'n' to add to"):
         results.counted("n", b"NOT_FOUND")
-    assert results.is_no_number(refused("CLIENT_ERROR cannot increment non-numeric value"))
-    assert not results.is_no_number(refused("CLIENT_ERROR invalid numeric delta argument"))
-    assert not results.is_no_number(b"5")
+    assert results.counted("n", refused("CLIENT_ERROR cannot increment non-numeric value")) is None
+    with pytest.raises(Refused):
+        results.counted("n", refused("CLIENT_ERROR invalid numeric delta argument"))
 
 
-def test_what_a_walk_and_the_settings_tell() -> None:
+def test_what_a_scan_and_the_settings_tell() -> None:
     """Keys are percent-encoded there, and settings may have blanks or nothing in them."""
-    assert results.walked(b"key=a%20b%25%C3%A9+") == b"a b%\xc3\xa9+"
+    assert results.scanned_key(b"key=a%20b%25%C3%A9+") == b"a b%\xc3\xa9+"
     lines = [b"STAT item_size_max 1048576", b"STAT inter a b", b"STAT empty ", b"STAT short"]
     assert results.settings(lines) == {"item_size_max": "1048576", "inter": "a b", "empty": ""}
 

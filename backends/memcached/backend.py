@@ -1,23 +1,22 @@
 """The backend: the operations of a cache as commands of memcached."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from time import monotonic
 from typing import Literal
 
 from twofold.backend import Examined
-from twofold.backends.memcached import commands, results, walk
+from twofold.backends.memcached import commands, results, scan
+from twofold.backends.memcached.cas import CompareAndSet
 from twofold.backends.memcached.deployment import Weights, read_router
 from twofold.backends.memcached.limits import SURELY_FITS, Limits
+from twofold.backends.memcached.operations import ADD, DELETE, GET, SET, TOUCH
 from twofold.backends.memcached.proxies import Proxies
 from twofold.backends.memcached.router import Node
-from twofold.backends.memcached.swaps import Swaps
 from twofold.backends.network import (
     Client,
-    Command,
     ConnectionLost,
     NetworkBackend,
-    Outcome,
+    Operation,
     raise_partial,
 )
 from twofold.backends.network.options import read_tls
@@ -97,13 +96,14 @@ class MemcachedBackend(NetworkBackend):
         self._client = Client(self._router, self.deadline)
         self._proxies = Proxies(self._client, self._router)
         self._limits = Limits(self._client, self._router, self._proxies)
-        self._swaps = Swaps(self._client, self._proxies, self._expiry)
+        self._cas = CompareAndSet(self._client, self._proxies, self._expiry)
 
     def get(self, key: str) -> bytes | None:
-        return results.value(key, self._client.execute(commands.get(key)))
+        # `GET.run` written out: a hit has one call less.
+        return GET.read(key, self._client.execute(GET.build(key)))
 
     async def aget(self, key: str) -> bytes | None:
-        return results.value(key, await self._client.aexecute(commands.get(key)))
+        return GET.read(key, await self._client.aexecute(GET.build(key)))
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         parts = self._router.split(keys)
@@ -116,48 +116,36 @@ class MemcachedBackend(NetworkBackend):
         return results.values(keys, parts, await self._client.aexecute_many(asked))
 
     def set(self, key: str, value: bytes, ttl: float | None) -> bool:
-        command = self._set(key, value, ttl)
         if len(value) > SURELY_FITS:
-            return results.is_stored(run_sync(self._ask_if_it_fits(BLOCKING, command, value)))
-        return results.is_stored(self._client.execute(command))
+            return run_sync(self._store_if_it_fits(BLOCKING, SET, key, value, ttl))
+        return SET.run(self._client, key, value, self._expiry(key, ttl))
 
     async def aset(self, key: str, value: bytes, ttl: float | None) -> bool:
-        command = self._set(key, value, ttl)
         if len(value) > SURELY_FITS:
-            return results.is_stored(await self._ask_if_it_fits(NATIVE, command, value))
-        return results.is_stored(await self._client.aexecute(command))
+            return await self._store_if_it_fits(NATIVE, SET, key, value, ttl)
+        return await SET.arun(self._client, key, value, self._expiry(key, ttl))
 
     def set_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
-        deadline = self._deadline()
-        fit = run_sync(self._limits.those_that_fit(BLOCKING, items, deadline))
-        asked = [self._set(key, value, ttl) for key, value in fit.items()]
-        return results.failed(items, fit, self._client.execute_many(asked, deadline))
+        return run_sync(self._set_many(BLOCKING, items, ttl))
 
     async def aset_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
-        deadline = self._deadline()
-        fit = await self._limits.those_that_fit(NATIVE, items, deadline)
-        asked = [self._set(key, value, ttl) for key, value in fit.items()]
-        return results.failed(items, fit, await self._client.aexecute_many(asked, deadline))
+        return await self._set_many(NATIVE, items, ttl)
 
     def add(self, key: str, value: bytes, ttl: float | None) -> bool:
-        command = self._add(key, value, ttl)
         if len(value) > SURELY_FITS:
-            return results.is_added(run_sync(self._ask_if_it_fits(BLOCKING, command, value)))
-        return results.is_added(self._client.execute(command))
+            return run_sync(self._store_if_it_fits(BLOCKING, ADD, key, value, ttl))
+        return ADD.run(self._client, key, value, self._expiry(key, ttl))
 
     async def aadd(self, key: str, value: bytes, ttl: float | None) -> bool:
-        command = self._add(key, value, ttl)
         if len(value) > SURELY_FITS:
-            return results.is_added(await self._ask_if_it_fits(NATIVE, command, value))
-        return results.is_added(await self._client.aexecute(command))
+            return await self._store_if_it_fits(NATIVE, ADD, key, value, ttl)
+        return await ADD.arun(self._client, key, value, self._expiry(key, ttl))
 
     def touch(self, key: str, ttl: float | None) -> bool:
-        command = commands.touch(key, self._expiry(key, ttl))
-        return results.is_done(self._client.execute(command))
+        return TOUCH.run(self._client, key, self._expiry(key, ttl))
 
     async def atouch(self, key: str, ttl: float | None) -> bool:
-        command = commands.touch(key, self._expiry(key, ttl))
-        return results.is_done(await self._client.aexecute(command))
+        return await TOUCH.arun(self._client, key, self._expiry(key, ttl))
 
     def ttl(self, key: str) -> float | None:
         return run_sync(self._ttl(BLOCKING, key))
@@ -166,17 +154,16 @@ class MemcachedBackend(NetworkBackend):
         return await self._ttl(NATIVE, key)
 
     def delete(self, key: str) -> bool:
-        return results.is_done(self._client.execute(commands.delete(key)))
+        return DELETE.run(self._client, key)
 
     async def adelete(self, key: str) -> bool:
-        return results.is_done(await self._client.aexecute(commands.delete(key)))
+        return await DELETE.arun(self._client, key)
 
     def delete_many(self, keys: Sequence[str]) -> int:
-        return results.total(self._client.execute_many([commands.delete(key) for key in keys]))
+        return results.total(self._client.execute_many(list(map(DELETE.build, keys))))
 
     async def adelete_many(self, keys: Sequence[str]) -> int:
-        asked = [commands.delete(key) for key in keys]
-        return results.total(await self._client.aexecute_many(asked))
+        return results.total(await self._client.aexecute_many(list(map(DELETE.build, keys))))
 
     def has(self, key: str) -> bool:
         return run_sync(self._has(BLOCKING, key))
@@ -185,10 +172,10 @@ class MemcachedBackend(NetworkBackend):
         return await self._has(NATIVE, key)
 
     def incr(self, key: str, delta: int) -> int:
-        return run_sync(self._swaps.incr(BLOCKING, key, delta, self._deadline()))
+        return run_sync(self._cas.incr(BLOCKING, key, delta, self._deadline()))
 
     async def aincr(self, key: str, delta: int) -> int:
-        return await self._swaps.incr(NATIVE, key, delta, self._deadline())
+        return await self._cas.incr(NATIVE, key, delta, self._deadline())
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
         return run_sync(self._compare_and_set(BLOCKING, key, expected, value, ttl))
@@ -199,71 +186,73 @@ class MemcachedBackend(NetworkBackend):
         return await self._compare_and_set(NATIVE, key, expected, value, ttl)
 
     def replace(self, key: str, expected: bytes, value: bytes) -> bool:
-        return run_sync(self._swaps.replace(BLOCKING, key, expected, value, self._deadline()))
+        return run_sync(self._cas.replace(BLOCKING, key, expected, value, self._deadline()))
 
     async def areplace(self, key: str, expected: bytes, value: bytes) -> bool:
-        return await self._swaps.replace(NATIVE, key, expected, value, self._deadline())
+        return await self._cas.replace(NATIVE, key, expected, value, self._deadline())
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
-        put = partial(commands.cas_away, key)
-        return run_sync(self._swaps.swap(BLOCKING, key, expected, put, self._deadline()))
+        return run_sync(self._cas.delete(BLOCKING, key, expected, self._deadline()))
 
     async def acompare_and_delete(self, key: str, expected: bytes) -> bool:
-        put = partial(commands.cas_away, key)
-        return await self._swaps.swap(NATIVE, key, expected, put, self._deadline())
+        return await self._cas.delete(NATIVE, key, expected, self._deadline())
 
     def clear(self, prefix: str) -> None:
-        run_sync(walk.clear(BLOCKING, self._client, self._router.servers(), prefix))
+        run_sync(scan.clear(BLOCKING, self._client, self._router.servers(), prefix))
 
     async def aclear(self, prefix: str) -> None:
-        await walk.clear(NATIVE, self._client, self._router.servers(), prefix)
+        await scan.clear(NATIVE, self._client, self._router.servers(), prefix)
 
     def _expiry(self, key: str, ttl: float | None) -> int:
         return commands.expiry(key, ttl, self.clock.time())
 
-    def _set(self, key: str, value: bytes, ttl: float | None) -> Command:
-        return commands.set(key, value, self._expiry(key, ttl))
-
-    def _add(self, key: str, value: bytes, ttl: float | None) -> Command:
-        return commands.add(key, value, self._expiry(key, ttl))
-
     def _deadline(self) -> float:
         """Return the monotonic time at which an operation of several steps must end."""
         return monotonic() + self.deadline
+
+    async def _store_if_it_fits(
+        self,
+        io: Effects,
+        operation: Operation[bool, str, bytes, int],
+        key: str,
+        value: bytes,
+        ttl: float | None,
+    ) -> bool:
+        """Set or add, unless the value is too big: a refused one would cost the older one."""
+        deadline, expiry = self._deadline(), self._expiry(key, ttl)
+        if not await self._limits.fits(io, key, value, deadline):
+            return False
+        return await operation.step(io, self._client, deadline, key, value, expiry)
+
+    async def _set_many(
+        self, io: Effects, items: Mapping[str, bytes], ttl: float | None
+    ) -> list[str]:
+        deadline = self._deadline()
+        fit = await self._limits.those_that_fit(io, items, deadline)
+        asked = [SET.build(key, value, self._expiry(key, ttl)) for key, value in fit.items()]
+        run, arun = self._client.execute_many, self._client.aexecute_many
+        return results.failed(items, fit, await io.op(run, arun, asked, deadline))
 
     async def _ttl(self, io: Effects, key: str) -> float | None:
         told = await self._proxies.ask(io, commands.ttl(key), self._deadline())
         return results.seconds(key, told)
 
     async def _has(self, io: Effects, key: str) -> bool:
-        """Ask without fetching the value, where the server and what is before it can do that."""
+        """Ask without fetching the value, if the server can do that and no proxy is in the way."""
         deadline = self._deadline()
         if results.is_modern(self._router.place(key).connector.version):
             told = await self._proxies.ask(io, commands.is_there(key), deadline)
             if told is not None:
-                return results.is_there(key, told)
-        found = await io.op(
-            self._client.execute, self._client.aexecute, commands.get(key), deadline
-        )
-        return results.is_there(key, found)
-
-    async def _ask_if_it_fits(self, io: Effects, command: Command, value: bytes) -> Outcome:
-        """Return the reply to a command that stores `value`, or None if that is too big."""
-        deadline = self._deadline()
-        if not await self._limits.fits(io, command.key, value, deadline):
-            return None
-        return await io.op(self._client.execute, self._client.aexecute, command, deadline)
+                return results.is_there(told)
+        return await GET.step(io, self._client, deadline, key) is not None
 
     async def _compare_and_set(
         self, io: Effects, key: str, expected: bytes, value: bytes, ttl: float | None
     ) -> bool:
-        def put(unique: int) -> Command:
-            return commands.cas(key, value, expiry, unique)
-
         deadline, expiry = self._deadline(), self._expiry(key, ttl)
         if not await self._limits.fits(io, key, value, deadline):
             return False
-        return await self._swaps.swap(io, key, expected, put, deadline)
+        return await self._cas.set(io, key, expected, value, expiry, deadline)
 
     async def _examine(self, io: Effects) -> list[Examined]:
         found, failures = [], []

@@ -121,8 +121,8 @@ def settings(key: str, bulk: bool) -> Command:
 FLUSH: Final = b"flush_all\r\n"
 """Reply: `b"OK"`."""
 
-WALK: Final = b"lru_crawler metadump hash\r\n"
+SCAN: Final = b"lru_crawler metadump hash\r\n"
 """Reply: a list of `b"key=..."` for all items, or `b"BUSY ..."`."""
 
-WALK_BY_CLASS: Final = b"lru_crawler metadump all\r\n"
+SCAN_BY_CLASS: Final = b"lru_crawler metadump all\r\n"
 """The same of an older server."""

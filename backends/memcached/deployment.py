@@ -5,7 +5,7 @@ from math import isfinite
 from typing import Any
 
 from twofold.backends.memcached.addresses import Address, read_location
-from twofold.backends.memcached.dial import DirectConnector
+from twofold.backends.memcached.connector import DirectConnector
 from twofold.backends.memcached.router import Node, Router
 from twofold.backends.network.options import Tls, check_text, flag, given_tls
 from twofold.display import shown

@@ -44,43 +44,44 @@ def item(key: str, outcome: Outcome) -> Item | None:
     """
     found: Item | bytes | None = unwrap(outcome).get(key)
     if isinstance(found, bytes) or (found is not None and not found.unique):
-        raise BackendUnavailable("the server runs without CAS (-C), which comparing takes")
+        raise BackendUnavailable(
+            f"the server of {key!r} runs without CAS (-C), which comparing needs: start it with CAS"
+        )
     return found
 
 
-def is_stored(outcome: Outcome) -> bool:
+def is_stored(_key: str, outcome: Outcome) -> bool:
     """Tell whether a value was stored; it is not where there is no room for it."""
     if isinstance(outcome, Refused) and outcome.code == "SERVER_ERROR":
         return False
     return bool(unwrap(outcome) == b"STORED")
 
 
-def is_added(outcome: Outcome) -> bool:
+def is_added(_key: str, outcome: Outcome) -> bool:
     """Tell whether a value was stored where none was, or over the one expected."""
     return bool(unwrap(outcome) == b"STORED")
 
 
-def is_done(outcome: Outcome) -> bool:
+def is_done(_key: str, outcome: Outcome) -> bool:
     """Tell whether a key was there to be touched or deleted."""
     return bool(unwrap(outcome) != b"NOT_FOUND")
 
 
-def is_there(key: str, outcome: Outcome) -> bool:
-    """Tell whether a key is there, by either way to ask for that."""
-    reply = unwrap(outcome)
-    return key in reply if isinstance(reply, dict) else bool(reply != b"EN")
+def is_there(outcome: Outcome) -> bool:
+    """Tell whether a key is there, when that alone was asked."""
+    return bool(unwrap(outcome) != b"EN")
 
 
 def failed(keys: Iterable[str], sent: Iterable[str], outcomes: Sequence[Outcome]) -> list[str]:
     """Return those of `keys` whose values were not sent, or not stored."""
     pairs = zip(sent, outcomes, strict=True)
-    stored = {key for key, each in pairs if not is_lost(each) and is_stored(each)}
+    stored = {key for key, each in pairs if not is_lost(each) and is_stored(key, each)}
     return [key for key in keys if key not in stored]
 
 
 def total(outcomes: Sequence[Outcome]) -> int:
     """Return how many keys were there to be deleted."""
-    done = sum([is_done(each) for each in outcomes if not is_lost(each)])
+    done = sum([is_done("", each) for each in outcomes if not is_lost(each)])
     return raise_partial(done, list(filter(is_lost, outcomes)))
 
 
@@ -89,11 +90,12 @@ def seconds(key: str, outcome: Outcome | None) -> float | None:
     if outcome is None:
         raise BackendUnavailable(
             "a proxy stands before memcached, and does not let the command through (mg) that"
-            " tells how long an item lives"
+            " tells how long an item lives: connect to the servers themselves, or do without ttl()"
         )
     if isinstance(outcome, Refused) and outcome.code == "ERROR":
         raise BackendUnavailable(
-            f"{outcome}: how long an item lives is told by memcached 1.6 and later"
+            f"{outcome}: how long an item lives is told by memcached 1.6 and later;"
+            " upgrade the server"
         ) from outcome
     reply: bytes = unwrap(outcome)
     if reply == b"EN":
@@ -102,13 +104,10 @@ def seconds(key: str, outcome: Outcome | None) -> float | None:
     return None if left < 0 else max(_MOMENT, float(left - is_lock(key)))
 
 
-def is_no_number(outcome: Outcome) -> bool:
-    """Tell whether the server does not take a value for a number."""
-    return isinstance(outcome, Refused) and "non-numeric" in outcome.reason
-
-
-def counted(key: str, outcome: Outcome) -> int:
-    """Return the sum of a counter."""
+def counted(key: str, outcome: Outcome) -> int | None:
+    """Return the sum of a counter; None if the server does not take the value for a number."""
+    if isinstance(outcome, Refused) and "non-numeric" in outcome.reason:
+        return None
     reply = unwrap(outcome)
     if reply == b"NOT_FOUND":
         raise MissingKey(f"no counter {key!r} to add to: set it first")
@@ -125,8 +124,8 @@ def overflow(key: str, delta: int) -> CounterOverflow:
     return CounterOverflow(f"{key!r} + {delta} leaves the range of a signed 64-bit counter")
 
 
-def walked(line: bytes) -> bytes:
-    """Return the key that a line of a walk names."""
+def scanned_key(line: bytes) -> bytes:
+    """Return the key in a line of a scan."""
     return unquote_to_bytes(line.removeprefix(b"key="))
 
 
@@ -153,14 +152,14 @@ def examined(name: str, version: str, told: dict[str, str] | None, round_trip: f
             " which ttl(), and clear() unless it flushes, do not work"
         )
     if not is_modern(version):
-        warnings.append(f"{name} is older than 1.6: ttl() needs that")
+        warnings.append(f"{name} is older than 1.6: upgrade it, if you need ttl()")
     if told.get("evictions") == "off":
         warnings.append(
             f"{name} runs with -M: once its memory is full, nothing more is stored. A cache"
             " wants evictions"
         )
     if told.get("cas_enabled") == "no":
-        warnings.append(f"{name} runs with -C: locks and leases need its CAS")
+        warnings.append(f"{name} runs with -C: locks and leases need its CAS, so leave -C out")
     size = told.get("item_size_max", "")
     largest = int(size) if size.isdigit() else None
     return Examined(name, f"memcached {version}", round_trip, tuple(warnings), largest)

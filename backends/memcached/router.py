@@ -14,7 +14,7 @@ from math import log
 from typing import Final
 from zlib import crc32
 
-from twofold.backends.memcached.dial import DirectConnector
+from twofold.backends.memcached.connector import DirectConnector
 from twofold.backends.memcached.replies import MEMCACHED
 from twofold.backends.network import Server
 from twofold.keys.kinds import belongs_to

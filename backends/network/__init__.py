@@ -20,6 +20,7 @@ from twofold.backends.network.errors import (
     redacted,
     unwrap,
 )
+from twofold.backends.network.operations import Operation
 from twofold.backends.network.replies import (
     INCOMPLETE,
     ProtocolError,
@@ -43,6 +44,7 @@ __all__ = [
     "Connector",
     "NetworkBackend",
     "Opened",
+    "Operation",
     "Outcome",
     "ProtocolError",
     "Reader",

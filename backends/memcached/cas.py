@@ -1,22 +1,23 @@
-"""What takes several steps on one key: counting, and writing over what is expected."""
+"""What writes only over the value it has read, by `gets` and `cas`; and counting, which may."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
 
 from twofold import counter
 from twofold.backends.memcached import commands, results, stored
+from twofold.backends.memcached.operations import CAS, CAS_AWAY, GETS, INCR
 from twofold.backends.memcached.proxies import Proxies
 from twofold.backends.memcached.replies import Item
-from twofold.backends.network import Client, Command, Refused, Reply
+from twofold.backends.network import Client
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable, CacheError
 
 _ATTEMPTS = 16  # times that a value is read again, since it was changed meanwhile
 
 
-class Swaps:
+class CompareAndSet:
     """Operations whose last step is refused if the value was changed since the first.
 
     Args:
@@ -37,6 +38,39 @@ class Swaps:
         self._proxies = proxies
         self._expiry = expiry
 
+    async def set(
+        self,
+        io: Effects,
+        key: str,
+        expected: bytes,
+        value: bytes,
+        expiry: int,
+        deadline: float,
+    ) -> bool:
+        """Store `value` where `expected` stands, and return whether it did."""
+
+        def write(unique: int) -> Awaitable[bool]:
+            return CAS.step(io, self._client, deadline, key, value, expiry, unique)
+
+        return await self._write_over(io, key, expected, write, deadline)
+
+    async def delete(self, io: Effects, key: str, expected: bytes, deadline: float) -> bool:
+        """Remove `key` if it holds `expected`, and return whether it did."""
+
+        def write(unique: int) -> Awaitable[bool]:
+            return CAS_AWAY.step(io, self._client, deadline, key, unique)
+
+        return await self._write_over(io, key, expected, write, deadline)
+
+    async def replace(
+        self, io: Effects, key: str, expected: bytes, value: bytes, deadline: float
+    ) -> bool:
+        """Store `value` where `expected` stands, with the life that is left; return whether."""
+        item, left = await self._item_and_life(io, key, deadline)
+        if item is None or item.value != expected:
+            return False
+        return await CAS.step(io, self._client, deadline, key, value, left(), item.unique)
+
     async def incr(self, io: Effects, key: str, delta: int, deadline: float) -> int:
         """Add by the server's `incr` where it can, and by CAS otherwise.
 
@@ -45,21 +79,21 @@ class Swaps:
         """
         for _ in range(_ATTEMPTS):
             if abs(delta) <= stored.MOST:
-                reply = await self._ask(io, commands.incr(key, delta), deadline)
-                if not results.is_no_number(reply):
-                    return await self._added(io, key, delta, results.counted(key, reply), deadline)
+                total = await INCR.step(io, self._client, deadline, key, delta)
+                if total is not None:
+                    return await self._checked(io, key, delta, total, deadline)
             total = await self._incr_by_cas(io, key, delta, deadline)
             if total is not None:
                 return total
-        raise _restless(key)
+        raise _too_many_cas_races(key)
 
-    async def _added(self, io: Effects, key: str, delta: int, total: int, deadline: float) -> int:
-        """Return what the server says is the sum, or take it back."""
+    async def _checked(self, io: Effects, key: str, delta: int, total: int, deadline: float) -> int:
+        """Return the server's sum; take it back if it left signed 64 bits."""
         if results.is_overflow(total, delta):
-            await self._ask(io, commands.incr(key, -delta), deadline)
+            await INCR.step(io, self._client, deadline, key, -delta)
             raise results.overflow(key, delta)
         if stored.is_near_the_end(total):
-            with suppress(CacheError):  # it has been added; who comes next will see to it too
+            with suppress(CacheError):  # the sum stands; the next caller rewrites it otherwise
                 await self._incr_by_cas(io, key, 0, deadline)
         return total
 
@@ -69,24 +103,15 @@ class Swaps:
         That is near the ends, and in another program's number such as `b"-5"`. Servers
         before 1.6 also fail to see one in a number over 2**63 now and then.
         """
-        item, left = await self._found(io, key, deadline)
+        item, left = await self._item_and_life(io, key, deadline)
         total = counter.total(key, item.value if item else None, delta)
         if item is None:
             return None
-        put = commands.cas(key, counter.write(total), left(), item.unique)
-        return total if results.is_added(await self._ask(io, put, deadline)) else None
+        value = counter.write(total)
+        is_added = await CAS.step(io, self._client, deadline, key, value, left(), item.unique)
+        return total if is_added else None
 
-    async def replace(
-        self, io: Effects, key: str, expected: bytes, value: bytes, deadline: float
-    ) -> bool:
-        """Put `value` where `expected` stands, with the life that is left, and tell whether."""
-        item, left = await self._found(io, key, deadline)
-        if item is None or item.value != expected:
-            return False
-        put = commands.cas(key, value, left(), item.unique)
-        return results.is_added(await self._ask(io, put, deadline))
-
-    async def _found(
+    async def _item_and_life(
         self, io: Effects, key: str, deadline: float
     ) -> tuple[Item | None, Callable[[], int]]:
         """Return what is stored, and what tells the life it has left when that is asked."""
@@ -105,25 +130,30 @@ class Swaps:
 
         return results.item(key, found), left
 
-    async def swap(
-        self, io: Effects, key: str, expected: bytes, put: Callable[[int], Command], deadline: float
+    async def _write_over(
+        self,
+        io: Effects,
+        key: str,
+        expected: bytes,
+        write: Callable[[int], Awaitable[bool]],
+        deadline: float,
     ) -> bool:
-        """Put something where `expected` stands, and tell whether it did.
+        """Do `write` where `expected` stands, and return whether it did.
 
-        That is the command that `put` makes of what changes whenever the value does. It is
-        done again if `expected` was written anew meanwhile.
+        It is given what changes whenever the value does. Another writer may have written
+        `expected` again meanwhile: then it is read again.
         """
         for _ in range(_ATTEMPTS):
-            item = results.item(key, await self._ask(io, commands.gets(key), deadline))
+            item = await GETS.step(io, self._client, deadline, key)
             if item is None or item.value != expected:
                 return False
-            if results.is_added(await self._ask(io, put(item.unique), deadline)):
+            if await write(item.unique):
                 return True
-        raise _restless(key)
-
-    async def _ask(self, io: Effects, command: Command, deadline: float) -> Reply | Refused:
-        return await io.op(self._client.execute, self._client.aexecute, command, deadline)
+        raise _too_many_cas_races(key)
 
 
-def _restless(key: str) -> CacheError:
-    return BackendUnavailable(f"{key!r} is changed by others all the time: try again later")
+def _too_many_cas_races(key: str) -> CacheError:
+    return BackendUnavailable(
+        f"compare-and-set on {key!r} failed {_ATTEMPTS} times under contention: try again later,"
+        " or spread the writes over several keys"
+    )
