@@ -152,7 +152,7 @@ def examined(name: str, version: str, told: dict[str, str] | None, round_trip: f
             " which ttl(), and clear() unless it flushes, do not work"
         )
     if not is_modern(version):
-        warnings.append(f"{name} is older than 1.6: upgrade it, if you need ttl()")
+        warnings.append(f"{name} is older than 1.6: ttl() needs that, so upgrade it")
     if told.get("evictions") == "off":
         warnings.append(
             f"{name} runs with -M: once its memory is full, nothing more is stored. A cache"
