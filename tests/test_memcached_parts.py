@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from twofold import counter
 from twofold.backends.memcached import MemcachedBackend, commands, results, stored
-from twofold.backends.memcached.addresses import Address, Location, read_location
+from twofold.backends.memcached.addresses import Location, NodeAddress, read_location
 from twofold.backends.memcached.deployment import Weights, read_router
 from twofold.backends.memcached.replies import MEMCACHED, Item, Reader, fits, join
 from twofold.backends.memcached.router import Router
@@ -34,8 +34,8 @@ from twofold.keys import KeyMaker, normalise
 
 # Addresses
 
-HERE = Address("127.0.0.1", 11211)
-H = Address("h", 11211)
+HERE = NodeAddress("127.0.0.1", 11211)
+H = NodeAddress("h", 11211)
 
 
 @pytest.mark.parametrize(
@@ -49,34 +49,34 @@ H = Address("h", 11211)
         ("H", [H]),
         (" h ", [H]),
         ("h:11211", [H]),
-        ("h:7", [Address("h", 7)]),
-        ("[::1]", [Address("::1", 11211)]),
-        ("[::1]:1", [Address("::1", 1)]),
-        ("unix:/p", [Address(path="/p")]),
-        ("unix:///p", [Address(path="/p")]),
-        ("unix:/run/a%20b.sock", [Address(path="/run/a b.sock")]),
-        ("/p", [Address(path="/p")]),
-        ("/run/A%40b.sock", [Address(path="/run/A@b.sock")]),
-        ("memcached:///p", [Address(path="/p")]),
+        ("h:7", [NodeAddress("h", 7)]),
+        ("[::1]", [NodeAddress("::1", 11211)]),
+        ("[::1]:1", [NodeAddress("::1", 1)]),
+        ("unix:/p", [NodeAddress(path="/p")]),
+        ("unix:///p", [NodeAddress(path="/p")]),
+        ("unix:/run/a%20b.sock", [NodeAddress(path="/run/a b.sock")]),
+        ("/p", [NodeAddress(path="/p")]),
+        ("/run/A%40b.sock", [NodeAddress(path="/run/A@b.sock")]),
+        ("memcached:///p", [NodeAddress(path="/p")]),
         ("memcached://h", [H]),
         ("memcached://h/", [H]),
-        ("MEMCACHED://h:7/", [Address("h", 7)]),
-        ("memcached://[::1]:1", [Address("::1", 1)]),
-        ("a,b:2", [Address("a", 11211), Address("b", 2)]),
-        ("a;b", [Address("a", 11211), Address("b", 11211)]),
-        ("a, b ;", [Address("a", 11211), Address("b", 11211)]),
+        ("MEMCACHED://h:7/", [NodeAddress("h", 7)]),
+        ("memcached://[::1]:1", [NodeAddress("::1", 1)]),
+        ("a,b:2", [NodeAddress("a", 11211), NodeAddress("b", 2)]),
+        ("a;b", [NodeAddress("a", 11211), NodeAddress("b", 11211)]),
+        ("a, b ;", [NodeAddress("a", 11211), NodeAddress("b", 11211)]),
         (
             "memcached://h1,h2;h3",
-            [Address("h1", 11211), Address("h2", 11211), Address("h3", 11211)],
+            [NodeAddress("h1", 11211), NodeAddress("h2", 11211), NodeAddress("h3", 11211)],
         ),
-        ("memcached://a,memcached://b", [Address("a", 11211), Address("b", 11211)]),
-        (["a", "b:2"], [Address("a", 11211), Address("b", 2)]),
-        (["memcached://a", "b;c"], [Address(each, 11211) for each in "abc"]),
-        (["h", "/p"], [H, Address(path="/p")]),
-        (["[::1]", "[::2]:7"], [Address("::1", 11211), Address("::2", 7)]),
+        ("memcached://a,memcached://b", [NodeAddress("a", 11211), NodeAddress("b", 11211)]),
+        (["a", "b:2"], [NodeAddress("a", 11211), NodeAddress("b", 2)]),
+        (["memcached://a", "b;c"], [NodeAddress(each, 11211) for each in "abc"]),
+        (["h", "/p"], [H, NodeAddress(path="/p")]),
+        (["[::1]", "[::2]:7"], [NodeAddress("::1", 11211), NodeAddress("::2", 7)]),
     ],
 )
-def test_a_location_names_servers(location: str | list[str], found: list[Address]) -> None:
+def test_a_location_names_servers(location: str | list[str], found: list[NodeAddress]) -> None:
     """Hosts, paths and URLs, alone, in lists or several in one text, say where servers are."""
     assert read_location(location) == Location(found)
 
@@ -85,17 +85,21 @@ def test_a_location_names_servers(location: str | list[str], found: list[Address
     ("location", "login", "found"),
     [
         ("memcached://u:pw@h", ("u", "pw"), [H]),
-        ("Memcached://u:pw@h:7,b", ("u", "pw"), [Address("h", 7), Address("b", 11211)]),
+        ("Memcached://u:pw@h:7,b", ("u", "pw"), [NodeAddress("h", 7), NodeAddress("b", 11211)]),
         ("memcached://u:pw@", ("u", "pw"), [HERE]),
-        ("memcached://u:pw@/p", ("u", "pw"), [Address(path="/p")]),
+        ("memcached://u:pw@/p", ("u", "pw"), [NodeAddress(path="/p")]),
         ("memcached://%75%2Cx:p%3A%2F%3F%23%5B%40%25+@h", ("u,x", "p:/?#[@%+"), [H]),
         ("memcached://u:p,w;?#[@h", ("u", "p,w;?#["), [H]),
-        (["memcached://u:pw@a", "b"], ("u", "pw"), [Address("a", 11211), Address("b", 11211)]),
+        (
+            ["memcached://u:pw@a", "b"],
+            ("u", "pw"),
+            [NodeAddress("a", 11211), NodeAddress("b", 11211)],
+        ),
         ("memcached://u:@h", ("u", ""), [H]),
     ],
 )
 def test_a_login_stands_before_the_first_host(
-    location: str | list[str], login: tuple[str, str], found: list[Address]
+    location: str | list[str], login: tuple[str, str], found: list[NodeAddress]
 ) -> None:
     """It is percent-encoded where it must be, and is for all servers."""
     assert read_location(location) == Location(found, *login)
@@ -188,12 +192,12 @@ def test_no_password_is_shown(location: str | list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("address", "name"),
     [
-        (Address("h", 1), "h:1"),
-        (Address("::1", 1), "[::1]:1"),
-        (Address(path="/m.sock"), "/m.sock"),
+        (NodeAddress("h", 1), "h:1"),
+        (NodeAddress("::1", 1), "[::1]:1"),
+        (NodeAddress(path="/m.sock"), "/m.sock"),
     ],
 )
-def test_a_server_has_a_name(address: Address, name: str) -> None:
+def test_a_server_has_a_name(address: NodeAddress, name: str) -> None:
     """Messages and statistics call a server by its host and port, or its path."""
     assert address.name == name
 
@@ -464,7 +468,7 @@ def test_a_life_as_the_server_wants_it(ttl: float | None, expiry: int, of_a_lock
 )
 def test_no_value_goes_with_a_malformed_key(key: str, command: Callable[[str], Any]) -> None:
     """The server would refuse the line, and read the value as commands."""
-    with pytest.raises(InvalidKey, match="is no key for memcached: 1 to 250 printable ASCII"):
+    with pytest.raises(InvalidKey, match="is no key for memcached: give 1 to 250 printable ASCII"):
         command(key)
 
 

@@ -18,7 +18,7 @@ _IN_NO_HOST = re.compile(r"[\s/]")
 _WRITE = "write host[:port], unix:/path or memcached://[user:password@]host[:port]"
 
 
-class Address(NamedTuple):
+class NodeAddress(NamedTuple):
     """One server."""
 
     host: str = ""
@@ -35,7 +35,7 @@ class Address(NamedTuple):
 class Location(NamedTuple):
     """All that `LOCATION` says."""
 
-    addresses: list[Address]
+    addresses: list[NodeAddress]
     username: str | None = None
     password: str | None = None
 
@@ -87,11 +87,11 @@ def _login(texts: list[str]) -> tuple[tuple[str | None, str | None], list[str]]:
     return (unquote(username), unquote(password)), [hosts, *texts[1:]]
 
 
-def _read(text: str) -> Address:
+def _read(text: str) -> NodeAddress:
     rest = _SCHEME.sub("", text, count=1)
     if path := _path(rest):
         require_unix_sockets(mask_url(text))
-        return Address(path=path)
+        return NodeAddress(path=path)
     if _OTHER_SCHEME.match(rest):
         raise SettingsError(f"LOCATION {mask_url(text)!r} is no memcached server: {_WRITE}")
     if "?" in rest:
@@ -105,7 +105,7 @@ def _read(text: str) -> Address:
         raise SettingsError(f"LOCATION {mask_url(text)!r} has {error}: {_WRITE}") from None
     if (not host and rest.strip("/")) or _IN_NO_HOST.search(host):
         raise SettingsError(f"LOCATION {mask_url(text)!r} has no host: {_WRITE}")
-    return Address(host.lower() or _DEFAULT, port)
+    return NodeAddress(host.lower() or _DEFAULT, port)
 
 
 def _path(text: str) -> str:

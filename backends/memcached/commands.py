@@ -19,14 +19,14 @@ _IN_1970: Final = _MONTH + 1  # a life that is over; proxies know of none below 
 _LAST: Final = 2**31 - 1  # seconds since 1970 that a server can tell
 
 is_key: Callable[[bytes], object] = re.compile(rb"[!-~]{1,250}").fullmatch
-"""What the protocol takes for one key; what follows any other would be read as commands."""
+"""What the protocol takes for one key; the server would read what follows any other as commands."""
 
 
 def expiry(key: str, ttl: float | None, now: float) -> int:
     """Return a life as the server wants it: whole seconds, rounded up, 0 for ever.
 
-    One that ends after 2038, as the server cannot tell, is for ever. A lock's is a second
-    longer: the server's clock ticks once in a second, and must not end it too early.
+    One that ends after 2038, as the server cannot express, is for ever. A lock's is a second
+    longer: the server's clock ticks once in a second, and would end it too early.
     """
     if ttl is None or ttl > _LAST:
         return 0
@@ -74,7 +74,9 @@ def cas_away(key: str, unique: int) -> Command:
 
 def _store(verb: str, key: str, value: bytes, expiry: int, unique: str = "") -> Command:
     if not key.isascii() or not is_key(key.encode()):
-        raise InvalidKey(f"{key!r} is no key for memcached: 1 to 250 printable ASCII, no blank")
+        raise InvalidKey(
+            f"{key!r} is no key for memcached: give 1 to 250 printable ASCII, no blank"
+        )
     flags, data = stored.write(value)
     head = f"{verb} {key} {flags} {expiry} {len(data)}{unique}\r\n".encode("ascii")
     packed = b"%b%b\r\n" % (head, data)

@@ -2,11 +2,11 @@
 
 aiomcache makes the streams of the async face, pymemcache logs in for the sync one, each
 over a socket of ours: aiomcache looks hosts up where that holds up others, and pymemcache
-tries the first address of one alone. They are not used for more, since their conversations
+tries only the first address of a host. They are used for no more, since what they do later
 cannot be made safe from outside: aiomcache 0.8.2 loops for ever over a connection that the
 server closes, and sends one command at a time; pymemcache 4.0 limits each receive instead
-of the call, and asks one server after the other. So what they opened is taken over, socket
-or transport.
+of the call, and asks one server after the other. So the socket or transport that they
+opened is taken over.
 """
 
 import asyncio
@@ -24,20 +24,20 @@ from pymemcache.exceptions import (
     MemcacheUnknownCommandError,
 )
 
-from twofold.backends.memcached.addresses import Address
+from twofold.backends.memcached.addresses import NodeAddress
 from twofold.backends.network import ConnectError, Opened
 from twofold.backends.network.options import Tls
 from twofold.backends.network.sockets import Endpoint, Streams, seconds_left, transport_of
 from twofold.display import printable
 
-_LONGEST_ANSWER: Final = 4096  # bytes
+_LONGEST_ANSWER: Final = 4096  # bytes that a server may answer to the login and the version
 _AT_ONCE: Final = -1  # the life of the login, for a server that asks for none and stores it
 _REFUSALS = (b"unauthenticated", b"authentication failure")
 _HINTS = {
-    "unauthenticated": " (OPTIONS['username'] and OPTIONS['password'] tell who you are)",
+    "unauthenticated": " (give the login by OPTIONS['username'] and OPTIONS['password'])",
     "closed": (
-        " (one with TLS wants OPTIONS['tls']; one with SASL speaks the binary protocol alone, which"
-        " neither driver does: start it with --auth-file instead)"
+        " (a server with TLS needs OPTIONS['tls']; one with SASL speaks only the binary protocol,"
+        " which neither driver does: start it with --auth-file instead)"
     ),
 }
 
@@ -53,16 +53,16 @@ class DirectConnector:
 
     def __init__(
         self,
-        address: Address,
+        address: NodeAddress,
         login: tuple[str, str] | None = None,
         tls: Tls | None = None,
     ) -> None:
         self.version: str = ""
         """The server's, as far as it is known."""
         self.item_size_max: int | None = None
-        """Bytes of the largest item, if they were asked for on the newest connection."""
+        """Bytes of the largest item, if the newest connection has asked for them."""
         self.is_proxied: bool | None = None
-        """Whether a proxy is in the way that knows the older commands alone; None: not known."""
+        """Whether there is a proxy before it that knows only the older commands; None: unknown."""
         self._address = address
         self._endpoint = Endpoint(address.host, address.port, address.path)
         self._login = " ".join(login).encode() if login else b""
@@ -124,13 +124,13 @@ class DirectConnector:
             raise
 
     def _opened(self, version: bytes) -> None:
-        """Note what a new connection tells of the server, which may be another one now."""
+        """Note the version and forget the limit: the server may have been restarted."""
         self.version = printable(version.removeprefix(b"VERSION ").decode(errors="replace"))
         self.item_size_max = None
 
 
 class _Hurried:
-    """A socket for pymemcache, that bounds all that it receives together, in time and in size."""
+    """A socket for pymemcache that bounds the sum of what it receives, in time and in size."""
 
     def __init__(self, opened: socket.socket, deadline: float) -> None:
         self._opened = opened
@@ -152,7 +152,7 @@ class _Hurried:
 async def _told(
     stream: asyncio.StreamReader, writer: asyncio.StreamWriter, line: bytes, wanted: bytes
 ) -> bytes:
-    """Return the line that the server answers to another, if it is one that is `wanted`."""
+    """Send a line, and return the answer if it begins as `wanted`."""
     writer.write(line + b"\r\n")
     answer = (await stream.readuntil(b"\r\n")).rstrip()
     if answer.startswith(wanted):
@@ -160,7 +160,7 @@ async def _told(
     for known in _REFUSALS:
         if known in answer:
             raise MemcacheError(known)
-    raise MemcacheUnknownCommandError("what it said is not shown, since it may be what it was told")
+    raise MemcacheUnknownCommandError("its answer is not shown, since it may repeat the login")
 
 
 @contextmanager
@@ -169,7 +169,11 @@ def _failures(name: str) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise ConnectError(f"{name} cannot be reached in time", refused=False) from error
+        text = (
+            f"{name} cannot be reached in time: see that it runs and that LOCATION names it, or"
+            " give it more time by OPTIONS['deadline']"
+        )
+        raise ConnectError(text, refused=False) from error
     except (EOFError, ConnectionResetError, MemcacheUnexpectedCloseError) as error:
         text = f"{name} cannot be reached: it closed the connection{_HINTS['closed']}"
         raise ConnectError(text, refused=True) from error

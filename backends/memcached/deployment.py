@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from twofold.backends.memcached.addresses import Address, read_location
+from twofold.backends.memcached.addresses import NodeAddress, read_location
 from twofold.backends.memcached.connector import DirectConnector
 from twofold.backends.memcached.router import Node, Router
 from twofold.backends.network.options import Tls, check_text, flag, given_tls
@@ -55,7 +55,9 @@ def _login(
         return None
     for text in (name, secret):
         if any(mark in text for mark in " \r\n\0:"):
-            raise SettingsError("a user or password of memcached has no blank, no ':', no newline")
+            raise SettingsError(
+                "a user or password of memcached has no blank, no ':', no newline: choose another"
+            )
     return name, secret
 
 
@@ -76,11 +78,13 @@ def _weights(weights: Weights, count: int) -> list[float]:
     return shares
 
 
-def _tls(addresses: Sequence[Address], options: dict[str, Any]) -> Tls:
+def _tls(addresses: Sequence[NodeAddress], options: dict[str, Any]) -> Tls:
     """Return what encrypts and verifies, as the options that begin with `ssl_` say."""
     for address in addresses:
         if address.path:
-            raise SettingsError(f"OPTIONS['tls'] and the socket {address.path} do not go together")
+            raise SettingsError(
+                f"OPTIONS['tls'] and the socket {address.path} do not go together: leave one out"
+            )
     try:
         (tls := Tls(options)).context()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""How big a value may be: a server that refuses one drops the older one, so none is sent."""
+"""How big a value may be. A server that refuses one drops the older one, so it is not sent."""
 
 from collections.abc import Mapping
 from time import monotonic
@@ -30,7 +30,7 @@ class Limits:
         self._proxies = proxies
 
     async def fits(self, io: Effects, key: str, value: bytes, deadline: float) -> bool:
-        """Tell whether a value is not too big, by the monotonic time `deadline`."""
+        """Tell whether a value is small enough; known by the monotonic time `deadline`."""
         return bool(await self.those_that_fit(io, {key: value}, deadline))
 
     async def those_that_fit(
@@ -67,9 +67,10 @@ class Limits:
     async def _known(
         self, io: Effects, big: Mapping[str, bytes], deadline: float
     ) -> dict[Node, int | BackendUnavailable]:
-        """Return the limits of the servers that have the keys, or why one cannot be told.
+        """Return the limits of the servers that have the keys, or why one is unknown.
 
-        Those who must be asked are asked side by side, in half of the time that is left.
+        Servers that must be asked are asked at once, in half of the time that is left: the
+        other half is for the write itself.
         """
         known: dict[Node, int | BackendUnavailable] = {}
         unknown: dict[Node, str] = {}

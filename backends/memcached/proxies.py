@@ -1,8 +1,8 @@
 """Whether a proxy, such as twemproxy, stands before a server.
 
-A proxy that does not know a command closes the connection, as `mg` or `stats` makes some
-do, and says nothing. That looks like an outage. So the first such command for a server is
-sent once; if its connection is lost, and twice so, while others are not, it is the proxy.
+Some proxies close the connection, without a word, at a command that they do not know, such as
+`mg` or `stats`. That looks like an outage. So the first such command for a server is a test: if
+it loses its connection twice, while a `get` in between is answered, there is a proxy.
 """
 
 from twofold.backends.memcached import commands
@@ -15,7 +15,7 @@ _TESTS = 2
 
 
 class Proxies:
-    """The way for commands that proxies do not know.
+    """Sends commands that proxies may not know.
 
     Args:
         client: the way to the servers.
@@ -27,7 +27,7 @@ class Proxies:
         self._router = router
 
     async def ask(self, io: Effects, command: Command, deadline: float) -> Outcome | None:
-        """Return what comes of a command; None if a proxy does not let it through."""
+        """Return the outcome of a command; None if a proxy does not let it through."""
         connector = self._router.place(command.key).connector
         if connector.is_proxied is None:
             return await self._test(io, command, deadline)
@@ -38,7 +38,7 @@ class Proxies:
     async def ask_both(
         self, io: Effects, known: Command, unknown: Command, deadline: float
     ) -> list[Outcome | None]:
-        """Return what comes of two commands on a key, of which proxies know the first alone."""
+        """Return the outcomes of two commands on a key, of which proxies know only the first."""
         if self._router.place(known.key).connector.is_proxied is False:
             asked = [known, unknown]
             return await io.op(

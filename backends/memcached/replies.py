@@ -21,7 +21,7 @@ _ERRORS = frozenset({b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR"})
 
 
 class Item(NamedTuple):
-    """A value, and what changes whenever it is written."""
+    """A value, and the number that changes whenever it is written."""
 
     value: bytes
     unique: int
@@ -55,10 +55,10 @@ class Reader:
             end = buffer.find(b"\n", self._at)
             if end < 0:
                 if len(buffer) - self._at > _LONGEST_LINE:
-                    raise ProtocolError("a line has no end")
+                    raise ProtocolError("a line is too long")
                 self._missing = 1
                 break
-            line = buffer[self._at : end].rstrip(b"\r")  # those of keys end without
+            line = buffer[self._at : end].rstrip(b"\r")  # the lines of a scan end in LF alone
             self._at = end + 1
             if line == b"END":
                 return self._ended()
@@ -91,7 +91,7 @@ class Reader:
                 self._at, self._missing = at, stop + 2 - len(buffer)
                 return False
             if buffer[stop : stop + 2] != b"\r\n":
-                raise ProtocolError("a value does not end where it should")
+                raise ProtocolError("a value is longer than its header says")
             self._values[key.decode("ascii")] = _value(buffer[start:stop], flags, unique)
             at = stop + 2
         self._at = at
@@ -110,7 +110,7 @@ class Reader:
             self._values, self._lines = {}, []
             return ReplyError(line.decode(errors="replace"))
         if word == b"VALUE" or self._values or self._lines:
-            raise ProtocolError("a line is where none should be")
+            raise ProtocolError("a line came amid values")
         return line
 
 
@@ -121,7 +121,7 @@ def _value(data: bytes, flags: bytes, unique: bytes | None) -> bytes | Item:
 
 
 def _whole(buffer: bytes) -> dict[str, bytes | Item] | None:
-    """Read what is one reply of values and nothing else, twice as fast; None if it is not."""
+    """Read a buffer that is exactly one reply of values, twice as fast; None if it is not."""
     if not buffer.endswith(_VALUES_END) or not (header := _HEADER(buffer)):
         return None
     key, flags, size, unique = header.groups()
@@ -182,7 +182,7 @@ def _has_values_for(packed: bytes, values: dict[str, Any]) -> bool:
     if not packed.startswith((b"get ", b"gets ")):
         return not values and packed.startswith(_LISTED)
     if len(values) == 1 and packed[4:-2] == next(iter(values)).encode():
-        return True  # what follows is the same, slower
+        return True  # the usual case; what follows would say the same, slower
     return values.keys() <= {*packed.decode("ascii").split()[1:]}
 
 

@@ -51,7 +51,7 @@ def item(key: str, outcome: Outcome) -> Item | None:
 
 
 def is_stored(_key: str, outcome: Outcome) -> bool:
-    """Tell whether a value was stored; it is not where there is no room for it."""
+    """Tell whether a value was stored; a server without room for it has not."""
     if isinstance(outcome, Refused) and outcome.code == "SERVER_ERROR":
         return False
     return bool(unwrap(outcome) == b"STORED")
@@ -120,7 +120,7 @@ def is_overflow(total: int, delta: int) -> bool:
 
 
 def overflow(key: str, delta: int) -> CounterOverflow:
-    """Return the error of a sum that was taken back."""
+    """Return the error of a sum that was undone."""
     return CounterOverflow(f"{key!r} + {delta} leaves the range of a signed 64-bit counter")
 
 

@@ -1,10 +1,10 @@
 """Which server has a key: rendezvous hashing.
 
 Every server has a score for every key, and the highest has it. So when a server joins or
-leaves the list, only the keys move that are its own; and nothing moves while one is
-down. (D. Thaler, C. Ravishankar, "Using name-based mappings to increase hit rates",
-IEEE/ACM Transactions on Networking 6(1), 1998; the weights are those of J. Resch, "New
-hashing algorithms for data storage", SNIA 2015.)
+leaves the list, only its own keys move; and none move while one is down. (D. Thaler,
+C. Ravishankar, "Using name-based mappings to increase hit rates", IEEE/ACM Transactions on
+Networking 6(1), 1998; the weights are those of J. Resch, "New hashing algorithms for data
+storage", SNIA 2015.)
 """
 
 from collections.abc import Sequence
@@ -43,14 +43,14 @@ class Router:
         self._place = lru_cache(_REMEMBERED)(self._highest)
 
     def place(self, key: str, reads: bool = False) -> Node:
-        """Return the server that has `key`, in good times and in bad."""
+        """Return the server that has `key`, whether it is up or down."""
         return self._only or self._place(key)
 
     def servers(self) -> Sequence[Node]:
         return self._nodes
 
     def distrust(self) -> None:
-        """Do nothing: a server that is down keeps its keys."""
+        """Do nothing: the keys of a server that is down stay with it."""
 
     def split(self, keys: Sequence[str]) -> list[list[str]]:
         """Return `keys` in one list for each server that has some."""
@@ -72,7 +72,7 @@ def seed(name: str) -> int:
 
 
 def score(digest: int, seed: int, weight: float) -> float:
-    """Return a positive number, as random as can be; of so many, `weight` are the highest.
+    """Return a positive number: pseudo-random, and the highest in proportion to `weight`.
 
     The bits are mixed by the finalizer of MurmurHash3 (A. Appleby, in the public domain).
     """

@@ -3,9 +3,9 @@
 The server counts in unsigned 64 bits, and wraps around
 (https://github.com/memcached/memcached/blob/master/doc/protocol.txt). So a negative
 counter is kept as its two's complement: then one `incr` adds any signed number, exactly.
-What the server would take for a number though it is none, such as b"01", is kept behind
-a mark; so are counters near the ends of signed 64 bits, for the server not to add beyond
-them. The blanks are left out that the server puts behind a number that got shorter.
+A value that the server would take for a number, such as b"01", is kept behind a mark; so are
+counters near the ends of signed 64 bits, so that the server does not add beyond them. The
+blanks that the server puts behind a number that got shorter are removed.
 """
 
 from typing import Final
@@ -18,7 +18,7 @@ MARKED: Final = 0x2F0D
 WRAP: Final = 2**64
 
 MOST: Final = 2**32
-"""What the server may add, at most: then many adders at a time pass no end unseen."""
+"""The most that the server may add: even many adders at once then stop before the end."""
 
 _END: Final = 2**62
 _MARK: Final = b"="
@@ -41,7 +41,7 @@ def is_near_the_end(number: int) -> bool:
 
 
 def read(flags: int, data: bytes) -> bytes:
-    """Return the value of which this was stored, by this package or by another program."""
+    """Return the value that was stored so, by this package or by another program."""
     if flags == MARKED:
         return data[1:]
     digits = data.rstrip(b" ")
