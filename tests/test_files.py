@@ -1,6 +1,5 @@
 """Files: operations, places, permissions, time, bounds and settings, on real directories."""
 
-import asyncio
 import os
 import random
 import stat
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.disk_stores import DiskStoreCases, Hands, closed_in_the_end
 from tests.files_layout import entries, file_of
 from twofold.backends.files import FilesBackend
 from twofold.backends.files.entry import SHARDS, place
@@ -25,21 +25,7 @@ from twofold.errors import (
 from twofold.registry import build
 from twofold.settings import read_cache
 
-START = 1_700_000_000.0
 Open = Callable[..., FilesBackend]
-
-
-class Hands:
-    """A clock whose hands are set by the test."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -55,15 +41,8 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(path: Path, clock: Hands) -> Iterator[Open]:
     """Make backends on one directory, all of which are closed in the end."""
-    made: list[FilesBackend] = []
-
-    def make(location: object = path, **options: Any) -> FilesBackend:
-        made.append(FilesBackend(str(location), **{"clock": clock, **options}))
-        return made[-1]
-
-    yield make
-    for backend in made:
-        backend.close()
+    with closed_in_the_end(FilesBackend, path, clock=clock) as make:
+        yield make
 
 
 @pytest.fixture
@@ -84,23 +63,6 @@ def test_a_location_is_needed() -> None:
     """Files need a directory, and the error says which setting holds it."""
     with pytest.raises(SettingsError, match="LOCATION"):
         FilesBackend()
-
-
-@pytest.mark.parametrize("name", ["max_entries", "max_bytes"])
-@pytest.mark.parametrize("value", [0, -1, True, 1.5, "9"])
-def test_a_bound_that_is_no_positive_number_is_refused(
-    path: Path, name: str, value: object
-) -> None:
-    """The error names the key in OPTIONS and shows the value."""
-    with pytest.raises(SettingsError, match=rf"OPTIONS\['{name}'\].*{value!r}"):
-        FilesBackend(str(path), **{name: value})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("value", [-1, True, 1.5, "3"])
-def test_a_frequency_that_is_no_number_is_refused(path: Path, value: object) -> None:
-    """The error names the key in OPTIONS and shows the value."""
-    with pytest.raises(SettingsError, match=rf"OPTIONS\['cull_frequency'\].*{value!r}"):
-        FilesBackend(str(path), cull_frequency=value)  # type: ignore[arg-type]
 
 
 def test_the_short_name_and_the_url_choose_it(path: Path) -> None:
@@ -168,13 +130,6 @@ def test_a_file_in_the_place_of_the_directory_is_refused(store: FilesBackend, pa
     with pytest.raises(BackendUnavailable, match="no directory"):
         store.set("k", b"v", None)
     assert path.read_bytes() == b"mine"
-
-
-def test_a_path_through_a_file_is_unavailable(opened: Open, tmp_path: Path) -> None:
-    """What the system says becomes an error of ours."""
-    (tmp_path / "file").touch()
-    with pytest.raises(BackendUnavailable, match=r"file/cache"):
-        opened(tmp_path / "file" / "cache").set("k", b"v", None)
 
 
 @pytest.mark.parametrize("loose", [0o770, 0o777, 0o1777, 0o702])
@@ -323,26 +278,6 @@ def test_what_is_planted_for_a_file_of_the_store_is_replaced(
     assert not target.with_name("nothing").exists()
 
 
-def test_every_operation_does_what_the_contract_says(store: FilesBackend) -> None:
-    """One walk over all of them, on living entries."""
-    assert store.get("k") is None
-    assert store.set("k", b"v", None)
-    assert (store.get("k"), store.has("k"), store.ttl("k")) == (b"v", True, None)
-    assert not store.add("k", b"w", None)
-    assert store.add("new", b"", 10)
-    assert store.get("new") == b""
-    assert store.touch("k", 20)
-    assert store.ttl("k") == 20.0
-    assert not store.compare_and_set("k", b"x", b"w", None)
-    assert store.compare_and_set("k", b"v", b"w", None)
-    assert not store.compare_and_delete("k", b"v")
-    assert store.compare_and_delete("k", b"w")
-    assert store.delete("new")
-    assert not store.delete("new")
-    assert (store.has("k"), store.ttl("k"), store.touch("k", 1)) == (False, 0.0, False)
-    assert not store.compare_and_set("k", b"w", b"x", None)
-
-
 def test_incr_is_exact_and_keeps_the_expiry(store: FilesBackend, clock: Hands) -> None:
     """The last number counts, one more raises, and counting does not prolong a life."""
     store.set("n", b"%d" % (2**63 - 2), 10)
@@ -358,46 +293,6 @@ def test_incr_is_exact_and_keeps_the_expiry(store: FilesBackend, clock: Hands) -
         store.incr("text", 1)
     with pytest.raises(MissingKey):
         store.incr("missing", 1)
-
-
-@pytest.mark.parametrize("ask", ["get", "has", "ttl", "add", "get_many"])
-def test_what_the_clock_was_set_back_behind_begins_its_life_again(
-    store: FilesBackend, clock: Hands, ask: str
-) -> None:
-    """It ends neither before its time nor later than its life after it was first asked for."""
-    store.set("k", b"1", 7200)
-    store.set("for ever", b"1", None)
-    clock.now -= 86_400
-    arguments = {"add": ("k", b"2", 60), "get_many": (["k"],)}.get(ask, ("k",))
-    answers = {"get": b"1", "has": True, "ttl": 7200.0, "add": False, "get_many": {"k": b"1"}}
-    assert getattr(store, ask)(*arguments) == answers[ask]
-    clock.now += 7199
-    assert (store.get("k"), store.ttl("k")) == (b"1", 1.0)
-    clock.now += 1
-    assert (store.get("k"), store.get("for ever")) == (None, b"1")
-    assert store.add("k", b"2", 60)
-
-
-def test_who_counts_or_compares_begins_a_life_again_too(store: FilesBackend, clock: Hands) -> None:
-    """With the clock set back, an operation that keeps the expiry keeps the life."""
-    store.set_many({"n": b"1", "k": b"v"}, 60)
-    clock.now -= 3600
-    assert (store.incr("n", 1), store.compare_and_delete("k", b"other")) == (2, False)
-    clock.now += 59
-    assert (store.get("n"), store.get("k")) == (b"2", b"v")
-    clock.now += 1
-    assert store.get_many(["n", "k"]) == {}
-
-
-def test_a_step_of_the_clock_by_less_than_a_second_changes_nothing(
-    store: FilesBackend, clock: Hands
-) -> None:
-    """Two readings of one wall clock may disagree by so much."""
-    store.set("k", b"v", 60)
-    clock.now -= 0.5
-    assert store.get("k") == b"v"
-    clock.now += 60.5
-    assert store.get("k") is None
 
 
 def test_a_deleted_entry_stays_away_when_the_clock_is_set_back(
@@ -433,18 +328,6 @@ def test_clear_leaves_what_is_not_ours(store: FilesBackend, path: Path) -> None:
     assert [each.name for each in ours] == ["twofold.counts"]
     assert {each.read_bytes() for each in foreign} == {b"mine"}
     assert store.set("a:1", b"v", None)
-
-
-def test_a_value_beyond_the_bound_is_not_stored(opened: Open) -> None:
-    """What can never fit is refused, and the older value stays."""
-    store = opened(max_bytes=100_000)
-    huge = b"x" * 100_001
-    store.set_many({"k": b"old", "m": b"old"}, None)
-    assert not store.set("k", huge, None)
-    assert store.set_many({"m": huge, "n": b"v"}, None) == ["m"]
-    assert not store.add("new", huge, None)
-    assert not store.compare_and_set("n", b"v", huge, None)
-    assert store.get_many(["k", "m", "n", "new"]) == {"k": b"old", "m": b"old", "n": b"v"}
 
 
 def test_those_stored_longest_ago_go_first(opened: Open, clock: Hands) -> None:
@@ -680,17 +563,6 @@ def test_large_stores_lose_about_the_oldest(opened: Open, clock: Hands) -> None:
     assert sum(n >= 1200 for n in left) > 1150
 
 
-async def test_a_hundred_concurrent_increments_count_to_a_hundred(
-    store: FilesBackend, clock: Hands
-) -> None:
-    """Each is counted once, answers are all different, and the expiry stays."""
-    await store.aset("n", b"0", 60)
-    clock.now += 10
-    answers = await asyncio.gather(*(store.aincr("n", 1) for _ in range(100)))
-    assert sorted(answers) == list(range(1, 101))
-    assert await store.attl("n") == 50.0
-
-
 def test_a_lock_that_is_kept_raises_at_the_deadline(opened: Open) -> None:
     """Reads go on, and the error names the setting."""
     store, other = opened(deadline=0.05), opened()
@@ -793,3 +665,7 @@ def test_an_error_that_is_kept_keeps_no_folder_open(store: FilesBackend) -> None
     for descriptor in shards:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(descriptor)
+
+
+class TestFilesOnADisk(DiskStoreCases):
+    """All cases for stores on a disk."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.disk_stores import assert_in_use, closed_in_the_end, finish, start
 from tests.files_layout import entries, file_of
 from twofold.backends.files import FilesBackend
 from twofold.backends.files.entry import SHARDS, place
@@ -33,15 +34,8 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(path: Path) -> Iterator[Open]:
     """Make backends on one directory, all of which are closed in the end."""
-    made: list[FilesBackend] = []
-
-    def make(**options: Any) -> FilesBackend:
-        made.append(FilesBackend(str(path), **options))
-        return made[-1]
-
-    yield make
-    for backend in made:
-        backend.close()
+    with closed_in_the_end(FilesBackend, path) as make:
+        yield make
 
 
 @pytest.fixture
@@ -54,13 +48,6 @@ def warned(caplog: pytest.LogCaptureFixture) -> int:
     return sum(record.name == "twofold.files" for record in caplog.records)
 
 
-def assert_in_use(backend: FilesBackend) -> None:
-    assert backend.set("after", b"v", 60)
-    assert backend.get("after") == b"v"
-    assert backend.set("n", b"1", None)
-    assert backend.incr("n", 1) == 2
-
-
 def run(code: str, *args: object) -> "subprocess.CompletedProcess[str]":
     """Run `code` in a process of its own and return what came of it."""
     command = [sys.executable, "-W", "error", "-c", code, *map(str, args)]
@@ -70,17 +57,6 @@ def run(code: str, *args: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command, env=ignored, capture_output=True, text=True, timeout=60, check=False
     )
-
-
-def start(code: str, *args: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-W", "error", "-c", code, *map(str, args)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process: "subprocess.Popen[str]") -> str:
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (0, "")
-    return out
 
 
 def test_each_flipped_byte_is_a_miss(

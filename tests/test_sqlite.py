@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.disk_stores import DiskStoreCases, Hands, closed_in_the_end
 from twofold.backends.sqlite import SQLiteBackend
 from twofold.backends.sqlite import sessions as sessions_room
 from twofold.backends.sqlite.database import DatabaseFile
@@ -27,21 +28,7 @@ from twofold.errors import (
     SettingsError,
 )
 
-START = 1_700_000_000.0
 Open = Callable[..., SQLiteBackend]
-
-
-class Hands:
-    """A clock whose hands are set by the test."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -57,15 +44,8 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(path: Path, clock: Hands) -> Iterator[Open]:
     """Make backends on one file, all of which are closed in the end."""
-    made: list[SQLiteBackend] = []
-
-    def make(location: object = path, **options: Any) -> SQLiteBackend:
-        made.append(SQLiteBackend(str(location), **{"clock": clock, **options}))
-        return made[-1]
-
-    yield make
-    for backend in made:
-        backend.close()
+    with closed_in_the_end(SQLiteBackend, path, clock=clock) as make:
+        yield make
 
 
 @pytest.fixture
@@ -92,16 +72,6 @@ def test_a_location_without_a_file_is_refused(location: str) -> None:
     """Durable means a path, and the error says which setting holds it."""
     with pytest.raises(SettingsError, match="LOCATION"):
         SQLiteBackend(location)
-
-
-@pytest.mark.parametrize("name", ["max_entries", "max_bytes"])
-@pytest.mark.parametrize("value", [0, -1, True, 1.5, "9"])
-def test_a_bound_that_is_no_positive_number_is_refused(
-    path: Path, name: str, value: object
-) -> None:
-    """The error names the key in OPTIONS and shows the value."""
-    with pytest.raises(SettingsError, match=rf"OPTIONS\['{name}'\].*{value!r}"):
-        SQLiteBackend(str(path), **{name: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("umask", [0, 0o022, 0o777])
@@ -217,13 +187,6 @@ def test_a_folder_is_refused(opened: Open, tmp_path: Path) -> None:
         opened(tmp_path).get("k")
 
 
-def test_a_path_through_a_file_is_unavailable(opened: Open, tmp_path: Path) -> None:
-    """What the system says becomes an error of ours."""
-    (tmp_path / "file").touch()
-    with pytest.raises(BackendUnavailable, match=r"file/cache\.db"):
-        opened(tmp_path / "file" / "cache.db").get("k")
-
-
 @pytest.mark.parametrize("statement", ["CREATE TABLE users (name)", "PRAGMA application_id = 77"])
 async def test_a_database_of_another_program_is_left_as_it_is(
     opened: Open, path: Path, statement: str
@@ -261,26 +224,6 @@ def test_a_file_of_another_release_is_begun_anew(
     assert late.set("k", b"w", None)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert Path(f"{path}.corrupt").exists()
-
-
-def test_every_operation_does_what_the_contract_says(store: SQLiteBackend) -> None:
-    """One walk over all of them, on living entries."""
-    assert store.get("k") is None
-    assert store.set("k", b"v", None)
-    assert (store.get("k"), store.has("k"), store.ttl("k")) == (b"v", True, None)
-    assert not store.add("k", b"w", None)
-    assert store.add("new", b"", 10)
-    assert store.get("new") == b""
-    assert store.touch("k", 20)
-    assert store.ttl("k") == 20.0
-    assert not store.compare_and_set("k", b"x", b"w", None)
-    assert store.compare_and_set("k", b"v", b"w", None)
-    assert not store.compare_and_delete("k", b"v")
-    assert store.compare_and_delete("k", b"w")
-    assert store.delete("new")
-    assert not store.delete("new")
-    assert (store.has("k"), store.ttl("k"), store.touch("k", 1)) == (False, 0.0, False)
-    assert not store.compare_and_set("k", b"w", b"x", None)
 
 
 def test_an_expired_entry_is_missing_for_every_operation(
@@ -367,46 +310,6 @@ def test_incr_keeps_the_expiry(store: SQLiteBackend, clock: Hands) -> None:
     assert store.ttl("n") == 9.0
 
 
-@pytest.mark.parametrize("ask", ["get", "has", "ttl", "add", "get_many"])
-def test_what_the_clock_was_set_back_behind_begins_its_life_again(
-    store: SQLiteBackend, clock: Hands, ask: str
-) -> None:
-    """It ends neither before its time nor later than its life after it was first asked for."""
-    store.set("k", b"1", 7200)
-    store.set("for ever", b"1", None)
-    clock.now -= 86_400
-    arguments = {"add": ("k", b"2", 60), "get_many": (["k"],)}.get(ask, ("k",))
-    answers = {"get": b"1", "has": True, "ttl": 7200.0, "add": False, "get_many": {"k": b"1"}}
-    assert getattr(store, ask)(*arguments) == answers[ask]
-    clock.now += 7199
-    assert (store.get("k"), store.ttl("k")) == (b"1", 1.0)
-    clock.now += 1
-    assert (store.get("k"), store.get("for ever")) == (None, b"1")
-    assert store.add("k", b"2", 60)
-
-
-def test_who_counts_or_compares_begins_a_life_again_too(store: SQLiteBackend, clock: Hands) -> None:
-    """With the clock set back, an operation that keeps the expiry keeps the life."""
-    store.set_many({"n": b"1", "k": b"v"}, 60)
-    clock.now -= 3600
-    assert (store.incr("n", 1), store.compare_and_delete("k", b"other")) == (2, False)
-    clock.now += 59
-    assert (store.get("n"), store.get("k")) == (b"2", b"v")
-    clock.now += 1
-    assert store.get_many(["n", "k"]) == {}
-
-
-def test_a_step_of_the_clock_by_less_than_a_second_changes_nothing(
-    store: SQLiteBackend, clock: Hands
-) -> None:
-    """Two readings of one wall clock may disagree by so much."""
-    store.set("k", b"v", 60)
-    clock.now -= 0.5
-    assert store.get("k") == b"v"
-    clock.now += 60.5
-    assert store.get("k") is None
-
-
 def test_a_deleted_entry_stays_away_when_the_clock_is_set_back(
     store: SQLiteBackend, clock: Hands
 ) -> None:
@@ -419,18 +322,6 @@ def test_a_deleted_entry_stays_away_when_the_clock_is_set_back(
     clock.now -= 3600
     assert store.get("k") is None
     assert store.get("m") is None
-
-
-def test_a_value_beyond_the_bound_is_not_stored(opened: Open) -> None:
-    """What can never fit is refused, and the older value stays."""
-    store = opened(max_bytes=100_000)
-    huge = b"x" * 100_001
-    store.set_many({"k": b"old", "m": b"old"}, None)
-    assert not store.set("k", huge, None)
-    assert store.set_many({"m": huge, "n": b"v"}, None) == ["m"]
-    assert not store.add("new", huge, None)
-    assert not store.compare_and_set("n", b"v", huge, None)
-    assert store.get_many(["k", "m", "n", "new"]) == {"k": b"old", "m": b"old", "n": b"v"}
 
 
 def test_those_stored_longest_ago_go_first(opened: Open) -> None:
@@ -503,13 +394,6 @@ def test_culling_leaves_locks(opened: Open) -> None:
     assert sorted(store.get_many(keys)) == ["!lock:a", "app!lease:b", "k8"]
 
 
-@pytest.mark.parametrize("value", [-1, True, 1.5, "3"])
-def test_a_frequency_that_is_no_number_is_refused(path: Path, value: object) -> None:
-    """The error names the key in OPTIONS and shows the value."""
-    with pytest.raises(SettingsError, match=rf"OPTIONS\['cull_frequency'\].*{value!r}"):
-        SQLiteBackend(str(path), cull_frequency=value)  # type: ignore[arg-type]
-
-
 def test_the_count_is_bounded_whoever_writes(opened: Open, path: Path) -> None:
     """Writers that each write less than the interval are no way around the bound."""
     writers = [opened(max_entries=320) for _ in range(40)]
@@ -565,17 +449,6 @@ def test_expired_rows_are_removed_by_the_way(opened: Open, clock: Hands, path: P
     for n in range(100):
         store.set(f"new:{n}", b"v", None)
     assert count(path) == 100
-
-
-async def test_a_hundred_concurrent_increments_count_to_a_hundred(
-    store: SQLiteBackend, clock: Hands
-) -> None:
-    """Each is counted once, answers are all different, and the expiry stays."""
-    await store.aset("n", b"0", 60)
-    clock.now += 10
-    answers = await asyncio.gather(*(store.aincr("n", 1) for _ in range(100)))
-    assert sorted(answers) == list(range(1, 101))
-    assert await store.attl("n") == 50.0
 
 
 async def test_an_error_in_a_batch_is_only_its_callers(store: SQLiteBackend) -> None:
@@ -742,3 +615,7 @@ def test_threads_never_read_another_keys_value(store: SQLiteBackend) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+class TestSQLiteOnADisk(DiskStoreCases):
+    """All cases for stores on a disk."""

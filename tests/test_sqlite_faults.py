@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.disk_stores import assert_in_use, closed_in_the_end, finish, start
 from twofold.backends.sqlite import SQLiteBackend
 from twofold.backends.sqlite import sessions as sessions_room
 from twofold.backends.sqlite.sessions import Session
@@ -32,15 +33,8 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(path: Path) -> Iterator[Open]:
     """Make backends on one file, all of which are closed in the end."""
-    made: list[SQLiteBackend] = []
-
-    def make(**options: Any) -> SQLiteBackend:
-        made.append(SQLiteBackend(str(path), **options))
-        return made[-1]
-
-    yield make
-    for backend in made:
-        backend.close()
+    with closed_in_the_end(SQLiteBackend, path) as make:
+        yield make
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> int:
@@ -64,13 +58,6 @@ def assert_right_or_missing(backend: SQLiteBackend) -> None:
         assert value == value_of(key)
 
 
-def assert_in_use(backend: SQLiteBackend) -> None:
-    assert backend.set("after", b"v", 60)
-    assert backend.get("after") == b"v"
-    assert backend.set("n", b"1", None)
-    assert backend.incr("n", 1) == 2
-
-
 def overwrite(file: Path, offset: int, data: bytes) -> None:
     with file.open("r+b") as opened:
         opened.seek(offset)
@@ -87,17 +74,6 @@ def run(code: str, *args: object, **options: Any) -> "subprocess.CompletedProces
         check=False,
         **options,
     )
-
-
-def start(code: str, *args: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-W", "error", "-c", code, *map(str, args)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process: "subprocess.Popen[str]") -> str:
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (0, "")
-    return out
 
 
 @pytest.fixture
