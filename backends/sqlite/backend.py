@@ -95,6 +95,7 @@ class SQLiteBackend(Backend):
         kept = kept_by_culling(max_entries, cull_frequency)
         path = os.path.abspath(os.path.expanduser(location))
         self._entries = Entries(self.clock, max_entries, max_bytes, kept)
+        self._early = self._entries.early
         self._sessions = Sessions(DatabaseFile(path, self.deadline), self.deadline)
         self._rewrite_or_write = partial(Session.write, quick=self._entries.rewrite)
         self._path = path
@@ -109,7 +110,7 @@ class SQLiteBackend(Backend):
             try:
                 with session.lock:
                     value = self._entries.get(session.db, key)
-                return value if not self._entries.early else self._done(value)
+                return self._done(value) if self._early else value
             except sqlite3.Error as exc:
                 error = exc
         return self._do_or(None, Session.look, self._entries.get, key, error=error)
@@ -280,12 +281,12 @@ class SQLiteBackend(Backend):
             except sqlite3.Error as exc:
                 error = exc
             else:
-                return self._done(result)
+                return self._done(result) if self._early else result
         return self._done(self._do_again(started + self.deadline, error, how, work, *args))
 
     def _done(self, result: T) -> T:
         """Return `result`, once the entries that it found to be from later begin again."""
-        if self._entries.early:
+        if self._early:
             with suppress(BackendUnavailable):  # a later call will do it
                 self._do_again(monotonic(), None, Session.write, self._entries.begin_again)
         return result

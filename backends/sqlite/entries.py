@@ -74,6 +74,7 @@ _OLDEST = " ".join(
 )
 _EVICT = " ".join(("DELETE FROM twofold WHERE rowid <= ? AND", _VALUES))
 
+_NO_TIMES = "a row's times are no numbers"
 _CHUNK = 500  # keys in one statement; SQLite before 3.32 takes 999 variables
 _SWEEP_EVERY = 16  # new rows
 _SWEEP_ROWS = 64
@@ -156,7 +157,8 @@ class Entries:
         if len(value) >= self._large:
             return False
         expires, due = _expiry(now, ttl)
-        row = (value, _check(key, value), expires, now, key, due, self._newest - self._recent)
+        check = crc32(value, crc32(key.encode()))  # `_check`, without a call
+        row = (value, check, expires, now, key, due, self._newest - self._recent)
         self._rewriting = db.execute(_REWRITE_YOUNG, row).rowcount == 1
         return self._rewriting
 
@@ -289,12 +291,15 @@ class Entries:
     def _value(self, key: str, row: Sequence[Any]) -> bytes | None:
         """Return the value in `row`, None if it is expired; raise if it is not `key`'s."""
         value, crc, expires, written = row
-        if expires is not None and self._is_over(key, expires, written):
+        try:  # the usual case first, without a call
+            living = expires is None or written <= self._clock.time() < expires
+        except TypeError as exc:
+            raise CorruptDatabase(_NO_TIMES) from exc
+        if not living and self._is_over(key, expires, written):
             return None
-        if type(value) is not bytes or _check(key, value) != crc:
-            raise CorruptDatabase(
-                "a row fails its check"
-            )  # its key may be a session's: no log has that
+        if type(value) is not bytes or crc32(value, crc32(key.encode())) != crc:
+            # no key in the message: it may be a session's, which no log has
+            raise CorruptDatabase("a row fails its check")
         return value
 
     def _is_over(self, key: str, expires: Any, written: Any) -> bool:
@@ -308,7 +313,7 @@ class Entries:
             if is_from_later(now, written):
                 self.early.append(key)
         except TypeError as exc:
-            raise CorruptDatabase("a row's times are no numbers") from exc
+            raise CorruptDatabase(_NO_TIMES) from exc
         return False
 
     def _keep_bounds(self, db: sqlite3.Cursor, before: int, after: int, size: int) -> None:

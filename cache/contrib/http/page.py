@@ -1,6 +1,7 @@
 """A stored page, and the record of what the page of a URL varies with."""
 
 import re
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from twofold.contrib.http.headers import Headers, Pairs
@@ -11,14 +12,14 @@ from twofold.policy import CLOCK_SLACK
 
 _LATEST = 2.0**53  # seconds; more has no seconds
 _LINES = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\n)*")
-_FRAMING = (b"content-length", b"transfer-encoding")
+_KNOWN = 512  # of fields that were looked through
 
 
 class Page(NamedTuple):
     """A complete response, as it is stored: nothing in it can be changed."""
 
     status: int
-    fields: Pairs
+    headers: Headers
     body: bytes
     stored: float
     """Seconds since the Unix epoch."""
@@ -29,7 +30,7 @@ class Page(NamedTuple):
 
     def plain(self) -> tuple[Any, ...]:
         """Return what is given to the store."""
-        return ("page1", *self)
+        return ("page1", self.status, self.headers.pairs, *self[2:])
 
     def left(self, now: float) -> float | None:
         """Return for how many seconds it is fresh yet: 0 or less if it is not; None for ever."""
@@ -41,7 +42,7 @@ class Page(NamedTuple):
     def serves(self, request: Request, now: float) -> bool:
         """Tell whether it is fresh, and may be the answer to `request`."""
         left = self.left(now)
-        return (left is None or left > 0) and serves(request, Headers.of_bytes(self.fields))
+        return (left is None or left > 0) and serves(request, self.headers)
 
     def answer(self, request: Request, now: float) -> Response:
         """Return the answer to a GET or HEAD: the page, its head, or that it is known already."""
@@ -49,7 +50,8 @@ class Page(NamedTuple):
         left = self.left(now)
         ttl = b"" if left is None else b"; ttl=%d" % left
         told = ((b"age", b"%d" % age), (b"cache-status", b"twofold; hit" + ttl))
-        headers = Headers.of_bytes(self.fields).without("age").followed_by(told)
+        kept = self.headers.without("age") if "age" in self.headers else self.headers
+        headers = kept.followed_by(told)
         return conditional(request, Response(self.status, headers, self.body), now)
 
 
@@ -86,10 +88,13 @@ def read(stored: Any) -> "Page | Varied | None":
     return None
 
 
-def _page(status: int, fields: tuple[Any, ...], body: bytes, times: list[Any]) -> Page | None:
+def _page(status: int, fields: Pairs, body: bytes, times: list[Any]) -> Page | None:
     match times:
         case (float() as stored, (float() | None) as lifetime, int() as age):
-            page = Page(status, fields, body, stored, lifetime, age)
+            headers = _headers(fields)
+            if headers is None:
+                return None
+            page = Page(status, headers, body, stored, lifetime, age)
             return page if _is_dated(page) and _is_sendable(page) else None
     return None
 
@@ -103,22 +108,28 @@ def _is_dated(page: Page) -> bool:
 def _is_sendable(page: Page) -> bool:
     """Tell whether a page is one response, as whoever wrote it may not have had in mind.
 
-    No field goes on in a line of its own, and none says that the body ends elsewhere.
+    Nothing says that its body ends elsewhere.
     """
-    try:
-        lines = b"".join([b"%b:%b\n" % field for field in page.fields])
-    except TypeError:  # no pair of bytes
-        return False
-    length = b"%d" % len(page.body)
+    headers, length = page.headers, b"%d" % len(page.body)
     return (
         type(page.status) is int
         and 200 <= page.status <= 599
         and not (page.body and page.status in (204, 304))
-        and _LINES.fullmatch(lines) is not None
-        and lines.count(b"\n") == len(page.fields)
-        and all(
-            (name.lower(), value) == (b"content-length", length)
-            for name, value in page.fields
-            if name.lower() in _FRAMING
-        )
+        and {length}.issuperset(headers.raw("content-length"))
+        and "transfer-encoding" not in headers
     )
+
+
+def _headers(fields: Pairs) -> Headers | None:
+    """Return the fields of a response, each of which is one line; None if they are not."""
+    try:
+        return _of_lines(fields)
+    except TypeError:  # no pair of bytes
+        return None
+
+
+@lru_cache(maxsize=_KNOWN)
+def _of_lines(fields: Pairs) -> Headers | None:
+    lines = b"".join([b"%b:%b\n" % field for field in fields])
+    well_formed = _LINES.fullmatch(lines) is not None and lines.count(b"\n") == len(fields)
+    return Headers.of_bytes(fields) if well_formed else None

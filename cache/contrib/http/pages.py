@@ -154,7 +154,7 @@ class Exchange:
             self.release(shared=False)
             return response._replace(headers=self.status_of(response.headers))
         self.release(shared=True)
-        headers = self.status_of(Headers.of_bytes(page.fields), "; stored")
+        headers = self.status_of(page.headers, "; stored")
         return conditional(self._request, Response(page.status, headers, page.body), page.stored)
 
     def release(self, shared: bool | None = None) -> None:
@@ -179,7 +179,7 @@ class Exchange:
         if fresh is not None and fresh <= 0:
             return None
         kept = _described(status, headers.end_to_end(), body)
-        return Page(status, kept.pairs, body, now, fresh, age_on_arrival(headers, now))
+        return Page(status, kept, body, now, fresh, age_on_arrival(headers, now))
 
     async def _keep(self, io: Effects, page: Page) -> bool:
         """Store `page`, unless its URL was invalidated while it was being computed."""

@@ -7,6 +7,7 @@ response that is sent in the end, since they add `Set-Cookie`, `Vary` and `Cache
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from twofold.contrib.http.cache_control import CacheControl
@@ -29,6 +30,8 @@ _NOT_OF_VIEW = frozenset({b"etag", _MADE_BY, _OWN, *map(str.encode, _TOLD_LAST),
 
 _SAID = ("cache-control", "etag", "expires", "pragma", "vary")
 """What a view said that is replayed as it was; its `Age` counts in that of the page."""
+
+_KNOWN = 512  # of fields that were taken apart
 
 _PERSONAL = ("private", "no-store", "no-cache")
 
@@ -106,15 +109,25 @@ class Replay(NamedTuple):
 
 
 def replay_of(answer: Response) -> Replay:
-    """Return what there is in an answer from the store; this goes once through its fields."""
-    kept, own, told = [], [], []
+    """Return what there is in an answer from the store, or in one that was just stored.
+
+    The cache tells of the former how old it is, too.
+    """
+    pairs = answer.headers.pairs
+    last = -2 if pairs[-2:-1] and pairs[-2][0] == b"age" else -1
+    maker, headers, tag = _taken_apart(pairs[:last])
+    return Replay(maker, Response(answer.status, headers, answer.body), pairs[last:], tag)
+
+
+@lru_cache(maxsize=_KNOWN)
+def _taken_apart(fields: Pairs) -> tuple[str, Headers, str]:
+    """Return who made a stored page, the fields that its view gave it, and what was its tag."""
+    kept, own = [], []
     maker = tag = b""
-    for field in answer.headers.pairs:
+    for field in fields:
         name = field[0].lower()
         if name not in _NOT_OF_VIEW:
             kept.append(field)
-        elif name in _TOLD_BY_CACHE:
-            told.append(field)
         elif name == _MADE_BY:
             maker = field[1]
         elif name == _OWN:
@@ -124,8 +137,7 @@ def replay_of(answer: Response) -> Replay:
     if own:
         kept += Headers(own).only(*_SAID).pairs
         tag = b"" if any(name.lower() == b"etag" for name, _ in own) else tag
-    made = Response(answer.status, Headers.of_bytes(tuple(kept)), answer.body)
-    return Replay(maker.decode("latin-1"), made, tuple(told[-2:]), tag.decode("latin-1"))
+    return maker.decode("latin-1"), Headers.of_bytes(tuple(kept)), tag.decode("latin-1")
 
 
 def tagged(final: Response, given: Response | None, tag: str = "") -> Headers:

@@ -63,7 +63,7 @@ class PageStore:
     async def keep(self, io: Effects, first: str, asked: Headers, page: Page) -> bool:
         """Store `page` for its lifetime, and return whether it is stored; see `find`."""
         cache = self.cache()
-        names = varying(Headers.of_bytes(page.fields))
+        names = varying(page.headers)
         if not names:
             setting = (first, page.plain(), page.lifetime)
             return await self._try(io, False, cache.set, cache.aset, *setting)
