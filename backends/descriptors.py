@@ -17,7 +17,7 @@ def note_opened(
     noted: list[int], path: str, flags: int, mode: int = 0o777, *, folder: int | None = None
 ) -> int:
     """Open `path` as `os.open` does, and return the descriptor, which `noted` has by then."""
-    noted += map(partial(os.open, mode=mode, dir_fd=folder), (path,), (flags,))
+    noted += map(partial(os.open, dir_fd=folder), (path,), (flags,), (mode,))
     return noted[-1]
 
 

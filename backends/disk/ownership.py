@@ -21,7 +21,7 @@ def require_own_folder(path: str, found: os.stat_result) -> None:
             f"LOCATION {path!r} is {_kind(found, 'no directory')};"
             " give the path of a directory, or of none yet"
         )
-    _require_own(f"the cache directory {path!r}", found)
+    _require_own("the cache directory", path, found)
 
 
 def require_own_file(path: str, found: os.stat_result) -> None:
@@ -36,7 +36,7 @@ def require_own_file(path: str, found: os.stat_result) -> None:
             f"the cache file {path!r} has another name too, a hard link, so that writing to it"
             " would change what that names: remove one of the two"
         )
-    _require_own(f"the cache file {path!r}", found)
+    _require_own("the cache file", path, found)
 
 
 def require_safe_place(folder: str) -> None:
@@ -76,17 +76,17 @@ def make_file(noted: list[int], path: str, flags: int) -> int:
     return descriptor
 
 
-def _require_own(what: str, found: os.stat_result) -> None:
+def _require_own(what: str, path: str, found: os.stat_result) -> None:
     if not _has_users():
         return
     if found.st_uid != os.geteuid():
         raise BackendUnavailable(
-            f"{what} belongs to user {found.st_uid}, and this process runs as user"
+            f"{what} {path!r} belongs to user {found.st_uid}, and this process runs as user"
             f" {os.geteuid()}; let LOCATION be one of its own"
         )
     if found.st_mode & _WRITABLE_BY_OTHERS:
         raise BackendUnavailable(
-            f"others may write in {what}, of mode {_mode(found)}:"
+            f"others may write in {what} {path!r}, of mode {_mode(found)}:"
             " run chmod go-w on it, or give another LOCATION"
         )
 

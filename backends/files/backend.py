@@ -192,6 +192,8 @@ class FilesBackend(Backend):
         if entry.expires is None:
             return entry
         now = self.clock.time()
+        if entry.written <= now < entry.expires:  # the usual case first
+            return entry
         if entry.expires <= now:
             return None
         if is_from_later(now, entry.written):

@@ -86,7 +86,7 @@ def key_in(head: bytes) -> bytes:
 def place(key: str) -> tuple[int, str]:
     """Return the shard and the name of the file of `key`."""
     digest = blake2b(key.encode(), digest_size=20).hexdigest()
-    kind = "lock" if is_lock(key) else "entry"
+    kind = "lock" if "!" in key and is_lock(key) else "entry"
     return _SHARD_BY_DIGITS[digest[:2]], f"{digest}.{kind}"
 
 
