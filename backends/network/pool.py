@@ -9,7 +9,7 @@ import atexit
 import select
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import get_clock_info, monotonic
 from weakref import WeakSet, WeakValueDictionary, finalize
@@ -26,6 +26,7 @@ _CHUNK = 65536  # bytes to receive at a time
 _IDLE = 1.0  # seconds after which a connection is looked at before it is used
 _NEARLY = 0.005  # seconds that a limit may be off, so that the socket is told of few
 _STEP = get_clock_info("monotonic").resolution  # seconds: 0.016 on Windows before CPython 3.13
+_AT_ONCE = 4096  # bytes that an idle connection takes without waiting for room
 _INHERITED = 64  # connections to a server that ended threads may leave
 _GRACE = 0.001  # seconds at least for replies that may lie there, after another server's
 
@@ -53,33 +54,36 @@ class Connection:
         self._shut = finalize(self, _shut, opened)  # if need be before the socket is collected
         self._shut.atexit = False
         self._reader = server.protocol.new_reader()
+        self.has_more: Callable[[], bool] = self._reader.has_data
+        """Tells whether more than the replies has come, which is nobody's."""
         self._limit = 0.0  # seconds that the socket waits
 
     def send(self, packed: bytes, deadline: float) -> None:
         """Send commands, which with their replies may take until the monotonic time `deadline`."""
         self._wait_until(deadline)
         self._socket.sendall(packed)
+        if len(packed) > _AT_ONCE:
+            self._wait_until(deadline)
 
     def receive(self, deadline: float) -> Reply:
         """Return the next reply, if it comes in time."""
         reply = self._reader.gets()
-        return self.receive_first(deadline) if reply is INCOMPLETE else reply
+        if reply is not INCOMPLETE:
+            return reply
+        self._wait_until(deadline)
+        return self.receive_first(deadline)
 
     def receive_first(self, deadline: float) -> Reply:
-        """Return a reply of which nothing has been read that is not a part of it."""
+        """Return a reply of which nothing has been read; the socket knows how long it may wait."""
         reader = self._reader
         while True:
-            self._wait_until(deadline)
             data = self._socket.recv(_CHUNK)
             if not data:
                 raise ConnectionLost(f"{self._name} closed the connection")
             reader.feed(data)
             if (reply := reader.gets()) is not INCOMPLETE:
                 return reply
-
-    def has_more(self) -> bool:
-        """Tell whether more than the replies has come, which is nobody's."""
-        return self._reader.has_data()
+            self._wait_until(deadline)
 
     def is_fit(self, server: Server) -> bool:
         """Tell whether, as far as can be seen, neither side has closed it."""

@@ -15,6 +15,8 @@ from twofold.backends.redis.replies import new_reader
 
 _HEAD: Final = 1024  # bytes of a command that tell enough of it: all but some values
 _GET: Final = commands.get("").packed[:13]
+_SET: Final = b"$3\r\nSET\r\n"  # behind the number of parts
+_OF_GET: Final = frozenset({bytes, NoneType, ReplyError})
 _WITH_NX: Final = frozenset({b"*4", b"*6"})  # parts of a SET
 _SLOTS: Final = 16384
 _MAYBE_TEXT: Final = frozenset({bytes, NoneType})
@@ -25,8 +27,10 @@ _is_host = re.compile(rb"[\w.:%?-]{0,255}").fullmatch
 
 def matches(packed: bytes, reply: Reply) -> bool:
     """Tell whether `reply` can be the one to the command `packed`."""
-    if type(reply) is bytes and packed.startswith(_GET):
-        return True  # what follows is the same, slower
+    if packed.startswith(_GET):  # the usual cases first; what follows is the same, slower
+        return type(reply) in _OF_GET
+    if packed.startswith(_SET, 4) and _equals(reply, b"OK"):
+        return True
     if type(reply) is ReplyError:
         return True
     lines = packed[:_HEAD].split(b"\r\n", 5)
