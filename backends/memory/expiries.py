@@ -22,8 +22,14 @@ class Expiries:
         self._buckets: dict[float, set[str]] = {}
         self._ends: list[float] = []
 
-    def add(self, entry: Entry, ttl: float) -> None:
-        """Take in the key of an entry that lives for `ttl`."""
+    def move(self, entry: Entry, ttl: float | None) -> None:
+        """Have the key of an entry that lives for `ttl` where it belongs by its deadline."""
+        old = entry.bucket
+        if ttl is None:
+            if old is not None:
+                old.discard(entry.key)
+                entry.bucket = None
+            return
         if ttl < _SHORTEST_LIFE:
             ttl = _SHORTEST_LIFE
         width = math.ldexp(1.0, math.frexp(ttl)[1] - 6)
@@ -31,6 +37,10 @@ class Expiries:
         bucket = self._buckets.get(end)
         if bucket is None:
             bucket = self._open(end)
+        elif bucket is old:
+            return
+        if old is not None:
+            old.discard(entry.key)
         bucket.add(entry.key)
         entry.bucket = bucket
 

@@ -113,7 +113,7 @@ class Store:
             entry.bucket = None
             size += entry.size
             if entry.deadline != math.inf:
-                expiries.add(entry, entry.deadline - first)
+                expiries.move(entry, entry.deadline - first)
             if not is_lock(key):
                 ring.append(entry)
         self._ring, self._expiries, self.bytes = ring, expiries, size
@@ -131,7 +131,7 @@ class Store:
             if not is_lock(key):
                 self._ring.append(entry)
         else:
-            self._release(entry)
+            self.bytes -= entry.size
             # A reader looks at the deadline first: no value gets a longer life than its own.
             if deadline < entry.deadline:
                 entry.deadline = deadline
@@ -140,8 +140,7 @@ class Store:
             entry.deadline = deadline
             entry.visited = True
         self.bytes += size
-        if ttl is not None:
-            self._expiries.add(entry, ttl)
+        self._expiries.move(entry, ttl)
         if self._expiries.soonest <= now:
             self._expire(now)
         if self.bytes > self.max_bytes or len(self.entries) > self.max_entries:
@@ -155,12 +154,8 @@ class Store:
         entry = self._live(key, now)
         if entry is None:
             return False
-        if entry.bucket is not None:
-            entry.bucket.discard(key)
-            entry.bucket = None
         entry.deadline = math.inf if ttl is None else now + ttl
-        if ttl is not None:
-            self._expiries.add(entry, ttl)
+        self._expiries.move(entry, ttl)
         return True
 
     def delete(self, key: str, now: float) -> bool:
@@ -227,16 +222,13 @@ class Store:
     def _remove(self, entry: Entry) -> None:
         """Take an entry out."""
         del self.entries[entry.key]
-        self._release(entry)
-        entry.value = None  # the ring still holds the entry
-        if len(self._ring) > _RING_AT_MOST * len(self.entries) + _PASSED_PER_REMOVAL:
-            self._trim_ring()
-
-    def _release(self, entry: Entry) -> None:
         self.bytes -= entry.size
         if entry.bucket is not None:
             entry.bucket.discard(entry.key)
             entry.bucket = None
+        entry.value = None  # the ring still holds the entry
+        if len(self._ring) > _RING_AT_MOST * len(self.entries) + _PASSED_PER_REMOVAL:
+            self._trim_ring()
 
     def _expire(self, now: float) -> None:
         """Take out some of the entries whose time is over."""
