@@ -490,13 +490,17 @@ class Cache:
             return value
         return await self._filler.fill(NATIVE, full, aproducer(default), ttl)
 
-    def lock(self, key: str, timeout: Timeout = 60, wait: Timeout = None) -> Lock:
+    def lock(
+        self, key: str, timeout: Timeout = 60, wait: Timeout = None, *, renew: bool = False
+    ) -> Lock:
         """Return a lock named `key`: `with cache.lock("k"):`, `async with cache.lock("k"):`.
 
         Args:
             key: its name; locks and values do not meet.
             timeout: how long it is held at most; when that is over it is free.
             wait: how long to wait for it at most; None waits until it is free.
+            renew: begin `timeout` anew again and again while it is held: then it is free
+                that long after its holder's process ended, or lost the store.
 
         Raises:
             LockNotAcquired: on entering, after `wait`.
@@ -508,7 +512,7 @@ class Cache:
                 f"a lock's timeout is how long it is held at most, more than 0; not {timeout!r}"
             )
         name = self._keys.lock(key)
-        return Lock(self.backend, self._codec, name, ttl, seconds(wait), self._guard)
+        return Lock(self.backend, self._codec, name, ttl, seconds(wait), self._guard, renew=renew)
 
     def clear(self) -> None:
         """Remove every entry of this alias's prefix, in all versions; locks stay.

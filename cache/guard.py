@@ -10,6 +10,12 @@ from twofold.errors import BlockingCallInEventLoop, BlockingCallWarning
 
 _ROOMS = f"{__name__.partition('.')[0]}."
 
+_OF_LOCKS = {
+    "lock": "`async with cache.lock(...)`",
+    "acquire": "`await lock.aacquire(...)`",
+    "release": "`await lock.arelease()`",
+}
+
 _OF_DJANGO = ("django.middleware.cache", "django.utils.cache")
 """The modules in which Django's own `cache_page` and cache middleware ask the cache."""
 
@@ -62,7 +68,7 @@ def guard_for(
 def _instead(method: str, caller: str) -> str:
     if caller in _OF_DJANGO:
         return "cache_page, or the cache middleware, of twofold.contrib.django"
-    return "`async with cache.lock(...)`" if method == "lock" else f"`await cache.a{method}(...)`"
+    return _OF_LOCKS.get(method, f"`await cache.a{method}(...)`")
 
 
 def _caller() -> tuple[int, str]:

@@ -28,7 +28,7 @@ OF_A_CACHE = """
     aincr_version adecr_version aget_or_set aclear aclear_prefix aclose
 """
 
-OF_A_LOCK = ""
+OF_A_LOCK = "acquire release aacquire arelease"
 
 OF_A_FUNCTION = """
     key get get_or set refresh invalidate cache_clear cache_info

@@ -17,12 +17,14 @@ import pytest
 from tests.chaos import RedisServer
 from tests.chaos.signals import Signal
 from tests.memory_books import check
+from twofold import Cache, Lock
 from twofold.backend import Backend
 from twofold.backends.files import FilesBackend
 from twofold.backends.memcached import MemcachedBackend
 from twofold.backends.memory import MemoryBackend
 from twofold.backends.redis import RedisBackend
 from twofold.backends.sqlite import SQLiteBackend
+from twofold.effects import renewals
 
 
 class SoftTimeLimit(Exception):
@@ -98,9 +100,10 @@ def descriptors() -> int:
     return len(os.listdir("/dev/fd"))
 
 
-def interrupted(store: Backend, operation: Callable[[Any], Any], n: int) -> bool:
+def interrupted(store: Backend | Lock, operation: Callable[[Any], Any], n: int) -> bool:
     """Tell whether the n-th bytecode was reached, and the exception raised there came out."""
-    kinds = DIALLING_KINDS if store.servers() and not store.servers()[0].connections else KINDS
+    servers = store.servers() if isinstance(store, Backend) else []
+    kinds = DIALLING_KINDS if servers and not servers[0].connections else KINDS
     kind = kinds[n % len(kinds)]
     with Signal(n, kind) as signal:
         try:
@@ -168,6 +171,65 @@ def test_an_exception_of_a_handler_loses_nothing(
     step = EVERY[request.node.callspec.params["store"]] * length(store, operation)
     first = 1 + list(OPERATIONS).index(operation) % step
     assert run_all(store, OPERATIONS[operation], first, step) > first
+
+
+LOCKING: dict[str, Callable[[Lock], Any]] = {
+    "acquire": lambda lock: lock.acquire(),
+    "enter": lambda lock: lock.__enter__(),
+    "release": lambda lock: lock.release(),
+    "exit": lambda lock: lock.__exit__(None, None, None),
+}
+
+
+def a_lock(store: Backend, operation: str) -> Lock:
+    """Return a lock that `operation` can be done with; half of them are renewed."""
+    lock = Cache(store).lock("l", timeout=1000, wait=0, renew=operation in ("acquire", "exit"))
+    if operation in ("release", "exit"):
+        assert lock.acquire()
+    return lock
+
+
+def lock_at_each(store: Backend, operation: str, first: int, step: int) -> int:
+    """Interrupt what is done with a lock at every `step`-th bytecode; return how many there are."""
+    done = a_lock(store, operation)  # whatever is done once only
+    LOCKING[operation](done)
+    if operation in ("acquire", "enter"):
+        done.release()
+    n, lock = first, a_lock(store, operation)
+    while interrupted(lock, LOCKING[operation], n):
+        if operation in ("release", "exit") and "not held" not in repr(lock):
+            lock.release()  # it was interrupted before it began
+        assert repr(renewals).endswith("0 ticks>")
+        other = Cache(store).lock("l", wait=0)
+        assert other.acquire(), "the lock was left in the store"
+        other.release()
+        lock = a_lock(store, operation)
+        n += step
+    if operation in ("acquire", "enter"):
+        lock.release()
+    return n
+
+
+@pytest.mark.parametrize("operation", LOCKING)
+@pytest.mark.parametrize("store", STORES, indirect=True)
+def test_an_exception_of_a_handler_leaves_no_lock_held(
+    request: pytest.FixtureRequest, store: Backend, operation: str
+) -> None:
+    """Who did not get a lock does not hold it, and who let go of it can do so again."""
+    step = EVERY[request.node.callspec.params["store"]]
+    first = 1 + list(LOCKING).index(operation) * 7 % step
+    assert lock_at_each(store, operation, first, step) > first
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("operation", LOCKING)
+@pytest.mark.parametrize("store", STORES, indirect=True)
+def test_an_exception_of_a_handler_at_any_bytecode_leaves_no_lock_held(
+    store: Backend, operation: str
+) -> None:
+    """Who did not get a lock does not hold it, and who let go of it can do so again."""
+    assert lock_at_each(store, operation, 1, 1) > 1
 
 
 @pytest.mark.heavy

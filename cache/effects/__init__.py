@@ -1,8 +1,8 @@
 """The only room that knows threads and event loops.
 
 `faces` drives one `async def` body from sync and from async code, `hop` carries sync
-calls off the loop, `loops` keeps what belongs to one event loop, `forks` tells what a
-child process must forget.
+calls off the loop, `loops` keeps what belongs to one event loop, `ticker` calls what is due
+again and again, `forks` tells what a child process must forget.
 """
 
 from twofold.effects.faces import (
@@ -18,6 +18,7 @@ from twofold.effects.forks import after_fork_in_child, park
 from twofold.effects.hop import Call, Hop, call_in_thread
 from twofold.effects.locks import Lock, ThreadLocal, new_lock, new_rlock, take
 from twofold.effects.loops import PerLoop, in_event_loop, running_loop, serves_event_loop
+from twofold.effects.ticker import Tick, Ticker, renewals
 
 __all__ = [
     "BLOCKING",
@@ -31,12 +32,15 @@ __all__ = [
     "PerLoop",
     "Spawned",
     "ThreadLocal",
+    "Tick",
+    "Ticker",
     "after_fork_in_child",
     "call_in_thread",
     "in_event_loop",
     "new_lock",
     "new_rlock",
     "park",
+    "renewals",
     "run_sync",
     "running_loop",
     "serves_event_loop",

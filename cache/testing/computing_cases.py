@@ -145,6 +145,30 @@ class ComputingCases(Suite):
             pass
 
     @case
+    async def test_a_lock_is_acquired_and_released(self, cache: Any) -> None:
+        """Acquiring tells whether it is held; only its holder releases it, and only once."""
+        mine, other = cache.lock("l", timeout=1000), cache.lock("l", timeout=1000)
+        assert await mine.acquire() is True
+        assert await other.acquire(wait=0) is False
+        with pytest.raises(RuntimeError, match="held already"):
+            await mine.acquire(wait=0)
+        with pytest.raises(RuntimeError, match="acquire it first"):
+            await other.release()
+        await mine.release()
+        assert await other.acquire(wait=0) is True
+        await other.release()
+        assert await mine.acquire() is True
+        await mine.release()
+
+    @case
+    async def test_a_renewed_lock_excludes(self, cache: Any) -> None:
+        """A lock that is renewed while it is held is as good as another."""
+        async with cache.lock("l", timeout=1000, renew=True):
+            assert await cache.lock("l").acquire(wait=0) is False
+        async with cache.lock("l", wait=0):
+            pass
+
+    @case
     async def test_a_lock_is_let_go_after_an_exception(self, cache: Any) -> None:
         """The exception comes through, and the lock is free."""
         with pytest.raises(Trouble):

@@ -62,19 +62,16 @@ class AsyncView:
         twin: Callable[..., Awaitable[Any]] = getattr(self.target, f"a{name}")
         return twin
 
-    def lock(self, *args: Any, **kwargs: Any) -> Any:
+    def lock(self, *args: Any, **kwargs: Any) -> "_AsyncLock":
         """Return the target's lock, for `async with`."""
-        return self.target.lock(*args, **kwargs)
+        return _AsyncLock(self.target.lock(*args, **kwargs))
 
 
-class _SyncLock:
+class _SyncLock(SyncView):
     """A lock whose sync context manager is entered and left by `async with`."""
 
-    def __init__(self, lock: Any) -> None:
-        self._lock = lock
-
     async def __aenter__(self) -> Any:
-        return self._lock.__enter__()
+        return self.target.__enter__()
 
     async def __aexit__(
         self,
@@ -82,7 +79,22 @@ class _SyncLock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._lock.__exit__(kind, error, traceback)
+        self.target.__exit__(kind, error, traceback)
+
+
+class _AsyncLock(AsyncView):
+    """A lock whose async methods go by the names of the sync ones."""
+
+    async def __aenter__(self) -> Any:
+        return await self.target.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.target.__aexit__(kind, error, traceback)
 
 
 class Face(ABC):
