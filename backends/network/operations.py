@@ -26,8 +26,8 @@ class Operation(Generic[T, *Ts]):
     __slots__ = ("build", "read")
 
     def __init__(self, build: Callable[[*Ts], Command], read: Callable[[str, Outcome], T]) -> None:
-        self.build = build
-        self.read = read
+        self.build: Callable[[*Ts], Command] = build
+        self.read: Callable[[str, Outcome], T] = read
 
     def run(self, client: Client, *args: *Ts) -> T:
         command = self.build(*args)
