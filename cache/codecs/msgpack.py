@@ -54,7 +54,7 @@ _BUFFERS = frozenset({bytearray, memoryview})
 _NESTS = frozenset({dict, list, *_ITEMS})
 _PLAIN = frozenset({bool, bytes, dict, float, int, list, NoneType, str, tuple})
 
-_ROWS = 4  # tuples that are worth the look whether they have one width
+_ROWS = 4  # tuples in a list that are worth the look whether they have one width
 _ROWS_DEPTH = 3  # dicts in each other that are looked through for rows
 _EXTENSIONS = frozenset({0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)})  # how one begins
 
@@ -115,9 +115,16 @@ class Msgpack:
 
 def _up_to_a_tuple(value: Any) -> Ext:
     """Do as `_DEFAULT`, but stop at a tuple, which may be one of many rows."""
-    if type(value) is tuple:
+    kind = type(value)
+    if kind is tuple:
         raise TypeError
-    return _DEFAULT(value)
+    if kind in _ITEMS:
+        return _DEFAULT(value)
+    try:
+        return _write(value)
+    except BaseException as exc:
+        note(exc)
+        raise
 
 
 def _dump_with_rows(value: Any) -> bytes:
@@ -140,7 +147,7 @@ def _with_rows(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
     """Return `value` with each list of rows in it as an `Ext`."""
     found: dict[Any, Any] = {}
     for key, item in value.items():
-        if type(item) is list:
+        if type(item) is list and len(item) >= _ROWS:
             rows = _rows(item, _INNER)
             if rows is not None:
                 found[key] = rows
@@ -153,15 +160,14 @@ def _rows(value: list[Any], inner: _Default) -> Ext | None:
     """Return what a database returns, a list of tuples of one width, as one `Ext`."""
     if len(value) < _ROWS or type(value[0]) is not tuple:
         return None
-    rows = value[:]  # another thread may change it
-    if {*map(type, rows)} != {tuple}:
-        return None
-    width = len(rows[0])
-    if not 0 < width <= extensions.WIDEST or {*map(len, rows)} != {width}:
-        return None
+    width = len(value[0])
     items: list[Any] = []
-    for row in rows:  # faster than `chain`
+    for row in value:
+        if type(row) is not tuple or len(row) != width:
+            return None
         items += row
+    if not 0 < width <= extensions.WIDEST:
+        return None
     data = packb(items, inner, _OPTIONS)
     if 0xC4 in data or 0xC5 in data or 0xC6 in data:
         _refuse_buffers(items)
@@ -288,14 +294,16 @@ def _write_datetime(value: datetime) -> Ext:
         value.microsecond,
         value.fold,
     )
-    return Ext(extensions.DATETIME, fields + _dump_zone(value))
+    zone = b"" if value.tzinfo is None else _dump_zone(value)
+    return Ext(extensions.DATETIME, fields + zone)
 
 
 def _write_time(value: time) -> Ext:
     fields = extensions.TIME_FIELDS.pack(
         value.hour, value.minute, value.second, value.microsecond, value.fold
     )
-    return Ext(extensions.TIME, fields + _dump_zone(value))
+    zone = b"" if value.tzinfo is None else _dump_zone(value)
+    return Ext(extensions.TIME, fields + zone)
 
 
 def _write_timedelta(value: timedelta) -> Ext:
@@ -306,10 +314,8 @@ def _write_timedelta(value: timedelta) -> Ext:
 
 
 def _dump_zone(value: datetime | time) -> bytes:
-    """Return nothing for no zone, else the packed name, offset, or offset and name."""
+    """Return the packed name of a zone, its offset, or offset and name."""
     zone = value.tzinfo
-    if zone is None:
-        return b""
     if type(zone) not in ZONES:
         raise refuse(Msgpack.name, value, f"its tzinfo is {zone!r}")
     try:
