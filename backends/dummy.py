@@ -12,6 +12,8 @@ class DummyBackend(InlineBackend):
     A lock is given and taken back, so that code with locks runs; it excludes nobody.
     """
 
+    private = True
+
     def get(self, key: str) -> None:
         return None
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from twofold.clock import SYSTEM_CLOCK, Clock, followed
 from twofold.display import shown
-from twofold.effects import Call, Hop, call_in_thread
+from twofold.effects import BLOCKING, NATIVE, Call, Effects, Hop, call_in_thread, run_sync
 from twofold.errors import SettingsError
 from twofold.urls import mask_location
 
@@ -23,6 +23,8 @@ Kind: TypeAlias = Literal["native", "threaded", "inline"]
 Stored: TypeAlias = Any
 """What a backend keeps: `bytes`, unless `holds_objects`. Never None."""
 
+
+_CLAIM_ATTEMPTS = 3  # at a key that comes and goes
 
 BreakerState: TypeAlias = Literal["closed", "open", "half-open"]
 
@@ -89,6 +91,15 @@ class Backend(ABC):
     batch_size: int = 1
     """Calls at most that a worker gives to `run_batch` at a time."""
 
+    private: bool = False
+    """Whether nobody outside this process reads or writes it, so that no stub need tell others
+    of a computation. Its operations never wait."""
+
+    hides_stubs: bool = False
+    """Whether a stub (see `twofold.stub`) is a missing value to each operation but `get` and
+    `get_many`, which return it, and what is compared with one. Where it is not, the cache
+    makes up for it by further operations."""
+
     takes_many_locations: bool = False
     """Whether `LOCATION` may be a list."""
 
@@ -111,6 +122,11 @@ class Backend(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {_masked(self.location)!r} {self.kind}>"
+
+    @property
+    def identity(self) -> object:
+        """What the backends of one store have in common in this process."""
+        return self
 
     @abstractmethod
     def get(self, key: str) -> Stored | None:
@@ -231,6 +247,51 @@ class Backend(ABC):
     async def aclear(self, prefix: str) -> None:
         await self._hop(self.clear, prefix)
 
+    def get_or_claim(self, key: str, stub: Stored, life: float) -> Stored | None:
+        """Store `stub` for `life` seconds if `key` is missing; else return what is there.
+
+        What is there may be another's stub. None says that nothing was; `stub` is stored
+        then, if the store had room for it.
+        """
+        return run_sync(self._get_or_claim(BLOCKING, key, stub, life))
+
+    async def aget_or_claim(self, key: str, stub: Stored, life: float) -> Stored | None:
+        if self.kind == "native":
+            return await self._get_or_claim(NATIVE, key, stub, life)
+        return await self._hop(self.get_or_claim, key, stub, life)
+
+    async def _get_or_claim(
+        self, io: Effects, key: str, stub: Stored, life: float
+    ) -> Stored | None:
+        for _ in range(_CLAIM_ATTEMPTS):
+            if await io.op(self.add, self.aadd, key, stub, life):
+                return None
+            found = await io.op(self.get, self.aget, key)
+            if found is not None:
+                return found
+        return None
+
+    def fill(self, key: str, stub: Stored, value: Stored, ttl: float | None) -> bool:
+        """Store `value` only if `key` holds `stub`, atomically; return whether it did."""
+        return self.compare_and_set(key, stub, value, ttl)
+
+    async def afill(self, key: str, stub: Stored, value: Stored, ttl: float | None) -> bool:
+        return await self.acompare_and_set(key, stub, value, ttl)
+
+    def renew(self, key: str, stub: Stored, life: float) -> bool:
+        """Give `stub` a new life only if `key` holds it; return whether it did."""
+        return self.compare_and_set(key, stub, stub, life)
+
+    async def arenew(self, key: str, stub: Stored, life: float) -> bool:
+        return await self.acompare_and_set(key, stub, stub, life)
+
+    def release(self, key: str, stub: Stored) -> bool:
+        """Remove `stub` only if `key` holds it; return whether it did."""
+        return self.compare_and_delete(key, stub)
+
+    async def arelease(self, key: str, stub: Stored) -> bool:
+        return await self.acompare_and_delete(key, stub)
+
     def servers(self) -> list[ServerState]:
         """Return the state of each server, without asking any; empty for a store without."""
         return []
@@ -283,6 +344,9 @@ class InlineBackend(Backend):
     """A store that never blocks, so that its async half calls the sync half directly."""
 
     kind: Kind = "inline"
+
+    async def aget_or_claim(self, key: str, stub: Stored, life: float) -> Stored | None:
+        return self.get_or_claim(key, stub, life)
 
     async def aget(self, key: str) -> Stored | None:
         return self.get(key)

@@ -11,6 +11,8 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from twofold import counter, counting
 from twofold.assembly import Parts, private_parts
 from twofold.backend import Backend, ServerState
+from twofold.claims.filter import StubFilter
+from twofold.computations import Computations, aproducer, producer
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING
 from twofold.errors import (
@@ -19,12 +21,11 @@ from twofold.errors import (
     MissingKey,
     PartlyUnavailable,
 )
-from twofold.fill import Condition, Filler, aproducer, producer
 from twofold.guard import guard_for
 from twofold.keys import many
 from twofold.lock import Lock
 from twofold.outage import FailOpen
-from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
+from twofold.policy import DEFAULT_TIMEOUT, Condition, Policy, Timeout, seconds
 from twofold.private import remember
 from twofold.settings.arguments import CacheSettings
 
@@ -80,10 +81,11 @@ class Cache:
         self.backend: Backend = parts.backend
         self.timeout: float | None = parts.timeout
         backend, codec, keys, options = parts.backend, parts.codec, parts.keys, parts.options
-        fail_open = None if backend.kind == "inline" else FailOpen(backend, parts.alias)
-        self._soft = backend if fail_open is None else fail_open
+        store = backend if backend.private or backend.hides_stubs else StubFilter(backend)
+        fail_open = None if backend.kind == "inline" else FailOpen(store, parts.alias)
+        self._soft = store if fail_open is None else fail_open
         self._fail_open = fail_open
-        self._backend = self._soft if options["on_error"] == "miss" else backend
+        self._backend = self._soft if options["on_error"] == "miss" else store
         self._codec = codec
         self._load = codec.load
         self._plain = codec.plain
@@ -92,8 +94,9 @@ class Cache:
         self._key = keys.__call__  # bound once: looking it up costs a tenth of a hit
         self._scope = "" if options["clear"] == "flush" else None
         self._guard = guard_for(backend, parts.alias, options["blocking_calls"])
-        self._filler = Filler(backend, self._soft, codec, keys.lease)
-        self._flights = self._filler.flights
+        note = None if fail_open is None else fail_open.note
+        self._computations = Computations(store, codec, keys.lease, note)
+        self._flights = self._computations.flights
 
     def __copy__(self) -> Self:
         return self  # the way to a store, and not what is in it
@@ -189,7 +192,7 @@ class Cache:
             self._guard("set")
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
-            self._backend.delete_many(self._doomed([full]))
+            self._backend.delete_many(self._detached([full]))
             return True
         self._detach(full)
         return self._backend.set(full, self._dump(full, value), ttl)
@@ -204,7 +207,7 @@ class Cache:
         """Do what `set` does."""
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
-            await self._backend.adelete_many(self._doomed([full]))
+            await self._backend.adelete_many(self._detached([full]))
             return True
         self._detach(full)
         return await self._backend.aset(full, self._dump(full, value), ttl)
@@ -224,7 +227,7 @@ class Cache:
             self._guard("set_many")
         names, ttl = self._names(data, version), self._ttl(timeout)
         if ttl == 0:
-            self._backend.delete_many(self._doomed(names))
+            self._backend.delete_many(self._detached(names))
             return []
         items = self._dump_all(names, data)
         return [names[full] for full in self._backend.set_many(items, ttl)]
@@ -238,7 +241,7 @@ class Cache:
         """Do what `set_many` does."""
         names, ttl = self._names(data, version), self._ttl(timeout)
         if ttl == 0:
-            await self._backend.adelete_many(self._doomed(names))
+            await self._backend.adelete_many(self._detached(names))
             return []
         items = self._dump_all(names, data)
         return [names[full] for full in await self._backend.aset_many(items, ttl)]
@@ -275,7 +278,7 @@ class Cache:
             self._guard("touch")
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
-            return self._backend.delete_many(self._doomed([full])) > 0
+            return self._backend.delete_many(self._detached([full])) > 0
         return self._backend.touch(full, ttl)
 
     async def atouch(
@@ -284,7 +287,7 @@ class Cache:
         """Do what `touch` does."""
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
-            return await self._backend.adelete_many(self._doomed([full])) > 0
+            return await self._backend.adelete_many(self._detached([full])) > 0
         return await self._backend.atouch(full, ttl)
 
     def ttl(self, key: str, version: int | None = None) -> float | None:
@@ -304,33 +307,23 @@ class Cache:
         """
         if self._guard is not None:
             self._guard("delete")
-        return self._backend.delete_many(self._doomed([self._key(key, version)])) > 0
+        return self._backend.delete_many(self._detached([self._key(key, version)])) > 0
 
     async def adelete(self, key: str, version: int | None = None) -> bool:
         """Do what `delete` does."""
-        return await self._backend.adelete_many(self._doomed([self._key(key, version)])) > 0
+        return await self._backend.adelete_many(self._detached([self._key(key, version)])) > 0
 
     def delete_many(self, keys: Iterable[str], version: int | None = None) -> int:
         """Remove `keys` in one round trip, and return how many were there; see `delete`."""
         if self._guard is not None:
             self._guard("delete_many")
         names = self._names(keys, version)
-        try:
-            deleted = self._backend.delete_many(self._doomed(names))
-        except PartlyUnavailable as error:
-            error.result = min(len(names), error.result)
-            raise
-        return min(len(names), deleted)
+        return self._backend.delete_many(self._detached(names))
 
     async def adelete_many(self, keys: Iterable[str], version: int | None = None) -> int:
         """Do what `delete_many` does."""
         names = self._names(keys, version)
-        try:
-            deleted = await self._backend.adelete_many(self._doomed(names))
-        except PartlyUnavailable as error:
-            error.result = min(len(names), error.result)
-            raise
-        return min(len(names), deleted)
+        return await self._backend.adelete_many(self._detached(names))
 
     def has_key(self, key: str, version: int | None = None) -> bool:
         """Return whether `key` is there."""
@@ -442,7 +435,11 @@ class Cache:
         value = MISSING if stored is None else self._load(full, stored)
         if value is not MISSING:
             return value
-        return run_sync(self._filler.fill(BLOCKING, full, producer(default), ttl))
+        return run_sync(
+            self._computations.compute(
+                BLOCKING, full, producer(default), Policy(ttl), reachable=self.available
+            )
+        )
 
     @overload
     async def aget_or_set(
@@ -488,7 +485,9 @@ class Cache:
         value = MISSING if stored is None else self._load(full, stored)
         if value is not MISSING:
             return value
-        return await self._filler.fill(NATIVE, full, aproducer(default), ttl)
+        return await self._computations.compute(
+            NATIVE, full, aproducer(default), Policy(ttl), reachable=self.available
+        )
 
     def lock(
         self, key: str, timeout: Timeout = 60, wait: Timeout = None, *, renew: bool = False
@@ -546,46 +545,51 @@ class Cache:
     def stats(self) -> Stats:
         """Return what this cache has seen so far."""
         return Stats(
-            computed=self._filler.computed,
-            joined=self._filler.joined,
+            computed=self._computations.computed,
+            joined=self._computations.joined,
             damaged=self._codec.damaged,
             unavailable=self._fail_open.failures if self._fail_open is not None else 0,
             servers=tuple(self.backend.servers()),
         )
 
-    async def _fill(
+    async def _compute(
         self,
         io: Effects,
         key: str,
         function: Callable[[], Any],
         timeout: Timeout,
         condition: Condition | None,
-        refresh: bool,
+        outage: BackendUnavailable | None,
     ) -> Any:
-        """Compute and store what a decorated function missed, or is to refresh."""
-        full, ttl = self._key(key, None), self._ttl(timeout)
-        return await self._filler.fill(io, full, function, ttl, condition, refresh)
+        """Return what a decorated function missed; `outage` is why, if the store failed."""
+        if outage is not None and self._fail_open is not None:
+            self._fail_open.note(outage)
+        full, policy = self._key(key, None), Policy(self._ttl(timeout), condition)
+        return await self._computations.compute(
+            io, full, function, policy, reachable=outage is None and self.available
+        )
+
+    async def _refresh(
+        self,
+        io: Effects,
+        key: str,
+        function: Callable[[], Any],
+        timeout: Timeout,
+        condition: Condition | None,
+    ) -> Any:
+        """Compute and store anew what a decorated function brings."""
+        full, policy = self._key(key, None), Policy(self._ttl(timeout), condition)
+        return await self._computations.refresh(io, full, function, policy)
 
     def _clear(self, method: str, scope: str) -> None:
         if self._guard is not None:
             self._guard(method)
         self._flights.detach_all(scope)
-        run_sync(self._clear_scope(BLOCKING, scope))
+        self._backend.clear(scope)
 
     async def _aclear(self, scope: str) -> None:
         self._flights.detach_all(scope)
-        await self._clear_scope(NATIVE, scope)
-
-    async def _clear_scope(self, io: Effects, scope: str) -> None:
-        """Clear leases, then values; of these what can be reached, also where a part cannot."""
-        store = self._backend
-        try:
-            if scope:  # else the leases go with all the rest
-                await io.op(store.clear, store.aclear, self._keys.leases(scope))
-        except PartlyUnavailable:
-            await io.op(store.clear, store.aclear, scope)
-            raise
-        await io.op(store.clear, store.aclear, scope)
+        await self._backend.aclear(scope)
 
     def _add(self, key: str, change: int) -> int:
         if self._codec.signs_numbers:
@@ -645,10 +649,9 @@ class Cache:
         if self._flights.table:
             self._flights.detach(full)
 
-    def _doomed(self, keys: Iterable[str]) -> list[str]:
-        """Return normalised `keys` and their leases, to be deleted; detach their flights."""
-        doomed: list[str] = []
-        for full in keys:
+    def _detached(self, keys: Iterable[str]) -> list[str]:
+        """Return normalised `keys`, whose flights are detached."""
+        found = list(keys)
+        for full in found:
             self._detach(full)
-            doomed += (full, self._keys.lease(full))
-        return doomed
+        return found

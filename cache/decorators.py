@@ -9,10 +9,9 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from twofold.core import Cache
 from twofold.errors import SettingsError
-from twofold.fill import Condition
 from twofold.functions import AsyncCached, Cached, CachedClassMethod, CachedStaticMethod
 from twofold.plan import Plan
-from twofold.policy import DEFAULT_TIMEOUT, Timeout
+from twofold.policy import DEFAULT_TIMEOUT, Condition, Timeout
 from twofold.spelling import did_you_mean
 
 P = ParamSpec("P")

@@ -25,7 +25,6 @@ from twofold.callables import body_of
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable, BlockingCallInEventLoop, SettingsError
-from twofold.keys import PROCESS
 from twofold.plan import Plan
 
 P = ParamSpec("P")
@@ -193,11 +192,11 @@ class _CachedFunction(Generic[P, R]):
         if guard is not None:
             with self._advising("refresh"):
                 guard("refresh")
-        return run_sync(self._fill(BLOCKING, self._bound + args, kwargs, refresh=True))
+        return run_sync(self._refresh(BLOCKING, self._bound + args, kwargs))
 
     async def arefresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Do what `refresh` does; a sync function runs in a worker thread."""
-        return await self._fill(NATIVE, self._bound + args, kwargs, refresh=True)
+        return await self._refresh(NATIVE, self._bound + args, kwargs)
 
     def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Remove what is stored for these arguments, and return whether it was there.
@@ -253,16 +252,31 @@ class _CachedFunction(Generic[P, R]):
                 f" instead. {_PERMIT}"
             ) from None
 
-    async def _fill(
-        self, io: Effects, args: tuple[Any, ...], kwargs: Mapping[str, Any], refresh: bool = False
+    async def _compute(
+        self,
+        io: Effects,
+        key: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        outage: BackendUnavailable | None,
     ) -> R:
+        """Return what the call brings, which the store does not have, or cannot tell."""
         plan, store = self._plan, self._plan.store()
-        args, kwargs = plan.keys.snapshot(args, kwargs)
-        key = plan.keys.of(args, kwargs)
-        if PROCESS in key and store.backend.kind != "inline":
-            plan.tell_of_process(store.alias)
-        producer = plan.producer(args, kwargs)
-        result: R = await store._fill(io, key, producer, plan.timeout, plan.condition, refresh)
+        given, named = plan.keys.snapshot(args, kwargs)
+        if given is not args:
+            key = plan.keys.of(given, named)
+        plan.tell_of_process(key, store)
+        function = plan.producer(given, named)
+        result: R = await store._compute(io, key, function, plan.timeout, plan.condition, outage)
+        return result
+
+    async def _refresh(self, io: Effects, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
+        plan, store = self._plan, self._plan.store()
+        given, named = plan.keys.snapshot(args, kwargs)
+        key = plan.keys.of(given, named)
+        plan.tell_of_process(key, store)
+        function = plan.producer(given, named)
+        result: R = await store._refresh(io, key, function, plan.timeout, plan.condition)
         return result
 
     def _bind(self, first: object) -> Self:
@@ -277,18 +291,22 @@ class Cached(_CachedFunction[P, R]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         plan = self._plan
-        given = self._bound + args
+        given: tuple[Any, ...] = self._bound + args
+        named: Mapping[str, Any] = kwargs
+        if plan.keys.asks:  # once, and of the very arguments that the function is called with
+            given, named = plan.keys.snapshot(given, named)
+        key, outage = plan.keys.of(given, named), None
         try:
-            hit: Any = plan.store().get(plan.keys.of(given, kwargs), MISSING)
-        except BackendUnavailable:
-            hit = MISSING
+            hit: Any = plan.store().get(key, MISSING)
+        except BackendUnavailable as exc:
+            hit, outage = MISSING, exc
         except BlockingCallInEventLoop:
             raise BlockingCallInEventLoop(self._advice()) from None
         if hit is not MISSING:
             plan.hits += 1
             return hit  # type: ignore[no-any-return]
         plan.misses += 1
-        return run_sync(self._fill(BLOCKING, given, kwargs))
+        return run_sync(self._compute(BLOCKING, key, given, named, outage))
 
     @overload
     def __get__(
@@ -334,19 +352,22 @@ class AsyncCached(_CachedFunction[P, R]):
         given: tuple[Any, ...] = self._bound + args
         named: Mapping[str, Any] = kwargs
         store = plan.store()
+        inline = store.backend.kind == "inline"
+        if not inline or plan.keys.asks:  # while the store is asked, the arguments' owner goes on
+            given, named = plan.keys.snapshot(given, named)
+        key, outage = plan.keys.of(given, named), None
         try:
-            if store.backend.kind == "inline":  # `aget` would only cost two coroutines more
-                hit: Any = store.get(plan.keys.of(given, named), MISSING)
-            else:  # while the store is asked, the arguments' owner goes on
-                given, named = plan.keys.snapshot(given, named)
-                hit = await store.aget(plan.keys.of(given, named), MISSING)
-        except BackendUnavailable:
-            hit = MISSING
+            if inline:  # `aget` would only cost two coroutines more
+                hit: Any = store.get(key, MISSING)
+            else:
+                hit = await store.aget(key, MISSING)
+        except BackendUnavailable as exc:
+            hit, outage = MISSING, exc
         if hit is not MISSING:
             plan.hits += 1
             return hit  # type: ignore[no-any-return]
         plan.misses += 1
-        return await self._fill(NATIVE, given, named)
+        return await self._compute(NATIVE, key, given, named, outage)
 
     @overload
     def __get__(

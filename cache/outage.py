@@ -47,12 +47,16 @@ class FailOpen(Backend):
 
     def _failed(self, exc: BackendUnavailable, otherwise: T) -> T:
         """Take note of a failure, and return what was done all the same, or `otherwise`."""
+        self.note(exc)
+        return exc.result if isinstance(exc, PartlyUnavailable) else otherwise
+
+    def note(self, exc: BackendUnavailable) -> None:
+        """Count a failure; log the first of an outage."""
         self.failures += 1
         if not self.failing:
             self.failing = True
             why = printable(str(exc))
             _log.warning("cache %r is unavailable, going on without it: %s", self._alias, why)
-        return exc.result if isinstance(exc, PartlyUnavailable) else otherwise
 
     def get(self, key: str) -> Stored | None:
         return self._try(None, self._inner.get, key)

@@ -9,9 +9,8 @@ from typing import Any
 from twofold.callables import body_of, is_async, name_of
 from twofold.core import Cache
 from twofold.errors import SettingsError
-from twofold.fill import Condition
-from twofold.keys import CallKeys
-from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
+from twofold.keys import PROCESS, CallKeys
+from twofold.policy import DEFAULT_TIMEOUT, Condition, Timeout, seconds
 from twofold.registry import caches
 
 _log = logging.getLogger("twofold")
@@ -76,11 +75,11 @@ class Plan:
         producer.__qualname__ = self.name  # errors are to name the user's own
         return producer
 
-    def tell_of_process(self, alias: str) -> None:
-        """Log, once, that no other process finds what is stored of this function."""
-        if not self._told:
+    def tell_of_process(self, key: str, store: Cache) -> None:
+        """Log, once, if `key` is one that no other process finds in `store`."""
+        if PROCESS in key and not self._told and store.backend.kind != "inline":
             self._told = True
-            _log.warning(_OF_PROCESS, self.name, alias)
+            _log.warning(_OF_PROCESS, self.name, store.alias)
 
 
 def _finder(cache: Cache | str, name: str) -> Callable[[], Cache]:

@@ -2,9 +2,10 @@
 
 import math
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from twofold.display import shown
 from twofold.errors import InvalidTimeout
@@ -22,6 +23,29 @@ DEFAULT_TIMEOUT: Final = _Default.DEFAULT_TIMEOUT
 
 Timeout: TypeAlias = float | timedelta | str | _Default | None
 """Seconds, a `timedelta`, text like "1h30m", None for ever, or `DEFAULT_TIMEOUT`."""
+
+Condition: TypeAlias = Callable[[Any], bool]
+"""Tells of a computed value whether to store it."""
+
+
+class Policy(NamedTuple):
+    """What becomes of a value that is computed."""
+
+    ttl: float | None
+    """Seconds to keep it; None for ever; 0 or less stores nothing, and shares nothing."""
+
+    condition: Condition | None = None
+    """Tells whether to store it; None stores all."""
+
+    @property
+    def stores(self) -> bool:
+        """Whether anybody is to find what is computed."""
+        return self.ttl is None or self.ttl > 0
+
+    def keeps(self, value: Any) -> bool:
+        """Tell whether to store a computed value."""
+        return self.stores and (self.condition is None or self.condition(value))
+
 
 CLOCK_SLACK = 1.0
 """Seconds by which two readings of one wall clock may disagree."""

@@ -71,7 +71,8 @@ def test_nothing_bridges_by_async_to_sync(path: Path) -> None:
     assert "async_to_sync" not in path.read_text()
 
 
-BODIES = ["fill.py", "flight.py", "lock.py", "core.py", "functions.py"]
+BODIES = ["computations.py", "lock.py", "core.py", "functions.py"]
+BODIES += [f"claims/{room}.py" for room in ("filter", "flights", "stored")]
 BODIES += [f"contrib/http/{room}.py" for room in ("pages", "store", "turns")]
 
 

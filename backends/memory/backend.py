@@ -63,6 +63,7 @@ class MemoryBackend(InlineBackend):
     """
 
     holds_objects = True
+    private = True
 
     def __init__(
         self,
@@ -86,6 +87,10 @@ class MemoryBackend(InlineBackend):
             f"<MemoryBackend {mask_location(str(self.location))!r} {len(store.entries)} of"
             f" {store.max_entries} entries, {store.bytes} of {store.max_bytes} bytes>"
         )
+
+    @property
+    def identity(self) -> Store:
+        return self._store
 
     def get(self, key: str) -> Stored | None:
         entry = self._find(key)

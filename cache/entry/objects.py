@@ -11,6 +11,7 @@ from twofold.codecs.serializers import Serializer
 from twofold.entry.codec import MISSING, Entry, Missing
 from twofold.entry.metadata import Meta
 from twofold.interrupts import raise_if_of_others
+from twofold.stub import Stub
 
 
 class Packed:
@@ -89,9 +90,11 @@ class Objects:
     def load(self, key: str, stored: Any) -> Any | Missing:
         """Return the value; MISSING if it cannot be read back."""
         kind = type(stored)
+        if kind is Packed:
+            return self._unpack(stored)
         if kind is Described:
             return self.load(key, stored.kept)
-        return stored if kind is not Packed else self._unpack(stored)
+        return MISSING if kind is Stub else stored
 
     def open(self, key: str, stored: Any) -> Entry | Missing:
         """Return what `load` does, with its metadata."""

@@ -53,7 +53,16 @@ class CallKeys:
             key, or the function has no name of its own and no `key` is given.
     """
 
-    __slots__ = ("_build", "_ignored", "_memo", "_memo_size", "_parameters", "name", "prefix")
+    __slots__ = (
+        "_build",
+        "_ignored",
+        "_memo",
+        "_memo_size",
+        "_parameters",
+        "asks",
+        "name",
+        "prefix",
+    )
 
     def __init__(
         self,
@@ -69,6 +78,8 @@ class CallKeys:
         self._memo: dict[Any, dict[tuple[Any, ...], str]] | None = {}
         self._build: Callable[[tuple[Any, ...], Mapping[str, Any]], str]
         self.prefix: str | None = None
+        self.asks: bool = callable(key)
+        """Whether the user's own function makes the key."""
         if key is None:
             self.prefix = f"{_identity_of(function, name)}("
             self._build = self._spell

@@ -1,0 +1,202 @@
+"""A store whose operations see stubs, as one whose operations do not.
+
+What a third party writes knows nothing of claims. Here a stub is a missing value to all that
+tell whether a key is there; `get` and `get_many` pass it on, for the codec makes a miss of it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from twofold.backend import Backend, Stored
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
+from twofold.errors import BackendUnavailable, MissingKey, NotACounter
+from twofold.stub import is_stub
+
+_ATTEMPTS = 16  # at a compare-and-set that others forestall
+
+
+class StubFilter(Backend):
+    """A backend around a backend that does not hide stubs itself."""
+
+    hides_stubs = True
+
+    def __init__(self, inner: Backend) -> None:
+        super().__init__(inner.location, deadline=inner.deadline, clock=inner.clock)
+        self.kind = inner.kind
+        self.holds_objects = inner.holds_objects
+        self._inner = inner
+
+    @property
+    def identity(self) -> object:
+        return self._inner.identity
+
+    def get(self, key: str) -> Stored | None:
+        return self._inner.get(key)
+
+    async def aget(self, key: str) -> Stored | None:
+        return await self._inner.aget(key)
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        return self._inner.get_many(keys)
+
+    async def aget_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        return await self._inner.aget_many(keys)
+
+    def set(self, key: str, value: Stored, ttl: float | None) -> bool:
+        return self._inner.set(key, value, ttl)
+
+    async def aset(self, key: str, value: Stored, ttl: float | None) -> bool:
+        return await self._inner.aset(key, value, ttl)
+
+    def set_many(self, items: Mapping[str, Stored], ttl: float | None) -> list[str]:
+        return self._inner.set_many(items, ttl)
+
+    async def aset_many(self, items: Mapping[str, Stored], ttl: float | None) -> list[str]:
+        return await self._inner.aset_many(items, ttl)
+
+    def add(self, key: str, value: Stored, ttl: float | None) -> bool:
+        return run_sync(self._add(BLOCKING, key, value, ttl))
+
+    async def aadd(self, key: str, value: Stored, ttl: float | None) -> bool:
+        return await self._add(NATIVE, key, value, ttl)
+
+    def touch(self, key: str, ttl: float | None) -> bool:
+        return run_sync(self._touch(BLOCKING, key, ttl))
+
+    async def atouch(self, key: str, ttl: float | None) -> bool:
+        return await self._touch(NATIVE, key, ttl)
+
+    def ttl(self, key: str) -> float | None:
+        return run_sync(self._ttl(BLOCKING, key))
+
+    async def attl(self, key: str) -> float | None:
+        return await self._ttl(NATIVE, key)
+
+    def delete(self, key: str) -> bool:
+        return run_sync(self._delete_many(BLOCKING, [key])) > 0
+
+    async def adelete(self, key: str) -> bool:
+        return await self._delete_many(NATIVE, [key]) > 0
+
+    def delete_many(self, keys: Sequence[str]) -> int:
+        return run_sync(self._delete_many(BLOCKING, keys))
+
+    async def adelete_many(self, keys: Sequence[str]) -> int:
+        return await self._delete_many(NATIVE, keys)
+
+    def has(self, key: str) -> bool:
+        return self._value(self._inner.get(key)) is not None
+
+    async def ahas(self, key: str) -> bool:
+        return self._value(await self._inner.aget(key)) is not None
+
+    def incr(self, key: str, delta: int) -> int:
+        return run_sync(self._incr(BLOCKING, key, delta))
+
+    async def aincr(self, key: str, delta: int) -> int:
+        return await self._incr(NATIVE, key, delta)
+
+    def get_or_claim(self, key: str, stub: Stored, life: float) -> Stored | None:
+        return self._inner.get_or_claim(key, stub, life)
+
+    async def aget_or_claim(self, key: str, stub: Stored, life: float) -> Stored | None:
+        return await self._inner.aget_or_claim(key, stub, life)
+
+    def fill(self, key: str, stub: Stored, value: Stored, ttl: float | None) -> bool:
+        return self._inner.fill(key, stub, value, ttl)
+
+    async def afill(self, key: str, stub: Stored, value: Stored, ttl: float | None) -> bool:
+        return await self._inner.afill(key, stub, value, ttl)
+
+    def renew(self, key: str, stub: Stored, life: float) -> bool:
+        return self._inner.renew(key, stub, life)
+
+    async def arenew(self, key: str, stub: Stored, life: float) -> bool:
+        return await self._inner.arenew(key, stub, life)
+
+    def release(self, key: str, stub: Stored) -> bool:
+        return self._inner.release(key, stub)
+
+    async def arelease(self, key: str, stub: Stored) -> bool:
+        return await self._inner.arelease(key, stub)
+
+    def compare_and_set(self, key: str, expected: Stored, value: Stored, ttl: float | None) -> bool:
+        return self._inner.compare_and_set(key, expected, value, ttl)
+
+    async def acompare_and_set(
+        self, key: str, expected: Stored, value: Stored, ttl: float | None
+    ) -> bool:
+        return await self._inner.acompare_and_set(key, expected, value, ttl)
+
+    def replace(self, key: str, expected: Stored, value: Stored) -> bool:
+        return self._inner.replace(key, expected, value)
+
+    async def areplace(self, key: str, expected: Stored, value: Stored) -> bool:
+        return await self._inner.areplace(key, expected, value)
+
+    def compare_and_delete(self, key: str, expected: Stored) -> bool:
+        return self._inner.compare_and_delete(key, expected)
+
+    async def acompare_and_delete(self, key: str, expected: Stored) -> bool:
+        return await self._inner.acompare_and_delete(key, expected)
+
+    def clear(self, prefix: str) -> None:
+        self._inner.clear(prefix)
+
+    async def aclear(self, prefix: str) -> None:
+        await self._inner.aclear(prefix)
+
+    def _value(self, found: Stored | None) -> Stored | None:
+        return None if is_stub(found, self.holds_objects) else found
+
+    async def _get(self, io: Effects, key: str) -> Stored | None:
+        return await io.op(self._inner.get, self._inner.aget, key)
+
+    async def _add(self, io: Effects, key: str, value: Stored, ttl: float | None) -> bool:
+        inner = self._inner
+        for _ in range(_ATTEMPTS):
+            if await io.op(inner.add, inner.aadd, key, value, ttl):
+                return True
+            found = await self._get(io, key)
+            if self._value(found) is not None:
+                return False
+            if found is not None and await self._swap(io, key, found, value, ttl):
+                return True
+        return False  # it comes and goes, or there is no room for it
+
+    async def _touch(self, io: Effects, key: str, ttl: float | None) -> bool:
+        """Write what was read again, since a life given by `touch` might be a later stub's."""
+        for _ in range(_ATTEMPTS):
+            found = self._value(await self._get(io, key))
+            if found is None:
+                return False
+            if await self._swap(io, key, found, found, ttl):
+                return True
+        raise BackendUnavailable(
+            f"{key!r} was written {_ATTEMPTS} times while it was to be touched; try again"
+        )
+
+    async def _ttl(self, io: Effects, key: str) -> float | None:
+        missing: float | None = 0.0
+        if self._value(await self._get(io, key)) is None:
+            return missing
+        return await io.op(self._inner.ttl, self._inner.attl, key)
+
+    async def _delete_many(self, io: Effects, keys: Sequence[str]) -> int:
+        inner = self._inner
+        found = await io.op(inner.get_many, inner.aget_many, keys)
+        await io.op(inner.delete_many, inner.adelete_many, keys)
+        return sum(self._value(stored) is not None for stored in found.values())
+
+    async def _incr(self, io: Effects, key: str, delta: int) -> int:
+        try:
+            return await io.op(self._inner.incr, self._inner.aincr, key, delta)
+        except NotACounter:
+            if self._value(await self._get(io, key)) is not None:
+                raise
+            raise MissingKey(f"no counter {key!r} to add to: set it first") from None
+
+    async def _swap(
+        self, io: Effects, key: str, found: Stored, value: Stored, ttl: float | None
+    ) -> bool:
+        inner = self._inner
+        return await io.op(inner.compare_and_set, inner.acompare_and_set, key, found, value, ttl)

@@ -1,0 +1,169 @@
+"""One process's claim to compute a key, kept in the store for others to see.
+
+The claim is a stub in the value's own key. Filling replaces the stub by the value, atomically:
+if anybody has written or removed the key meanwhile, the stub is gone and the fill refused, so
+that what was computed from an older state is never there to be read. Where an entry is present
+that cannot be read, it stays, the claim stands beside it under a key of its own, and filling
+compares that entry.
+
+Others who miss the key meanwhile wait for the value, or for the stub to end: a killed process
+holds them up for one life. The idea is that of memcached's leases at Facebook (R. Nishtala et
+al., "Scaling Memcache at Facebook", NSDI 2013, section 3.2.1).
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from twofold.backend import Backend, Stored
+from twofold.effects import Effects
+from twofold.errors import BackendUnavailable
+from twofold.stub import Stub, is_of_this_process, is_stub, new_stub
+
+LIFE = 30.0
+"""Seconds after which another process may compute what this one has not finished."""
+
+_FIRST_PAUSE = 0.002  # seconds between two looks, doubled each time
+_LONGEST_PAUSE = 0.1
+
+_live: Final[set[bytes]] = set()
+"""The stubs whose computations go on in this process."""
+
+
+class StoredClaim:
+    """A claim to compute one key.
+
+    Args:
+        store: where it stands.
+        key: the normalised key of the value.
+        beside: makes the key of a claim beside an entry that cannot be read.
+    """
+
+    def __init__(self, store: Backend, key: str, beside: Callable[[str], str]) -> None:
+        self._store = store
+        self._key = key
+        self._beside = beside
+        self._stub: Stub = new_stub()
+        self._stands_at: str | None = None
+        self._present: Stored | None = None
+
+    async def take(
+        self, io: Effects, is_value: Callable[[Stored], bool], look: Callable[[], None]
+    ) -> Stored | None:
+        """Claim the key, or return the value that somebody brought before or meanwhile.
+
+        Sync code that a loop waits for does not wait for another process either, and nobody
+        waits for longer than a stub lives: they compute without a claim, and do not store.
+        Whatever comes of it, the claim is to be released.
+
+        Args:
+            io: the face of the caller.
+            is_value: tells whether what is there can be read.
+            look: is called before each look at the store.
+
+        Raises:
+            BackendUnavailable: the store cannot tell.
+        """
+        _live.add(self._stub)
+        for pause in _pauses():
+            look()
+            found = await self._claim(io, self._key)
+            if found is None:
+                return None
+            if is_stub(found, self._store.holds_objects):
+                taken = await self._take_over(io, self._key, found)
+            elif is_value(found):
+                self._stands_at = None
+                return found
+            else:
+                self._present = found
+                taken = await self._claim_beside(io)
+            if taken:
+                return None
+            self._stands_at = None
+            if not io.may_wait(for_loop=True):
+                return None
+            await io.sleep(pause)
+        return None
+
+    async def take_again(self, io: Effects) -> None:
+        """Claim the key for a value that is to replace whatever is there.
+
+        Raises:
+            BackendUnavailable: the store cannot tell.
+        """
+        _live.add(self._stub)
+        found = await self._claim(io, self._key)
+        if found is not None and is_stub(found, self._store.holds_objects):
+            if not await self._replace(io, self._key, found):
+                self._stands_at = None
+        elif found is not None:
+            self._present, self._stands_at = found, None
+
+    async def fill(self, io: Effects, value: Stored, ttl: float | None) -> bool:
+        """Store `value` unless the key has been changed since it was claimed; tell whether it was.
+
+        Raises:
+            BackendUnavailable: the store cannot tell.
+        """
+        store, key = self._store, self._key
+        if self._present is not None:
+            return await io.op(
+                store.compare_and_set, store.acompare_and_set, key, self._present, value, ttl
+            )
+        if self._stands_at is None:
+            return False
+        filled = await io.op(store.fill, store.afill, key, self._stub, value, ttl)
+        if filled:
+            self._stands_at = None
+        return filled
+
+    async def release(self, io: Effects) -> bool:
+        """Let others claim the key; tell whether this claim stood to this moment."""
+        key, store = self._stands_at, self._store
+        self.forget()
+        if key is None:
+            return False
+        try:
+            return await io.op(store.release, store.arelease, key, self._stub)
+        except BackendUnavailable:
+            return False
+
+    def forget(self) -> None:
+        """Leave the claim to whoever meets it, in this process at once, in others by its end."""
+        self._stands_at = None
+        _live.discard(self._stub)
+
+    async def _claim(self, io: Effects, key: str) -> Stored | None:
+        self._stands_at = key  # noted before, for the caller may be interrupted after
+        store = self._store
+        return await io.op(store.get_or_claim, store.aget_or_claim, key, self._stub, LIFE)
+
+    async def _claim_beside(self, io: Effects) -> bool:
+        key = self._beside(self._key)
+        found = await self._claim(io, key)
+        return found is None or await self._take_over(io, key, found)
+
+    async def _take_over(self, io: Effects, key: str, found: Stored) -> bool:
+        """Replace a stub that a computation of this process left when it was lost."""
+        lost = (
+            is_stub(found, self._store.holds_objects)
+            and is_of_this_process(found)
+            and bytes(found) not in _live
+        )
+        return lost and await self._replace(io, key, found)
+
+    async def _replace(self, io: Effects, key: str, found: Stored) -> bool:
+        store = self._store
+        return await io.op(
+            store.compare_and_set, store.acompare_and_set, key, found, self._stub, LIFE
+        )
+
+
+def _pauses() -> Iterator[float]:
+    """Return how long to wait between the looks at another's claim, over its whole life."""
+    pause, total = _FIRST_PAUSE, 0.0
+    while total < LIFE:
+        yield pause * random.uniform(0.75, 1.25)  # noqa: S311 - it only spreads looks
+        total += pause
+        pause = min(2 * pause, _LONGEST_PAUSE)

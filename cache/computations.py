@@ -1,0 +1,330 @@
+"""What happens at a miss: one computation, stored unless something newer is there."""
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from inspect import isawaitable, iscoroutine
+from typing import Any, NamedTuple
+
+from twofold.backend import Backend, Stored
+from twofold.claims.flights import Flight, flights_of
+from twofold.claims.stored import StoredClaim
+from twofold.effects import Effects
+from twofold.entry import MISSING, Codec
+from twofold.errors import AwaitableResult, BackendUnavailable, CannotSerialize
+from twofold.policy import Policy
+
+_REFRESHES = 3  # of one key, before something newer is left to be found
+
+
+class Computed(NamedTuple):
+    """What a computation brought."""
+
+    value: Any
+    copy: Callable[[], Any]
+    """Returns the value for one more caller."""
+    accepted: bool
+    """Whether nobody has changed the key since it was begun."""
+
+
+def producer(default: Any) -> Callable[[], Any]:
+    """Return a function that brings `default`: itself if it is one, else the value."""
+    if callable(default):
+        function: Callable[[], Any] = default
+        return function
+    _refuse_awaitable(default)
+    return lambda: default
+
+
+def aproducer(default: Any) -> Callable[[], Any]:
+    """Do what `producer` does, for an event loop: a value costs no thread."""
+    if callable(default):
+        function: Callable[[], Any] = default
+        return function
+    _refuse_awaitable(default)
+
+    async def given() -> Any:
+        return default
+
+    return given
+
+
+def _swap(store: Backend, present: Stored, key: str, stored: Stored, ttl: float | None) -> bool:
+    return store.compare_and_set(key, present, stored, ttl)
+
+
+def _refuse_awaitable(default: Any) -> None:
+    if isawaitable(default):
+        if iscoroutine(default):
+            default.close()
+        raise AwaitableResult(
+            f"{default!r} can be awaited once only, and cannot be stored: give `aget_or_set`"
+            " the async function itself, not what calling it returned"
+        )
+
+
+class Computations:
+    """The computations of one cache's values.
+
+    Args:
+        store: hides stubs, and raises `BackendUnavailable` in an outage.
+        codec: makes stored entries of values, and values of them.
+        beside: makes the key of a claim beside an entry that cannot be read.
+        note_outage: is told of each failure of the store that a computation goes on without.
+    """
+
+    def __init__(
+        self,
+        store: Backend,
+        codec: Codec,
+        beside: Callable[[str], str],
+        note_outage: Callable[[BackendUnavailable], None] | None,
+    ) -> None:
+        self.flights = flights_of(store.identity)
+        self.computed: int = 0
+        self.joined: int = 0
+        self._store = store
+        self._codec = codec
+        self._beside = beside
+        self._note_outage = note_outage
+
+    async def compute(
+        self,
+        io: Effects,
+        key: str,
+        function: Callable[[], Any],
+        policy: Policy,
+        *,
+        reachable: bool = True,
+    ) -> Any:
+        """Return the value of `key`, computed once however many callers missed it.
+
+        Args:
+            io: the face of the caller.
+            key: the normalised key.
+            function: computes the value; async only where `io` can run it.
+            policy: what becomes of the value.
+            reachable: whether the store is worth asking; else nothing is stored.
+        """
+        if not policy.stores:
+            return await self._call(io, function)  # what nobody is to find, nobody shares
+
+        async def body(io: Effects, flight: Flight[Computed]) -> Computed:
+            if flight.detached() or not reachable:
+                return await self._for_callers(io, flight, function)
+            if self._store.private:
+                return await self._here(io, flight, function, policy)
+            return await self._among_processes(io, flight, function, policy)
+
+        computed, led = await self.flights.share(io, key, body)
+        if led:
+            return computed.value
+        self.joined += 1
+        return computed.copy()
+
+    async def refresh(
+        self, io: Effects, key: str, function: Callable[[], Any], policy: Policy
+    ) -> Any:
+        """Compute and store anew, whatever is there or on its way; return the value.
+
+        If the key is changed meanwhile, again and again, it is left missing.
+        """
+
+        async def body(io: Effects, flight: Flight[Computed]) -> Computed:
+            return await self._anew(io, flight, function, policy)
+
+        for _ in range(_REFRESHES):
+            self.flights.detach(key)
+            computed, led = await self.flights.share(io, key, body)
+            if computed.accepted:
+                return computed.value if led else computed.copy()
+        await self._delete(io, key)
+        return computed.value if led else computed.copy()
+
+    async def _for_callers(
+        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any]
+    ) -> Computed:
+        """Compute what is not stored."""
+        flight.begin()
+        value = await self._call(io, function)
+        return Computed(value, self._copies(flight.key, value, None), accepted=False)
+
+    async def _here(
+        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
+    ) -> Computed:
+        """Compute a value of a store that is this process's own, where no stub is needed."""
+        store, key = self._store, flight.key
+        flight.begin()
+        present = await io.op(store.get, store.aget, key)
+        value = MISSING if present is None else self._codec.load(key, present)
+        if value is not MISSING:
+            return Computed(value, self._copies(key, value, present), accepted=False)
+        value = await self._call(io, function)
+        keep = policy.keeps(value)
+        stored = self._dump(key, value, keep)
+        if keep and present is None:
+            self._write(flight, store.add, stored, policy.ttl)
+        elif keep:
+            self._write(flight, partial(_swap, store, present), stored, policy.ttl)
+        flight.accept()  # all who joined did so before anybody detached it
+        return Computed(value, self._copies(key, value, stored), accepted=True)
+
+    async def _among_processes(
+        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
+    ) -> Computed:
+        """Compute a value under a claim that other processes see."""
+        claim = StoredClaim(self._store, flight.key, self._beside)
+        values: list[Any] = []
+
+        def is_value(stored: Stored) -> bool:
+            value = self._codec.load(flight.key, stored)
+            values.append(value)
+            return value is not MISSING
+
+        async def body() -> Computed:
+            try:
+                found = await claim.take(io, is_value, flight.begin)
+            except BackendUnavailable as exc:
+                return await self._without(io, flight, claim, function, exc)
+            if found is None:
+                return await self._fill(io, flight, claim, function, policy)
+            return Computed(values[-1], self._copies(flight.key, values[-1], found), False)
+
+        return await self._released(io, claim, body())
+
+    async def _anew(
+        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
+    ) -> Computed:
+        """Compute a value to stand in the place of whatever is there."""
+        if self._store.private or flight.detached():
+            return await self._replace(io, flight, function, policy)
+        claim = StoredClaim(self._store, flight.key, self._beside)
+
+        async def body() -> Computed:
+            try:
+                await claim.take_again(io)
+            except BackendUnavailable as exc:
+                return await self._without(io, flight, claim, function, exc)
+            return await self._fill(io, flight, claim, function, policy)
+
+        return await self._released(io, claim, body())
+
+    async def _replace(
+        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
+    ) -> Computed:
+        """Do what `_anew` does in a store of this process's own."""
+        key = flight.key
+        flight.begin()
+        value = await self._call(io, function)
+        keep = policy.keeps(value)
+        stored = self._dump(key, value, keep)
+        accepted = not keep or self._write(flight, self._store.set, stored, policy.ttl)
+        flight.accept()
+        return Computed(value, self._copies(key, value, stored), accepted)
+
+    async def _fill(
+        self,
+        io: Effects,
+        flight: Flight[Computed],
+        claim: StoredClaim,
+        function: Callable[[], Any],
+        policy: Policy,
+    ) -> Computed:
+        """Compute under `claim`, and store what is to be kept."""
+        key = flight.key
+        flight.begin()
+        value = await self._call(io, function)
+        keep = policy.keeps(value)
+        stored = self._dump(key, value, keep)
+        accepted = not keep
+        try:
+            if keep:
+                accepted = await claim.fill(io, stored, policy.ttl)
+        except BackendUnavailable as exc:
+            self._note(exc)
+            accepted = True  # for all that can be known
+        if await claim.release(io) or accepted:
+            flight.accept()
+            accepted = True
+        return Computed(value, self._copies(key, value, stored), accepted)
+
+    async def _without(
+        self,
+        io: Effects,
+        flight: Flight[Computed],
+        claim: StoredClaim,
+        function: Callable[[], Any],
+        outage: BackendUnavailable,
+    ) -> Computed:
+        """Compute while the store cannot be asked."""
+        self._note(outage)
+        claim.forget()
+        computed = await self._for_callers(io, flight, function)
+        flight.accept()
+        return computed._replace(accepted=True)
+
+    async def _released(
+        self, io: Effects, claim: StoredClaim, body: Coroutine[Any, Any, Computed]
+    ) -> Computed:
+        """Await `body`, and release `claim` whatever comes of it."""
+        try:
+            computed = await body
+        except GeneratorExit:  # the loop is gone, and nothing can be awaited
+            claim.forget()
+            raise
+        except BaseException:
+            await io.settle(claim.release(io))
+            raise
+        await claim.release(io)
+        return computed
+
+    def _write(
+        self,
+        flight: Flight[Computed],
+        write: Callable[[str, Stored, float | None], bool],
+        stored: Stored,
+        ttl: float | None,
+    ) -> bool:
+        """Have a store of this process's own write, unless something newer was."""
+        try:
+            written = flight.store_unless_detached(write, flight.key, stored, ttl)
+            if written and flight.detached():  # by a finaliser or a handler, in this thread
+                self._store.compare_and_delete(flight.key, stored)
+                return False
+        except BackendUnavailable as exc:  # it is amid another operation in this thread
+            self._note(exc)
+            return True
+        return written
+
+    def _dump(self, key: str, value: Any, keep: bool) -> Stored | None:
+        """Return what to store, or of what is not stored, what copies are made of, if any."""
+        try:
+            stored: Stored = self._codec.dump(key, value)
+        except CannotSerialize:
+            if keep:
+                raise
+            return None
+        return stored
+
+    def _copies(self, key: str, value: Any, stored: Stored | None) -> Callable[[], Any]:
+        """Return what makes a copy of `value` for one more caller."""
+        load = self._codec.load
+
+        def copy() -> Any:
+            made = MISSING if stored is None else load(key, stored)
+            return value if made is MISSING else made
+
+        return copy
+
+    async def _call(self, io: Effects, function: Callable[[], Any]) -> Any:
+        self.computed += 1
+        return await io.call(function)
+
+    def _note(self, outage: BackendUnavailable) -> None:
+        if self._note_outage is not None:
+            self._note_outage(outage)
+
+    async def _delete(self, io: Effects, key: str) -> None:
+        try:
+            await io.op(self._store.delete, self._store.adelete, key)
+        except BackendUnavailable as exc:
+            self._note(exc)
