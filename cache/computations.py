@@ -180,7 +180,7 @@ class Computations:
             values.append(value)
             return value is not MISSING
 
-        async def body() -> Computed:
+        async def compute(io: Effects) -> Computed:
             try:
                 found = await claim.take(io, is_value, flight.begin)
             except BackendUnavailable as exc:
@@ -189,7 +189,7 @@ class Computations:
                 return await self._fill(io, flight, claim, function, policy)
             return Computed(values[-1], self._copies(flight.key, values[-1], found), False)
 
-        return await self._released(io, claim, body())
+        return await self._released(io, claim, compute)
 
     async def _anew(
         self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
@@ -199,14 +199,14 @@ class Computations:
             return await self._replace(io, flight, function, policy)
         claim = StoredClaim(self._store, flight.key, self._beside)
 
-        async def body() -> Computed:
+        async def compute(io: Effects) -> Computed:
             try:
                 await claim.take_again(io)
             except BackendUnavailable as exc:
                 return await self._without(io, flight, claim, function, exc)
             return await self._fill(io, flight, claim, function, policy)
 
-        return await self._released(io, claim, body())
+        return await self._released(io, claim, compute)
 
     async def _replace(
         self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
@@ -263,11 +263,14 @@ class Computations:
         return computed._replace(accepted=True)
 
     async def _released(
-        self, io: Effects, claim: StoredClaim, body: Coroutine[Any, Any, Computed]
+        self,
+        io: Effects,
+        claim: StoredClaim,
+        compute: Callable[[Effects], Coroutine[Any, Any, Computed]],
     ) -> Computed:
-        """Await `body`, and release `claim` whatever comes of it."""
+        """Compute, and release `claim` whatever comes of it."""
         try:
-            computed = await body
+            computed = await compute(io)
         except GeneratorExit:  # the loop is gone, and nothing can be awaited
             claim.forget()
             raise

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from twofold.backend import Backend, Stored
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
-from twofold.errors import BackendUnavailable, MissingKey, NotACounter
+from twofold.errors import BackendUnavailable, MissingKey, NotACounter, PartlyUnavailable
 from twofold.stub import is_stub
 
 _ATTEMPTS = 16  # at a compare-and-set that others forestall
@@ -183,9 +183,21 @@ class StubFilter(Backend):
 
     async def _delete_many(self, io: Effects, keys: Sequence[str]) -> int:
         inner = self._inner
-        found = await io.op(inner.get_many, inner.aget_many, keys)
-        await io.op(inner.delete_many, inner.adelete_many, keys)
-        return sum(self._value(stored) is not None for stored in found.values())
+        partly = None
+        try:
+            found = await io.op(inner.get_many, inner.aget_many, keys)
+        except PartlyUnavailable as error:
+            found, partly = error.result, error
+        there = sum(self._value(stored) is not None for stored in found.values())
+        try:
+            await io.op(inner.delete_many, inner.adelete_many, keys)
+        except PartlyUnavailable as error:
+            error.result = min(there, error.result)
+            raise
+        if partly is not None:
+            partly.result = there
+            raise partly
+        return there
 
     async def _incr(self, io: Effects, key: str, delta: int) -> int:
         try:
