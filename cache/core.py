@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from twofold import counter, counting
 from twofold.assembly import Parts, private_parts
 from twofold.backend import Backend, ServerState
-from twofold.claims.filter import StubFilter
+from twofold.claims.filter import hiding_stubs
 from twofold.computations import Computations, aproducer, producer
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING
@@ -81,7 +81,7 @@ class Cache:
         self.backend: Backend = parts.backend
         self.timeout: float | None = parts.timeout
         backend, codec, keys, options = parts.backend, parts.codec, parts.keys, parts.options
-        store = backend if backend.private or backend.hides_stubs else StubFilter(backend)
+        store = backend if backend.private else hiding_stubs(backend)
         fail_open = None if backend.kind == "inline" else FailOpen(store, parts.alias)
         self._soft = store if fail_open is None else fail_open
         self._fail_open = fail_open

@@ -14,6 +14,11 @@ from twofold.stub import is_stub
 _ATTEMPTS = 16  # at a compare-and-set that others forestall
 
 
+def hiding_stubs(store: Backend) -> Backend:
+    """Return `store`, or what hides stubs in its place."""
+    return store if store.hides_stubs else StubFilter(store)
+
+
 class StubFilter(Backend):
     """A backend around a backend that does not hide stubs itself."""
 

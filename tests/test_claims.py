@@ -1,0 +1,311 @@
+"""Claims: who computes a key while others wait, among threads, loops and processes."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos import eventually
+from twofold import Cache, cached
+from twofold.claims import stored
+from twofold.stub import is_stub, new_stub
+from twofold.testing import FACES, Face
+
+LONG = 1000.0
+STEPS = ("get", "get_or_claim", "fill", "release")
+WRITES: dict[str, Callable[[Cache], Any]] = {
+    "delete": lambda cache: cache.delete("k"),
+    "delete_many": lambda cache: cache.delete_many(["k"]),
+    "set": lambda cache: cache.set("k", "new"),
+    "set_many": lambda cache: cache.set_many({"k": "new"}),
+    "clear": lambda cache: cache.clear(),
+    "touch": lambda cache: cache.touch("k", 0),
+}
+
+
+@pytest.fixture(params=["sqlite", "files", "redis", "memcached"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty store that several processes may share."""
+    if request.param in ("sqlite", "files"):
+        return f"{request.param}:///{tmp_path}/store"
+    server = request.getfixturevalue(f"{request.param}_server")
+    return f"{request.param}://{server.address}"
+
+
+@pytest.fixture
+def another(location: str) -> Iterator[Callable[[], Cache]]:
+    """Makes caches over the store that know of each other by the store alone, as processes do."""
+    made: list[Cache] = []
+
+    def make() -> Cache:
+        options: Any = {"blocking_calls": "allow", "deadline": 20.0}
+        made.append(Cache(location, options=options))
+        return made[-1]
+
+    yield make
+    for cache in made:
+        cache.close()
+
+
+class Steps:
+    """Does something before one of the operations of a store, and looks after each."""
+
+    def __init__(self, store: Any, step: int, act: Callable[[], Any], look: Callable[[], Any]):
+        self.left = step
+        self.acted = False
+        self._act = act
+        self._look = look
+        for name in STEPS:
+            setattr(store, name, self._sync(getattr(store, name)))
+            setattr(store, f"a{name}", self._async(getattr(store, f"a{name}")))
+
+    def _before(self) -> None:
+        self.left -= 1
+        if self.left == -1:
+            self._act()
+            self.acted = True
+
+    def _after(self) -> None:
+        if self.acted:
+            self._look()
+
+    def _sync(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def operation(*args: Any) -> Any:
+            self._before()
+            result = real(*args)
+            self._after()
+            return result
+
+        return operation
+
+    def _async(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        async def operation(*args: Any) -> Any:
+            self._before()
+            result = await real(*args)
+            self._after()
+            return result
+
+        return operation
+
+
+@pytest.mark.parametrize("write", sorted(WRITES))
+@pytest.mark.parametrize("face", FACES, ids=repr)
+@pytest.mark.parametrize("way", ["get_or_set", "refresh"])
+def test_a_stale_value_is_never_readable(
+    face: Face, write: str, way: str, another: Callable[[], Cache]
+) -> None:
+    """Whatever step of a computation a foreign write comes before, the old value is gone."""
+    for step in range(10):
+        ours, theirs = another(), another()
+        theirs.clear()
+        source = ["old"]
+
+        def act(theirs: Cache = theirs, source: list[str] = source) -> None:
+            source[0] = "new"
+            WRITES[write](theirs)
+
+        def look(theirs: Cache = theirs) -> None:
+            assert theirs.get("k") in (None, "new")
+
+        steps = Steps(ours.backend, step, act, look)
+        function = cached(cache=ours, key=lambda: "k")(lambda source=source: source[0])
+        call = face.view(ours).get_or_set("k", lambda source=source: source[0])
+        if way == "refresh":
+            call.close()
+            call = face.view(function).refresh()
+        assert face.run(call) in ("old", "new")
+        if not steps.acted:
+            assert step >= 2
+            return
+        look()
+        ours.close()
+        theirs.close()
+    pytest.fail("a computation takes no ten steps")
+
+
+@pytest.mark.parametrize("write", ["delete", "set"])
+def test_a_call_after_a_write_elsewhere_gets_nothing_older(
+    write: str, another: Callable[[], Cache]
+) -> None:
+    """It joins a computation that began before, but its function is asked again."""
+    ours, theirs = another(), another()
+    begun, may_end, source = threading.Event(), threading.Event(), ["old"]
+
+    def slow() -> str:
+        value = source[0]
+        begun.set()
+        assert may_end.wait(30)
+        return value
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(ours.get_or_set, "k", slow)
+        assert begun.wait(30)
+        source[0] = "new"
+        WRITES[write](theirs)
+        if write == "set":  # or the second would find it, and join nothing
+            theirs.backend.set(theirs._key("k"), b"unreadable", 30.0)
+        second = threads.submit(ours.get_or_set, "k", lambda: source[0])
+        eventually(
+            lambda: sum(f.waiting for f in list(ours._flights.table.values())) == 2,
+            "2 callers wait",
+        )
+        may_end.set()
+        assert first.result(30) == "old"
+        assert second.result(30) == "new"
+
+
+def test_callers_share_what_the_store_accepted(another: Callable[[], Cache]) -> None:
+    """Nobody has changed the key, so that those who joined later need not ask again."""
+    ours = another()
+    begun, may_end, runs = threading.Event(), threading.Event(), []
+
+    def slow() -> str:
+        runs.append(1)
+        begun.set()
+        assert may_end.wait(30)
+        return "once"
+
+    with ThreadPoolExecutor(5) as threads:
+        calls = [threads.submit(ours.get_or_set, "k", slow) for _ in range(5)]
+        eventually(
+            lambda: sum(f.waiting for f in list(ours._flights.table.values())) == 5,
+            "5 callers wait",
+        )
+        may_end.set()
+        assert [call.result(30) for call in calls] == ["once"] * 5
+    assert len(runs) == 1
+
+
+def test_another_process_is_waited_for(another: Callable[[], Cache]) -> None:
+    """While its stub stands, its value is waited for, and not computed a second time."""
+    ours, theirs = another(), another()
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        begun.set()
+        assert may_end.wait(30)
+        return "theirs"
+
+    with ThreadPoolExecutor(2) as threads:
+        leading = threads.submit(theirs.get_or_set, "k", slow)
+        assert begun.wait(30)
+        waiting = threads.submit(ours.get_or_set, "k", lambda: "mine")
+        eventually(lambda: bool(ours._flights.table), "it waits")
+        may_end.set()
+        assert leading.result(30) == "theirs"
+        assert waiting.result(30) == "theirs"
+
+
+def test_nobody_waits_longer_than_a_life(
+    another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leader that hangs holds others up for one life; they compute, and do not store."""
+    monkeypatch.setattr(stored, "LIFE", 0.2)
+    ours, theirs = another(), another()
+    key = ours._key("k")
+    assert theirs.backend.get_or_claim(key, b"\xf3of-another-host!", LONG) is None
+    assert ours.get_or_set("k", lambda: "mine") == "mine"
+    assert is_stub(theirs.backend.get(key))
+    theirs.delete("k")
+    assert ours.get_or_set("k", lambda: "mine") == "mine"
+    assert ours.get("k") == "mine"
+
+
+def test_a_lost_claim_of_this_process_is_taken_over(another: Callable[[], Cache]) -> None:
+    """Nobody computes under it any more, so there is nothing to wait for."""
+    ours = another()
+    assert ours.backend.get_or_claim(ours._key("k"), new_stub(), LONG) is None
+    assert ours.get_or_set("k", lambda: "value") == "value"
+    assert ours.get("k") == "value"
+
+
+def test_an_entry_that_cannot_be_read_stays_until_it_is_replaced(
+    another: Callable[[], Cache],
+) -> None:
+    """The claim stands beside it: another program may read what we cannot."""
+    ours, theirs = another(), another()
+    key = ours._key("k")
+    theirs.backend.set(key, b"unreadable", LONG)
+    found: list[Any] = []
+    assert ours.get_or_set("k", lambda: found.append(theirs.backend.get(key)) or "value") == "value"
+    assert found == [b"unreadable"]
+    assert theirs.get("k") == "value"
+    assert theirs.backend.get(ours._keys.lease(key)) is None
+
+
+def test_a_refresh_that_is_refused_begins_again(another: Callable[[], Cache]) -> None:
+    """Three times at most; what is changed again and again is left missing."""
+    ours, theirs = another(), another()
+    runs: list[int] = []
+
+    @cached(cache=ours, key=lambda: "k")
+    def function() -> int:
+        runs.append(1)
+        if len(runs) < writes:
+            theirs.set("k", f"theirs {len(runs)}")
+        return len(runs)
+
+    writes = 3
+    assert function.refresh() == 3
+    assert theirs.get("k") == 3
+    runs.clear()
+    writes = 99
+    assert function.refresh() == 3
+    assert theirs.get("k") is None
+
+
+ASK = """
+import asyncio, os, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from twofold import Cache
+
+cache = Cache(sys.argv[1], options={"deadline": 20.0})
+
+def work():
+    with open(sys.argv[2], "a") as log:
+        log.write("computed\\n")
+    time.sleep(0.2)
+    return "value"
+
+async def crowd():
+    return await asyncio.gather(*[cache.aget_or_set("k", work) for _ in range(20)])
+
+print("ready", flush=True)
+sys.stdin.readline()
+with ThreadPoolExecutor(24) as threads:
+    loops = [threads.submit(asyncio.run, crowd()) for _ in range(8)]
+    calls = [threads.submit(cache.get_or_set, "k", work) for _ in range(16)]
+    got = [call.result(60) for call in calls] + [v for loop in loops for v in loop.result(60)]
+assert got == ["value"] * 176, got
+cache.close()
+"""
+
+
+def test_four_processes_compute_once(location: str, tmp_path: Path) -> None:
+    """704 callers in threads and loops of four processes get one value from one run."""
+    log = tmp_path / "log"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", ASK, location, str(log)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert log.read_text() == "computed\n"
