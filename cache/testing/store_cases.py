@@ -189,7 +189,7 @@ class StoreCases(Suite):
 
     @case
     async def test_compare_and_set(self, store: Any) -> None:
-        """It stores only over the expected value, with a life of its own."""
+        """It stores only over the expected value, with a new life: also the same value again."""
         assert await store.compare_and_set("k", b"a", b"b", None) is False
         assert await store.get("k") is None
         await store.set("k", b"a", 1000.0)
@@ -199,6 +199,8 @@ class StoreCases(Suite):
         assert await store.compare_and_set("k", b"a", b"b", 100.0) is True
         assert await store.get("k") == b"b"
         assert lasts(await store.ttl("k"), 100)
+        assert await store.compare_and_set("k", b"b", b"b", 500.0) is True
+        assert lasts(await store.ttl("k"), 500)
 
     @case
     async def test_replace(self, store: Any, short: float, outlive: Callable[[], None]) -> None:
