@@ -14,6 +14,8 @@ from re import _parser as parser
 from types import BuiltinMethodType, FrameType, ModuleType
 from typing import Any, TypeAlias, cast
 
+from tests.opcodes import follow, trace
+
 Then: TypeAlias = Callable[[int], bool]
 """What is left to match after a place in the text; whether it does match."""
 
@@ -67,7 +69,7 @@ class Counter:
         self._steps.count = 0
         text = self._steps.take(hostile)
         before = sys.gettrace()
-        sys.settrace(self._trace)
+        trace(self._trace)
         try:
             function(text)
         except Exception:  # refusing hostile input is as good as reading it
@@ -80,8 +82,8 @@ class Counter:
         if frame.f_code.co_filename == __file__:
             return None
         if event == "call":
-            frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        elif event == "opcode":
+            return follow(frame, self._trace)
+        if event == "opcode":
             self._steps.count += 1
         return self._trace
 

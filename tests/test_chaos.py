@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import psutil
 import pytest
@@ -31,6 +33,7 @@ from tests.chaos import (
 )
 from tests.chaos.processes import free_port
 from tests.chaos.resp import packed
+from tests.opcodes import follow, trace
 
 ROOT = Path(__file__).parent.parent
 PING = b"*1\r\n$4\r\nPING\r\n"
@@ -520,3 +523,37 @@ def test_a_leak_fails_its_test(pytester: pytest.Pytester, monkeypatch: pytest.Mo
             "*  task <Task pending *",
         ]
     )
+
+
+# Opcodes
+
+
+def opcodes_of(function: Callable[[], object]) -> list[int]:
+    """Return where in a function opcodes were, as a tracer is told of them."""
+    told: list[int] = []
+
+    def step(frame: FrameType, event: str, arg: object) -> Any:
+        if event == "opcode":
+            told.append(frame.f_lasti)
+        return step
+
+    def begin(frame: FrameType, event: str, arg: object) -> Any:
+        return follow(frame, step) if frame.f_code is function.__code__ else None
+
+    trace(begin)
+    try:
+        function()
+    finally:
+        sys.settrace(None)
+    return told
+
+
+def test_opcodes_are_traced_from_the_first_call_on() -> None:
+    """A tracer is told of each opcode of a function that was never traced before."""
+
+    def function() -> int:
+        return sum(n for n in range(3))
+
+    first, second = opcodes_of(function), opcodes_of(function)
+    assert first == second
+    assert len(first) > 5

@@ -9,6 +9,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 import twofold
+from tests.opcodes import follow, trace
 
 _ROOT = str(Path(twofold.__file__).parent)
 _HANDLED_AFTER = ("CALL", "RESUME", "JUMP_BACKWARD")
@@ -29,7 +30,7 @@ class Signal:
         self._kind = kind
 
     def __enter__(self) -> "Signal":
-        sys.settrace(self._begin)
+        trace(self._begin)
         return self
 
     def __exit__(
@@ -43,8 +44,7 @@ class Signal:
     def _begin(self, frame: FrameType, event: str, arg: Any) -> "Callable[..., Any] | None":
         if not frame.f_code.co_filename.startswith(_ROOT) or _is_finaliser(frame):
             return None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return self._step
+        return follow(frame, self._step)
 
     def _step(self, frame: FrameType, event: str, arg: Any) -> "Callable[..., Any]":
         if event == "opcode" and frame.f_lasti not in _passed_over(frame.f_code):
