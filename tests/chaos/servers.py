@@ -293,10 +293,12 @@ class MemcachedServer(Server):
         """Return the keys of all items."""
         return {unquote_to_bytes(key) for key in re.findall(rb"key=(\S+)", self._items())}
 
-    def awaits_an_end(self, seconds: float) -> bool:
-        """Whether the life of an item will end within `seconds`, by the server's own clock."""
+    def end_lives(self, within: float) -> None:
+        """End at once the lives that would end in the next seconds, by the server's own clock."""
         now, ends = self._ends()
-        return any(now < end <= now + seconds for end in ends.values())
+        ending = [key for key, end in ends.items() if now < end <= now + within]
+        if ending:
+            self.command(b"".join([b"touch %b -1\r\n" % key for key in ending]))
 
     def age(self, seconds: int) -> None:
         """Take so many seconds from the lives of all items."""
