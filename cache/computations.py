@@ -6,7 +6,7 @@ from inspect import isawaitable, iscoroutine
 from typing import Any, NamedTuple
 
 from twofold.backend import Backend, Stored
-from twofold.claims.flights import Flight, flights_of
+from twofold.claims.flights import Flight, Flights, flights_of
 from twofold.claims.stored import StoredClaim
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec
@@ -79,7 +79,7 @@ class Computations:
         beside: Callable[[str], str],
         note_outage: Callable[[BackendUnavailable], None] | None,
     ) -> None:
-        self.flights = flights_of(store.identity)
+        self.flights: Flights = flights_of(store.identity)
         self.computed: int = 0
         self.joined: int = 0
         self._store = store

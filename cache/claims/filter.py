@@ -6,7 +6,7 @@ tell whether a key is there; `get` and `get_many` pass it on, for the codec make
 
 from collections.abc import Mapping, Sequence
 
-from twofold.backend import Backend, Stored
+from twofold.backend import Backend, Kind, Stored
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BackendUnavailable, MissingKey, NotACounter, PartlyUnavailable
 from twofold.stub import is_stub
@@ -26,8 +26,8 @@ class StubFilter(Backend):
 
     def __init__(self, inner: Backend) -> None:
         super().__init__(inner.location, deadline=inner.deadline, clock=inner.clock)
-        self.kind = inner.kind
-        self.holds_objects = inner.holds_objects
+        self.kind: Kind = inner.kind
+        self.holds_objects: bool = inner.holds_objects
         self._inner = inner
 
     @property
