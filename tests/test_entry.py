@@ -504,6 +504,7 @@ def test_what_no_entry_may_build_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     """A value that nobody could read back unsigned cannot be stored, but signed it can."""
     for module in (envelope_module, limits, msgpack_module):
         monkeypatch.setattr(module, "HEAVY", 1000, raising=False)
+    monkeypatch.setattr(envelope_module, "LIGHT", 0)
     monkeypatch.setattr(limits, "NEVER", 100_000)
     monkeypatch.setattr(limits, "ALWAYS", 50_000)
     for value in ([[]] * 2000, {"a": "x" * 200_000}):

@@ -22,4 +22,4 @@ HEAVY: Final = NEVER // _MOST
 
 def may_build(size: int) -> int:
     """Return how many bytes an entry of `size` bytes may build."""
-    return max(ALWAYS, min(TIMES * size, NEVER))
+    return ALWAYS if TIMES * size <= ALWAYS else min(TIMES * size, NEVER)

@@ -66,7 +66,9 @@ class _Form(NamedTuple):
 
     beginning: Any
     read: Callable[[bytes], Any]
-    described: bool
+    """Returns the value of a body."""
+    payload: Callable[[bytes], Any] | None
+    """Returns the value of what follows the metadata; None where there are none."""
 
 
 class Envelope:
@@ -106,11 +108,10 @@ class Envelope:
         self._compressor = compressor
         self._compress_min = compress_min
         self._check: Check = Checksum() if secret is None else Signature(secret, context)
-        self._holds: Callable[[Any, str, bytes, bytes], bool] = self._check.holds
         self._body_at = _HEADER_SIZE + self._check.size
         self._loads = serializer.loads_foreign if secret is None else serializer.loads
         self._errors: tuple[type[Exception], ...] = (*serializer.errors, ValueError)
-        self._plain, self._packed, self._number = self._headers(0)
+        self._packed, self._plain, self._number = self._headers(0)
         self._described: dict[bytes, bytes] = dict(
             zip(self._headers(0), self._headers(_DESCRIBED), strict=True)
         )
@@ -142,71 +143,77 @@ class Envelope:
 
     def load(self, key: str, stored: bytes) -> Any | Missing:
         """Return the value stored under `key`; MISSING, whatever is wrong with it."""
-        if type(stored) is not bytes or len(stored) <= _USUAL.size:
-            return self._read(key, stored)[0]
-        header, check = _USUAL.unpack_from(stored)
-        if header != self._usual:
-            return self._read(key, stored)[0]
-        body = stored[_USUAL.size :]  # what follows is `_read` in one step
-        if crc32(body, crc32(key.encode() + END, self._usual_beginning)) == check:
+        value: Any = MISSING
+        if type(stored) is bytes:
+            header = stored[:_HEADER_SIZE]
+            if header == self._usual:  # as `_read`, in one step
+                body = stored[_USUAL.size :]
+                check = crc32(body, crc32(key.encode() + END, self._usual_beginning))
+                if check.to_bytes(4, "big") == stored[_HEADER_SIZE : _USUAL.size]:
+                    try:
+                        return self._loads(body)
+                    except self._errors as error:
+                        raise_if_of_others(error)
+            elif header in self._forms:
+                value = self._read(self._forms[header], key, stored)
+            elif not self.signs_numbers:
+                number = counter.read(stored)
+                value = MISSING if number is None else number
+        if value is MISSING and not _is_of_others(stored):
+            self.damaged += 1
+        return value
+
+    def _read(self, form: _Form, key: str, stored: bytes) -> Any | Missing:
+        body, check = stored[self._body_at :], stored[_HEADER_SIZE : self._body_at]
+        if self._check.holds(form.beginning, key, body, check):
             try:
-                return self._loads(body)
+                return form.read(body)
+            except self._errors as error:
+                raise_if_of_others(error)
+        return MISSING
+
+    def open(self, key: str, stored: bytes) -> Entry | Missing:
+        """Return what `load` does, with its metadata."""
+        form = self._forms.get(stored[:_HEADER_SIZE]) if type(stored) is bytes else None
+        if form is not None and form.payload is not None:
+            return self._open_described(form, key, stored)
+        value = self.load(key, stored)
+        return MISSING if value is MISSING else Entry(value)
+
+    def _open_described(self, form: _Form, key: str, stored: bytes) -> Entry | Missing:
+        assert form.payload is not None  # noqa: S101
+        body, check = stored[self._body_at :], stored[_HEADER_SIZE : self._body_at]
+        if self._check.holds(form.beginning, key, body, check):
+            try:
+                meta, payload = metadata.split(body)
+                value = form.payload(payload)
+                if value is not MISSING:
+                    return Entry(value, meta)
             except self._errors as error:
                 raise_if_of_others(error)
         self.damaged += 1
         return MISSING
 
-    def open(self, key: str, stored: bytes) -> Entry | Missing:
-        """Return what `load` does, with its metadata."""
-        value, meta = self._read(key, stored)
-        return MISSING if value is MISSING else Entry(value, meta)
-
-    def _read(self, key: str, stored: bytes) -> tuple[Any | Missing, Meta | None]:
-        value: Any = MISSING
-        meta: Meta | None = None
-        if type(stored) is bytes:
-            form = self._forms.get(stored[:_HEADER_SIZE])
-            if form is not None:
-                value, meta = self._read_as(form, key, stored)
-            elif _is_of_others(stored):
-                return MISSING, None
-            elif not self.signs_numbers:
-                value = _read_number(stored)
-        if value is MISSING:
-            self.damaged += 1
-        return value, meta
-
-    def _read_as(self, form: _Form, key: str, stored: bytes) -> tuple[Any | Missing, Meta | None]:
-        body = stored[self._body_at :]
-        meta: Meta | None = None
-        if self._holds(form.beginning, key, body, stored[_HEADER_SIZE : self._body_at]):
-            try:
-                if form.described:
-                    meta, body = metadata.split(body)
-                return form.read(body), meta
-            except self._errors as error:
-                raise_if_of_others(error)
-        return MISSING, None
-
     def _headers(self, flag: int) -> tuple[bytes, bytes, bytes]:
-        """Return the headers of what is plain, of what is compressed, and of numbers."""
+        """Return the headers of what is compressed, of what is not, and of numbers."""
         serializer = _SERIALIZER_CODES.get(self._serializer.name, _FOREIGN)
         compressor = _COMPRESSORS[self._compressor.name if self._compressor else None]
-        codecs = (serializer << 4, serializer << 4 | compressor, _NUMBER)
-        plain, packed, number = (
+        codecs = (serializer << 4 | compressor, serializer << 4, _NUMBER)
+        packed, plain, number = (
             bytes((_MAGIC, _VERSION, self._check.flag | flag, codec)) for codec in codecs
         )
-        return plain, packed, number
+        return packed, plain, number
 
     def _forms_by_header(self) -> dict[bytes, _Form]:
-        name = self._serializer.name
         forms: dict[bytes, _Form] = {}
-        for described in (False, True):
-            plain, packed, number = self._headers(_DESCRIBED if described else 0)
-            forms[packed] = _Form(self._check.begin(packed, name), self._unpack, described)
-            forms[plain] = _Form(self._check.begin(plain, name), self._loads, described)
-            if described or self.signs_numbers:
-                forms[number] = _Form(self._check.begin(number, ""), _read_number, described)
+        name = self._serializer.name
+        readers = ((name, self._unpack), (name, self._loads), ("", _read_number))
+        kinds = zip(self._headers(0), self._headers(_DESCRIBED), readers, strict=True)
+        for plain, described, (named, read) in kinds:
+            forms[plain] = _Form(self._check.begin(plain, named), read, None)
+            forms[described] = _Form(self._check.begin(described, named), _behind(read), read)
+        if not self.signs_numbers:
+            del forms[self._number]
         return forms
 
     def _smaller(self, value: Any, body: bytes) -> tuple[bytes, bytes]:
@@ -231,7 +238,7 @@ class Envelope:
 
     def _may_become(self, body: bytes, size: int) -> bool:
         """Tell whether an entry of `size` bytes may become what `body` does."""
-        if self._check.flag:
+        if self._check.flag or len(body) <= LIGHT:
             return True
         if len(body) > may_build(size):
             return False
@@ -248,13 +255,20 @@ def _need_no_secret(context: str, numbers: str | None) -> None:
         raise SettingsError(f"OPTIONS[{given[0]}] is about signatures: set SECRET, or leave it out")
 
 
+def _behind(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Return what reads a body that begins with metadata."""
+    return lambda body: read(metadata.split(body)[1])
+
+
 def _read_number(body: bytes) -> Any | Missing:
     number = counter.read(body)
     return MISSING if number is None else number
 
 
-def _is_of_others(stored: bytes) -> bool:
+def _is_of_others(stored: Any) -> bool:
     """Tell whether a later release wrote `stored`, or it is the stub of a claim."""
+    if type(stored) is not bytes:
+        return False
     if stored[:1] == _STUB:
         return True
     later = stored[1:2] >= _LATER_VERSION or stored[2:3] >= _RESERVED_FLAG

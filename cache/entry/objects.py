@@ -84,8 +84,16 @@ class Objects:
 
     def dump(self, key: str, value: Any, meta: Meta | None = None) -> Any:
         """Return what to keep; raise `CannotSerialize` if that cannot be."""
-        kept = self._keep(value)
-        return kept if meta is None else Described(kept, meta)
+        if meta is not None:
+            return Described(self.dump(key, value), meta)
+        serializer = self._serializer
+        if serializer is None:
+            if type(value) not in ATOMS:
+                refuse_awaitable(value)
+            return _NONE if value is None else value
+        if value is not None and (serializer.keeps(value) or counter.is_counter(value)):
+            return value
+        return Packed(serializer.dumps(value))
 
     def load(self, key: str, stored: Any) -> Any | Missing:
         """Return the value; MISSING if it cannot be read back."""
@@ -102,16 +110,6 @@ class Objects:
         if value is MISSING:
             return MISSING
         return Entry(value, stored.meta if type(stored) is Described else None)
-
-    def _keep(self, value: Any) -> Any:
-        serializer = self._serializer
-        if serializer is None:
-            if type(value) not in ATOMS:
-                refuse_awaitable(value)
-            return _NONE if value is None else value
-        if value is not None and (serializer.keeps(value) or counter.is_counter(value)):
-            return value
-        return Packed(serializer.dumps(value))
 
     def _unpack(self, stored: Packed) -> Any | Missing:
         if self._serializer is None:
