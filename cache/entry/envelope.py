@@ -267,7 +267,7 @@ def _read_number(body: bytes) -> Any | Missing:
 
 def _is_of_others(stored: Any) -> bool:
     """Tell whether a later release wrote `stored`, or it is the stub of a claim."""
-    if type(stored) is not bytes:
+    if not isinstance(stored, bytes):
         return False
     if stored[:1] == _STUB:
         return True
