@@ -220,7 +220,9 @@ def test_a_prefix_finds_every_full_key_that_begins_with_it(start, rest):
 
 def test_a_value_whose_key_looks_like_a_locks_stays_readable():
     """What is changed in such a key is one character, and the digest tells which."""
-    made = FullKeys()("shop!lock:pay")
+    keys = FullKeys()
+    made = keys("shop!lock:pay")
+    assert keys("shop!lock:pay") == made  # also when it is remembered
     assert made.startswith("shop!lock_pay#")
     assert FullKeys()(made) != made
 

@@ -16,6 +16,10 @@ class FullKeys(KeyMaker):
     def __init__(self, prefix: str = "") -> None:
         super().__init__(prefix, function=_as_it_is)
 
+    def _make(self, key: str, version: int | None) -> str:
+        made = super()._make(key, version)
+        return self._remember(key, made) if version is None and type(key) is str else made
+
     def prefix(self, start: str, version: int | None = None) -> str:
         """Return what the normalised keys of all full keys that begin with `start` begin with."""
         return head(unlike_a_lock(start))

@@ -155,7 +155,10 @@ class KeyMaker:
     def _make(self, key: str, version: int | None) -> str:
         if version is not None or type(key) is not str or not key or self._function is not None:
             return normalise_value(self._full(key, self.version if version is None else version))
-        made = normalise(self._start + key)
+        return self._remember(key, normalise(self._start + key))
+
+    def _remember(self, key: str, made: str) -> str:
+        """Keep the normalised key that was made of `key`, unless that is long; return it."""
         if len(key) <= _MEMO_LENGTH:
             if len(self._memo) >= _MEMO_KEYS:
                 self._memo.clear()
