@@ -2,6 +2,8 @@
 
 import asyncio
 import pickle
+import select
+import socket
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +12,19 @@ from typing import Any
 import pytest
 
 from tests.chaos import MemcachedServer, RedisServer
+from tests.network_loops import Run
+from tests.network_loops import run as run  # a fixture
 from twofold.backends.memcached import MemcachedBackend, scan
+from twofold.backends.memcached.addresses import NodeAddress
+from twofold.backends.memcached.connector import DirectConnector
 from twofold.backends.memcached.deployment import read_router
 from twofold.backends.network import ConnectError, ConnectionLost, Refused, ReplyError
+from twofold.backends.network.sockets import Endpoint
 from twofold.errors import BackendUnavailable, DeadlineExceeded, PartlyUnavailable
 from twofold.keys.kinds import is_lock
 from twofold.testing import FACES, Face
+
+PATIENCE = 10.0  # seconds
 
 
 @pytest.fixture(params=FACES, ids=lambda face: face.name)
@@ -160,3 +169,27 @@ def test_one_frozen_server_does_not_fail_what_is_big(
         face.run(body(face.view(backend)))
     finally:
         own_memcached.thaw()
+
+
+def test_a_connection_that_ends_at_once_is_not_made_twice(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that goes while it is connected to fails the call; uvloop's process lives on."""
+    connect = Endpoint.aconnect
+
+    async def ended(endpoint: Endpoint, deadline: float) -> socket.socket:
+        opened = await connect(endpoint, deadline)
+        accepted, _ = listener.accept()
+        accepted.close()
+        select.select([opened], [], [], PATIENCE)
+        return opened
+
+    async def body() -> None:
+        for _ in range(10):
+            with pytest.raises(ConnectError, match="it closed the connection"):
+                await connector.aconnect(PATIENCE)
+
+    monkeypatch.setattr(Endpoint, "aconnect", ended)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connector = DirectConnector(NodeAddress("127.0.0.1", listener.getsockname()[1]))
+        run(body())

@@ -11,7 +11,7 @@ opened is taken over.
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Final
@@ -109,11 +109,11 @@ class DirectConnector:
             raise ConnectionResetError("it closed the connection")
 
     async def _streams(self, deadline: float) -> Streams:
-        """Have aiomcache make streams of a socket."""
+        """Have aiomcache make streams of a socket, once."""
         tls = self._tls.context() if self._tls else None
         opened = await self._endpoint.aconnect(deadline)
         name = self._address.host if tls else None
-        how: dict[str, Any] = {"sock": opened, "ssl": tls, "server_hostname": name}
+        how = _Once({"sock": opened, "ssl": tls, "server_hostname": name})
         nowhere: Any = None
         try:
             async with asyncio.timeout(seconds_left(deadline)):
@@ -127,6 +127,30 @@ class DirectConnector:
         """Note the version and forget the limit: the server may have been restarted."""
         self.version = printable(version.removeprefix(b"VERSION ").decode(errors="replace"))
         self.item_size_max = None
+
+
+class _Once(Mapping[str, Any]):
+    """The arguments of one connection, which refuse to be those of a second.
+
+    aiomcache makes another one where the server has closed the first before it is handed out:
+    of the same socket, whose descriptor goes with the first. libuv ends the process then.
+    """
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self._arguments = arguments
+        self._used = False
+
+    def __getitem__(self, name: str) -> Any:
+        return self._arguments[name]
+
+    def __iter__(self) -> Iterator[str]:
+        if self._used:
+            raise ConnectionResetError("it closed the connection")
+        self._used = True
+        return iter(self._arguments)
+
+    def __len__(self) -> int:
+        return len(self._arguments)
 
 
 class _Hurried:
