@@ -497,6 +497,9 @@ def _default(text: str) -> object:
 
 
 def _options(backend: type[Backend]) -> dict[str, object]:
-    parameters = inspect.signature(backend).parameters.values()
+    constructors = [vars(cls)["__init__"] for cls in backend.__mro__ if "__init__" in vars(cls)]
+    parameters = [
+        each for one in constructors for each in inspect.signature(one).parameters.values()
+    ]
     keywords = {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
     return {option: default for option, default in keywords.items() if option != "clock"}

@@ -1122,7 +1122,7 @@ def test_uvloop(redis_server: RedisServer, tls_redis: RedisServer, deployment: s
     [
         ("redis://h/3", {"cluster": True}, "a cluster has no database 3"),
         ("redis://h", {"cluster": True, "db": 3}, "a cluster has no database 3"),
-        ("redis://h", {"cluster": True, "sentinel": "s"}, "'cluster' and 'sentinel' do not go"),
+        ("redis://h", {"cluster": True, "sentinel": "s"}, "OPTIONS['sentinel'] do not go"),
         ("unix:///r.sock", {"cluster": True}, "OPTIONS['cluster'] and a Unix socket in LOCATION"),
         ("unix:///r.sock", {"sentinel": "s"}, "OPTIONS['sentinel'] and a Unix socket in LOCATION"),
         ("redis://h", {"cluster": "yes"}, "OPTIONS['cluster'] is True or False, not 'yes'"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.chaos import Certificates, RedisCluster, RedisServer
 from twofold.backends.network import INCOMPLETE, Breaker, ProtocolError, ReplyError, Server
-from twofold.backends.network.options import Tls
+from twofold.backends.network.options import Tls, read_tls
 from twofold.backends.redis import RedisBackend, commands, deployment, protocol, replies
 from twofold.backends.redis.addresses import Address, read_addresses
 from twofold.backends.redis.connector import Login
@@ -286,7 +286,7 @@ def test_options_of_tls_go_with_any_server_that_speaks_it() -> None:
 def test_renewed_certificates_are_read_again(tmp_path: Path) -> None:
     """Once a file is another one, who connects next reads it; until then, nobody does."""
     old, new = (Certificates.write(tmp_path / name) for name in ("old", "new"))
-    tls = Tls(deployment.read_login(None, None, ssl_ca_certs=str(old.ca), **OF_TLS).tls)
+    tls = Tls(read_tls(ssl_ca_certs=str(old.ca), **OF_TLS))
     first = tls.context()
     assert tls.context() is first
     new.ca.replace(old.ca)
@@ -322,7 +322,7 @@ def test_commands_on_keys_are_packed_like_any(keys: list[str]) -> None:
     names = [key.encode() for key in keys]
     assert commands.get(keys[0]).packed == commands.pack(b"GET", names[0])
     assert commands.mget(keys).packed == commands.pack(b"MGET", *names)
-    assert commands.unlink(keys).packed == commands.pack(b"UNLINK", *names)
+    assert commands.delete_many(keys).packed == commands.pack(b"UNLINK", *names)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_commands_on_keys_are_packed_like_any(keys: list[str]) -> None:
     [
         lambda: commands.get("é"),
         lambda: commands.mget(["k", "é"]),
-        lambda: commands.unlink(["é"]),
+        lambda: commands.delete_many(["é"]),
         lambda: commands.exists("é"),
     ],
 )
@@ -373,10 +373,10 @@ def test_the_longest_life_is_one_for_the_server(redis_server: RedisServer) -> No
         (commands.set("k", b"v" * 60_000, None), False),
         (commands.set("k", b"v" * 65_536, None), True),
         (commands.add("k", b"v" * 65_536, 1), True),
-        (commands.COMPARE_AND_SET.call("k", b"v" * 65_536, b"", b""), True),
+        (commands.compare_and_set("k", b"v" * 65_536, b"", None), True),
         (commands.mget(["k"] * 31), False),
         (commands.mget(["k"] * 32), True),
-        (commands.unlink(["k"] * 32), True),
+        (commands.delete_many(["k"] * 32), True),
         (commands.get("k"), False),
     ],
 )
@@ -393,10 +393,10 @@ def test_reads_alone_may_be_repeated() -> None:
         commands.add("k", b"v", 1),
         commands.touch("k", 1)[0],
         commands.touch("k", None)[0],
-        commands.unlink(["k"]),
-        commands.INCR.call("k", b"1"),
-        commands.COMPARE_AND_SET.call("k", b"v", b"w", b""),
-        commands.COMPARE_AND_DELETE.call("k", b"v"),
+        commands.delete("k"),
+        commands.incr("k", 1),
+        commands.compare_and_set("k", b"v", b"w", None),
+        commands.compare_and_delete("k", b"v"),
     ]
     assert all(each.reads for each in reads)
     assert not any(each.reads for each in writes)

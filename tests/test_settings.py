@@ -360,7 +360,10 @@ def test_an_option_that_is_text_stays_text(name, text):
         ("rediss://h?ssl_ca_certs=7", "OPTIONS['ssl_ca_certs']: there is no file '7'"),
         ("redis://h?db=x", "OPTIONS['db'] is the number of a database, 0 or more; not 'x'"),
         ("redis://h/3?cluster=true", "a cluster has no database 3"),
-        ("redis://h?cluster=true&sentinel=s", "'cluster' and 'sentinel' do not go together"),
+        (
+            "redis://h?cluster=true&sentinel=s",
+            "OPTIONS['cluster'] and OPTIONS['sentinel'] do not go together",
+        ),
         ("unix:///r.sock?cluster=true", "OPTIONS['cluster'] and a Unix socket in LOCATION"),
         ("redis://h?cluster=1", "OPTIONS['cluster'] is True or False, not 1"),
         ("redis://h?deadline=0", "OPTIONS['deadline'] is the seconds"),

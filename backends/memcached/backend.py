@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Literal
+from typing import Unpack
 
 from twofold.backend import Examined
 from twofold.backends.memcached import commands, results, scan
@@ -19,8 +19,7 @@ from twofold.backends.network import (
     Operation,
     raise_partial,
 )
-from twofold.backends.network.options import read_tls
-from twofold.clock import SYSTEM_CLOCK, Clock
+from twofold.backends.network.options import NetworkOptions
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BackendUnavailable
 
@@ -50,13 +49,7 @@ class MemcachedBackend(NetworkBackend):
         username: for servers with `--auth-file`, where the URL names none.
         password: for servers with `--auth-file`.
         tls: whether the servers speak TLS.
-        ssl_ca_certs: path of the certificates to trust; the system's otherwise.
-        ssl_certfile: path of this client's certificate.
-        ssl_keyfile: path of its key.
-        ssl_cert_reqs: whether the server's certificate is "required", or "none" is.
-        ssl_check_hostname: whether it must be for the host in `location`.
-        deadline: seconds that one operation may take, to connect and retry included.
-        clock: tells the time, by which lives of more than 30 days end.
+        options: those of every `NetworkBackend`: `deadline`, `clock`, and those of TLS.
 
     Raises:
         SettingsError: an argument is none of these, or they contradict each other.
@@ -70,28 +63,16 @@ class MemcachedBackend(NetworkBackend):
         username: str | None = None,
         password: str | None = None,
         tls: bool = False,
-        ssl_ca_certs: str | None = None,
-        ssl_certfile: str | None = None,
-        ssl_keyfile: str | None = None,
-        ssl_cert_reqs: Literal["required", "none"] = "required",
-        ssl_check_hostname: bool = True,
-        deadline: float = 1.0,
-        clock: Clock = SYSTEM_CLOCK,
+        **options: Unpack[NetworkOptions],
     ) -> None:
-        super().__init__(location, deadline=deadline, clock=clock)
+        super().__init__(location, **options)
         self._router = read_router(
             location,
             weights=weights,
             username=username,
             password=password,
             tls=tls,
-            tls_options=read_tls(
-                ssl_ca_certs=ssl_ca_certs,
-                ssl_certfile=ssl_certfile,
-                ssl_keyfile=ssl_keyfile,
-                ssl_cert_reqs=ssl_cert_reqs,
-                ssl_check_hostname=ssl_check_hostname,
-            ),
+            tls_options=self._tls_options,
         )
         self._client = Client(self._router, self.deadline)
         self._proxies = Proxies(self._client, self._router)

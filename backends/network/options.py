@@ -2,13 +2,26 @@
 
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
+from twofold.clock import Clock
 from twofold.display import shown
 from twofold.errors import SettingsError
 
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _TLS_DEFAULTS = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+
+
+class NetworkOptions(TypedDict, total=False):
+    """What `NetworkBackend` takes by name, for the constructors that hand it on."""
+
+    ssl_ca_certs: str | None
+    ssl_certfile: str | None
+    ssl_keyfile: str | None
+    ssl_cert_reqs: Literal["required", "none"]
+    ssl_check_hostname: bool
+    deadline: float
+    clock: Clock
 
 
 def check_text(**options: object) -> None:

@@ -2,20 +2,29 @@
 
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Final, Literal
+from typing import Final, Unpack
 
-from twofold import counter
 from twofold.backend import Examined
-from twofold.backends.network import Command, NetworkBackend, Outcome, Refused, Server, unwrap
-from twofold.backends.network.options import flag
+from twofold.backends.network import Command, NetworkBackend, Outcome, Refused, Server
+from twofold.backends.network.options import NetworkOptions, flag
 from twofold.backends.redis import commands, deployment, results
 from twofold.backends.redis.client import RedisClient
-from twofold.backends.redis.commands import COMPARE_AND_DELETE, COMPARE_AND_SET, INCR, REPLACE
-from twofold.clock import SYSTEM_CLOCK, Clock
+from twofold.backends.redis.operations import (
+    ADD,
+    COMPARE_AND_DELETE,
+    COMPARE_AND_SET,
+    DELETE,
+    GET,
+    HAS,
+    INCR,
+    REPLACE,
+    SET,
+    TTL,
+)
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BackendUnavailable
 
-_WALK: Final = 600.0  # seconds that a server may take to name its keys
+_SCAN: Final = 600.0  # seconds that a server may take to name its keys
 
 
 class RedisBackend(NetworkBackend):
@@ -41,13 +50,7 @@ class RedisBackend(NetworkBackend):
         sentinel: the name of a service; then `location` is where its sentinels are.
         sentinel_username: of an ACL user of the sentinels.
         sentinel_password: the sentinels' password.
-        ssl_ca_certs: path of the certificates to trust; the system's otherwise.
-        ssl_certfile: path of this client's certificate.
-        ssl_keyfile: path of its key.
-        ssl_cert_reqs: whether the server's certificate is "required", or "none" is.
-        ssl_check_hostname: whether it must be for the host in the URL.
-        deadline: seconds that one operation may take, to connect and retry included.
-        clock: tells the time.
+        options: those of every `NetworkBackend`: `deadline`, `clock`, and those of TLS.
 
     Raises:
         SettingsError: an argument is none of these, or they contradict each other.
@@ -66,137 +69,107 @@ class RedisBackend(NetworkBackend):
         sentinel: str | None = None,
         sentinel_username: str | None = None,
         sentinel_password: str | None = None,
-        ssl_ca_certs: str | None = None,
-        ssl_certfile: str | None = None,
-        ssl_keyfile: str | None = None,
-        ssl_cert_reqs: Literal["required", "none"] = "required",
-        ssl_check_hostname: bool = True,
-        deadline: float = 1.0,
-        clock: Clock = SYSTEM_CLOCK,
+        **options: Unpack[NetworkOptions],
     ) -> None:
-        super().__init__(location, deadline=deadline, clock=clock)
-        login = deployment.read_login(
-            username,
-            password,
-            db,
-            ssl_ca_certs=ssl_ca_certs,
-            ssl_certfile=ssl_certfile,
-            ssl_keyfile=ssl_keyfile,
-            ssl_cert_reqs=ssl_cert_reqs,
-            ssl_check_hostname=ssl_check_hostname,
-        )
+        super().__init__(location, **options)
         service = deployment.read_service(
-            sentinel,
-            is_cluster=flag("cluster", cluster),
-            username=sentinel_username,
-            password=sentinel_password,
+            sentinel, flag("cluster", cluster), sentinel_username, sentinel_password
         )
         self._topology = deployment.read_topology(
             location,
-            login,
+            deployment.read_login(username, password, db, tls=self._tls_options),
             db,
             is_cluster=cluster,
             service=service,
-            of_sentinels=deployment.read_login(
-                sentinel_username, sentinel_password, prefix="sentinel_"
-            ),
         )
         self._client = RedisClient(self._topology, self.deadline)
 
     def get(self, key: str) -> bytes | None:
-        return results.value(self._client.execute(commands.get(key)))
+        # `GET.run` written out: a hit has one call less.
+        return GET.read(key, self._client.execute(GET.build(key)))
 
     async def aget(self, key: str) -> bytes | None:
-        return results.value(await self._client.aexecute(commands.get(key)))
+        return GET.read(key, await self._client.aexecute(GET.build(key)))
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        return self._got(keys, self._client.execute_many(self._gets(keys)))
+        return self._values(keys, self._client.execute_many(self._gets(keys)))
 
     async def aget_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        return self._got(keys, await self._client.aexecute_many(self._gets(keys)))
+        return self._values(keys, await self._client.aexecute_many(self._gets(keys)))
 
     def set(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return results.is_stored(self._client.execute(commands.set(key, value, ttl)))
+        return SET.run(self._client, key, value, ttl)
 
     async def aset(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return results.is_stored(await self._client.aexecute(commands.set(key, value, ttl)))
+        return await SET.arun(self._client, key, value, ttl)
 
     def set_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
-        sets = [commands.set(key, value, ttl) for key, value in items.items()]
-        return results.failed(items, self._client.execute_many(sets))
+        return results.failed(items, self._client.execute_many(_sets(items, ttl)))
 
     async def aset_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
-        sets = [commands.set(key, value, ttl) for key, value in items.items()]
-        return results.failed(items, await self._client.aexecute_many(sets))
+        return results.failed(items, await self._client.aexecute_many(_sets(items, ttl)))
 
     def add(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return results.is_added(self._client.execute(commands.add(key, value, ttl)))
+        return ADD.run(self._client, key, value, ttl)
 
     async def aadd(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return results.is_added(await self._client.aexecute(commands.add(key, value, ttl)))
+        return await ADD.arun(self._client, key, value, ttl)
 
     def touch(self, key: str, ttl: float | None) -> bool:
-        return results.any_there(self._client.execute_many(commands.touch(key, ttl)))
+        return results.any_done(self._client.execute_many(commands.touch(key, ttl)))
 
     async def atouch(self, key: str, ttl: float | None) -> bool:
-        return results.any_there(await self._client.aexecute_many(commands.touch(key, ttl)))
+        return results.any_done(await self._client.aexecute_many(commands.touch(key, ttl)))
 
     def ttl(self, key: str) -> float | None:
-        return results.seconds(self._client.execute(commands.pttl(key)))
+        return TTL.run(self._client, key)
 
     async def attl(self, key: str) -> float | None:
-        return results.seconds(await self._client.aexecute(commands.pttl(key)))
+        return await TTL.arun(self._client, key)
 
     def delete(self, key: str) -> bool:
-        return bool(unwrap(self._client.execute(commands.unlink([key]))))
+        return DELETE.run(self._client, key)
 
     async def adelete(self, key: str) -> bool:
-        return bool(unwrap(await self._client.aexecute(commands.unlink([key]))))
+        return await DELETE.arun(self._client, key)
 
     def delete_many(self, keys: Sequence[str]) -> int:
-        return results.total(self._client.execute_many(self._unlinks(keys)))
+        return results.total(self._client.execute_many(self._deletes(keys)))
 
     async def adelete_many(self, keys: Sequence[str]) -> int:
-        return results.total(await self._client.aexecute_many(self._unlinks(keys)))
+        return results.total(await self._client.aexecute_many(self._deletes(keys)))
 
     def has(self, key: str) -> bool:
-        return bool(unwrap(self._client.execute(commands.exists(key))))
+        return HAS.run(self._client, key)
 
     async def ahas(self, key: str) -> bool:
-        return bool(unwrap(await self._client.aexecute(commands.exists(key))))
+        return await HAS.arun(self._client, key)
 
     def incr(self, key: str, delta: int) -> int:
-        return results.counted(
-            key, delta, self._client.execute(INCR.call(key, counter.write(delta)))
-        )
+        return INCR.run(self._client, key, delta)
 
     async def aincr(self, key: str, delta: int) -> int:
-        call = INCR.call(key, counter.write(delta))
-        return results.counted(key, delta, await self._client.aexecute(call))
+        return await INCR.arun(self._client, key, delta)
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
-        call = COMPARE_AND_SET.call(key, expected, value, commands.life(ttl))
-        return bool(unwrap(self._client.execute(call)))
+        return COMPARE_AND_SET.run(self._client, key, expected, value, ttl)
 
     async def acompare_and_set(
         self, key: str, expected: bytes, value: bytes, ttl: float | None
     ) -> bool:
-        call = COMPARE_AND_SET.call(key, expected, value, commands.life(ttl))
-        return bool(unwrap(await self._client.aexecute(call)))
+        return await COMPARE_AND_SET.arun(self._client, key, expected, value, ttl)
 
     def replace(self, key: str, expected: bytes, value: bytes) -> bool:
-        return bool(unwrap(self._client.execute(REPLACE.call(key, expected, value))))
+        return REPLACE.run(self._client, key, expected, value)
 
     async def areplace(self, key: str, expected: bytes, value: bytes) -> bool:
-        return bool(unwrap(await self._client.aexecute(REPLACE.call(key, expected, value))))
+        return await REPLACE.arun(self._client, key, expected, value)
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
-        call = COMPARE_AND_DELETE.call(key, expected)
-        return bool(unwrap(self._client.execute(call)))
+        return COMPARE_AND_DELETE.run(self._client, key, expected)
 
     async def acompare_and_delete(self, key: str, expected: bytes) -> bool:
-        call = COMPARE_AND_DELETE.call(key, expected)
-        return bool(unwrap(await self._client.aexecute(call)))
+        return await COMPARE_AND_DELETE.arun(self._client, key, expected)
 
     def clear(self, prefix: str) -> None:
         run_sync(self._clear(BLOCKING, prefix))
@@ -209,15 +182,14 @@ class RedisBackend(NetworkBackend):
             return [commands.get(key) for key in keys]
         return [commands.mget(keys)] if keys else []
 
-    def _got(self, keys: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, bytes]:
-        if self._topology.splits:
-            return results.values_in_part(keys, outcomes)
-        return results.values(keys, unwrap(outcomes[0])) if keys else {}
+    def _values(self, keys: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, bytes]:
+        read = results.values_in_part if self._topology.splits else results.values
+        return read(keys, outcomes)
 
-    def _unlinks(self, keys: Sequence[str]) -> list[Command]:
+    def _deletes(self, keys: Sequence[str]) -> list[Command]:
         if self._topology.splits:
-            return [commands.unlink([key]) for key in keys]
-        return [commands.unlink(keys)] if keys else []
+            return [commands.delete(key) for key in keys]
+        return [commands.delete_many(keys)] if keys else []
 
     async def _clear(self, io: Effects, prefix: str) -> None:
         for server in await self._client.primaries(io):
@@ -227,21 +199,25 @@ class RedisBackend(NetworkBackend):
                 await self._client.execute_on(io, server, commands.FLUSH)
 
     async def _clear_server(self, io: Effects, server: Server, prefix: str) -> None:
-        cursor, seen, doomed = b"0", set[bytes](), list[bytes]()
-        until = monotonic() + _WALK
+        cursor, seen, unlinks = b"0", set[bytes](), list[bytes]()
+        deadline = monotonic() + _SCAN
         while True:
-            step = [commands.scan(cursor, prefix), *doomed]
+            # The keys of one step are removed with the next: half of the round trips.
+            step = [commands.scan(cursor, prefix), *unlinks]
             [(cursor, keys), *_] = await self._client.execute_on(io, server, *step)
-            doomed = self._removals([key for key in keys if key.startswith(prefix.encode())])
+            unlinks = self._unlinks([key for key in keys if key.startswith(prefix.encode())])
             if cursor == b"0":
                 break
-            if cursor in seen or monotonic() > until:
-                raise BackendUnavailable(f"{server.name} comes to no end of naming its keys")
+            if cursor in seen or monotonic() > deadline:
+                raise BackendUnavailable(
+                    f"{server.name} did not come to the end of its keys by SCAN:"
+                    " look for what stands between, or set OPTIONS['clear'] to 'flush'"
+                )
             seen.add(cursor)
-        if doomed:
-            await self._client.execute_on(io, server, *doomed)
+        if unlinks:
+            await self._client.execute_on(io, server, *unlinks)
 
-    def _removals(self, keys: Sequence[bytes]) -> list[bytes]:
+    def _unlinks(self, keys: Sequence[bytes]) -> list[bytes]:
         """Return packed commands; some keys may be another program's, and have any bytes."""
         if self._topology.splits:
             return [commands.pack(b"UNLINK", key) for key in keys]
@@ -267,3 +243,7 @@ class RedisBackend(NetworkBackend):
         except Refused as refusal:
             return not results.forbids(refusal)
         return True
+
+
+def _sets(items: Mapping[str, bytes], ttl: float | None) -> list[Command]:
+    return [commands.set(key, value, ttl) for key, value in items.items()]

@@ -1,4 +1,4 @@
-"""Commands as the server reads them, and the scripts that make three of them atomic.
+"""Commands as the server reads them, and the scripts that make some of them atomic.
 
 https://redis.io/docs/latest/commands/ tells what each does and replies.
 """
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hashlib import sha1
 from typing import Final
 
+from twofold import counter
 from twofold.backends.network import BULK, MANY, Command
 
 
@@ -61,7 +62,8 @@ def touch(key: str, ttl: float | None) -> list[Command]:
     """Replies: 1 or 0 each, and one of them is 1 if the key is there."""
     if ttl is not None:
         return [Command(pack(b"PEXPIRE", key.encode(), life(ttl)), key)]
-    return [Command(pack_keys("PERSIST", [key]), key), exists(key)]  # 0 too without an expiry
+    # PERSIST replies 0 for a key without an expiry too.
+    return [Command(pack_keys("PERSIST", [key]), key), exists(key)]
 
 
 def pttl(key: str) -> Command:
@@ -74,9 +76,34 @@ def exists(key: str) -> Command:
     return Command(pack_keys("EXISTS", [key]), key, True)
 
 
-def unlink(keys: Sequence[str]) -> Command:
+def delete(key: str) -> Command:
+    """Reply: 1 or 0."""
+    return Command(pack_keys("UNLINK", [key]), key)
+
+
+def delete_many(keys: Sequence[str]) -> Command:
     """Reply: how many were there."""
     return Command(pack_keys("UNLINK", keys), keys[0], bulk=len(keys) >= MANY)
+
+
+def incr(key: str, delta: int) -> Command:
+    """Reply: the sum as text, or None for a missing key."""
+    return INCR.call(key, counter.write(delta))
+
+
+def compare_and_set(key: str, expected: bytes, value: bytes, ttl: float | None) -> Command:
+    """Reply: 1 or 0."""
+    return COMPARE_AND_SET.call(key, expected, value, life(ttl))
+
+
+def replace(key: str, expected: bytes, value: bytes) -> Command:
+    """Reply: 1 or 0."""
+    return REPLACE.call(key, expected, value)
+
+
+def compare_and_delete(key: str, expected: bytes) -> Command:
+    """Reply: 1 or 0."""
+    return COMPARE_AND_DELETE.call(key, expected)
 
 
 def scan(cursor: bytes, prefix: str) -> bytes:

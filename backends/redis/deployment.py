@@ -1,10 +1,10 @@
 """From settings to servers: one with or without replicas, behind sentinels, or a cluster."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from twofold.backends.network import Server
-from twofold.backends.network.options import check_text, given_tls, read_tls
+from twofold.backends.network.options import check_text, given_tls
 from twofold.backends.redis.addresses import Address, read_addresses
 from twofold.backends.redis.connector import DirectConnector, Login, SentinelConnector
 from twofold.backends.redis.protocol import RESP
@@ -16,14 +16,21 @@ _PORT = 6379
 _SENTINEL_PORT = 26379
 
 
+class Service(NamedTuple):
+    """A primary that sentinels find."""
+
+    name: str
+    login: Login
+    """How to log in at the sentinels."""
+
+
 def read_topology(
     location: str | list[str],
     login: Login,
     db: int | None,
     *,
     is_cluster: bool,
-    service: str | None,
-    of_sentinels: Login,
+    service: Service | None,
 ) -> RedisTopology:
     """Return the servers at `LOCATION`, or those of a cluster or a service found through them.
 
@@ -36,17 +43,17 @@ def read_topology(
     if is_cluster:
         return _cluster(addresses, login)
     if service:
-        return _behind_sentinels(addresses, service, login, of_sentinels)
+        return _behind_sentinels(addresses, service, login)
     servers = [_server(each, login.at(each)) for each in addresses]
     return FixedTopology(servers[0], servers[1:])
 
 
 def _behind_sentinels(
-    sentinels: Sequence[Address], service: str, login: Login, of_sentinels: Login
+    sentinels: Sequence[Address], service: Service, login: Login
 ) -> RedisTopology:
     _check_alike(sentinels, "sentinel")
-    connector = SentinelConnector(sentinels, service, login.at(sentinels[0]), of_sentinels)
-    return FixedTopology(Server(f"the primary of {service!r}", connector, RESP))
+    connector = SentinelConnector(sentinels, service.name, login.at(sentinels[0]), service.login)
+    return FixedTopology(Server(f"the primary of {service.name!r}", connector, RESP))
 
 
 def _cluster(seeds: Sequence[Address], login: Login) -> RedisTopology:
@@ -104,8 +111,8 @@ def read_login(
     password: str | None,
     db: int | None = None,
     *,
+    tls: dict[str, Any] | None = None,
     prefix: str = "",
-    **tls: Any,
 ) -> Login:
     """Return how to log in, from options of those names, which may have a prefix.
 
@@ -117,13 +124,17 @@ def read_login(
         raise SettingsError(
             f"OPTIONS['db'] is the number of a database, 0 or more; not {shown(db)}"
         )
-    return Login(username, password, db or 0, read_tls(**tls) if tls else {})
+    return Login(username, password, db or 0, tls or {})
 
 
 def read_service(
-    sentinel: object, *, is_cluster: bool, username: object, password: object
-) -> str | None:
-    """Return the option `sentinel`, which those of the other names depend on."""
+    sentinel: object, is_cluster: bool, username: str | None, password: str | None
+) -> Service | None:
+    """Return what the options `sentinel`, `sentinel_username` and `sentinel_password` say.
+
+    Raises:
+        SettingsError: one of them is not what it should be, or lacks another.
+    """
     if sentinel is None:
         for name, text in (("username", username), ("password", password)):
             if text is not None:
@@ -135,5 +146,7 @@ def read_service(
     if not isinstance(sentinel, str) or not sentinel:
         raise SettingsError(f"OPTIONS['sentinel'] is the name of a service, not {shown(sentinel)}")
     if is_cluster:
-        raise SettingsError("OPTIONS: 'cluster' and 'sentinel' do not go together")
-    return sentinel
+        raise SettingsError(
+            "OPTIONS['cluster'] and OPTIONS['sentinel'] do not go together: leave one out"
+        )
+    return Service(sentinel, read_login(username, password, prefix="sentinel_"))

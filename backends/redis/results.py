@@ -3,54 +3,63 @@
 from collections.abc import Iterable, Sequence
 
 from twofold.backend import Examined
-from twofold.backends.network import Outcome, Refused, Reply, is_lost, raise_partial, unwrap
+from twofold.backends.network import Outcome, Refused, is_lost, raise_partial, unwrap
 from twofold.display import printable
 from twofold.errors import CounterOverflow, MissingKey, NotACounter
 
 
-def value(reply: Reply | Refused) -> bytes | None:
+def value(_key: str, outcome: Outcome) -> bytes | None:
     """Return the value that was got; one of another type than a string is none."""
-    if type(reply) is bytes or reply is None:
-        return reply
-    if isinstance(reply, Refused) and reply.code == "WRONGTYPE":
+    if type(outcome) is bytes or outcome is None:
+        return outcome
+    if isinstance(outcome, Refused) and outcome.code == "WRONGTYPE":
         return None
-    found: bytes | None = unwrap(reply)
+    found: bytes | None = unwrap(outcome)
     return found
 
 
-def values(keys: Sequence[str], found: Sequence[bytes | None]) -> dict[str, bytes]:
-    """Return the values that are there, by their keys."""
-    return {key: each for key, each in zip(keys, found, strict=True) if each is not None}
+def values(keys: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, bytes]:
+    """Return the values that are there, if one command asked for all."""
+    if not keys:
+        return {}
+    pairs = zip(keys, unwrap(outcomes[0]), strict=True)
+    return {key: each for key, each in pairs if each is not None}
 
 
 def values_in_part(keys: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, bytes]:
-    """Return the values that are there, of which each was asked for by itself."""
-    answered = {key: each for key, each in zip(keys, outcomes, strict=True) if not is_lost(each)}
-    found = values(list(answered), list(map(value, answered.values())))
-    return raise_partial(found, list(filter(is_lost, outcomes)))
+    """Return the values that are there, if a command asked for each."""
+    pairs = zip(keys, outcomes, strict=True)
+    found = {key: value(key, each) for key, each in pairs if not is_lost(each)}
+    there = {key: each for key, each in found.items() if each is not None}
+    return raise_partial(there, list(filter(is_lost, outcomes)))
 
 
-def is_stored(reply: Reply | Refused) -> bool:
+def is_stored(_key: str, outcome: Outcome) -> bool:
     """Tell whether a value was stored; it is not where memory is full."""
-    if isinstance(reply, Refused) and reply.code == "OOM":
+    if isinstance(outcome, Refused) and outcome.code == "OOM":
         return False
-    return unwrap(reply) is not None
+    return unwrap(outcome) is not None
 
 
-def is_added(reply: Reply | Refused) -> bool:
+def is_added(_key: str, outcome: Outcome) -> bool:
     """Tell whether a value was stored where none was."""
-    return unwrap(reply) is not None
+    return unwrap(outcome) is not None
 
 
-def failed(keys: Iterable[str], replies: Sequence[Outcome]) -> list[str]:
+def is_done(_key: str, outcome: Outcome) -> bool:
+    """Tell whether a command found what it is about; its reply is 1 or 0."""
+    return bool(unwrap(outcome))
+
+
+def failed(keys: Iterable[str], outcomes: Sequence[Outcome]) -> list[str]:
     """Return the keys of the values that were not stored."""
-    pairs = zip(keys, replies, strict=True)
-    return [key for key, reply in pairs if is_lost(reply) or not is_stored(reply)]
+    pairs = zip(keys, outcomes, strict=True)
+    return [key for key, each in pairs if is_lost(each) or not is_stored(key, each)]
 
 
-def any_there(replies: Sequence[Outcome]) -> bool:
-    """Tell whether one of several replies is not 0."""
-    return any(map(unwrap, replies))
+def any_done(outcomes: Sequence[Outcome]) -> bool:
+    """Tell whether one of several commands on a key found it."""
+    return any(map(unwrap, outcomes))
 
 
 def total(outcomes: Sequence[Outcome]) -> int:
@@ -59,27 +68,29 @@ def total(outcomes: Sequence[Outcome]) -> int:
     return raise_partial(counted, list(filter(is_lost, outcomes)))
 
 
-def seconds(reply: Reply | Refused) -> float | None:
+def seconds(_key: str, outcome: Outcome) -> float | None:
     """Return the life left, as `Backend.ttl` does."""
-    milliseconds = unwrap(reply)
+    milliseconds = unwrap(outcome)
     if milliseconds == -1:
         return None
     left: float = max(0.0, milliseconds / 1000)
     return left
 
 
-def counted(key: str, delta: int, reply: Reply | Refused) -> int:
+def counted(key: str, outcome: Outcome) -> int:
     """Return the sum of a counter, or raise why there is none; see `Backend.incr`."""
-    if reply is None:
+    if outcome is None:
         raise MissingKey(f"no counter {key!r} to add to: set it first")
-    if isinstance(reply, Refused):
-        if "overflow" in reply.reason:
+    if isinstance(outcome, Refused):
+        if "overflow" in outcome.reason:
             raise CounterOverflow(
-                f"{key!r} + {delta} leaves the range of a signed 64-bit counter"
-            ) from reply
-        if "not an integer" in reply.reason or "WRONGTYPE" in reply.reason:
-            raise NotACounter(f"{key!r} does not hold a signed 64-bit integer to add to") from reply
-    return int(unwrap(reply))
+                f"the sum of {key!r} leaves the range of a signed 64-bit counter: set it anew"
+            ) from outcome
+        if "not an integer" in outcome.reason or "WRONGTYPE" in outcome.reason:
+            raise NotACounter(
+                f"{key!r} does not hold a signed 64-bit integer to add to: set it to one first"
+            ) from outcome
+    return int(unwrap(outcome))
 
 
 def forbids(refusal: Refused) -> bool:
