@@ -27,6 +27,7 @@ _MOST_SENT = 1024  # requests that may be on their way
 _MOST_BYTES = 262_144  # bytes to hand to the transport at a time, and to be buffered there
 _LOOK_EVERY = 0.05  # seconds from one look at the deadlines to the next
 _PATIENCE = 0.05  # seconds at most to read what came while the loop stood still
+_NEXT_LOOK = 0.01  # seconds in which a server that is still sending gets something through
 
 
 class AsyncConnection(asyncio.Protocol):
@@ -248,7 +249,7 @@ class AsyncConnection(asyncio.Protocol):
             self._patient_until, self._heard_before = now + _PATIENCE, 0.0
         if now < self._patient_until and self._heard_before != self._heard_at:
             self._heard_before = self._heard_at  # the loop stood still: replies may lie there
-            self._check_in(0.001)
+            self._check_in(_NEXT_LOOK)
             return
         self._patient_until = 0.0
         for pending in callers(chain(self._sent, self._waiting)):
