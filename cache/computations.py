@@ -6,8 +6,9 @@ from inspect import isawaitable, iscoroutine
 from typing import Any, NamedTuple
 
 from twofold.backend import Backend, Stored
-from twofold.claims.flights import Flight, Flights, flights_of
+from twofold.claims.flights import Flight, share
 from twofold.claims.stored import StoredClaim
+from twofold.claims.table import Claims, claims_of
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec
 from twofold.errors import AwaitableResult, BackendUnavailable, CannotSerialize
@@ -79,7 +80,7 @@ class Computations:
         beside: Callable[[str], str],
         note_outage: Callable[[BackendUnavailable], None] | None,
     ) -> None:
-        self.flights: Flights = flights_of(store.identity)
+        self.claims: Claims = claims_of(store.identity)
         self.computed: int = 0
         self.joined: int = 0
         self._store = store
@@ -115,7 +116,7 @@ class Computations:
                 return await self._here(io, flight, function, policy)
             return await self._among_processes(io, flight, function, policy)
 
-        computed, led = await self.flights.share(io, key, body)
+        computed, led = await share(io, self.claims, key, body)
         if led:
             return computed.value
         self.joined += 1
@@ -133,8 +134,8 @@ class Computations:
             return await self._anew(io, flight, function, policy)
 
         for _ in range(_REFRESHES):
-            self.flights.detach(key)
-            computed, led = await self.flights.share(io, key, body)
+            self.claims.detach(key)
+            computed, led = await share(io, self.claims, key, body)
             if computed.accepted:
                 return computed.value if led else computed.copy()
         await self._delete(io, key)

@@ -12,6 +12,8 @@ from twofold import counter, counting
 from twofold.assembly import Parts, private_parts
 from twofold.backend import Backend, ServerState
 from twofold.claims.filter import hiding_stubs
+from twofold.claims.keys import KeyClaim
+from twofold.claims.turns import Turn
 from twofold.computations import Computations, aproducer, producer
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING
@@ -94,9 +96,10 @@ class Cache:
         self._key = keys.__call__  # bound once: looking it up costs a tenth of a hit
         self._scope = "" if options["clear"] == "flush" else None
         self._guard = guard_for(backend, parts.alias, options["blocking_calls"])
+        self._store = store
         note = None if fail_open is None else fail_open.note
         self._computations = Computations(store, codec, keys.lease, note)
-        self._flights = self._computations.flights
+        self._claims = self._computations.claims
 
     def __copy__(self) -> Self:
         return self  # the way to a store, and not what is in it
@@ -552,6 +555,24 @@ class Cache:
             servers=tuple(self.backend.servers()),
         )
 
+    def _noted(self, outage: BackendUnavailable) -> bool:
+        """Count and log an outage if that is a miss here; tell whether it is."""
+        if self._fail_open is None or not self.fails_open:
+            return False
+        self._fail_open.note(outage)
+        return True
+
+    def _claim(self, key: str, turn: Turn) -> KeyClaim:
+        """Return a claim to a key, for the holder of `turn`."""
+        full = self._key(key, None)
+        return KeyClaim(self._store, self._codec, full, self._keys.lease, turn)
+
+    async def _swap(self, io: Effects, key: str, old: Any, new: Any, ttl: float | None) -> bool:
+        """Store `new` if `key` still holds the value `old`, and tell whether it is stored."""
+        store, full = self._store, self._key(key, None)
+        there, then = self._dump(full, old), self._dump(full, new)
+        return await io.op(store.compare_and_set, store.acompare_and_set, full, there, then, ttl)
+
     async def _compute(
         self,
         io: Effects,
@@ -584,11 +605,11 @@ class Cache:
     def _clear(self, method: str, scope: str) -> None:
         if self._guard is not None:
             self._guard(method)
-        self._flights.detach_all(scope)
+        self._claims.detach_all(scope)
         self._backend.clear(scope)
 
     async def _aclear(self, scope: str) -> None:
-        self._flights.detach_all(scope)
+        self._claims.detach_all(scope)
         await self._backend.aclear(scope)
 
     def _add(self, key: str, change: int) -> int:
@@ -646,8 +667,8 @@ class Cache:
         return items
 
     def _detach(self, full: str) -> None:
-        if self._flights.table:
-            self._flights.detach(full)
+        if self._claims.table:
+            self._claims.detach(full)
 
     def _detached(self, keys: Iterable[str]) -> list[str]:
         """Return normalised `keys`, whose flights are detached."""

@@ -13,6 +13,8 @@ import pytest
 from tests.chaos import eventually
 from twofold import Cache, cached
 from twofold.claims import stored
+from twofold.contrib.http import Headers, Pages, Request, Response
+from twofold.effects import BLOCKING, NATIVE
 from twofold.stub import is_stub, new_stub
 from twofold.testing import FACES, Face
 
@@ -151,7 +153,7 @@ def test_a_call_after_a_write_elsewhere_gets_nothing_older(
             theirs.backend.set(theirs._key("k"), b"unreadable", 30.0)
         second = threads.submit(ours.get_or_set, "k", lambda: source[0])
         eventually(
-            lambda: sum(f.waiting for f in list(ours._flights.table.values())) == 2,
+            lambda: sum(f.waiting for f in ours._claims) == 2,
             "2 callers wait",
         )
         may_end.set()
@@ -173,7 +175,7 @@ def test_callers_share_what_the_store_accepted(another: Callable[[], Cache]) -> 
     with ThreadPoolExecutor(5) as threads:
         calls = [threads.submit(ours.get_or_set, "k", slow) for _ in range(5)]
         eventually(
-            lambda: sum(f.waiting for f in list(ours._flights.table.values())) == 5,
+            lambda: sum(f.waiting for f in ours._claims) == 5,
             "5 callers wait",
         )
         may_end.set()
@@ -195,7 +197,7 @@ def test_another_process_is_waited_for(another: Callable[[], Cache]) -> None:
         leading = threads.submit(theirs.get_or_set, "k", slow)
         assert begun.wait(30)
         waiting = threads.submit(ours.get_or_set, "k", lambda: "mine")
-        eventually(lambda: bool(ours._flights.table), "it waits")
+        eventually(lambda: bool(ours._claims.table), "it waits")
         may_end.set()
         assert leading.result(30) == "theirs"
         assert waiting.result(30) == "theirs"
@@ -289,9 +291,15 @@ cache.close()
 def test_four_processes_compute_once(location: str, tmp_path: Path) -> None:
     """704 callers in threads and loops of four processes get one value from one run."""
     log = tmp_path / "log"
+    together(ASK, location, str(log))
+    assert log.read_text() == "computed\n"
+
+
+def together(program: str, *args: str) -> None:
+    """Run four processes, which begin at the same time, to their good end."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", ASK, location, str(log)],
+            [sys.executable, "-c", program, *args],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -308,4 +316,71 @@ def test_four_processes_compute_once(location: str, tmp_path: Path) -> None:
     for process in processes:
         process.communicate(timeout=60)
         assert process.returncode == 0
+
+
+PAGE = """
+import sys, time
+from twofold import Cache
+from twofold.contrib.http import Headers, Pages, Request, Response
+from twofold.effects import BLOCKING, run_sync
+
+pages = Pages(Cache(sys.argv[1], options={"deadline": 20.0}))
+kind = [(b"content-type", b"text/plain"), *eval(sys.argv[3])]
+asked = Request("GET", "http", b"h", b"/p", b"", Headers([(b"host", b"h")]), "/p")
+print("ready", flush=True)
+sys.stdin.readline()
+exchange = run_sync(pages.open(BLOCKING, asked, 60))
+if exchange.answer is None:
+    with open(sys.argv[2], "a") as log:
+        log.write("computed\\n")
+    time.sleep(0.3)
+    run_sync(exchange.respond(BLOCKING, Response(200, Headers(kind), b"page")))
+else:
+    assert exchange.answer.body == b"page"
+exchange.release()
+run_sync(exchange.close(BLOCKING))
+"""
+
+
+@pytest.mark.parametrize("fields", [[], [(b"vary", b"accept-language")]], ids=["plain", "varying"])
+def test_processes_compute_a_page_once(location: str, tmp_path: Path, fields: Any) -> None:
+    """Of four processes that are asked for a page together one computes it."""
+    log = tmp_path / "log"
+    together(PAGE, location, str(log), repr(fields))
     assert log.read_text() == "computed\n"
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+@pytest.mark.parametrize("varying", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+def test_an_invalidation_elsewhere_is_not_lost(
+    another: Callable[[], Cache], face: Face, varying: bool, known: bool
+) -> None:
+    """A page that was begun before another process changed its URL is not stored after that."""
+    io = NATIVE if face.is_async else BLOCKING
+    ours, theirs = Pages(another()), Pages(another())
+    told = [("content-type", "text/plain"), *([("vary", "x-side")] if varying else [])]
+    answer = Response(200, Headers([(k.encode(), v.encode()) for k, v in told]), b"old")
+
+    def asked(method: str, side: bytes) -> Request:
+        fields = Headers([(b"host", b"h"), (b"x-side", side)])
+        return Request(method, "http", b"h", b"/p", b"", fields, "/p")
+
+    async def body() -> None:
+        if known:
+            exchange = await theirs.open(io, asked("GET", b"b"), 60)
+            await exchange.respond(io, answer)
+        begun = await ours.open(io, asked("GET", b"a" if varying else b"b"), 60)
+        if known and not varying:
+            assert begun.answer is not None
+            return
+        post = await theirs.open(io, asked("POST", b"a"), 60)
+        await post.respond(io, Response(204, Headers(), b""))
+        await begun.respond(io, answer)
+        for side in (b"a", b"b"):
+            found = await theirs.open(io, asked("GET", side), 60)
+            assert found.answer is None
+            found.release()
+            await found.close(io)
+
+    face.run(body())

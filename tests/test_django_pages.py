@@ -33,6 +33,8 @@ from django.urls import path
 from django.views.decorators.cache import cache_page as djangos_page
 
 from twofold import BlockingCallWarning
+from twofold.claims.table import Claims
+from twofold.claims.turns import Turns
 from twofold.contrib.django import (
     CacheMiddleware,
     FetchFromCacheMiddleware,
@@ -41,7 +43,6 @@ from twofold.contrib.django import (
     make_template_fragment_key,
 )
 from twofold.contrib.django import pages as pages_room
-from twofold.contrib.http.turns import Turns
 
 MEMORY = {"BACKEND": "twofold.contrib.django.MemoryCache", "LOCATION": "pages"}
 
@@ -49,10 +50,11 @@ MEMORY = {"BACKEND": "twofold.contrib.django.MemoryCache", "LOCATION": "pages"}
 @pytest.fixture(autouse=True)
 def _nobody_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Begin with no turn taken, and check that none is left."""
-    turns = Turns()
-    monkeypatch.setattr(pages_room, "turns", turns)
+    claims = Claims()
+    monkeypatch.setattr(pages_room, "turns", Turns())
+    monkeypatch.setattr(pages_room, "claims", claims)
     yield
-    assert repr(turns) == "<Turns []>"
+    assert not claims.table
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -654,7 +656,7 @@ def test_a_rendering_that_fails_releases_its_turn(memory: None) -> None:
     failing: Any = cached_view(RequestFactory().get("/page"))
     with pytest.raises(ZeroDivisionError):
         failing.render()
-    assert repr(pages_room.turns) == "<Turns []>"
+    assert not pages_room.claims.table
     assert cached_view(RequestFactory().get("/page")).render().content == b"hello"
     assert cached_view(RequestFactory().get("/page")).content == b"hello"
 

@@ -72,8 +72,8 @@ def test_nothing_bridges_by_async_to_sync(path: Path) -> None:
 
 
 BODIES = ["computations.py", "lock.py", "core.py", "functions.py"]
-BODIES += [f"claims/{room}.py" for room in ("filter", "flights", "stored")]
-BODIES += [f"contrib/http/{room}.py" for room in ("pages", "store", "turns")]
+BODIES += [f"claims/{room}.py" for room in ("filter", "flights", "keys", "stored", "turns")]
+BODIES += [f"contrib/http/{room}.py" for room in ("pages", "store")]
 
 
 @pytest.mark.parametrize("room", BODIES)

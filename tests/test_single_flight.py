@@ -108,7 +108,7 @@ class Work:
 
 def crowd_waits(cache: Cache, everyone: int) -> bool:
     """Tell whether `everyone` has joined the flights of `cache`."""
-    return sum(flight.waiting for flight in list(cache._flights.table.values())) >= everyone
+    return sum(flight.waiting for flight in cache._claims) >= everyone
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
@@ -142,7 +142,7 @@ def test_a_cold_key_is_computed_once(cache: Cache) -> None:
     assert outcomes == [{"a": [1, 2]}] * (THREADS + LOOPS * TASKS)
     assert work.runs == 1
     assert cache.get("k") == {"a": [1, 2]}
-    assert not cache._flights.table
+    assert not cache._claims.table
 
 
 def test_followers_get_copies_of_their_own(cache: Cache) -> None:
@@ -198,7 +198,7 @@ async def test_nobody_left_cancels_the_computation(cache: Cache) -> None:
         task.cancel()
     await asyncio.wait(tasks)
     await asyncio.wait_for(cancelled.wait(), 5)
-    assert not cache._flights.table
+    assert not cache._claims.table
     assert await cache.aget("k") is None
 
 
@@ -639,7 +639,7 @@ def test_processes_compute_a_key_once(tmp_path: Path) -> None:
     assert other.line() == "computing"
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(cache.get_or_set, "k", lambda: "mine")
-        wait_until(lambda: bool(cache._flights.table))
+        wait_until(lambda: bool(cache._claims.table))
         other.end()
         assert asked.result(20) == "theirs"
     assert other.line() == "theirs"

@@ -131,7 +131,7 @@ async def test_a_page_is_computed_once(computed: Counter, is_async: bool) -> Non
     assert {each.text for each in (*together, later)} == {"page 1"}
     assert sum(not hit(each) for each in together) == 1
     assert later.headers["age"] == "0"
-    assert not pages_of(app).turns._table
+    assert not pages_of(app).store.claims().table
 
 
 async def test_head_and_conditions(computed: Counter) -> None:
@@ -308,7 +308,7 @@ async def test_an_error_is_not_shared(computed: Counter) -> None:
         pages = await asyncio.gather(*(http.get("/") for _ in range(5)))
     assert sorted(each.status_code for each in pages) == [200] * 4 + [500]
     assert computed.count == 2
-    assert not pages_of(app).turns._table
+    assert not pages_of(app).store.claims().table
 
 
 async def test_a_cancelled_request_leaves_nothing(computed: Counter) -> None:
@@ -332,7 +332,7 @@ async def test_a_cancelled_request_leaves_nothing(computed: Counter) -> None:
         assert (await third).text == "page"
         await asyncio.gather(first, second, return_exceptions=True)
     assert computed.count == 2
-    assert not pages_of(app).turns._table
+    assert not pages_of(app).store.claims().table
 
 
 async def ask(app: Any, messages: list[Message], **given: Any) -> list[Message]:
@@ -1959,7 +1959,7 @@ def test_a_client_that_goes_away(computed: Counter) -> None:
         with httpx.stream("GET", f"{url}/stream") as response:
             assert next(response.iter_raw())
         assert hit(http.get(url, headers={"Host": "x"}))
-        eventually(lambda: not pages_of(app).turns._table, "no turn is left")
+        eventually(lambda: not pages_of(app).store.claims().table, "no turn is left")
 
 
 @pytest.mark.parametrize("on_error", ["raise", "miss"])

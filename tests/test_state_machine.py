@@ -243,7 +243,7 @@ class Machine(RuleBasedStateMachine):
             left, expected = self.do(face, "ttl", *name), self.model.ttl(name)
             slack = self.store.slack
             assert left is None if expected is None else left == pytest.approx(expected, abs=slack)
-        assert not self.cache._flights.table
+        assert not self.cache._claims.table
 
 
 def same(found: Any, expected: Any) -> None:

@@ -9,11 +9,13 @@ from django.template import Context, TemplateSyntaxError, VariableDoesNotExist
 from django.templatetags.cache import CacheNode
 from django.utils.safestring import SafeString, mark_safe
 
+from twofold.claims.table import Claims
+from twofold.claims.turns import Turns
 from twofold.contrib.http.encoding import encode
-from twofold.contrib.http.turns import Turns
 from twofold.effects import BLOCKING, Effects, run_sync
 
 turns: Turns = Turns()
+claims: Claims = Claims()
 """Who renders which fragment; the others wait."""
 
 
@@ -52,7 +54,7 @@ class FragmentNode(CacheNode):
             there = cache.get(key)  # or what somebody else has put there
             return there if isinstance(there, str) else None, f"{alias}:{key}"
 
-        found, turn = await turns.find(BLOCKING, look)
+        found, turn = await turns.find(BLOCKING, claims, look)
         if turn is None:
             return mark_safe(found or "")  # noqa: S308 - it was rendered here
         try:

@@ -32,12 +32,13 @@ from django.http.response import ResponseHeaders
 from django.utils.cache import patch_vary_headers
 from django.utils.functional import LazyObject
 
+from twofold.claims.table import Claims
+from twofold.claims.turns import Turn, Turns
 from twofold.contrib.django.content import passes
 from twofold.contrib.http.encoding import encode
 from twofold.contrib.http.headers import Headers
 from twofold.contrib.http.replay import says_personal
 from twofold.contrib.http.storing import shared_with
-from twofold.contrib.http.turns import Turn, Turns
 from twofold.effects import BLOCKING, Effects, run_sync
 
 T = TypeVar("T")
@@ -46,6 +47,7 @@ Proceed = Callable[[], Awaitable[HttpResponse]]
 """Goes on to what is inside: the next middleware, or the view."""
 
 turns: Turns = Turns()
+claims: Claims = Claims()
 """Who computes which page; the others wait."""
 
 _NAME = re.compile(r"HTTP_[!-~]*")
@@ -157,7 +159,7 @@ async def fetch(
     async def look(io: Effects) -> tuple[HttpResponse | None, str]:
         return looked.pop() if looked else await _look(io, request, middleware)
 
-    response, turn = await turns.find(io, look)
+    response, turn = await turns.find(io, claims, look)
     if turn is not None:
         held.append(turn)
     return response or await proceed()

@@ -103,6 +103,7 @@ class Visit:
         """Let others go on who wait for the page."""
         if self._exchange is not None:
             self._exchange.release()
+            run_sync(self._exchange.close(BLOCKING))
 
     def _store(self, exchange: Exchange, given: Response, response: flask.Response) -> Pairs:
         """Store the page if it may be, and return what the cache tells of that."""

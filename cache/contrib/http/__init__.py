@@ -1,14 +1,13 @@
 """A shared HTTP cache by RFC 9111, for whatever framework; `pages` tells how it is used.
 
 The rules are pure functions, a room for each: `storing`, `freshness`, `validators`,
-`keys`. `turns` has one request compute what many ask for; it knows nothing of HTTP.
+`keys`. `twofold.claims.turns` has one request compute what many ask for.
 """
 
 from twofold.contrib.http.cache_control import add_public
 from twofold.contrib.http.headers import Headers, add_vary
 from twofold.contrib.http.messages import Request, Response
 from twofold.contrib.http.pages import MAX_BODY, Exchange, Pages
-from twofold.contrib.http.turns import Turn, Turns
 
 __all__ = [
     "MAX_BODY",
@@ -17,8 +16,6 @@ __all__ = [
     "Pages",
     "Request",
     "Response",
-    "Turn",
-    "Turns",
     "add_public",
     "add_vary",
 ]

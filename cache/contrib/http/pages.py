@@ -10,18 +10,18 @@ finally:
     exchange.release()
 """
 
+from twofold.claims.keys import KeyClaim
+from twofold.claims.turns import Turn, Turns
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.contrib.http.cache_control import CacheControl
 from twofold.contrib.http.freshness import age_on_arrival, lifetime
 from twofold.contrib.http.headers import Headers, add_vary
-from twofold.contrib.http.invalidation import Invalidations
 from twofold.contrib.http.keys import page_key
 from twofold.contrib.http.messages import Request, Response
 from twofold.contrib.http.page import Page, conditional
 from twofold.contrib.http.spelling import named
-from twofold.contrib.http.store import PageStore
+from twofold.contrib.http.store import PageStore, Place
 from twofold.contrib.http.storing import may_store, passes
-from twofold.contrib.http.turns import Turn, Turns
 from twofold.contrib.http.validators import entity_tag
 from twofold.core import Cache
 from twofold.effects import Effects
@@ -58,7 +58,6 @@ class Pages:
         self.max_body = max_body
         self.clock = clock
         self.turns: Turns = Turns(clock)
-        self.invalidations: Invalidations = Invalidations()
 
     def __repr__(self) -> str:
         return f"<Pages {self.store!r}>"
@@ -91,7 +90,7 @@ class Pages:
         if request.method == "HEAD" or only_if_cached or "no-store" in wishes:
             page, _ = await exchange.look(io)
         else:
-            page, exchange.turn = await self.turns.find(io, exchange.look)
+            page = await exchange.find(io)
         if page is not None:
             exchange.answer = page.answer(request, self.clock.time())
         elif only_if_cached:
@@ -113,7 +112,8 @@ class Exchange:
         self._own = realm
         self._realm = realm + _CORS["origin" in request.headers]
         self._key: str | None = None
-        self._begun = pages.invalidations.begin()
+        self._place: Place | None = None
+        self._claim: KeyClaim | None = None
 
     def __repr__(self) -> str:
         return f"<Exchange {self._request.method} {self._request.path!r} {self.turn}>"
@@ -125,12 +125,36 @@ class Exchange:
         return self._key
 
     async def look(self, io: Effects) -> tuple[Page | None, str]:
-        """Return the stored page that may be the answer; or None, and whose turn it is."""
-        page, key = await self._pages.store.find(io, self._url(), self._request.headers)
-        if page is not None and page.serves(self._request, self._pages.clock.time()):
-            return page, key
-        sent = (self._request.authenticated, "cookie" in self._request.headers)
-        return None, f"{key} {sent}"  # who sends credentials may get what nobody else may
+        """Return the stored page that may be the answer; or None, and what is missing."""
+        store = self._pages.store
+        page, self._place = await store.find(io, self._url(), self._request.headers)
+        if page is not None and self._serves(page):
+            return page, self._place.key
+        return None, store.place(self._place.key)
+
+    async def find(self, io: Effects) -> Page | None:
+        """Return what `look` finds, perhaps after another has computed it; else take the turn."""
+        pages = self._pages
+        # Whoever sends credentials may get what nobody else may.
+        sent = f" {self._request.authenticated} {'cookie' in self._request.headers}"
+        page, self.turn = await pages.turns.find(
+            io, pages.store.claims(), self.look, sent, self._look_again
+        )
+        return page
+
+    async def _look_again(self, io: Effects, turn: Turn) -> tuple[Page | None, str]:
+        """Claim what is missing for this process, unless another has brought it meanwhile."""
+        assert self._place is not None  # noqa: S101 - there was a look before
+        store = self._pages.store
+        self._claim, came = await store.claim(io, self._place, turn, self._serves)
+        if came:
+            await self.close(io)
+        if came or store.cache().backend.private:
+            return await self.look(io)
+        return None, turn.key
+
+    def _serves(self, page: Page) -> bool:
+        return page.serves(self._request, self._pages.clock.time())
 
     async def respond(
         self, io: Effects, response: Response, seen: Request | None = None
@@ -151,7 +175,10 @@ class Exchange:
             return response
         page = self._page_of(response)
         if page is None or not await self._keep(io, page):
-            self.release(shared=False)
+            await self.close(io)
+            # What was computed beside others is not stored; the next one may be.
+            beside = self.turn is not None and not self.turn.leads
+            self.release(shared=page is not None and beside)
             return response._replace(headers=self.status_of(response.headers))
         self.release(shared=True)
         headers = self.status_of(page.headers, "; stored")
@@ -161,6 +188,18 @@ class Exchange:
         """Let others go on who wait for this page; a second call does nothing."""
         if self.turn is not None:
             self.turn.release(shared)
+
+    async def close(self, io: Effects) -> None:
+        """Let other processes go on as well; a second call does nothing."""
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            await io.settle(claim.release(io))
+
+    def abandon(self) -> None:
+        """Do what `close` does where nothing can be awaited, for the loop has gone."""
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.forget()
 
     def status_of(self, headers: Headers, stored: str = "") -> Headers:
         """Return `headers` with what the cache did (RFC 9211)."""
@@ -183,14 +222,12 @@ class Exchange:
 
     async def _keep(self, io: Effects, page: Page) -> bool:
         """Store `page`, unless its URL was invalidated while it was being computed."""
-        key = self._url()
-        if self._pages.invalidations.hit(key, self._begun):
+        claim, place = self._claim, self._place
+        if claim is None or place is None:
             return False
-        stored = await self._pages.store.keep(io, key, self._request.headers, page)
-        if stored and self._pages.invalidations.hit(key, self._begun):
-            await self._pages.store.drop(io, [key])
-            return False
-        return stored
+        kept = await self._pages.store.keep(io, place, claim, self._request.headers, page)
+        await self.close(io)
+        return kept
 
     async def _invalidate(self, io: Effects, response: Response, asked: set[Request]) -> None:
         """Remove the pages of a URL that was changed with success, and of those it names."""
@@ -198,7 +235,6 @@ class Exchange:
             changed = {*asked, *(to for each in asked for to in named(each, response.headers))}
             realms = [realm + cors for realm in {*REALMS, self._own} for cors in _CORS]
             keys = sorted({page_key(each, realm) for each in changed for realm in realms})
-            self._pages.invalidations.note(keys)
             await self._pages.store.drop(io, keys)
 
 

@@ -3,14 +3,19 @@
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+from twofold.claims.keys import KeyClaim
+from twofold.claims.table import Claims
+from twofold.claims.turns import Turn
 from twofold.contrib.http.headers import Headers, varying
 from twofold.contrib.http.keys import variant_key
 from twofold.contrib.http.page import Page, Varied, read
 from twofold.core import Cache
 from twofold.display import printable
 from twofold.effects import Effects
+from twofold.errors import BackendUnavailable
 from twofold.policy import Timeout, seconds
 from twofold.registry import caches
 
@@ -18,6 +23,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _log = logging.getLogger("twofold")
+
+
+class Place(NamedTuple):
+    """Where the page of a request is, or would be."""
+
+    first: str
+    """The key of the URL."""
+    record: Varied | None
+    """What is there, where the page varies."""
+    key: str
+    """The key of the page: `first`, or that of the variant."""
 
 
 class PageStore:
@@ -45,8 +61,36 @@ class PageStore:
         """Return the seconds that `timeout` means here; None for ever."""
         return seconds(timeout, self.cache().timeout)
 
-    async def find(self, io: Effects, first: str, asked: Headers) -> tuple[Page | None, str]:
-        """Return the page that is stored for a request, and under which key it is, or would be.
+    def place(self, key: str) -> str:
+        """Return the normalised key of a page's."""
+        return self.cache()._key(key)
+
+    def claims(self) -> Claims:
+        """Return who computes which page in this process."""
+        return self.cache()._claims
+
+    async def claim(
+        self, io: Effects, place: Place, turn: Turn, serves: Callable[[Page], bool]
+    ) -> tuple[KeyClaim | None, bool]:
+        """Claim what is missing, and tell whether something came meanwhile; None in an outage."""
+        claim = self.cache()._claim(place.key, turn)
+
+        def is_usable(value: Any) -> bool:
+            there = read(value)
+            return serves(there) if isinstance(there, Page) else there is not None
+
+        try:
+            return claim, await claim.take(io, is_usable)
+        except BackendUnavailable as exc:
+            claim.forget()
+            self._note("claim", exc)
+            return None, False
+        except BaseException:
+            await io.settle(claim.release(io))
+            raise
+
+    async def find(self, io: Effects, first: str, asked: Headers) -> tuple[Page | None, Place]:
+        """Return the page that is stored for a request, and where it is, or would be.
 
         Args:
             io: the face of the caller.
@@ -57,23 +101,41 @@ class PageStore:
         if isinstance(there, Varied):
             second = variant_key(first, there.token, there.names, asked)
             variant = await self._read(io, second)
-            return variant if isinstance(variant, Page) else None, second
-        return there, first
+            return variant if isinstance(variant, Page) else None, Place(first, there, second)
+        return there, Place(first, None, first)
 
-    async def keep(self, io: Effects, first: str, asked: Headers, page: Page) -> bool:
-        """Store `page` for its lifetime, and return whether it is stored; see `find`."""
-        cache = self.cache()
+    async def keep(
+        self, io: Effects, place: Place, claim: KeyClaim, asked: Headers, page: Page
+    ) -> bool:
+        """Store `page` for its lifetime, and return whether it is stored; see `find`.
+
+        What is stored under the key of the URL is stored last, and only if that key is as it
+        was when the page began to be computed: whoever invalidates the URL removes it.
+        """
+        return await self._guarded(
+            io, "store", False, partial(self._keep, place, claim, asked, page)
+        )
+
+    async def _keep(
+        self, place: Place, claim: KeyClaim, asked: Headers, page: Page, io: Effects
+    ) -> bool:
+        cache, life, record = self.cache(), page.lifetime, place.record
         names = varying(page.headers)
         if not names:
-            setting = (first, page.plain(), page.lifetime)
-            return await self._try(io, False, cache.set, cache.aset, *setting)
-        record = await self._read(io, first)
-        if not isinstance(record, Varied) or record.names != names:
-            record = Varied(names, secrets.token_bytes(8))
-        second = variant_key(first, record.token, names, asked)
-        both: dict[str, Any] = {first: record.plain(), second: page.plain()}
-        failed = await self._try(io, [first], cache.set_many, cache.aset_many, both, page.lifetime)
-        return not failed
+            if record is None:
+                return await claim.fill(io, page.plain(), life)
+            return await cache._swap(io, place.first, record.plain(), page.plain(), life)
+        if record is not None and record.names == names:
+            return await claim.fill(io, page.plain(), life) and await cache._swap(
+                io, place.first, record.plain(), record.plain(), life
+            )
+        made = Varied(names, secrets.token_bytes(8))
+        second = variant_key(place.first, made.token, names, asked)
+        if not await io.op(cache.set, cache.aset, second, page.plain(), life):
+            return False
+        if record is None:
+            return await claim.fill(io, made.plain(), life)
+        return await cache._swap(io, place.first, record.plain(), made.plain(), life)
 
     async def drop(self, io: Effects, keys: Sequence[str]) -> None:
         """Remove the pages under `keys`, and with them all their variants."""
@@ -93,9 +155,20 @@ class PageStore:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        operation = blocking.__name__
+        async def operate(io: Effects) -> T:
+            return await io.op(blocking, native, *args, **kwargs)
+
+        return await self._guarded(io, blocking.__name__, otherwise, operate)
+
+    async def _guarded(
+        self,
+        io: Effects,
+        operation: str,
+        otherwise: T,
+        operate: Callable[[Effects], Awaitable[T]],
+    ) -> T:
         try:
-            result = await io.op(blocking, native, *args, **kwargs)
+            result = await operate(io)
         except Exception as exc:  # also what a user's own backend or serializer raises
             self._note(operation, exc)
             return otherwise
@@ -106,6 +179,8 @@ class PageStore:
     def _note(self, operation: str, exc: Exception) -> None:
         """Count a failure; log the first, until the operation that failed works again."""
         self.failures += 1
+        if isinstance(exc, BackendUnavailable) and self.cache()._noted(exc):
+            return
         if self._failing is None:
             self._failing = operation
             name = self._cache if isinstance(self._cache, str) else self._cache.alias

@@ -64,8 +64,12 @@ class CacheMiddleware:
                 await responder.answer(answer)
             else:
                 await self.app(scope, content.receive, responder.send)
+        except GeneratorExit:
+            responder.abandon()
+            raise
         finally:
             responder.release()
+            await responder.close()
 
     def _name(self, scope: Scope) -> str:
         """Return what is in the keys of pages; told by the first request, when all is in place."""

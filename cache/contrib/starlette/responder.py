@@ -30,6 +30,7 @@ class Responder:
         self._scope = scope
         self._server = send
         self._exchange: Exchange | None = None
+        self._left: Exchange | None = None
         self._visit: Visit | None = None
         self._session = session.snapshot(scope)
         self._told_user = "user" in scope
@@ -62,7 +63,7 @@ class Responder:
     def _leave(self) -> None:
         """Store no page of the application, nor do caches around this one."""
         self.release(shared=False)  # those who wait for a page of the other realm
-        self._exchange = None
+        self._left, self._exchange = self._exchange, None
         if self._around is not None:
             self._around._leave()
 
@@ -78,6 +79,18 @@ class Responder:
             self._exchange.release(shared)
         if self._visit is not None:
             self._visit.release()
+
+    async def close(self) -> None:
+        """Let other processes go on as well."""
+        for each in (self._exchange, self._left, self._visit):
+            if each is not None:
+                await each.close(NATIVE)
+
+    def abandon(self) -> None:
+        """Do what `close` does where nothing can be awaited."""
+        for each in (self._exchange, self._left, self._visit):
+            if each is not None:
+                each.abandon()
 
     async def answer(self, response: Response) -> None:
         """Send a whole response; what the application still sends goes nowhere."""

@@ -20,7 +20,7 @@ from twofold.contrib.starlette import session
 from twofold.contrib.starlette.content import Content
 from twofold.contrib.starlette.declared import declared_headers
 from twofold.contrib.starlette.messages import request_of
-from twofold.effects import NATIVE
+from twofold.effects import NATIVE, Effects
 from twofold.policy import Timeout
 
 
@@ -146,3 +146,13 @@ class Visit:
         """Let others go on who wait for this page."""
         if self._exchange is not None:
             self._exchange.release()
+
+    async def close(self, io: Effects) -> None:
+        """Let other processes go on as well."""
+        if self._exchange is not None:
+            await self._exchange.close(io)
+
+    def abandon(self) -> None:
+        """Do what `close` does where nothing can be awaited."""
+        if self._exchange is not None:
+            self._exchange.abandon()

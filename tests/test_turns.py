@@ -13,7 +13,8 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
 from tests.chaos.patience import eventually
-from twofold.contrib.http.turns import LONGEST, Turn, Turns
+from twofold.claims.table import Claims
+from twofold.claims.turns import LONGEST, Turn, Turns
 from twofold.effects import BLOCKING, NATIVE, Blocking, Effects, run_sync
 from twofold.testing import FakeClock
 
@@ -27,6 +28,7 @@ class Shelf:
 
     def __init__(self, turns: Turns | None = None) -> None:
         self.turns = Turns() if turns is None else turns
+        self.claims = Claims()
         self.stored: dict[str, str] = {}
         self.looks = 0
         self.computed = 0
@@ -40,7 +42,7 @@ class Shelf:
         return look
 
     async def take(self, io: Effects, key: str = "k") -> tuple[str | None, Turn | None]:
-        return await self.turns.find(io, self.look(key))
+        return await self.turns.find(io, self.claims, self.look(key))
 
     async def leads(self, io: Effects, key: str = "k") -> Turn:
         """Take a turn that is free."""
@@ -123,7 +125,7 @@ def test_what_cannot_be_shared_is_computed_side_by_side() -> None:
     shelf = Shelf()
     pages = together(lambda io: shelf.page(io, seconds=0.3, shared=False))
     assert len(set(pages)) == len(pages) == shelf.computed
-    eventually(lambda: not shelf.turns._table, "no turn is left")
+    eventually(lambda: not shelf.claims.table, "no turn is left")
 
 
 def test_what_cannot_be_shared_is_remembered_for_a_while() -> None:
@@ -159,7 +161,7 @@ def test_memory_of_such_pages_is_bounded() -> None:
     shelf = Shelf()
     for n in range(5000):
         run_sync(shelf.page(BLOCKING, f"k{n}", seconds=0, shared=False))
-    assert len(shelf.turns._apart) == 4096
+    assert len(shelf.turns._unshared) == 4096
 
 
 async def test_without_an_answer_the_next_takes_a_turn() -> None:
@@ -186,12 +188,12 @@ async def test_a_cancelled_request_leaves_nothing() -> None:
     results = await asyncio.gather(first, *waiting, return_exceptions=True)
     assert [type(each) for each in results[:2]] == [asyncio.CancelledError] * 2
     assert results[2:] == ["k2", "k2"]
-    assert not shelf.turns._table
+    assert not shelf.claims.table
 
 
 async def test_an_error_in_the_second_look_releases() -> None:
     """A turn that was taken is over if the look after it fails."""
-    turns = Turns()
+    turns, claims = Turns(), Claims()
     looks = 0
 
     async def look(io: Effects) -> tuple[str | None, str]:
@@ -202,8 +204,8 @@ async def test_an_error_in_the_second_look_releases() -> None:
         return None, "k"
 
     with pytest.raises(asyncio.CancelledError):
-        await turns.find(NATIVE, look)
-    assert not turns._table
+        await turns.find(NATIVE, claims, look)
+    assert not claims.table
 
 
 async def test_what_was_stored_just_before_is_found() -> None:
@@ -214,8 +216,8 @@ async def test_what_was_stored_just_before_is_found() -> None:
     async def look(io: Effects) -> tuple[str | None, str]:
         return looks.pop(0), "k"
 
-    assert await shelf.turns.find(NATIVE, look) == ("stored", None)
-    assert not shelf.turns._table
+    assert await shelf.turns.find(NATIVE, shelf.claims, look) == ("stored", None)
+    assert not shelf.claims.table
 
 
 async def test_a_key_may_turn_out_to_be_another() -> None:
@@ -226,10 +228,10 @@ async def test_a_key_may_turn_out_to_be_another() -> None:
     async def look(io: Effects) -> tuple[str | None, str]:
         return None, looks.pop(0)
 
-    _, turn = await shelf.turns.find(NATIVE, look)
+    _, turn = await shelf.turns.find(NATIVE, shelf.claims, look)
     assert turn is not None
     assert turn.key == "k~1"
-    assert list(shelf.turns._table) == [("k~1", False)]
+    assert list(shelf.claims.table) == ["k~1"]
     turn.release()
 
 
@@ -245,7 +247,7 @@ async def test_what_was_shared_and_is_not_there_is_computed_apart() -> None:
     for _, each in taken:
         assert each is not None
         each.release()
-    assert not shelf.turns._table
+    assert not shelf.claims.table
 
 
 async def test_the_holder_of_a_turn_waits_for_none() -> None:
@@ -337,7 +339,7 @@ def test_such_sync_callers_share_turns_of_their_own() -> None:
         turn.release()
 
     asyncio.run(main())
-    assert not shelf.turns._table
+    assert not shelf.claims.table
 
 
 def test_a_turn_has_its_time() -> None:
@@ -349,7 +351,7 @@ def test_a_turn_has_its_time() -> None:
     turn = run_sync(shelf.leads(BLOCKING))
     assert turn.leads
     lost.release()
-    assert list(shelf.turns._table.values()) == [turn]
+    assert list(shelf.claims) == [turn]
     turn.release()
 
 
@@ -380,7 +382,7 @@ def test_a_loop_that_ends_releases_its_turns() -> None:
     loop = asyncio.new_event_loop()
     task = loop.create_task(shelf.page(NATIVE, seconds=60))
     loop.run_until_complete(asyncio.sleep(0))
-    assert shelf.turns._table
+    assert shelf.claims.table
     task.cancel()
     loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
     loop.close()
@@ -393,9 +395,9 @@ def test_a_forked_child_has_no_turns() -> None:
     turn = run_sync(shelf.leads(BLOCKING))
     pid = os.fork()
     if not pid:
-        os._exit(len(shelf.turns._table))
+        os._exit(len(shelf.claims.table))
     assert os.waitpid(pid, 0)[1] == 0
-    assert shelf.turns._table
+    assert shelf.claims.table
     turn.release()
 
 
@@ -414,11 +416,11 @@ def test_a_turn_is_released_once() -> None:
     """The first release counts; a turn shows its state."""
     shelf = Shelf()
     turn = run_sync(shelf.leads(BLOCKING))
-    assert (repr(turn), repr(shelf.turns)) == ("<Turn 'k' held>", "<Turns ['k']>")
+    assert (repr(turn), repr(shelf.claims)) == ("<Turn 'k' held waiting=1>", "<Claims ['k']>")
     turn.release(shared=True)
     turn.release(shared=False)
-    assert repr(turn) == "<Turn 'k' released>"
-    assert not shelf.turns._apart
+    assert repr(turn) == "<Turn 'k' done waiting=0>"
+    assert not shelf.turns._unshared
 
 
 def test_turns_are_let_go() -> None:

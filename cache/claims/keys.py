@@ -1,0 +1,77 @@
+"""A claim to one key of a cache by code that computes in its own time: a request, a template.
+
+It holds among processes by a stub in the store, and here by the turn that was taken for it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from twofold.backend import Backend, Stored
+from twofold.claims.stored import StoredClaim
+from twofold.claims.turns import Turn
+from twofold.effects import Effects
+from twofold.entry import MISSING, Codec
+
+
+class KeyClaim:
+    """The right to store one key, as long as nobody else changes it.
+
+    Args:
+        store: hides stubs, and raises `BackendUnavailable` in an outage.
+        codec: makes stored entries of values, and values of them.
+        key: the normalised key.
+        beside: makes the key of a claim beside an entry that cannot be used.
+        turn: holds the key in this process.
+    """
+
+    def __init__(
+        self, store: Backend, codec: Codec, key: str, beside: Callable[[str], str], turn: Turn
+    ) -> None:
+        self.key = key
+        self._store = store
+        self._codec = codec
+        self._turn = turn
+        self._stored = None if store.private else StoredClaim(store, key, beside)
+
+    async def take(self, io: Effects, is_usable: Callable[[Any], bool]) -> bool:
+        """Claim the key; tell whether something usable came meanwhile.
+
+        Another process that claimed it first is waited for, for one life at most.
+
+        Raises:
+            BackendUnavailable: the store cannot tell.
+        """
+        if self._stored is None:
+            return False
+
+        def is_value(stored: Stored) -> bool:
+            value = self._codec.load(self.key, stored)
+            return value is not MISSING and is_usable(value)
+
+        return await self._stored.take(io, is_value, _nothing) is not None
+
+    async def fill(self, io: Effects, value: Any, ttl: float | None) -> bool:
+        """Store `value` unless the key has been changed since it was claimed; tell whether it was.
+
+        Raises:
+            CannotSerialize: the value cannot be stored.
+            BackendUnavailable: the store cannot tell.
+        """
+        stored = self._codec.dump(self.key, value)
+        if self._stored is not None:
+            return await self._stored.fill(io, stored, ttl)
+        return self._turn.store_unless_detached(self._store.set, self.key, stored, ttl)
+
+    async def release(self, io: Effects) -> None:
+        """Let other processes claim the key; a second call does nothing."""
+        if self._stored is not None:
+            await self._stored.release(io)
+
+    def forget(self) -> None:
+        """Let go where nothing can be awaited: other processes go on when the stub ends."""
+        if self._stored is not None:
+            self._stored.forget()
+
+
+def _nothing() -> None:
+    pass

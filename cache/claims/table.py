@@ -1,0 +1,241 @@
+"""Who computes what in this process: the claims on the keys of one store.
+
+A claim is one caller's right to compute a key. Threads and tasks of any number of event loops
+that want the same key meanwhile wait for it, if that is safe:
+
+- Deadlock avoidance: each caller knows the claims that it holds, and never waits for one whose
+  holder waits, directly or through others, for one of those.
+- Sync code that a running loop waits for does not wait for a loop, which may need that very
+  thread (code inside the loop, and in threads of asgiref's that serve one). Such callers share
+  claims of their own; inside a running loop they do not wait even for those.
+- A write to the key detaches its claims: nobody joins them any more, and what they bring is
+  not stored.
+
+What is claimed, what the holder does and what the others get is for each user of this room:
+see `flights` and `turns`.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Any, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
+
+from twofold.effects import Effects, after_fork_in_child, new_rlock, park
+
+C = TypeVar("C", bound="Claim")
+
+Joined: TypeAlias = "list[Claim]"
+"""What one caller has joined and not left yet; it stands for the caller."""
+
+_held: "ContextVar[tuple[Claim, ...]]" = ContextVar("twofold_held", default=())
+
+
+class Claim:
+    """The right of one caller to compute a key.
+
+    Args:
+        claims: the table that it is in, or beside.
+        key: what is claimed.
+        by_loop: whether its holder runs in an event loop.
+        group: claims of one key in several groups do not wait for each other.
+        ends: until when others wait for it, by the clock that `Claims.join` is told.
+    """
+
+    def __init__(
+        self,
+        claims: "Claims",
+        key: str,
+        by_loop: bool,
+        group: str = "",
+        ends: float = math.inf,
+    ) -> None:
+        self.claims = claims
+        self.key = key
+        self.by_loop = by_loop
+        self.group = group
+        self.ends = ends
+        self.holder = 0
+        self.callers: set[int] = set()
+        self.wants: list[Claim] = []
+        self.done: Future[None] = Future()
+        self._detached = False
+
+    def __repr__(self) -> str:
+        state = "done" if self.done.done() else "detached" if self._detached else "held"
+        return f"<{type(self).__name__} {self.key!r} {state} waiting={self.waiting}>"
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for it, the holder among them."""
+        return len(self.callers)
+
+    def detach(self) -> None:
+        """Keep what it brings from being stored."""
+        with _shared.lock:  # so that no write of `store_unless_detached` comes after it
+            self._detached = True
+
+    def detached(self) -> bool:
+        """Tell whether what it brings is not to be stored."""
+        return self._detached
+
+    def store_unless_detached(self, write: Callable[..., bool], *args: Any) -> bool:
+        """Have a store that never waits `write`; a `detach` comes before it, or after it."""
+        with _shared.lock:
+            return not self._detached and write(*args)
+
+    def end(self) -> None:
+        """Let those go on who wait."""
+        with suppress(InvalidStateError):  # it was ended before
+            self.done.set_result(None)
+
+    def left(self, by_holder: bool, deserted: bool) -> None:
+        """Do what is to be done when a caller leaves it; `deserted`: it was the last one."""
+
+
+class Claims:
+    """The claims on the keys of one store."""
+
+    def __init__(self) -> None:
+        self.table: dict[str, dict[tuple[str, bool], Claim]] = {}
+        after_fork_in_child(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {sorted(self.table)}>"
+
+    def __iter__(self) -> Iterator[Claim]:
+        return iter([claim for claims in list(self.table.values()) for claim in claims.values()])
+
+    def join(
+        self,
+        io: Effects,
+        own: C,
+        joined: Joined,
+        *,
+        now: float = 0.0,
+        alone: bool = False,
+        beside: bool = False,
+    ) -> C:
+        """Return the claim on the key of `own`: `own` itself, or another's to wait for.
+
+        It is in `joined` before it is anywhere else, so that whoever gave that can leave it.
+
+        Args:
+            io: the face of the caller.
+            own: the claim that the caller holds if there is nobody to wait for.
+            joined: the caller.
+            now: the time; claims that have ended by then are not waited for.
+            alone: whether to wait for nobody. What is claimed beside another is detached.
+            beside: whether `own` is not to be waited for either.
+        """
+        mine = held(now)
+        serves_loop = not io.may_wait(for_loop=True)
+        own.holder = id(joined)
+        with _shared.lock:
+            there = self.table.get(own.key, {})
+            place = own.group, False
+            other: Any = there.get(place)
+            if serves_loop and other is not None and other.by_loop:
+                place = own.group, True
+                other = there.get(place)
+            if other is not None and other.ends > now:
+                if not (alone or _waits_for(other, mine)) and io.may_wait(for_loop=False):
+                    joined.append(other)
+                    other.callers.add(id(joined))
+                    for claim in mine:
+                        claim.wants.append(other)
+                    return other  # type: ignore[no-any-return]
+                own._detached = True
+                beside = True
+            joined.append(own)
+            own.callers.add(id(joined))
+            if not beside:
+                self.table.setdefault(own.key, {})[place] = own
+        return own
+
+    def leave(self, joined: Joined) -> None:
+        """Wait for nothing any more, and hold nothing."""
+        while joined:
+            claim = joined[-1]
+            with _shared.lock:
+                for own in _held.get():
+                    if claim in own.wants:
+                        own.wants.remove(claim)
+                claim.callers.discard(id(joined))
+            claim.left(claim.holder == id(joined), not claim.callers)
+            joined.pop()
+
+    def remove(self, claim: Claim) -> None:
+        """Let nobody join `claim` any more."""
+        with _shared.lock:
+            there = self.table.get(claim.key, {})
+            for place, each in list(there.items()):
+                if each is claim:
+                    del there[place]
+            if not there:
+                self.table.pop(claim.key, None)
+
+    def detach(self, key: str) -> None:
+        """Keep what is being computed for `key` from being stored, or joined."""
+        for claim in list(self.table.get(key, {}).values()):
+            claim.detach()
+            self.remove(claim)
+
+    def detach_all(self, prefix: str) -> None:
+        """Detach the claims on all keys that begin with `prefix`."""
+        for key in list(self.table):
+            if key.startswith(prefix):
+                self.detach(key)
+
+    def _after_fork(self) -> None:
+        park(self.table)
+        self.table = {}
+
+
+def hold(claim: Claim) -> None:
+    """Have the caller's context know that it holds `claim`, until that is done."""
+    _held.set((*(each for each in _held.get() if not each.done.done()), claim))
+
+
+def held(now: float = 0.0) -> tuple[Claim, ...]:
+    """Return the claims that the caller holds at a time."""
+    return tuple(claim for claim in _held.get() if not claim.done.done() and claim.ends > now)
+
+
+def _waits_for(claim: Claim, mine: tuple[Claim, ...]) -> bool:
+    """Tell whether the holder of `claim` waits, directly or through others, for one of `mine`."""
+    seen: set[Claim] = set()
+    ahead = [claim]
+    while ahead:
+        current = ahead.pop()
+        if current in mine:
+            return True
+        if current not in seen:
+            seen.add(current)
+            ahead.extend(current.wants)
+    return False
+
+
+class _Shared:
+    """The lock over all tables and who waits for whom; a finaliser may come in amid a step."""
+
+    def __init__(self) -> None:
+        self.lock = new_rlock()
+        after_fork_in_child(self)
+
+    def _after_fork(self) -> None:
+        park(self.lock)
+        self.lock = new_rlock()
+
+
+_shared = _Shared()
+
+_by_store: "WeakKeyDictionary[object, Claims]" = WeakKeyDictionary()
+
+
+def claims_of(store: object) -> Claims:
+    """Return the claims on the keys of a store, the same for all its aliases."""
+    with _shared.lock:
+        return _by_store.setdefault(store, Claims())
