@@ -208,7 +208,7 @@ class StubFilter(Backend):
         try:
             return await io.op(self._inner.incr, self._inner.aincr, key, delta)
         except NotACounter:
-            if self._value(await self._get(io, key)) is not None:
+            if not is_stub(await self._get(io, key), self.holds_objects):
                 raise
             raise MissingKey(f"no counter {key!r} to add to: set it first") from None
 
