@@ -1428,7 +1428,7 @@ class TestSettings:
     ) -> None:
         """Short name, dotted path and URL all lead to the store, with prefix and options."""
         many = addresses(memcached_servers)
-        options = {"weights": "2,1,1", "deadline": 2}
+        options = {"weights": "2,1,1", "deadline": 30}
         own = {"KEY_PREFIX": "shop", "OPTIONS": options}
         path = "twofold.backends.memcached.MemcachedBackend"
         found = []
@@ -1436,8 +1436,9 @@ class TestSettings:
             {"BACKEND": "memcached", "LOCATION": many, **own},
             {"BACKEND": "memcached", "LOCATION": ";".join(many), **own},
             {"BACKEND": path, "LOCATION": many, **own},
-            f"memcached://{','.join(many)}?key_prefix=shop&weights=2,1,1&deadline=2",
-            f"memcached://{many[0]},memcached://{many[1]};{many[2]}?key_prefix=shop&weights=2,1,1",
+            f"memcached://{','.join(many)}?key_prefix=shop&weights=2,1,1&deadline=30",
+            f"memcached://{many[0]},memcached://{many[1]};{many[2]}?key_prefix=shop&weights=2,1,1"
+            "&deadline=30",
         ):
             twofold.configure({"default": settings})
             cache = face.view(twofold.caches["default"])

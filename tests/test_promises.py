@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,12 +34,16 @@ from twofold import (
 )
 from twofold.testing import ChaosBackend, FakeClock
 
+PATIENCE = 30.0  # seconds: what operations mean is no matter of how fast a machine is
+
 
 @pytest.fixture(params=["memory", "sqlite", "third party"])
 def cache(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cache]:
     """A cache on each kind of store that needs no server."""
     kinds = {"memory": "memory", "sqlite": "sqlite", "third party": "twofold.testing.ChaosBackend"}
-    configure({"default": {"BACKEND": kinds[request.param], "LOCATION": str(tmp_path / "c.db")}})
+    settings = {"BACKEND": kinds[request.param], "LOCATION": str(tmp_path / "c.db")}
+    options = {} if request.param == "memory" else {"deadline": PATIENCE}
+    configure({"default": {**settings, "OPTIONS": options}})
     yield caches["default"]
     close_all()
 
@@ -46,7 +51,7 @@ def cache(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cache]:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Cache]:
     """A cache on SQLite."""
-    configure({"default": {"BACKEND": "sqlite", "LOCATION": str(tmp_path / "cache.db")}})
+    configure(f"sqlite:///{tmp_path}/cache.db?deadline={PATIENCE:g}")
     yield caches["default"]
     close_all()
 
@@ -149,8 +154,10 @@ def test_forks_after_warm_up(cache: Cache) -> None:
         if pid == 0:
             status = 1
             try:
-                signal.alarm(30)
+                signal.alarm(60)
                 status = 0 if child() else 2
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(status)
         children.append(pid)
