@@ -525,7 +525,7 @@ class TestSentinel:
         message = await refused(opened(urls, sentinel="unknown"))
         assert "the primary of 'unknown' by the sentinels at" in message
         assert all(url.removeprefix("redis://") in message for url in urls)
-        assert "OPTIONS['sentinel'] is the name of" in message
+        assert "OPTIONS['sentinel'] names it" in message
         assert len(message) < 400
 
     @case
@@ -1006,7 +1006,7 @@ class TestRefusals:
     async def test_a_server_that_is_not_ready(
         self, face: Face, opened: Open, fake: Play, said: str
     ) -> None:
-        """It is left alone for a moment, which costs nothing, and then asked again."""
+        """Its circuit breaker opens, and a little later it is asked again."""
 
         def answer(command: list[bytes]) -> bytes:
             asked.append(command)
@@ -1015,7 +1015,7 @@ class TestRefusals:
         asked: list[list[bytes]] = []
         store = opened(fake(answer).url)
         assert said in await refused(store)
-        assert "left alone for a moment" in await refused(store)
+        assert "circuit breaker open" in await refused(store)
         assert len(asked) == 1
         await soon(face, lambda: gives(store, "k"), "it answers")
         assert [each.breaker for each in store.target.servers()] == ["closed"]

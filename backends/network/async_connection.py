@@ -1,12 +1,14 @@
 """The connections of the async face: one, multiplexed, for all tasks of an event loop.
 
-A caller's command joins those that wait. It leaves at once if no reply is awaited, else
-with all others of the same tick of the loop, those that read made one if the protocol can
-do that. Replies come in the order of the commands, and each ends one wait, whether
-anybody still waits or not: so a cancelled caller harms no other. A connection that fails
-fails everybody who waits for it.
+A command joins the queue of those that wait. It is written at once if no reply is
+outstanding, else together with all others of the same tick of the loop; reads among them
+become one request if the protocol can do that.
 
-Nobody but this module does I/O on the loop; a driver opens the connections.
+Replies are matched to commands in order. A cancelled command keeps its place, so later
+replies stay aligned: cancelling one caller does not affect the others. A connection that
+fails, fails every command on it.
+
+Only this module does I/O on the loop; a store's `Connector` opens the connections.
 """
 
 import asyncio
@@ -18,7 +20,12 @@ from itertools import chain
 from time import monotonic
 from typing import Any
 
-from twofold.backends.network.errors import ConnectError, ConnectionLost, deadline_exceeded
+from twofold.backends.network.errors import (
+    ASK_WHO,
+    ConnectError,
+    ConnectionLost,
+    deadline_exceeded,
+)
 from twofold.backends.network.pending import MergedRead, PendingReply, callers, fail
 from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reply, mismatch
 from twofold.backends.network.servers import CLOSED, Opened, Server
@@ -48,7 +55,8 @@ class AsyncConnection(asyncio.Protocol):
         self._server = server
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
-        self._context = contextvars.Context()  # a request's would be kept alive by timers
+        # Timers and tasks get an empty context: a caller's would live as long as the connection.
+        self._context = contextvars.Context()
         self._protocol = server.protocol
         self._reader = self._protocol.new_reader()
         self._waiting: deque[PendingReply] = deque()
@@ -79,11 +87,11 @@ class AsyncConnection(asyncio.Protocol):
     def submit(
         self, packed: bytes, deadline: float, parts: Sequence[bytes] = (), dedicated: bool = False
     ) -> PendingReply:
-        """Put a request in the line; if it has several `parts`, each has its reply.
+        """Queue a request; if it has several `parts`, each has its reply.
 
-        Of a request that is `apart`, a reply may announce the one that follows.
+        On a `dedicated` connection, a reply may be a preamble of the one that follows.
 
-        To await it fails with `DeadlineExceeded` at the monotonic time `deadline`, and with
+        Awaiting it fails with `DeadlineExceeded` at the monotonic time `deadline`, and with
         `ConnectionLost` if the connection ends before, or cannot be made.
         """
         pending = PendingReply(loop=self._loop)
@@ -96,17 +104,18 @@ class AsyncConnection(asyncio.Protocol):
         if self._ended is not None:
             fail(self._waiting, self._ended, sent=False)
             return pending
+        # One timer looks after all: a timer for each request would cost more than the request.
         if self._watch is None:
             self._check_in(self._look_every)
         if self._opened is not None and not self._flushing:
             if self._sent:
-                self._flush_soon()
+                self._flush_soon()  # the server is busy: others of this tick may join
             else:
                 self._flush()
         return pending
 
     def _begin(self) -> "asyncio.Task[None]":
-        """Have the connection made; the loop's task factory is the application's, and may fail."""
+        """Start to connect; the loop's task factory is the application's, and may fail."""
         connecting = self._connect()
         try:
             return self._loop.create_task(connecting, context=self._context)
@@ -120,6 +129,7 @@ class AsyncConnection(asyncio.Protocol):
         try:
             opened = await self._server.connector.aconnect(self._timeout)
         except asyncio.CancelledError:
+            # By somebody who cancels all tasks of the loop, as `asyncio.run` does at its end.
             self._end(ConnectionLost(f"connecting to {self._server.name} was cancelled"))
             raise
         except Exception as error:
@@ -137,7 +147,7 @@ class AsyncConnection(asyncio.Protocol):
             self._probe()
 
     def _probe(self) -> None:
-        """Ask on nobody's behalf: whoever was to find out about the server has left."""
+        """Ping, so that the breaker learns of the server though its probe was cancelled."""
         pong = self.submit(self._protocol.ping, monotonic() + self._timeout)
         pong.add_done_callback(lambda done: done.cancelled() or done.exception())
 
@@ -151,7 +161,7 @@ class AsyncConnection(asyncio.Protocol):
         if self._opened is None:
             return
         if not self._sent:
-            self._heard_at = monotonic()
+            self._heard_at = monotonic()  # the silence of an idle connection is no fault
         leaving: list[PendingReply] = []
         room, size = _MOST_SENT - len(self._sent), 0
         while self._waiting and not self._paused and size < _MOST_BYTES and len(leaving) < room:
@@ -163,22 +173,22 @@ class AsyncConnection(asyncio.Protocol):
             self._sent.append(pending := leaving[0])
             self._opened.transport.write(pending.packed)
         elif leaving:
-            requests = leaving if self._protocol.merge is None else self._joined(leaving)
+            requests = leaving if self._protocol.merge is None else self._merged(leaving)
             self._sent += requests
             self._opened.transport.write(b"".join([each.packed for each in requests]))
         elif self._retired and self.idle:
             self.close()
 
-    def _joined(self, waiting: list[PendingReply]) -> Sequence[PendingReply | MergedRead]:
-        """Return `waiting` with all those that read made one, in the place of the first.
+    def _merged(self, waiting: list[PendingReply]) -> Sequence[PendingReply | MergedRead]:
+        """Return `waiting` with its reads merged into one request, in the place of the first.
 
-        They were asked for side by side, so that none must come before another.
+        That keeps every promise: they were asked for side by side, in no order.
         """
-        start, join = self._protocol.mergeable, self._protocol.merge
+        start, merge = self._protocol.mergeable, self._protocol.merge
         reads = [each for each in waiting if each.packed.startswith(start) and each.wanted == 1]
-        if len(reads) < 2 or join is None:
+        if len(reads) < 2 or merge is None:
             return waiting
-        merged = MergedRead(reads, join([pending.packed for pending in reads]))
+        merged = MergedRead(reads, merge([pending.packed for pending in reads]))
         if len(reads) == len(waiting):
             return [merged]
         others = set(map(id, reads[1:]))
@@ -193,20 +203,26 @@ class AsyncConnection(asyncio.Protocol):
             while (reply := reader.gets()) is not INCOMPLETE:
                 count += 1
                 pending = sent[0]
+                # A reply of another kind means that replies are out of step: no later one may
+                # be trusted.
                 if not matches(pending.next_part(), reply):
                     raise mismatch(reply)
                 if pending.wanted != 1 and not self._is_whole(pending, reply):
                     continue
                 sent.popleft()
-                if not pending.done():
+                if not pending.done():  # else its caller has left, and the reply is dropped
                     pending.set_result(reply)
         except (ProtocolError, IndexError) as error:
-            self._give_up(ConnectionLost(f"{self._server.name} sent what is no reply: {error!r}"))
+            self._give_up(
+                ConnectionLost(f"{self._server.name} broke the protocol: {error!r}{ASK_WHO}")
+            )
             return
         if count and self._server.breaker.failures:
             self._server.breaker.succeed()
         if not sent and reader.has_data():
-            self._give_up(ConnectionLost(f"{self._server.name} sent more than was asked for"))
+            self._give_up(
+                ConnectionLost(f"{self._server.name} sent more than was asked for{ASK_WHO}")
+            )
             return
         if (count > 1 or self._waiting) and not self._flushing:
             self._flush_soon()  # after those who were answered now, and may ask again
@@ -245,10 +261,12 @@ class AsyncConnection(asyncio.Protocol):
         """Fail requests past their deadline; give up a server that is silent or too slow."""
         self._watch = None
         now = monotonic()
+        # This look comes late if the loop stood still, and then replies may lie unread in the
+        # socket. They are read first, as long as more arrive: the server is not at fault.
         if now - self._look_at > _LOOK_EVERY and not self._patient_until:
             self._patient_until, self._heard_before = now + _PATIENCE, 0.0
         if now < self._patient_until and self._heard_before != self._heard_at:
-            self._heard_before = self._heard_at  # the loop stood still: replies may lie there
+            self._heard_before = self._heard_at
             self._check_in(_NEXT_LOOK)
             return
         self._patient_until = 0.0
@@ -256,7 +274,8 @@ class AsyncConnection(asyncio.Protocol):
             if pending.deadline <= now:
                 pending.fail(deadline_exceeded(self._server.name, self._timeout))
         if self._sent and now - min(self._heard_at, self._sent[0].deadline) >= self._timeout:
-            self._give_up(ConnectionLost(f"{self._server.name} has fallen silent, or is too slow"))
+            text = f"{self._server.name} sent nothing for {self._timeout:g} s, and is given up"
+            self._give_up(ConnectionLost(text))
         elif not self.idle:
             self._check_in(self._look_every)
 
@@ -265,6 +284,7 @@ class AsyncConnection(asyncio.Protocol):
         self._end(error)
 
     def _blame(self, error: ConnectionLost) -> None:
+        # A server may close an idle connection: that says nothing of whether it works.
         if self._sent:
             self._server.breaker.fail(error)
 
@@ -286,12 +306,12 @@ class AsyncConnection(asyncio.Protocol):
         self._end(ConnectionLost(f"the connection to {self._server.name} was closed"))
 
     @property
-    def ends(self) -> Sequence[asyncio.Future[None]]:
-        """What is done once it is closed, having been told to."""
+    def closing(self) -> Sequence[asyncio.Future[None]]:
+        """What to await after `close`, for the transport to be gone."""
         return self._connecting, self._lost
 
     def abandon(self) -> None:
-        """Let go of the descriptor of a loop that has closed, which takes no more steps."""
+        """Close the descriptor though the loop has closed, and calls no callbacks any more."""
         opened, self._opened = self._opened, None
         self.generation = CLOSED
         if opened is not None:

@@ -16,8 +16,8 @@ _GONE_WITHIN = 1.0  # seconds that transports may take to close
 class AsyncConnections:
     """The connections of one event loop, made when they are first needed.
 
-    There may be two to a server: values that take long to pass go over one of their own,
-    so that nothing small waits behind them.
+    There may be two to a server: large values have their own, so that nothing small waits
+    behind them (head-of-line blocking).
     """
 
     def __init__(self, timeout: float) -> None:
@@ -63,7 +63,7 @@ class AsyncConnections:
     ) -> list[BatchOutcome]:
         """Send all `batches` side by side, and return what came of each.
 
-        That takes no task for each: the loop's task factory may fail in between.
+        There is no task for each: the application's task factory could fail half-way.
         """
         asked = [self._ask(each, deadline) for each in batches]
         try:
@@ -100,8 +100,8 @@ class AsyncConnections:
         connections = self._all()
         for connection in connections:
             connection.close()
-        if ends := {each for connection in connections for each in connection.ends}:
-            await asyncio.wait(ends, timeout=_GONE_WITHIN)
+        if closing := {each for connection in connections for each in connection.closing}:
+            await asyncio.wait(closing, timeout=_GONE_WITHIN)
 
     def abandon(self) -> None:
         """Close all connections of a loop that has closed."""

@@ -1,4 +1,4 @@
-"""Whether a server is worth asking: a circuit breaker with jittered back-off.
+"""A circuit breaker for one server, with jittered back-off.
 
 Closed, it lets every call through. Open, it refuses each in microseconds. Half-open, it
 lets one call through as a probe; any reply closes it. (M. Nygard, "Release It!", 2007.)
@@ -73,11 +73,16 @@ class Breaker:
                 return
             now = self._clock()
             if now >= self._next_probe:
+                # The others are refused meanwhile: one call is enough to find out.
                 self._next_probe = now + PROBE_EVERY
                 self._probing = True
                 return
-        text = f"{self.name} is left alone for a moment, since {self.error}"
-        raise ConnectError(text, refused=True)
+            wait = self._next_probe - now
+        raise ConnectError(
+            f"{self.name} is not asked: circuit breaker open, next probe in {wait:.2f} s;"
+            f" last error: {self.error}",
+            refused=True,
+        )
 
     def succeed(self) -> None:
         """Note a reply."""

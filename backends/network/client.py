@@ -1,4 +1,4 @@
-"""Commands out, replies in: to the right server, again if that is safe, in one deadline."""
+"""Carries commands to the right server, again if that is safe, within one deadline."""
 
 from collections.abc import Sequence
 from time import monotonic
@@ -54,7 +54,7 @@ _NOT_SENT: Final = Result(None, None)
 
 
 class Client:
-    """The way to the servers and back, for every thread and event loop.
+    """Executes commands on servers, for every thread and event loop.
 
     A command that changes nothing is sent again if its connection is lost; one that may
     have been carried out is not.
@@ -155,7 +155,7 @@ class Client:
         """Return the replies of one server to commands on no key in particular.
 
         `seconds` instead of the deadline are for a long reply; a silent server has no
-        longer than the deadline. `apart`, nothing else waits behind it.
+        longer than the deadline. `dedicated`, it has a connection to itself.
         """
         seen = server.generation
         batch = Batch(server, b"".join(packed), packed, bulk=True, dedicated=dedicated)
@@ -269,7 +269,9 @@ class Client:
             server = each.server or self._topology.place(commands[n].key, commands[n].reads)
             if server is None:
                 self._topology.distrust()
-                nobody = BackendUnavailable("no server has the slot of the key")
+                nobody = BackendUnavailable(
+                    "no server of the cluster has the slot of the key: look at CLUSTER INFO"
+                )
                 results[n] = Result(None, nobody)
             else:
                 by_server.setdefault(server, []).append(n)

@@ -1,7 +1,7 @@
 """What goes wrong between a client and its server."""
 
 from collections.abc import Sequence
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from twofold.backends.network.replies import Reply, ReplyError
 from twofold.display import printable
@@ -11,14 +11,17 @@ T = TypeVar("T")
 
 _REPEATS = ", with args beginning with"  # as Redis does for a command that it does not know
 
+ASK_WHO: Final = " (OPTIONS or LOCATION may name another kind of server, or a proxy is in between)"
+"""What to look at when a server does not keep to the protocol."""
+
 Outcome: TypeAlias = Reply | BackendUnavailable
-"""What comes of a command: a reply; or that it was refused, or why there is none."""
+"""What a command led to: a reply, a refusal, or why there is neither."""
 
 
 class ConnectionLost(BackendUnavailable):
     """The connection ended before the reply.
 
-    `sent` tells whether what was asked had left: then it may have been done.
+    `sent` tells whether the command had left: then it may have been carried out.
     """
 
     def __init__(self, text: str, sent: bool = True) -> None:
@@ -27,7 +30,7 @@ class ConnectionLost(BackendUnavailable):
 
 
 class ConnectError(ConnectionLost):
-    """No connection came about; `refused` unless time ran out over it."""
+    """No connection could be made; `refused` unless time ran out."""
 
     def __init__(self, text: str, refused: bool = True) -> None:
         super().__init__(text, sent=False)
@@ -44,7 +47,7 @@ class Refused(BackendUnavailable):
 
 
 def deadline_exceeded(name: str, timeout: float) -> DeadlineExceeded:
-    """Return the error of a call to the server `name` that took `timeout` seconds."""
+    """Return the error of a call to the server `name` that may take `timeout` seconds."""
     return DeadlineExceeded(
         f"{name} did not answer within the deadline of {timeout:g} s; a write may still"
         " happen later. OPTIONS['deadline'] sets the limit."
@@ -52,17 +55,17 @@ def deadline_exceeded(name: str, timeout: float) -> DeadlineExceeded:
 
 
 def redacted(error: object) -> str:
-    """Return what a server said, without what it repeats of the command: logins, keys, values."""
+    """Return a server's error without what it repeats of the command: logins, keys, values."""
     return printable(str(error).partition(_REPEATS)[0])
 
 
 def is_lost(outcome: object) -> bool:
-    """Tell whether what came of a command is no answer of the server's."""
+    """Tell whether the server did not answer; a refusal is an answer."""
     return isinstance(outcome, BackendUnavailable) and not isinstance(outcome, Refused)
 
 
 def unwrap(outcome: Outcome) -> Reply:
-    """Return a reply; raise what is none."""
+    """Return the reply, or raise why there is none."""
     if not isinstance(outcome, BackendUnavailable):
         return outcome
     try:
@@ -75,4 +78,5 @@ def raise_partial(result: T, failures: Sequence[BackendUnavailable]) -> T:
     """Return `result`; raise it in a `PartlyUnavailable` if there are `failures`."""
     if not failures:
         return result
-    raise PartlyUnavailable(f"a part was not done: {failures[0]}", result) from failures[0]
+    text = f"not all servers answered, so a part was not done: {failures[0]}"
+    raise PartlyUnavailable(text, result) from failures[0]

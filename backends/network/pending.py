@@ -1,4 +1,4 @@
-"""Callers of the async face who wait in line for their replies."""
+"""Who waits for replies on a connection of the async face."""
 
 import asyncio
 from collections import deque
@@ -9,19 +9,19 @@ from twofold.backends.network.replies import Reply
 
 
 class PendingReply(asyncio.Future[Reply]):
-    """A request's place in the line; to await it brings the reply, or the list of replies."""
+    """A request in the queue; awaiting it returns the reply, or the list of replies."""
 
     __slots__ = ("deadline", "packed", "parts", "replies", "wanted")
 
     packed: bytes
     wanted: int
-    """Replies; 0: one, which may have another before it that announces it."""
+    """How many replies it has; 0 means one, before which a preamble may come."""
     deadline: float
     parts: Sequence[bytes]
     replies: list[Reply]
 
     def next_part(self) -> bytes:
-        """Return what the next reply is to."""
+        """Return the command that the next reply must match."""
         return self.packed if self.wanted < 2 else self.parts[len(self.replies)]
 
     def take(self, reply: Reply) -> bool:
@@ -39,13 +39,13 @@ class PendingReply(asyncio.Future[Reply]):
             self.set_exception(error)
 
     def leave(self) -> None:
-        """Take note that nobody waits any more, whatever came or will come."""
+        """Give up waiting; an exception that was not looked at is not reported by the loop."""
         if not self.cancel() and not self.cancelled():
-            self.exception()  # which nobody is to be told of
+            self.exception()
 
 
 class MergedRead:
-    """What several callers read, as one request whose reply is each one's."""
+    """Reads of several callers as one request, whose reply answers each."""
 
     __slots__ = ("deadline", "packed", "reads", "wanted")
 
@@ -56,7 +56,7 @@ class MergedRead:
         self.deadline: float = reads[0].deadline
 
     def next_part(self) -> bytes:
-        """Return what the one reply is to."""
+        """Return the command that the reply must match."""
         return self.packed
 
     def done(self) -> bool:
@@ -84,7 +84,7 @@ def fail(
     error: ConnectionLost,
     sent: bool,
 ) -> None:
-    """Tell all who wait for `requests`, each by an exception of its own."""
+    """Fail `requests`, each with its own exception: a shared one would collect tracebacks."""
     failed = list(callers(requests))
     requests.clear()
     for pending in failed:

@@ -1,8 +1,9 @@
 """The connections of the sync face: each thread has its own, and waits for no other.
 
-A thread takes one of its idle connections, asks, and puts it back. What asks in between,
-in a signal handler or while garbage is collected, finds none and opens one
-more. A connection that is left by an exception is closed: there may be bytes to come.
+A thread takes one of its idle connections, asks, and puts it back. A call within a
+call, from a signal's handler or a finaliser, therefore never meets a connection in use: it
+opens another. A connection that is left by an exception is closed, since its reply is
+still to come, and would be taken for the next one's.
 """
 
 import atexit
@@ -79,7 +80,7 @@ class Connection:
         while True:
             data = self._socket.recv(_CHUNK)
             if not data:
-                raise ConnectionLost(f"{self._name} closed the connection")
+                raise ConnectionLost(f"{self._name} closed the connection before it replied")
             reader.feed(data)
             if (reply := reader.gets()) is not INCOMPLETE:
                 return reply
@@ -125,7 +126,7 @@ def _shut(opened: socket.socket) -> None:
 
 
 class OrphanedConnections:
-    """The connections of threads that have ended, for those that come."""
+    """Idle connections of finished threads, reused by new ones."""
 
     def __init__(self) -> None:
         self._idle: dict[Server, deque[Connection]] = {}
@@ -157,7 +158,7 @@ class OrphanedConnections:
 
 
 class IdleConnections(dict[Server, list[Connection]]):
-    """The connections of one thread that are not in use; `orphaned` gets them as it ends."""
+    """Connections that one thread does not use now; `orphaned` gets them when it ends."""
 
     def __init__(self, orphaned: OrphanedConnections) -> None:
         super().__init__()
@@ -345,7 +346,7 @@ class ConnectionPool:
         """Close `connection`, tell the breaker, and return what `error` means for the caller.
 
         What is no fault of the connection, such as a signal's exception, is raised as it
-        is. That a server closed a connection which it had served says nothing against it.
+        is. The breaker counts a lost connection only if it was new: servers close old ones.
         """
         connection.close()
         if isinstance(error, TimeoutError) and not error.errno:

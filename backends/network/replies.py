@@ -1,4 +1,4 @@
-"""Replies as servers send them: bytes in, values out, whatever the protocol."""
+"""Replies, whatever the protocol: bytes in, values out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _LONGEST_ERROR: Final = 500  # characters that are worth showing
 
 
 class ReplyError(Exception):
-    """What the server refused, as a value that can be shown: `code` is the first word, "MOVED"."""
+    """An error reply, made fit to be shown; `code` is its first word, such as "MOVED"."""
 
     def __init__(self, text: str) -> None:
         text = printable(text[:_LONGEST_ERROR])
@@ -26,7 +26,7 @@ class ReplyError(Exception):
 
 
 class ProtocolError(Exception):
-    """The bytes are no replies to what was asked: the connection is of no use any more."""
+    """The bytes are not replies to what was asked: the connection must be closed."""
 
 
 class Reader(Protocol):
@@ -53,15 +53,15 @@ class WireProtocol:
     ping: bytes
     """A request that changes nothing and asks for nothing."""
     merge: Callable[[Sequence[bytes]], bytes] | None = None
-    """Makes one request of several that read; its reply is each one's."""
+    """Merges reads into one request, whose reply answers each."""
     mergeable: bytes = b""
-    """What requests begin with that can be joined."""
+    """The first bytes of a request that may be merged."""
     is_preamble: Callable[[Reply], bool] | None = None
-    """Tells whether a reply on a dedicated connection only says that the one to it follows."""
+    """Tells whether a reply only announces the real one; on dedicated connections alone."""
 
 
 def mismatch(reply: Reply) -> ProtocolError:
     """Return the error of a reply that does not fit what was asked."""
     return ProtocolError(
-        f"a reply, a {type(reply).__name__}, is to something else than what was asked"
+        f"a reply ({type(reply).__name__}) does not match the request; the connection is closed"
     )

@@ -1,4 +1,4 @@
-"""How a connection is opened, and the first things said over it, in both faces."""
+"""How a socket is connected, and the first commands on it, in both faces."""
 
 import asyncio
 import socket
@@ -26,9 +26,9 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Endpoint:
-    """Where a server listens: at a path, or at the addresses of a host, which are tried in turn.
+    """Where a server listens: a path, or the addresses of a host, which are tried in turn.
 
-    What it opens is ready by the monotonic time `ends`, or a `TimeoutError` is raised.
+    A connection is made by the monotonic time `deadline`, or `TimeoutError` is raised.
     """
 
     def __init__(self, host: str, port: int, path: str = "") -> None:
@@ -39,7 +39,7 @@ class Endpoint:
     def connect(self, deadline: float, tls: ssl.SSLContext | None = None) -> socket.socket:
         """Return a socket, encrypted if `tls` tells how."""
         found = self._known or self._lookup.find(seconds_left(deadline))
-        failure: OSError = OSError("the host has no address")
+        failure: OSError = OSError("the host has no address: look at its DNS, or write the address")
         for n, each in enumerate(found):
             share = seconds_left(deadline) / (len(found) - n)
             try:
@@ -64,7 +64,7 @@ class Endpoint:
         """Return a socket, not encrypted yet, for `streams`."""
         async with asyncio.timeout(seconds_left(deadline)):
             found = self._known or await self._lookup.afind()
-        failure: OSError = OSError("the host has no address")
+        failure: OSError = OSError("the host has no address: look at its DNS, or write the address")
         for n, each in enumerate(found):
             try:
                 async with asyncio.timeout(seconds_left(deadline) / (len(found) - n)):
@@ -111,10 +111,10 @@ def seconds_left(deadline: float) -> float:
     raise TimeoutError
 
 
-def ask(
+def handshake(
     opened: socket.socket, protocol: WireProtocol, commands: Sequence[bytes], deadline: float
 ) -> list[Reply]:
-    """Return the replies to `commands`, sent as one; they take until `ends` at most.
+    """Return the replies to `commands`, sent as one; by the monotonic time `deadline`.
 
     Raises:
         OSError: the connection ended, or time did.
@@ -129,10 +129,10 @@ def ask(
     return replies
 
 
-async def aask(
+async def ahandshake(
     streams: Streams, protocol: WireProtocol, commands: Sequence[bytes], deadline: float
 ) -> list[Reply]:
-    """Do what `ask` does."""
+    """Do what `handshake` does."""
     reader, replies = protocol.new_reader(), list[Reply]()
     incoming, outgoing = streams
     outgoing.write(b"".join(commands))
@@ -167,5 +167,5 @@ def _is_answered(
             raise ConnectionRefusedError(str(reply))
         replies.append(reply)
     if reader.has_data():
-        raise ProtocolError("more was sent than was asked for")
+        raise ProtocolError("it sent more than was asked for")
     return True

@@ -50,12 +50,16 @@ def read_addresses(location: str | list[str], port: int) -> list[Address]:
     texts = [location] if isinstance(location, str) else location
     urls = [url for text in texts for url in _BETWEEN_URLS.split(text or "redis://")]
     found = [address for url in urls for address in _read(url.strip(), port)]
-    if len(set(found)) < len(found) or not found:
-        raise SettingsError("LOCATION names no server, or one of them twice")
+    if not found:
+        raise SettingsError(f"LOCATION names no server: {_WRITE}")
+    if twice := [each for n, each in enumerate(found) if each in found[:n]]:
+        raise SettingsError(f"LOCATION names the server {twice[0].name} twice: leave one out")
     if all(address.host or address.path for address in found):
         return found
     if len(found) > 1:
-        raise SettingsError("LOCATION names several servers, and one of them has no host")
+        raise SettingsError(
+            "LOCATION names several servers, and one of them has no host: write each one's"
+        )
     return [found[0]._replace(host=_DEFAULT_HOST)]
 
 
@@ -127,5 +131,7 @@ def _db(url: str, parts: SplitResult) -> int | None:
     if not text:
         return None
     if not text.isdecimal():
-        raise SettingsError(f"LOCATION {mask_location(url)!r} has no database {text!r}: a number")
+        raise SettingsError(
+            f"LOCATION {mask_location(url)!r} has no database {text!r}: a number, such as 0"
+        )
     return int(text)

@@ -1,4 +1,4 @@
-"""What is particular to Redis on the way to its servers: redirections, scripts, slots."""
+"""The client of Redis: redirections, scripts, the slots of a cluster."""
 
 from collections.abc import Sequence
 from time import monotonic
@@ -20,10 +20,10 @@ _UNWELL = frozenset({"LOADING", "MASTERDOWN"})
 
 
 class RedisClient(Client):
-    """The way to Redis and back.
+    """Executes commands on Redis.
 
-    A command that a server refused, since another has its key or is the primary by now,
-    goes there.
+    A command that a server refused, because another has its key or is the primary by now,
+    is sent there.
     """
 
     def __init__(self, topology: RedisTopology, timeout: float) -> None:

@@ -1,7 +1,7 @@
 """How a connection is opened and logged in.
 
-redis-py is not asked to: it looks hosts up where that holds up others, limits each step
-instead of all, and would read whatever is answered to a login.
+redis-py does not do it: it resolves names in an executor that others wait for, bounds each
+step instead of all together, and accepts any reply to a login.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from typing import Any
 
 from twofold.backends.network import ConnectError, Opened, ProtocolError, Reply, redacted
 from twofold.backends.network.options import Tls
-from twofold.backends.network.sockets import Endpoint, aask, ask, transport_of
+from twofold.backends.network.sockets import Endpoint, ahandshake, handshake, transport_of
 from twofold.backends.redis.addresses import Address
 from twofold.backends.redis.commands import ROLE, pack
 from twofold.backends.redis.protocol import RESP
@@ -68,49 +68,49 @@ class DirectConnector:
         self._is_primary = is_primary
 
     def connect(self, seconds: float) -> socket:
-        opened, _ = self._asked(seconds, self._greeting)
+        opened, _ = self._greeted(seconds, self._greeting)
         return opened
 
     async def aconnect(self, seconds: float) -> Opened:
-        opened, _ = await self._aasked(seconds, self._greeting)
+        opened, _ = await self._agreeted(seconds, self._greeting)
         return opened
 
-    def ask(self, seconds: float, command: bytes) -> Reply:
+    def query(self, seconds: float, command: bytes) -> Reply:
         """Return the reply to one command, over a connection of its own."""
-        opened, replies = self._asked(seconds, [*self._greeting, command])
+        opened, replies = self._greeted(seconds, [*self._greeting, command])
         opened.close()
         return replies[-1]
 
-    async def aask(self, seconds: float, command: bytes) -> Reply:
-        """Do what `ask` does."""
-        opened, replies = await self._aasked(seconds, [*self._greeting, command])
+    async def aquery(self, seconds: float, command: bytes) -> Reply:
+        """Do what `query` does."""
+        opened, replies = await self._agreeted(seconds, [*self._greeting, command])
         opened.transport.abort()
         return replies[-1]
 
-    def _asked(self, seconds: float, commands: Sequence[bytes]) -> tuple[socket, list[Reply]]:
+    def _greeted(self, seconds: float, commands: Sequence[bytes]) -> tuple[socket, list[Reply]]:
         """Return a connection, and the replies to the first commands on it."""
         deadline = monotonic() + seconds / 2  # there may be another server
         with _failures(self._name, self._login.password or self._login.username):
             opened = self._endpoint.connect(deadline, self._tls.context() if self._tls else None)
             try:
-                replies = ask(opened, RESP, commands, deadline)
+                replies = handshake(opened, RESP, commands, deadline)
                 self._check(replies)
             except BaseException:
                 opened.close()
                 raise
         return opened, replies
 
-    async def _aasked(
+    async def _agreeted(
         self, seconds: float, commands: Sequence[bytes]
     ) -> tuple[Opened, list[Reply]]:
-        """Do what `_asked` does."""
+        """Do what `_greeted` does."""
         deadline = monotonic() + seconds / 2
         with _failures(self._name, self._login.password or self._login.username):
             stream, writer = await self._endpoint.streams(
                 deadline, self._tls.context() if self._tls else None
             )
             try:
-                replies = await aask((stream, writer), RESP, commands, deadline)
+                replies = await ahandshake((stream, writer), RESP, commands, deadline)
                 self._check(replies)
                 if stream.at_eof() or writer.transport.is_closing():
                     raise ConnectionResetError("it closed the connection at once")  # noqa: TRY301
@@ -124,7 +124,8 @@ class DirectConnector:
         role = replies[len(self._greeting) - 1][0] if self._is_primary else b"master"
         if role != b"master":
             named = role.decode(errors="replace")
-            raise ConnectionRefusedError(f"it is no primary, but says {named!r} of its role")
+            text = f"its role is {named!r}, not primary: a failover is under way"
+            raise ConnectionRefusedError(text)
 
 
 class SentinelConnector:
@@ -150,7 +151,7 @@ class SentinelConnector:
         deadline = monotonic() + seconds
         for sentinel, share in self._shares():
             try:
-                found = sentinel.ask((deadline - monotonic()) * share, self._question)
+                found = sentinel.query((deadline - monotonic()) * share, self._question)
                 if found:
                     return self._direct(*found).connect(deadline - monotonic())
             except ConnectError as error:
@@ -162,7 +163,7 @@ class SentinelConnector:
         deadline = monotonic() + seconds
         for sentinel, share in self._shares():
             try:
-                found = await sentinel.aask((deadline - monotonic()) * share, self._question)
+                found = await sentinel.aquery((deadline - monotonic()) * share, self._question)
                 if found:
                     return await self._direct(*found).aconnect(deadline - monotonic())
             except ConnectError as error:
@@ -179,7 +180,7 @@ class SentinelConnector:
         return DirectConnector(address, self._login, is_primary=True)
 
     def _unknown(self, failure: ConnectError | None) -> ConnectError:
-        why = failure or "OPTIONS['sentinel'] is the name of a service, and they know none of it"
+        why = failure or "they know no such service; OPTIONS['sentinel'] names it"
         refused = failure is None or failure.refused
         return ConnectError(f"{self._name} cannot be found: {why}", refused)
 
@@ -190,7 +191,8 @@ def _failures(name: str, secret: str | None) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise ConnectError(f"{name} cannot be reached in time", refused=False) from error
+        text = f"{name} cannot be reached in time; OPTIONS['deadline'] sets the limit"
+        raise ConnectError(text, refused=False) from error
     except (OSError, ProtocolError, ValueError) as error:
         text, whole = redacted(error), str(error)
         if secret and secret in text:
