@@ -50,9 +50,11 @@ class RedisClient(Client):
         if error.code in _ELSEWHERE:
             return self._redirected(command, server, error)
         if error.code == "READONLY":
+            # The primary has become a replica: its name may lead to another machine by now.
             server.renew(seen)
             return Attempt(command.packed)
         if error.code in _UNWELL:
+            # It refuses all commands for seconds: that is an outage, and costs nothing as one.
             server.renew(seen)
             server.breaker.fail(error, refused=True)
             self.topology.distrust()
@@ -79,6 +81,7 @@ class RedisClient(Client):
         if not isinstance(self.topology, ClusterTopology):
             return
         failure: object = "none is known"
+        # One answer is enough, and a wrong one is corrected by MOVED.
         for server in self.topology.candidates():
             half = (monotonic() + deadline) / 2  # leaves time for the others
             batch = Batch(server, CLUSTER_SLOTS, [CLUSTER_SLOTS])
@@ -94,5 +97,6 @@ class RedisClient(Client):
             )
 
     def _refused(self, server: Server, error: ReplyError) -> Refused:
+        # In a cluster MOVED and READONLY are no mistake of the settings.
         hint = "" if self.topology.splits else _HINTS.get(error.code, "")
         return Refused(f"{server.name} refused: {redacted(error)}{hint}", error)

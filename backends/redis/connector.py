@@ -121,6 +121,7 @@ class DirectConnector:
 
     def _check(self, replies: Sequence[Reply]) -> None:
         """Raise `OSError` unless a server that must be a primary says it is."""
+        # Sentinels may name the old primary while a failover is under way.
         role = replies[len(self._greeting) - 1][0] if self._is_primary else b"master"
         if role != b"master":
             named = role.decode(errors="replace")

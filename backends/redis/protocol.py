@@ -33,6 +33,7 @@ def matches(packed: bytes, reply: Reply) -> bool:
         return True
     if type(reply) is ReplyError:
         return True
+    # The command is parsed again here, so that the hot path carries nothing but bytes.
     lines = packed[:_HEAD].split(b"\r\n", 5)
     if matching := _MATCHING.get(lines[2]):
         return matching(reply)

@@ -36,6 +36,7 @@ def values_in_part(keys: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str
 
 def is_stored(_key: str, outcome: Outcome) -> bool:
     """Tell whether a value was stored; it is not where memory is full."""
+    # A full cache is a miss to come, no outage; under noeviction it lasts.
     if isinstance(outcome, Refused) and outcome.code == "OOM":
         return False
     return unwrap(outcome) is not None

@@ -44,6 +44,7 @@ class FixedTopology:
     def place(self, key: str, reads: bool) -> Server:
         if not reads or not self._replicas:
             return self._primary
+        # A replica that is down costs no read: another one, or the primary, takes it.
         ready = [each for each in self._replicas if each.breaker.ready]
         return random.choice(ready) if ready else self._primary  # noqa: S311 - spreads reads
 
@@ -99,6 +100,7 @@ class ClusterTopology:
 
     def candidates(self) -> Sequence[Server]:
         """Return the servers to ask for the slots, in turn; meanwhile the old ones hold."""
+        # With an old map others need not wait for this look: most of it still holds.
         if self._primaries:
             self._looked_at = monotonic()
             self.wants_map = False
@@ -121,6 +123,7 @@ class ClusterTopology:
             self._slots, self._primaries = slots, list(primaries)
             self._looked_at = monotonic()
             self.wants_map = False
+            # Seeds stay: they are what the settings name, and may be the only way back.
             gone = self._known.keys() - told - self._seeds
             return [self._known.pop(place) for place in gone]
 
