@@ -14,6 +14,7 @@ from twofold.backend import Backend
 from twofold.errors import BackendUnavailable, SettingsError
 
 START = 1_700_000_000.0
+PATIENCE = 20.0  # seconds: what is no matter of time may take it, on a slow machine
 Open = Callable[..., Backend]
 B = TypeVar("B", bound=Backend)
 
@@ -37,7 +38,7 @@ def closed_in_the_end(kind: type[B], path: Path, **defaults: Any) -> Iterator[Ca
     made: list[B] = []
 
     def make(location: object = path, **options: Any) -> B:
-        made.append(kind(str(location), **{**defaults, **options}))
+        made.append(kind(str(location), **{"deadline": PATIENCE, **defaults, **options}))
         return made[-1]
 
     yield make

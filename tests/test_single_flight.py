@@ -34,12 +34,14 @@ from twofold.registry import build
 from twofold.settings import read_cache
 
 THREADS, LOOPS, TASKS = 16, 8, 20
+PATIENCE = 20.0  # seconds: what is no matter of time may take it, on a slow machine
 
 
 @pytest.fixture(params=["memory", "sqlite"])
 def cache(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Cache]:
     """A cache on each embedded store."""
-    configure({"default": {"BACKEND": request.param, "LOCATION": str(tmp_path / "cache.db")}})
+    on_disk = f"sqlite:///{tmp_path}/cache.db?deadline={PATIENCE:g}"
+    configure(on_disk if request.param == "sqlite" else f"memory://{tmp_path}")
     yield caches["default"]
     caches.close_all()
 
@@ -227,8 +229,11 @@ def test_a_dead_loop_promotes_a_waiter(cache: Cache) -> None:
     assert runs == ["leader", "follower"]
 
 
-def test_a_loop_that_stops_without_cancelling_promotes_a_waiter(cache: Cache) -> None:
+def test_a_loop_that_stops_without_cancelling_promotes_a_waiter(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A leader whose loop merely stops running is found dead by those who wait."""
+    monkeypatch.setattr(stored, "LIFE", 1.0)
     loop = asyncio.new_event_loop()
     runs = []
 
@@ -595,7 +600,7 @@ def test_a_result_older_than_a_write_is_not_even_written(cache: Cache, write: st
 ASK = """
 import sys, time
 import twofold
-twofold.configure("sqlite:///" + sys.argv[1])
+twofold.configure("sqlite:///" + sys.argv[1] + "?deadline=20")
 def work():
     print("computing", flush=True)
     sys.stdin.readline()
@@ -633,7 +638,7 @@ class Process:
 
 def test_processes_compute_a_key_once(tmp_path: Path) -> None:
     """While another process computes a key, this one waits for its value."""
-    configure(f"sqlite:////{tmp_path}/c.db")
+    configure(f"sqlite:////{tmp_path}/c.db?deadline={PATIENCE:g}")
     cache = caches["default"]
     other = Process(f"/{tmp_path}/c.db", "theirs")
     assert other.line() == "computing"
@@ -650,7 +655,7 @@ def test_processes_compute_a_key_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("write", ["delete", "clear", "touch", "set"])
 def test_a_write_in_another_process_detaches_too(tmp_path: Path, write: str) -> None:
     """What a process computes from before another one's delete, clear or set is not kept."""
-    configure(f"sqlite:////{tmp_path}/c.db")
+    configure(f"sqlite:////{tmp_path}/c.db?deadline={PATIENCE:g}")
     cache = caches["default"]
     other = Process(f"/{tmp_path}/c.db", "stale")
     assert other.line() == "computing"
@@ -676,7 +681,7 @@ def test_a_process_that_dies_over_a_key_blocks_nobody_for_long(
 ) -> None:
     """When the claim of a dead process has ended, another computes and stores."""
     monkeypatch.setattr(stored, "LIFE", 0.3)
-    configure(f"sqlite:////{tmp_path}/c.db")
+    configure(f"sqlite:////{tmp_path}/c.db?deadline={PATIENCE:g}")
     cache = caches["default"]
     left = b"\xf3another-process!"
     assert cache.backend.get_or_claim(cache._key("k", None), left, 0.3) is None

@@ -555,7 +555,7 @@ FORK = """
 import os, sys, threading
 from twofold.backends.sqlite import SQLiteBackend
 path = sys.argv[1]
-store = SQLiteBackend(path)
+store = SQLiteBackend(path, deadline=20)
 store.set("parent", b"v", None)
 if sys.argv[2] == "threads":
     done, end = threading.Event(), threading.Event()
@@ -582,7 +582,7 @@ for n in range(3):
     os.read(to_parent[0], 1)
     children.append((pid, to_child[1], n))
 store.close()
-other = SQLiteBackend(path)
+other = SQLiteBackend(path, deadline=20)
 for _, _, n in children:
     other.set(f"other:{n}", b"v", None)
 other.close()
@@ -612,7 +612,7 @@ def test_a_fork_after_warm_up_loses_no_write(path: Path, kind: str) -> None:
 ASYNC_FORK = """
 import asyncio, os, sys
 from twofold.backends.sqlite import SQLiteBackend
-store = SQLiteBackend(sys.argv[1])
+store = SQLiteBackend(sys.argv[1], deadline=20)
 async def use(tag):
     await asyncio.gather(*(store.aset(f"{tag}:{n}", b"v", 60) for n in range(50)))
     assert len(await store.aget_many([f"{tag}:{n}" for n in range(50)])) == 50
@@ -665,7 +665,7 @@ def test_an_exit_without_close_is_silent(path: Path) -> None:
     code = """
 import asyncio, sys
 from twofold.backends.sqlite import SQLiteBackend
-store = SQLiteBackend(sys.argv[1])
+store = SQLiteBackend(sys.argv[1], deadline=20)
 store.set("k", b"v", None)
 asyncio.run(store.aset("m", b"v", None))
 """
