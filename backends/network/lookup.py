@@ -12,7 +12,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
-from twofold.effects import after_fork_in_child, new_rlock, park
+from twofold.effects import after_fork_in_child, leak_on_fork, new_rlock
 
 
 class SocketAddress(NamedTuple):
@@ -80,7 +80,7 @@ class Lookup:
             looked.set_exception(error)
 
     def _after_fork(self) -> None:
-        park(self._running, self._lock)
+        leak_on_fork(self._running, self._lock)
         self._running, self._lock = None, new_rlock()
 
 

@@ -20,7 +20,7 @@ from twofold.backends.network.batches import Batch, BatchOutcome
 from twofold.backends.network.errors import ConnectError, ConnectionLost, deadline_exceeded
 from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reply, mismatch
 from twofold.backends.network.servers import CLOSED, Server
-from twofold.effects import ThreadLocal, after_fork_in_child, park
+from twofold.effects import ThreadLocal, after_fork_in_child, leak_on_fork
 from twofold.errors import BackendUnavailable
 
 _CHUNK = 65536  # bytes to receive at a time
@@ -362,7 +362,7 @@ class ConnectionPool:
         return lost
 
     def _after_fork(self) -> None:
-        park(self._own, self._idle_by_thread, self._orphaned)
+        leak_on_fork(self._own, self._idle_by_thread, self._orphaned)
         self._begin()
 
 

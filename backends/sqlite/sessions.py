@@ -16,7 +16,15 @@ from typing import Any, Generic, TypeVar
 
 from twofold.backends.sqlite.codes import InUse, Replaced
 from twofold.backends.sqlite.database import DatabaseFile, Identity, patience
-from twofold.effects import Call, Lock, ThreadLocal, after_fork_in_child, new_lock, park, take
+from twofold.effects import (
+    Call,
+    Lock,
+    ThreadLocal,
+    after_fork_in_child,
+    leak_on_fork,
+    new_lock,
+    take,
+)
 
 T = TypeVar("T")
 
@@ -137,7 +145,7 @@ class Session:
         if getattr(self, "_pid", 0) == os.getpid():  # it is not while there is no connection yet
             self._close()
         else:
-            park(self.__dict__)
+            leak_on_fork(self.__dict__)
 
 
 class _Living(Generic[T]):
@@ -238,7 +246,7 @@ class Sessions:
         self._opening.release()
 
     def _after_fork(self) -> None:
-        park(self.local, self._all.now(), self._opening)
+        leak_on_fork(self.local, self._all.now(), self._opening)
         self._start()
 
 

@@ -23,7 +23,7 @@ from contextvars import ContextVar
 from typing import Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
-from twofold.effects import Effects, after_fork_in_child, new_rlock, park
+from twofold.effects import Effects, after_fork_in_child, leak_on_fork, new_rlock
 
 C = TypeVar("C", bound="Claim")
 
@@ -190,7 +190,7 @@ class Claims:
                 self.detach(key)
 
     def _after_fork(self) -> None:
-        park(self.table)
+        leak_on_fork(self.table)
         self.table = {}
 
 
@@ -226,7 +226,7 @@ class _Shared:
         after_fork_in_child(self)
 
     def _after_fork(self) -> None:
-        park(self.lock)
+        leak_on_fork(self.lock)
         self.lock = new_rlock()
 
 

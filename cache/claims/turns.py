@@ -18,7 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from twofold.claims.table import Claim, Claims, Joined, hold
 from twofold.clock import SYSTEM_CLOCK, Clock
-from twofold.effects import Effects, after_fork_in_child, new_lock, park
+from twofold.effects import Effects, after_fork_in_child, leak_on_fork, new_lock
 
 T = TypeVar("T")
 
@@ -165,5 +165,5 @@ class Turns:
                     self._unshared.popitem(last=False)
 
     def _after_fork(self) -> None:
-        park(self._lock)
+        leak_on_fork(self._lock)
         self._lock = new_lock()

@@ -14,7 +14,7 @@ from twofold.effects.faces import (
     Spawned,
     run_sync,
 )
-from twofold.effects.forks import after_fork_in_child, park
+from twofold.effects.forks import after_fork_in_child, leak_on_fork
 from twofold.effects.hop import Call, Hop, call_in_thread
 from twofold.effects.locks import Lock, ThreadLocal, new_lock, new_rlock, take
 from twofold.effects.loops import PerLoop, in_event_loop, running_loop, serves_event_loop
@@ -37,9 +37,9 @@ __all__ = [
     "after_fork_in_child",
     "call_in_thread",
     "in_event_loop",
+    "leak_on_fork",
     "new_lock",
     "new_rlock",
-    "park",
     "renewals",
     "run_sync",
     "running_loop",

@@ -14,11 +14,11 @@ class Forkable(Protocol):
     """An object with process-bound state."""
 
     def _after_fork(self) -> None:
-        """Replace all locks, threads and connections; `park` the old ones."""
+        """Replace all locks, threads and connections; hand the old ones to `leak_on_fork`."""
 
 
 _forkables: "weakref.WeakValueDictionary[int, Forkable]" = weakref.WeakValueDictionary()
-_parked: list[Any] = []
+_leaked: list[Any] = []
 
 
 def after_fork_in_child(thing: Forkable) -> None:
@@ -26,9 +26,9 @@ def after_fork_in_child(thing: Forkable) -> None:
     _forkables[id(thing)] = thing
 
 
-def park(*things: Any) -> None:
+def leak_on_fork(*things: Any) -> None:
     """Keep `things` from ever being freed in this process."""
-    _parked.extend(things)
+    _leaked.extend(things)
 
 
 def _forget() -> None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 
-from twofold.effects.forks import after_fork_in_child, park
+from twofold.effects.forks import after_fork_in_child, leak_on_fork
 from twofold.effects.locks import new_lock
 from twofold.effects.loops import PerLoop, running_loop
 from twofold.errors import BackendUnavailable, DeadlineExceeded
@@ -127,7 +127,7 @@ class Hop:
             executor.shutdown()
 
     def _after_fork(self) -> None:
-        park(self._executor, self._lock)
+        leak_on_fork(self._executor, self._lock)
         self._executor = None
         self._lock = new_lock()
 
@@ -317,7 +317,7 @@ class _Threads:
             return self._executor
 
     def _after_fork(self) -> None:
-        park(self._executor, self._lock)
+        leak_on_fork(self._executor, self._lock)
         self._executor, self._lock = None, new_lock()
 
 

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from asgiref.sync import SyncToAsync
 
-from twofold.effects.forks import after_fork_in_child, park
+from twofold.effects.forks import after_fork_in_child, leak_on_fork
 from twofold.effects.locks import new_lock
 from twofold.errors import NoEventLoop
 
@@ -111,7 +111,7 @@ class PerLoop(Generic[T]):
                 await self._aclose(held[0])
 
     def _after_fork(self) -> None:
-        park(self._held, self._lock)
+        leak_on_fork(self._held, self._lock)
         self._held = {}
         self._lock = new_lock()
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from twofold.effects.forks import after_fork_in_child, park
+from twofold.effects.forks import after_fork_in_child, leak_on_fork
 from twofold.effects.locks import new_lock
 
 _LINGER = 0.1  # seconds that the thread stays without work
@@ -122,7 +122,7 @@ class Ticker:
             return [tick for tick in self._ticks if tick.due <= now]
 
     def _after_fork(self) -> None:
-        park(self._lock, self._ticks, self._thread, self._wake)
+        leak_on_fork(self._lock, self._ticks, self._thread, self._wake)
         self._lock, self._wake = new_lock(), SimpleQueue()
         self._ticks, self._thread = set(), None
 
