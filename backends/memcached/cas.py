@@ -1,16 +1,17 @@
 """What writes only over the value it has read, by `gets` and `cas`; and counting, which may."""
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
 from twofold import counter
 from twofold.backends.memcached import commands, results, stored
-from twofold.backends.memcached.operations import CAS, CAS_AWAY, GETS, INCR
+from twofold.backends.memcached.claimed import Claimed
+from twofold.backends.memcached.operations import ADD, CAS, CAS_AWAY, DELETE, GETS, INCR
 from twofold.backends.memcached.proxies import Proxies
 from twofold.backends.memcached.replies import Item
-from twofold.backends.network import Client
+from twofold.backends.network import Client, Command
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable, CacheError
 
@@ -37,6 +38,28 @@ class CompareAndSet:
         self._client = client
         self._proxies = proxies
         self._expiry = expiry
+        self._claimed = Claimed()
+
+    async def claim(
+        self, io: Effects, key: str, stub: bytes, expiry: int, deadline: float
+    ) -> bytes | None:
+        """Store `stub` where nothing is, and return None; else return what is there.
+
+        The `gets` behind the `add` tells either what is there, or the number by which the
+        claim is filled in one round trip.
+        """
+        for _ in range(_ATTEMPTS):
+            added, told = await self._client.both(
+                io, ADD.build(key, stub, expiry), GETS.build(key), deadline
+            )
+            is_added, item = ADD.read(key, added), GETS.read(key, told)
+            if item is not None and item.value != stub:
+                return item.value
+            if item is not None:
+                self._claimed.note(key, stub, item.unique)
+            if item is not None or is_added:
+                return None
+        raise _too_many_cas_races(key)
 
     async def set(
         self,
@@ -49,16 +72,16 @@ class CompareAndSet:
     ) -> bool:
         """Store `value` where `expected` stands, and return whether it did."""
 
-        def write(unique: int) -> Awaitable[bool]:
-            return CAS.step(io, self._client, deadline, key, value, expiry, unique)
+        def write(unique: int) -> Command:
+            return CAS.build(key, value, expiry, unique)
 
         return await self._write_over(io, key, expected, write, deadline)
 
     async def delete(self, io: Effects, key: str, expected: bytes, deadline: float) -> bool:
         """Remove `key` if it holds `expected`, and return whether it did."""
 
-        def write(unique: int) -> Awaitable[bool]:
-            return CAS_AWAY.step(io, self._client, deadline, key, unique)
+        def write(unique: int) -> Command:
+            return CAS_AWAY.build(key, unique)
 
         return await self._write_over(io, key, expected, write, deadline)
 
@@ -135,21 +158,45 @@ class CompareAndSet:
         io: Effects,
         key: str,
         expected: bytes,
-        write: Callable[[int], Awaitable[bool]],
+        write: Callable[[int], Command],
         deadline: float,
     ) -> bool:
-        """Do `write` where `expected` stands, and return whether it did.
+        """Send `write` where `expected` stands, and return whether it was stored.
 
-        It is given what changes whenever the value does. Another writer may have written
-        `expected` again meanwhile: then it is read again.
+        It is made of the number that changes whenever the value does. Another writer may have
+        written `expected` again meanwhile: then it is read again.
         """
+        if (unique := self._claimed.take(key, expected)) is not None:
+            written = await self._write_over_claim(io, key, expected, write(unique), deadline)
+            if written is not None:
+                return written
         for _ in range(_ATTEMPTS):
             item = await GETS.step(io, self._client, deadline, key)
             if item is None or item.value != expected:
                 return False
-            if await write(item.unique):
+            outcome = await io.op(
+                self._client.execute, self._client.aexecute, write(item.unique), deadline
+            )
+            if CAS.read(key, outcome):
                 return True
         raise _too_many_cas_races(key)
+
+    async def _write_over_claim(
+        self, io: Effects, key: str, stub: bytes, write: Command, deadline: float
+    ) -> bool | None:
+        """Send `write` in one round trip; None if `stub` has another number by now.
+
+        A server that was restarted meanwhile counts from 1 again, and may have given the
+        number to another's value. So the same connection asks, just before, whether `stub` is
+        there. If it was not, what was written is removed: it may be older than what it replaced.
+        """
+        told, outcome = await self._client.both(io, GETS.build(key), write, deadline)
+        is_written, item = CAS.read(key, outcome), GETS.read(key, told)
+        if item is not None and item.value == stub:
+            return is_written or None
+        if is_written:
+            await DELETE.step(io, self._client, deadline, key)
+        return False
 
 
 def _too_many_cas_races(key: str) -> CacheError:

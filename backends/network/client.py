@@ -144,6 +144,29 @@ class Client:
         unsent = [_NOT_SENT] * len(commands)
         return _answered_in_part(await self._retry(NATIVE, commands, unsent, deadline))
 
+    async def both(
+        self, io: Effects, first: Command, second: Command, deadline: float
+    ) -> list[Reply | BackendUnavailable]:
+        """Return the replies to two commands on one key, the second sent just behind the first.
+
+        They go over one connection, and neither without the other. Refusals are returned.
+        """
+        parts = (first.packed, second.packed)
+        packed = b"".join(parts)
+        server = self._topology.place(first.key, reads=False)
+        results = [_NOT_SENT, _NOT_SENT]
+        if server is not None:
+            bulk = first.key in self._big or len(packed) >= BULK
+            seen, batch = server.generation, Batch(server, packed, parts, bulk)
+            [answers] = await self._execute_batches(io, [batch], deadline)
+            if type(answers) is list and ReplyError not in map(type, answers):
+                return [*answers]
+            each = answers if isinstance(answers, list) else [answers, answers]
+            results = [Result(server, outcome, seen) for outcome in each]
+            del answers, each  # see `_retry`
+        commands = [first._replace(reads=False), second._replace(reads=False)]
+        return _answered_in_part(await self._retry(io, commands, results, deadline))
+
     async def execute_on(
         self,
         io: Effects,
