@@ -4,17 +4,12 @@ What is stored is read and verified, and its sum with the change put in its plac
 is still what it was; else all is done again. The life that is left stays as it is.
 """
 
-import random
-from collections.abc import Iterator
-
 from twofold import counter
 from twofold.backend import Backend
+from twofold.contention import pauses
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec
 from twofold.errors import BackendUnavailable, MissingKey, NotACounter
-
-_FIRST_PAUSE = 0.001  # seconds at most between two tries, doubled each time
-_LONGEST_PAUSE = 0.032
 
 
 async def add(io: Effects, store: Backend, codec: Codec, key: str, change: int) -> int:
@@ -26,7 +21,7 @@ async def add(io: Effects, store: Backend, codec: Codec, key: str, change: int) 
         CounterOverflow: the sum leaves signed 64 bits.
         BackendUnavailable: others changed it, for as long as an operation may take.
     """
-    for pause in _pauses(store):
+    for pause in pauses(store.deadline, store.clock.monotonic):
         if pause:
             await io.sleep(pause)
         stored = await io.op(store.get, store.aget, key)
@@ -39,14 +34,3 @@ async def add(io: Effects, store: Backend, codec: Codec, key: str, change: int) 
         if await io.op(store.replace, store.areplace, key, stored, codec.dump(key, total)):
             return total
     raise BackendUnavailable(f"{key!r} is changed by others all the time: try again later")
-
-
-def _pauses(store: Backend) -> Iterator[float]:
-    """Return how long to wait before each try, until the store's deadline is over."""
-    until, waited, longest = store.clock.monotonic() + store.deadline, 0.0, _FIRST_PAUSE
-    yield 0.0
-    while waited < store.deadline and store.clock.monotonic() < until:
-        pause = random.uniform(0, longest)  # noqa: S311 - it only spreads the tries
-        yield pause
-        waited += pause
-        longest = min(2 * longest, _LONGEST_PAUSE)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.dict_backend import DictBackend
 from twofold.backend import Backend
+from twofold.contention import pauses
 from twofold.core import Cache
 from twofold.errors import BackendUnavailable, MissingKey
 from twofold.testing import FACES, ChaosBackend, Face
@@ -64,3 +65,15 @@ def test_in_an_outage_there_is_no_counter(face: Face, operation: str) -> None:
 
     face.run(body())
     chaos.close()
+
+
+@pytest.mark.parametrize("stands", [True, False], ids=["a clock that stands", "one that goes"])
+def test_pauses_end_before_the_time_does(stands: bool) -> None:
+    """The first try waits for nothing, later ones longer, and none begins when time is up."""
+    waited = [0.0]
+    for pause in pauses(1.0, (lambda: 0.0) if stands else (lambda: sum(waited))):
+        waited.append(pause)  # noqa: PERF402 - the clock reads it meanwhile
+    assert waited[1] == 0.0
+    assert 0.9 < sum(waited) < 1.0
+    assert max(waited) <= 0.032
+    assert 32 < len(waited) < 200

@@ -6,6 +6,7 @@ import select
 import socket
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +194,20 @@ def test_a_connection_that_ends_at_once_is_not_made_twice(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         connector = DirectConnector(NodeAddress("127.0.0.1", listener.getsockname()[1]))
         run(body())
+
+
+@pytest.mark.parametrize("delta", [1, 2**33], ids=["near the end", "by much"])
+def test_many_add_at_once_where_the_server_cannot(
+    delta: int, face: Face, memcached_server: MemcachedServer
+) -> None:
+    """However many compare and set one counter, each has its turn in time."""
+    store = face.view(MemcachedBackend(memcached_server.address, deadline=20.0))
+    start = 2**62 + 1
+
+    async def body() -> None:
+        await store.set("n", b"%d" % start, None)
+        sums = await face.together([partial(store.incr, "n", delta)] * 50)
+        assert sorted(sums) == [start + delta * (n + 1) for n in range(50)]
+        await store.close()
+
+    face.run(body())

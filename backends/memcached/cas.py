@@ -12,10 +12,11 @@ from twofold.backends.memcached.operations import ADD, CAS, CAS_AWAY, DELETE, GE
 from twofold.backends.memcached.proxies import Proxies
 from twofold.backends.memcached.replies import Item
 from twofold.backends.network import Client, Command
+from twofold.contention import pauses
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable, CacheError
 
-_ATTEMPTS = 16  # times that a value is read again, since it was changed meanwhile
+_SHARE = 0.5  # of the time, for tries: one begun at its end would be cut off with its connection
 
 
 class CompareAndSet:
@@ -48,7 +49,9 @@ class CompareAndSet:
         The `gets` behind the `add` tells either what is there, or the number by which the
         claim is filled in one round trip.
         """
-        for _ in range(_ATTEMPTS):
+        for pause in pauses(_SHARE * (deadline - monotonic())):
+            if pause:
+                await io.sleep(pause)
             added, told = await self._client.both(
                 io, ADD.build(key, stub, expiry), GETS.build(key), deadline
             )
@@ -100,7 +103,9 @@ class CompareAndSet:
         A counter that comes near the ends of signed 64 bits is written so that the server
         sees no number in it. What another program wrote is taken back if it was passed.
         """
-        for _ in range(_ATTEMPTS):
+        for pause in pauses(_SHARE * (deadline - monotonic())):
+            if pause:
+                await io.sleep(pause)
             if abs(delta) <= stored.MOST:
                 total = await INCR.step(io, self._client, deadline, key, delta)
                 if total is not None:
@@ -170,7 +175,9 @@ class CompareAndSet:
             written = await self._write_over_claim(io, key, expected, write(unique), deadline)
             if written is not None:
                 return written
-        for _ in range(_ATTEMPTS):
+        for pause in pauses(_SHARE * (deadline - monotonic())):
+            if pause:
+                await io.sleep(pause)
             item = await GETS.step(io, self._client, deadline, key)
             if item is None or item.value != expected:
                 return False
@@ -201,6 +208,6 @@ class CompareAndSet:
 
 def _too_many_cas_races(key: str) -> CacheError:
     return BackendUnavailable(
-        f"compare-and-set on {key!r} failed {_ATTEMPTS} times under contention: try again later,"
+        f"compare-and-set on {key!r} failed again and again under contention: try again later,"
         " or spread the writes over several keys"
     )
