@@ -1,5 +1,6 @@
 """Claims: who computes a key while others wait, among threads, loops and processes."""
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -384,3 +385,29 @@ def test_an_invalidation_elsewhere_is_not_lost(
             await found.close(io)
 
     face.run(body())
+
+
+def test_a_function_that_takes_three_lives_is_stored(
+    another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its claim is renewed meanwhile, whatever its thread or event loop is held up by."""
+    monkeypatch.setattr(stored, "LIFE", 2.0)
+    ours, theirs = another(), another()
+    renewed = threading.Semaphore(0)
+    real = ours.backend.renew
+
+    def renew(*args: Any) -> bool:
+        done = real(*args)
+        renewed.release()
+        return done
+
+    monkeypatch.setattr(ours.backend, "renew", renew)
+
+    def slow() -> str:
+        for _ in range(3):
+            assert renewed.acquire(timeout=30)
+            assert is_stub(theirs.backend.get(theirs._key("k")))
+        return "slow"
+
+    assert asyncio.run(ours.aget_or_set("k", slow)) == "slow"
+    assert theirs.get("k") == "slow"

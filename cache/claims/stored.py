@@ -6,28 +6,74 @@ that what was computed from an older state is never there to be read. Where an e
 that cannot be read, it stays, the claim stands beside it under a key of its own, and filling
 compares that entry.
 
-Others who miss the key meanwhile wait for the value, or for the stub to end: a killed process
-holds them up for one life. The idea is that of memcached's leases at Facebook (R. Nishtala et
-al., "Scaling Memcache at Facebook", NSDI 2013, section 3.2.1).
+A computation that takes longer than a life has its claim renewed, by comparing the stub. Others
+who miss the key meanwhile wait for the value, or for the stub to end, for one life at most: then
+they compute without a claim, and do not store. The idea is that of memcached's leases at
+Facebook (R. Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013, section 3.2.1).
 """
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
 from twofold.backend import Backend, Stored
-from twofold.effects import Effects
+from twofold.effects import Effects, Tick, Ticker, after_fork_in_child, new_lock, park
 from twofold.errors import BackendUnavailable
 from twofold.stub import Stub, is_of_this_process, is_stub, new_stub
 
 LIFE = 30.0
 """Seconds after which another process may compute what this one has not finished."""
 
+_RENEWALS = 4  # in a life, so that one may fail
+
 _FIRST_PAUSE = 0.002  # seconds between two looks, doubled each time
 _LONGEST_PAUSE = 0.1
 
-_live: Final[set[bytes]] = set()
-"""The stubs whose computations go on in this process."""
+
+class _Live:
+    """The claims whose computations go on in this process, and are renewed while they do.
+
+    One call renews all of them, four times in a life, so that a claim costs no timer of its
+    own; one that is younger than that period is left for the next time.
+    """
+
+    def __init__(self) -> None:
+        self._claims: dict[bytes, StoredClaim] = {}
+        self._old: frozenset[bytes] = frozenset()
+        self._tick: Tick | None = None
+        self._lock = new_lock()
+        after_fork_in_child(self)
+
+    def __contains__(self, stub: object) -> bool:
+        return stub in self._claims
+
+    def add(self, stub: Stub, claim: "StoredClaim") -> None:
+        """Renew `claim` until its stub is removed here."""
+        self._claims[stub] = claim
+        if self._tick is None:
+            with self._lock:
+                if self._tick is None:
+                    self._tick = _renewals.add(self._renew, LIFE / _RENEWALS)
+
+    def remove(self, stub: Stub) -> None:
+        """Renew it no more; nothing happens the second time."""
+        self._claims.pop(stub, None)
+
+    def _renew(self) -> bool:
+        for stub in self._old:
+            claim = self._claims.get(stub)
+            if claim is not None:
+                claim.renew()
+        with self._lock:
+            self._old = frozenset(self._claims)
+            if not self._old:
+                self._tick = None
+            return bool(self._old)
+
+    def _after_fork(self) -> None:
+        park(self._claims, self._tick, self._lock)
+        self._claims, self._old, self._tick, self._lock = {}, frozenset(), None, new_lock()
 
 
 class StoredClaim:
@@ -64,7 +110,7 @@ class StoredClaim:
         Raises:
             BackendUnavailable: the store cannot tell.
         """
-        _live.add(self._stub)
+        _live.add(self._stub, self)
         for pause in _pauses():
             look()
             found = await self._claim(io, self._key)
@@ -92,7 +138,7 @@ class StoredClaim:
         Raises:
             BackendUnavailable: the store cannot tell.
         """
-        _live.add(self._stub)
+        _live.add(self._stub, self)
         found = await self._claim(io, self._key)
         if found is not None and is_stub(found, self._store.holds_objects):
             if not await self._replace(io, self._key, found):
@@ -132,7 +178,14 @@ class StoredClaim:
     def forget(self) -> None:
         """Leave the claim to whoever meets it, in this process at once, in others by its end."""
         self._stands_at = None
-        _live.discard(self._stub)
+        _live.remove(self._stub)
+
+    def renew(self) -> None:
+        """Begin the life of the stub anew; called in a thread of its own."""
+        key = self._stands_at
+        if key is not None:
+            with suppress(BackendUnavailable):  # there are more tries before its life is over
+                self._store.renew(key, self._stub, LIFE)
 
     async def _claim(self, io: Effects, key: str) -> Stored | None:
         self._stands_at = key  # noted before, for the caller may be interrupted after
@@ -158,6 +211,10 @@ class StoredClaim:
         return await io.op(
             store.compare_and_set, store.acompare_and_set, key, found, self._stub, LIFE
         )
+
+
+_renewals: Final = Ticker("twofold-claims")
+_live: Final = _Live()
 
 
 def _pauses() -> Iterator[float]:
