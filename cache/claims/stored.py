@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Final
 
 from twofold.backend import Backend, Stored
-from twofold.effects import Effects, Tick, Ticker, after_fork_in_child, new_lock, park
+from twofold.effects import Effects, Tick, Ticker, after_fork_in_child, leak_on_fork, new_lock
 from twofold.errors import BackendUnavailable
 from twofold.stub import Stub, is_of_this_process, is_stub, new_stub
 
@@ -72,7 +72,7 @@ class _Live:
             return bool(self._old)
 
     def _after_fork(self) -> None:
-        park(self._claims, self._tick, self._lock)
+        leak_on_fork(self._claims, self._tick, self._lock)
         self._claims, self._old, self._tick, self._lock = {}, frozenset(), None, new_lock()
 
 
