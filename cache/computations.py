@@ -173,7 +173,7 @@ class Computations:
         self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
     ) -> Computed:
         """Compute a value under a claim that other processes see."""
-        claim = StoredClaim(self._store, flight.key, self._beside)
+        claim = StoredClaim(self._store, flight.key, self._beside, flight.lost)
         values: list[Any] = []
 
         def is_value(stored: Stored) -> bool:
@@ -198,7 +198,7 @@ class Computations:
         """Compute a value to stand in the place of whatever is there."""
         if self._store.private or flight.detached():
             return await self._replace(io, flight, function, policy)
-        claim = StoredClaim(self._store, flight.key, self._beside)
+        claim = StoredClaim(self._store, flight.key, self._beside, flight.lost)
 
         async def compute(io: Effects) -> Computed:
             try:

@@ -13,6 +13,7 @@ from twofold.assembly import Parts, private_parts
 from twofold.backend import Backend, ServerState
 from twofold.claims.filter import hiding_stubs
 from twofold.claims.keys import KeyClaim
+from twofold.claims.stored import rest
 from twofold.claims.turns import Turn
 from twofold.computations import Computations, aproducer, producer
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
@@ -539,10 +540,12 @@ class Cache:
         """Let go of connections, files and threads; the next operation takes them anew."""
         if self._guard is not None:
             self._guard("close")
+        rest()
         self.backend.close()
 
     async def aclose(self) -> None:
         """Do what `close` does."""
+        rest()
         await self.backend.aclose()
 
     def stats(self) -> Stats:

@@ -31,7 +31,7 @@ class KeyClaim:
         self._store = store
         self._codec = codec
         self._turn = turn
-        self._stored = None if store.private else StoredClaim(store, key, beside)
+        self._stored = None if store.private else StoredClaim(store, key, beside, turn.is_over)
 
     async def take(self, io: Effects, is_usable: Callable[[Any], bool]) -> bool:
         """Claim the key; tell whether something usable came meanwhile.

@@ -46,7 +46,8 @@ class _Live:
         after_fork_in_child(self)
 
     def __contains__(self, stub: object) -> bool:
-        return stub in self._claims
+        claim = self._claims.get(stub)  # type: ignore[call-overload]
+        return claim is not None and not claim.is_lost()
 
     def add(self, stub: Stub, claim: "StoredClaim") -> None:
         """Renew `claim` until its stub is removed here."""
@@ -59,6 +60,13 @@ class _Live:
     def remove(self, stub: Stub) -> None:
         """Renew it no more; nothing happens the second time."""
         self._claims.pop(stub, None)
+
+    def rest(self) -> None:
+        """Let the thread end if there is nothing to renew."""
+        with self._lock:
+            if not self._claims and self._tick is not None:
+                self._tick.cancel()
+                self._tick = None
 
     def _renew(self) -> bool:
         for stub in self._old:
@@ -83,12 +91,20 @@ class StoredClaim:
         store: where it stands.
         key: the normalised key of the value.
         beside: makes the key of a claim beside an entry that cannot be read.
+        is_lost: tells whether nobody computes any more who could release it.
     """
 
-    def __init__(self, store: Backend, key: str, beside: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        store: Backend,
+        key: str,
+        beside: Callable[[str], str],
+        is_lost: Callable[[], bool],
+    ) -> None:
         self._store = store
         self._key = key
         self._beside = beside
+        self.is_lost = is_lost
         self._stub: Stub = new_stub()
         self._stands_at: str | None = None
         self._present: Stored | None = None
@@ -183,7 +199,9 @@ class StoredClaim:
     def renew(self) -> None:
         """Begin the life of the stub anew; called in a thread of its own."""
         key = self._stands_at
-        if key is not None:
+        if self.is_lost():
+            self.forget()
+        elif key is not None:
             with suppress(BackendUnavailable):  # there are more tries before its life is over
                 self._store.renew(key, self._stub, LIFE)
 
@@ -215,6 +233,11 @@ class StoredClaim:
 
 _renewals: Final = Ticker("twofold-claims")
 _live: Final = _Live()
+
+
+def rest() -> None:
+    """Let the thread that renews claims end, unless there are some."""
+    _live.rest()
 
 
 def _pauses() -> Iterator[float]:

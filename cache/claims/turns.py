@@ -55,6 +55,10 @@ class Turn(Claim):
         """Whether it is over."""
         return self.done.done()
 
+    def is_over(self) -> bool:
+        """Tell whether it was released, or has had its time."""
+        return self.released or self._turns.is_past(self.ends)
+
     def release(self, shared: bool | None = None) -> None:
         """Let those who wait go on; a second call does nothing.
 
@@ -153,6 +157,10 @@ class Turns:
             own.leads = not own.detached() and not alone
             hold(own)
         return turn
+
+    def is_past(self, moment: float) -> bool:
+        """Tell whether a monotonic time has passed."""
+        return self._clock.monotonic() >= moment
 
     def remember(self, key: str, shared: bool | None) -> None:
         """Remember whether waiting for a key is of use."""
