@@ -29,6 +29,7 @@ from twofold.backends.files.tree import IS_POSSIBLE, Tree
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.errors import BackendUnavailable, SettingsError
 from twofold.policy import is_from_later
+from twofold.stub import is_stub
 
 T = TypeVar("T")
 
@@ -73,6 +74,7 @@ class FilesBackend(Backend):
 
     workers = 4
     batch_size = 32
+    hides_stubs = True
 
     def __init__(
         self,
@@ -107,9 +109,13 @@ class FilesBackend(Backend):
         entry = self._find(key)
         return None if entry is None else entry.value
 
+    def has(self, key: str) -> bool:
+        entry = self._find(key)
+        return entry is not None and not is_stub(entry.value)
+
     def ttl(self, key: str) -> float | None:
         entry = self._find(key)
-        if entry is None:
+        if entry is None or is_stub(entry.value):
             return 0.0
         if entry.expires is None:
             return None
@@ -152,6 +158,13 @@ class FilesBackend(Backend):
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
         return self._at(key, self._until(), LockedFile.compare_and_delete, expected)
+
+    def get_or_claim(self, key: str, stub: bytes, life: float) -> bytes | None:
+        try:
+            return self._at(key, self._until(), LockedFile.get_or_claim, stub, life)
+        except DiskFault as fault:
+            self._warnings.warn(fault)
+            return None
 
     def clear(self, prefix: str) -> None:
         """Remove the files of ours whose keys begin so, and nothing else."""

@@ -4,6 +4,9 @@ The counts tell when there is too much, so a write scans nothing. What is to go 
 by a scan of a few shards, for many writes at a time: keys are spread over the shards by
 their digests, so the oldest of a few are about the oldest of all. All are scanned where
 there are few entries.
+
+Stubs count for nothing and are never evicted: each stands for a value that may come, and
+ends with its own life.
 """
 
 import os
@@ -18,7 +21,7 @@ from twofold.backends.bounds import NO_BOUND, kept_by_culling
 from twofold.backends.descriptors import is_systems
 from twofold.backends.files import directory
 from twofold.backends.files.counts import ShardCounts, Totals
-from twofold.backends.files.directory import FileInfo
+from twofold.backends.files.directory import FileInfo, Room
 from twofold.backends.files.entry import SHARDS, CorruptFile, decode, key_in
 from twofold.backends.files.tree import Handle, Tree
 from twofold.clock import Clock
@@ -85,13 +88,13 @@ class Bounds:
         now = self._clock.time()
         self._counts.lose(number)  # until it is counted, whatever comes meanwhile
         directory.remove(shard.descriptor, directory.TEMPORARY)
-        left = []
+        left: list[Room] = []
         for info in directory.scan(shard.descriptor):
             if self._is_expired(shard.descriptor, info, now):
                 directory.remove(shard.descriptor, info.name)
             else:
-                left.append(info.size)
-        self._counts.put(number, len(left), sum(left))
+                left.append(info.room)
+        self._counts.put(number, *_sum(left))
 
     def clear(self, number: int, prefix: bytes, until: float) -> None:
         """Remove the files of a shard whose keys begin so."""
@@ -136,7 +139,7 @@ class Bounds:
             if entries <= 0 and size <= 0:
                 break
             entries -= 1
-            size -= info.size
+            size -= info.room.size
             going[number].append(info)
         for number, each in going.items():
             self._remove(number, each, until)
@@ -159,8 +162,10 @@ class Bounds:
         return found
 
     def _scan(self, number: int) -> list[FileInfo]:
+        """Return the files of a shard that count."""
         shard = self._tree.find(number)
-        return [] if shard is None else directory.scan(shard.descriptor)
+        found = [] if shard is None else directory.scan(shard.descriptor)
+        return [info for info in found if info.room.entries]
 
     def _turns(self) -> Iterator[int]:
         """Yield one shard after the other, from where the last one stopped."""
@@ -201,8 +206,8 @@ class Bounds:
     def _take_out(self, number: int, folder: int, going: Iterable[FileInfo]) -> None:
         """Remove files of a shard that is locked."""
         try:
-            sizes = [info.size for info in going if directory.remove(folder, info.name)]
-            self._counts.add(number, -len(sizes), -sum(sizes))
+            gone = _sum(info.room for info in going if directory.remove(folder, info.name))
+            self._counts.add(number, -gone.entries, -gone.size)
         except BaseException:
             self._counts.lose(number)
             raise
@@ -219,6 +224,14 @@ class Bounds:
         except CorruptFile:
             return True
         return entry.expires is not None and entry.expires <= now
+
+
+def _sum(rooms: Iterable[Room]) -> Room:
+    entries = size = 0
+    for room in rooms:
+        entries += room.entries
+        size += room.size
+    return Room(entries, size)
 
 
 def _remove_temporary(shard: Handle) -> None:

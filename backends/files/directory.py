@@ -2,7 +2,8 @@
 
 No path is walked here, and no link followed: each name is looked up in a folder that is
 open already. The times of a file repeat what its head says, for a scan that need not
-open it: that of access is when it was written, that of modification when it expires.
+open it: that of access is when it was written, that of modification when it expires. A file
+that holds a stub (see `twofold.stub`) may be read only, and counts for nothing.
 """
 
 import errno
@@ -24,6 +25,7 @@ from twofold.backends.files.entry import (
     is_entry,
     is_held,
 )
+from twofold.stub import is_stub
 
 TEMPORARY: Final = "twofold.tmp"
 """The file being written in a shard: one at a time, since the writer holds the shard's lock."""
@@ -31,6 +33,8 @@ TEMPORARY: Final = "twofold.tmp"
 _NO_WAIT: Final = NO_LINK | getattr(os, "O_NONBLOCK", 0)
 _READ: Final = os.O_RDONLY | _NO_WAIT | getattr(os, "O_NOATIME", 0)
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_WAIT
+_VALUE_MODE: Final = 0o600
+_STUB_MODE: Final = 0o400
 _LIST: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 _NANO: Final = 1e9
 _FOREIGN: Final = {
@@ -45,6 +49,16 @@ _FOREIGN: Final = {
 }
 _CHUNK: Final = 8192  # bytes that are read before it is asked what is read, and how much
 
+
+class Room(NamedTuple):
+    """What a file takes: nothing, if it is missing or holds a stub."""
+
+    entries: int
+    size: int
+    """Bytes of the disk."""
+
+
+NO_ROOM: Final = Room(0, 0)
 
 Opener: TypeAlias = Callable[[str], int]
 """Returns the descriptor of a file, opened to be read, by its name in one folder."""
@@ -65,8 +79,7 @@ class FileInfo(NamedTuple):
     """By the wall clock, in nanoseconds."""
     expires: int
     """Likewise; 0 for never."""
-    size: int
-    """What it takes of the disk."""
+    room: Room
 
     def is_over(self, now: float) -> bool:
         """Tell whether its time is over, so that it may go."""
@@ -125,29 +138,30 @@ def head(folder: int, name: str) -> bytes:
             os.close(each)
 
 
-def replace(folder: int, name: str, key: str, entry: Entry) -> int:
-    """Put a whole new file in the place of `name`, at once, and return its size on disk."""
+def replace(folder: int, name: str, key: str, entry: Entry) -> Room:
+    """Put a whole new file in the place of `name`, at once, and return what it takes."""
     data = encode(key, entry)
+    stub = is_stub(entry.value)
     try:
-        _create(folder, data, entry)
+        _create(folder, data, entry, _STUB_MODE if stub else _VALUE_MODE)
         _rename(folder, name)
     except BaseException:
         with suppress(OSError):
             os.unlink(TEMPORARY, dir_fd=folder)
         raise
-    return disk_bytes(len(data))
+    return NO_ROOM if stub else Room(1, disk_bytes(len(data)))
 
 
-def _create(folder: int, data: bytes, entry: Entry) -> None:
+def _create(folder: int, data: bytes, entry: Entry, mode: int) -> None:
     """Write the temporary file."""
     opened: list[int] = []
     try:
         try:
-            descriptor = note_opened(opened, TEMPORARY, _CREATE, 0o600, folder=folder)
+            descriptor = note_opened(opened, TEMPORARY, _CREATE, mode, folder=folder)
         except FileExistsError:  # stale: a live writer would hold the lock
             remove(folder, TEMPORARY)
-            descriptor = note_opened(opened, TEMPORARY, _CREATE, 0o600, folder=folder)
-        os.fchmod(descriptor, 0o600)  # which the umask may have made less
+            descriptor = note_opened(opened, TEMPORARY, _CREATE, mode, folder=folder)
+        os.fchmod(descriptor, mode)  # which the umask may have made less
         _write(descriptor, data)
         os.utime(descriptor, ns=(_nano(entry.written), _nano(entry.expires)))
     finally:
@@ -173,13 +187,18 @@ def _rename(folder: int, name: str) -> None:
         os.rename(TEMPORARY, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def size(folder: int, name: str) -> int | None:
-    """Return the bytes of disk that a file takes; None if it is no regular file."""
+def room(folder: int, name: str) -> Room:
+    """Return what a file takes, which is nothing if it is no regular one."""
     try:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
-        return None
-    return disk_bytes(found.st_size) if stat.S_ISREG(found.st_mode) else None
+        return NO_ROOM
+    return _room(found) if stat.S_ISREG(found.st_mode) else NO_ROOM
+
+
+def _room(found: os.stat_result) -> Room:
+    is_value = found.st_mode & stat.S_IWUSR
+    return Room(1, disk_bytes(found.st_size)) if is_value else NO_ROOM
 
 
 def remove(folder: int, name: str) -> bool:
@@ -207,7 +226,7 @@ def look(folder: int, name: str) -> FileInfo | None:
     if not stat.S_ISREG(found.st_mode):
         return None
     times = found.st_ctime_ns, found.st_atime_ns, found.st_mtime_ns
-    return FileInfo(name, found.st_ino, *times, disk_bytes(found.st_size))
+    return FileInfo(name, found.st_ino, *times, _room(found))
 
 
 def names(folder: int) -> list[str]:

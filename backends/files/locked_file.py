@@ -7,10 +7,12 @@ from twofold import counter
 from twofold.backends.descriptors import is_systems
 from twofold.backends.files import directory
 from twofold.backends.files.counts import ShardCounts
+from twofold.backends.files.directory import Room
 from twofold.backends.files.entry import CorruptFile, Entry, decode
 from twofold.backends.files.tree import Handle
 from twofold.clock import Clock
 from twofold.policy import is_from_later
+from twofold.stub import is_stub
 
 T = TypeVar("T")
 
@@ -62,13 +64,13 @@ class LockedFile:
         return True
 
     def add(self, value: bytes, ttl: float | None) -> bool:
-        if self.living() is not None:
+        if self._visible() is not None:
             return False
         self._write(self._entry(value, ttl))
         return True
 
     def touch(self, ttl: float | None) -> bool:
-        entry = self.living()
+        entry = self._visible()
         if entry is None:
             return False
         self._write(self._entry(entry.value, ttl))
@@ -76,12 +78,12 @@ class LockedFile:
 
     def delete(self) -> bool:
         """Remove an expired entry too: with the clock set back, it could live again."""
-        there = self.living() is not None
+        there = self._visible() is not None
         self._remove()
         return there
 
     def incr(self, delta: int) -> int:
-        entry = self.living()
+        entry = self._visible()
         total = counter.total(self._key, None if entry is None else entry.value, delta)
         if entry is not None:
             self._write(entry._replace(value=counter.write(total)))
@@ -95,7 +97,7 @@ class LockedFile:
         return True
 
     def replace(self, expected: bytes, value: bytes) -> bool:
-        entry = self.living()
+        entry = self._visible()
         if entry is None or entry.value != expected:
             return False
         self._write(entry._replace(value=value))
@@ -107,6 +109,18 @@ class LockedFile:
             return False
         self._remove()
         return True
+
+    def get_or_claim(self, stub: bytes, life: float) -> bytes | None:
+        entry = self.living()
+        if entry is not None:
+            return entry.value
+        self._write(self._entry(stub, life))
+        return None
+
+    def _visible(self) -> Entry | None:
+        """Return the living entry unless it is a stub."""
+        entry = self.living()
+        return None if entry is None or is_stub(entry.value) else entry
 
     def living(self) -> Entry | None:
         """Return the entry unless its time is over; remove a file that is damaged.
@@ -139,30 +153,29 @@ class LockedFile:
     def _write(self, entry: Entry) -> None:
         """Put a new file in the place of the one that is there."""
         try:
-            before = directory.size(self._folder, self._name)
+            before = directory.room(self._folder, self._name)
             after = directory.replace(self._folder, self._name, self._key, entry)
-            if before is None:
-                self._count(1, after)
-            elif after != before:
-                self._count(0, after - before)
+            self._count(before, after)
         except BaseException:
             self._lose_count()
             raise
-        self.grown = after > (before or 0)
+        self.grown = after > before
 
     def _remove(self) -> None:
         """Remove the file, if there is one."""
         try:
-            before = directory.size(self._folder, self._name)
-            if directory.remove(self._folder, self._name) and before is not None:
-                self._count(-1, -before)
+            before = directory.room(self._folder, self._name)
+            if directory.remove(self._folder, self._name):
+                self._count(before, directory.NO_ROOM)
         except BaseException:
             self._lose_count()
             raise
 
-    def _count(self, entries: int, size: int) -> None:
+    def _count(self, before: Room, after: Room) -> None:
+        if before == after:
+            return
         try:
-            self._counts.add(self._number, entries, size)
+            self._counts.add(self._number, after.entries - before.entries, after.size - before.size)
         except OSError as exc:  # it is found again when the shard is next counted
             if not is_systems(exc):
                 raise

@@ -12,9 +12,10 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from twofold.backend import Backend
 from twofold.backends.bounds import kept_by_culling, positive
 from twofold.backends.disk.faults import DiskFault, RareWarnings
+from twofold.backends.sqlite.bounds import Bounds
 from twofold.backends.sqlite.codes import is_busy, is_corrupt, is_disk_error
 from twofold.backends.sqlite.database import DatabaseFile
-from twofold.backends.sqlite.entries import Entries
+from twofold.backends.sqlite.entries import NOTHING, Entries
 from twofold.backends.sqlite.sessions import Session, Sessions
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import Call
@@ -72,6 +73,7 @@ class SQLiteBackend(Backend):
 
     workers = 4
     batch_size = 128
+    hides_stubs = True
 
     def __init__(
         self,
@@ -94,10 +96,13 @@ class SQLiteBackend(Backend):
         positive("max_bytes", max_bytes)
         kept = kept_by_culling(max_entries, cull_frequency)
         path = os.path.abspath(os.path.expanduser(location))
-        self._entries = Entries(self.clock, max_entries, max_bytes, kept)
+        bounds = Bounds(self.clock, max_entries, max_bytes, kept)
+        self._entries = Entries(self.clock, bounds, max_bytes)
         self._early = self._entries.early
         self._sessions = Sessions(DatabaseFile(path, self.deadline), self.deadline)
         self._rewrite_or_write = partial(Session.write, quick=self._entries.rewrite)
+        self._claim = partial(Session.write, quick=self._entries.claim)
+        self._fill = partial(Session.write, quick=self._entries.fill_young)
         self._path = path
         self._warnings = RareWarnings(logger)
 
@@ -142,9 +147,7 @@ class SQLiteBackend(Backend):
         return failed
 
     def add(self, key: str, value: bytes, ttl: float | None) -> bool:
-        if len(value) > self._entries.largest:
-            return False
-        return self._do_or(False, Session.write, self._entries.add, key, value, ttl)
+        return self._store(value, Session.write, self._entries.add, key, value, ttl)
 
     def touch(self, key: str, ttl: float | None) -> bool:
         return self._write(self._entries.touch, key, ttl)
@@ -159,19 +162,26 @@ class SQLiteBackend(Backend):
         return self._write(self._entries.incr, key, delta)
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
-        if len(value) > self._entries.largest:
-            return False
-        return self._do_or(
-            False, Session.write, self._entries.compare_and_set, key, expected, value, ttl
-        )
+        work = self._entries.compare_and_set
+        return self._store(value, Session.write, work, key, expected, value, ttl)
 
     def replace(self, key: str, expected: bytes, value: bytes) -> bool:
-        if len(value) > self._entries.largest:
-            return False
-        return self._do_or(False, Session.write, self._entries.replace, key, expected, value)
+        return self._store(value, Session.write, self._entries.replace, key, expected, value)
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
         return self._write(self._entries.compare_and_delete, key, expected)
+
+    def get_or_claim(self, key: str, stub: bytes, life: float) -> bytes | None:
+        return self._do_or(NOTHING, self._claim, self._entries.get_or_claim, key, stub, life)[0]
+
+    def fill(self, key: str, stub: bytes, value: bytes, ttl: float | None) -> bool:
+        return self._store(value, self._fill, self._entries.fill, key, stub, value, ttl)
+
+    def renew(self, key: str, stub: bytes, life: float) -> bool:
+        return self._write(self._entries.renew, key, stub, life)
+
+    def release(self, key: str, stub: bytes) -> bool:
+        return self._write(self._entries.release, key, stub)
 
     def clear(self, prefix: str) -> None:
         self._write(self._entries.clear, prefix)
@@ -255,6 +265,10 @@ class SQLiteBackend(Backend):
             return self._do(how, work, *args, error=error)
         except DiskFault:
             return otherwise
+
+    def _store(self, value: bytes, how: How, work: Callable[..., bool], *args: Any) -> bool:
+        """Do `work`, which stores `value`; False if that is too large, or the disk is at fault."""
+        return len(value) <= self._entries.largest and self._do_or(False, how, work, *args)
 
     def _write(self, work: Callable[..., T], *args: Any) -> T:
         return self._do(Session.write, work, *args)

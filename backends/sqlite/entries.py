@@ -1,4 +1,4 @@
-"""The entries in the file: every SQL statement, and the bounds.
+"""The entries in the file: what each operation is in SQL.
 
 Each method works through the cursor it is given and knows nothing of connections. Those
 that write are called inside a transaction that holds the write lock, so that reading
@@ -8,6 +8,9 @@ A row has its key, value and a CRC-32 of both, since SQLite itself does not noti
 bits; `expires` and `written` by the wall clock; and `due`, the expiry rounded up, whose
 index finds expired rows and is left alone when a row is rewritten soon. New rows are
 appended, so the order of rowids is the order of storing.
+
+A stub, see `twofold.stub`, has the negative of that in `due`. So SQL tells it from a value,
+and the bounds count the stubs in the index, without a look at any row.
 """
 
 import math
@@ -19,10 +22,11 @@ from typing import Any, Final, TypeAlias
 from zlib import crc32
 
 from twofold import counter
+from twofold.backends.sqlite.bounds import SWEEP_EVERY, VISIBLE, Bounds
 from twofold.backends.sqlite.codes import CorruptDatabase
 from twofold.clock import Clock
-from twofold.keys.kinds import MARKS
 from twofold.policy import is_from_later
+from twofold.stub import STUB_SIZE, is_stub
 
 SCHEMA: Final = (
     "CREATE TABLE twofold (key TEXT PRIMARY KEY, value BLOB, crc INTEGER,"
@@ -33,10 +37,16 @@ TABLE: Final = b"twofold"
 
 _GET = "SELECT value, crc, expires, written FROM twofold WHERE key = ?"
 _GET_MANY = "SELECT key, value, crc, expires, written FROM twofold WHERE key IN ({})"
-_LIFE = "SELECT expires, written FROM twofold WHERE key = ?"
-_LIVES = "SELECT expires, written FROM twofold WHERE key IN ({})"
-_PLACE = "SELECT rowid, due, (SELECT max(rowid) FROM twofold) FROM twofold WHERE key = ?"
-_PLACES = "SELECT key, rowid, due FROM twofold WHERE key IN ({})"
+_LIFE = " ".join(("SELECT expires, written FROM twofold WHERE key = ? AND", VISIBLE))
+_LIVES = " ".join(("SELECT expires, written FROM twofold WHERE key IN ({}) AND", VISIBLE))
+_LIFE_OF_ANY = "SELECT expires, written, value FROM twofold WHERE key = ?"
+_PLACE = " ".join(
+    (
+        "SELECT rowid, due, (SELECT max(rowid) FROM twofold) FROM twofold WHERE key = ? AND",
+        VISIBLE,
+    )
+)
+_PLACES = " ".join(("SELECT key, rowid, due FROM twofold WHERE key IN ({}) AND", VISIBLE))
 _NEWEST = "SELECT max(rowid) FROM twofold"
 _APPEND = (
     "INSERT OR REPLACE INTO twofold (value, crc, expires, written, due, key)"
@@ -54,62 +64,51 @@ _REPLACE = "UPDATE twofold SET value = ?, crc = ? WHERE key = ?"
 _TOUCH = "UPDATE twofold SET expires = ?, written = ?, due = ? WHERE key = ?"
 _DELETE = "DELETE FROM twofold WHERE key = ?"
 _DELETE_MANY = "DELETE FROM twofold WHERE key IN ({})"
-_CLEAR = "DELETE FROM twofold"
-_CLEAR_RANGE = "DELETE FROM twofold WHERE key >= ? AND key < ?"
-_COUNT = "SELECT count(*) FROM twofold"
-_SWEEP = (
-    "DELETE FROM twofold WHERE rowid IN"
-    " (SELECT rowid FROM twofold WHERE due <= ? ORDER BY due LIMIT ?)"
+_CLAIM = _APPEND.replace("REPLACE", "IGNORE")
+_STANDS = "key = ? AND due < 0 AND value = ? AND expires > ?"
+_STUB_PLACE = " ".join(
+    ("SELECT rowid, (SELECT max(rowid) FROM twofold) FROM twofold WHERE", _STANDS)
 )
-_VALUES = (  # those for which `keys.kinds.is_lock` is false
-    "(instr(key, '!') = 0 OR instr(key, ':') < instr(key, '!') OR {})"
-).format(" AND ".join(f"substr(key, instr(key, '!'), {len(mark)}) != '{mark}'" for mark in MARKS))
-_OLDEST = " ".join(
+_FILL_YOUNG = " ".join(
     (
-        "SELECT rowid, length(value) + 2 * length(key) + 48 FROM twofold",
-        "WHERE rowid < ? AND",
-        _VALUES,
-        "ORDER BY rowid LIMIT ?",
+        "UPDATE twofold SET value = ?, crc = ?, expires = ?, written = ?, due = ? WHERE",
+        _STANDS,
+        f"AND rowid > ? AND rowid % ? > 0 AND rowid % {SWEEP_EVERY} > 0",
     )
 )
-_EVICT = " ".join(("DELETE FROM twofold WHERE rowid <= ? AND", _VALUES))
+_RENEW = " ".join(("UPDATE twofold SET expires = ?, written = ?, due = ? WHERE", _STANDS))
+_RELEASE = " ".join(("DELETE FROM twofold WHERE", _STANDS))
+_CLEAR = "DELETE FROM twofold"
+_CLEAR_RANGE = "DELETE FROM twofold WHERE key >= ? AND key < ?"
 
 _NO_TIMES = "a row's times are no numbers"
 _CHUNK = 500  # keys in one statement; SQLite before 3.32 takes 999 variables
-_SWEEP_EVERY = 16  # new rows
-_SWEEP_ROWS = 64
-_LONGEST_INTERVAL = 4096  # new rows from one count to the next
-_STEP_ROWS = 8192  # removed at a time, about 30 ms
-_CULLED_ROWS = 65_536  # likewise, where room is made for many writes at once
 _LARGEST_VALUE = 999_000_000  # SQLite's own limit is 1e9 bytes a row
 _NEWEST_FOR = 1.0  # seconds for which a look for the last rowid serves
-_EMPTY_PAGES = 4  # of a file without entries
+
+Found: TypeAlias = tuple[bytes | None, ...]
+"""What is there, if anything; empty where that is not known yet."""
+
+NOTHING: Final[Found] = (None,)
 
 EntryRow: TypeAlias = tuple[bytes, int, float | None, float, int | None, str]
 """Value, check, expires, written, due, key."""
 
 
 class Entries:
-    """The operations on the table of entries, and its bounds.
+    """The operations on the table of entries.
 
     Args:
         clock: its wall clock stamps the entries.
-        max_entries: rows to keep; None for any number.
-        max_bytes: bytes of pages in use to keep.
-        kept: rows that a culling leaves; None for `max_entries`, without culling.
+        bounds: is asked to keep them after each row that is written.
+        max_bytes: bytes of the largest value, if SQLite has no lower limit.
     """
 
-    def __init__(
-        self, clock: Clock, max_entries: int | None, max_bytes: int, kept: int | None = None
-    ) -> None:
+    def __init__(self, clock: Clock, bounds: Bounds, max_bytes: int) -> None:
         self._clock = clock
-        self._max_entries = max_entries
-        self._kept = kept
-        self._max_bytes = max_bytes
-        rows = max_entries or 100_000
-        self._interval = max(1, min(_LONGEST_INTERVAL, rows // 32))
-        self._recent = rows // 4
-        self._large = max_bytes // (10 * self._interval)
+        self._bounds = bounds
+        self._recent = bounds.recent
+        self._large = bounds.large
         self._newest = 0
         self._newest_at = 0.0
         self._rewriting = False
@@ -156,7 +155,7 @@ class Entries:
             return False
         if len(value) >= self._large:
             return False
-        expires, due = _expiry(now, ttl)
+        expires, due = _expiry(now, ttl, value)
         check = crc32(value, crc32(key.encode()))  # `_check`, without a call
         row = (value, check, expires, now, key, due, self._newest - self._recent)
         self._rewriting = db.execute(_REWRITE_YOUNG, row).rowcount == 1
@@ -166,7 +165,7 @@ class Entries:
         """Store `value`; one that is rewritten while it is young keeps its place.
 
         That leaves two indexes and a page of the table alone. Young are the last quarter of
-        `max_entries` rows.
+        `max_entries` rows. One stored over a stub is a new one, and counted as such.
         """
         row = self._row(key, value, ttl)
         place = db.execute(_PLACE, (key,)).fetchone()
@@ -174,12 +173,12 @@ class Entries:
             self._rewriting = False
             db.execute(_APPEND, row)
             rowid = db.lastrowid or 0
-            self._keep_bounds(db, rowid - 1, rowid, len(value))
+            self._bounds.keep(db, rowid - 1, rowid, len(value))
             return True
         _, due, newest = place
         self._newest, self._newest_at, self._rewriting = newest, row[3], due == row[4]
         _rewrite(db, [row], due)
-        self._keep_bounds(db, newest, newest, len(value))
+        self._bounds.keep(db, newest, newest, len(value))
         return True
 
     def set_many(self, db: sqlite3.Cursor, items: Mapping[str, tuple[bytes, float | None]]) -> bool:
@@ -197,7 +196,7 @@ class Entries:
             _rewrite(db, rows, due)
         db.executemany(_APPEND, appended)
         largest = max((len(value) for value, _ in items.values()), default=0)
-        self._keep_bounds(db, newest, newest + len(appended), largest)
+        self._bounds.keep(db, newest, newest + len(appended), largest)
         return True
 
     def _young(self, db: sqlite3.Cursor, keys: Sequence[str]) -> tuple[dict[str, int | None], int]:
@@ -213,7 +212,7 @@ class Entries:
 
     def _row(self, key: str, value: bytes, ttl: float | None) -> EntryRow:
         now = self._clock.time()
-        expires, due = _expiry(now, ttl)
+        expires, due = _expiry(now, ttl, value)
         return value, _check(key, value), expires, now, due, key
 
     def add(self, db: sqlite3.Cursor, key: str, value: bytes, ttl: float | None) -> bool:
@@ -222,7 +221,9 @@ class Entries:
     def touch(self, db: sqlite3.Cursor, key: str, ttl: float | None) -> bool:
         if not self.has(db, key):
             return False
-        db.execute(_TOUCH, _touched(key, self._clock.time(), ttl))
+        now = self._clock.time()
+        expires, due = _expiry(now, ttl)
+        db.execute(_TOUCH, (expires, now, due, key))
         return True
 
     def delete(self, db: sqlite3.Cursor, key: str) -> bool:
@@ -240,7 +241,8 @@ class Entries:
         return there
 
     def incr(self, db: sqlite3.Cursor, key: str, delta: int) -> int:
-        total = counter.total(key, self.get(db, key), delta)
+        found = self.get(db, key)
+        total = counter.total(key, None if is_stub(found) else found, delta)
         value = counter.write(total)
         db.execute(_REPLACE, (value, _check(key, value), key))
         return total
@@ -251,13 +253,72 @@ class Entries:
         return self.get(db, key) == expected and self.set(db, key, value, ttl)
 
     def replace(self, db: sqlite3.Cursor, key: str, expected: bytes, value: bytes) -> bool:
-        if self.get(db, key) != expected:
+        if is_stub(expected) or self.get(db, key) != expected:
             return False
         db.execute(_REPLACE, (value, _check(key, value), key))
         return True
 
     def compare_and_delete(self, db: sqlite3.Cursor, key: str, expected: bytes) -> bool:
-        return self.get(db, key) == expected and self.delete(db, key)
+        if self.get(db, key) != expected:
+            return False
+        db.execute(_DELETE, (key,))
+        return True
+
+    def claim(self, db: sqlite3.Cursor, key: str, stub: bytes, life: float) -> Found:
+        """Store `stub` by one statement if there is no row; `get_or_claim` does the rest."""
+        row = self._row(key, stub, life)
+        if db.execute(_CLAIM, row).rowcount == 1:
+            self._newest, self._newest_at = db.lastrowid or 0, row[3]
+            return NOTHING
+        found = self.get(db, key)
+        return () if found is None else (found,)
+
+    def get_or_claim(self, db: sqlite3.Cursor, key: str, stub: bytes, life: float) -> Found:
+        """Return what is there, or store `stub`: as a new row, which nothing has to go for."""
+        found = self.get(db, key)
+        if found is None:
+            db.execute(_APPEND, self._row(key, stub, life))
+        return (found,)
+
+    def fill_young(
+        self, db: sqlite3.Cursor, key: str, stub: bytes, value: bytes, ttl: float | None
+    ) -> bool:
+        """Store `value` over `stub` by one statement, or return False: then `fill` is to do it.
+
+        It can if the row is young, and is not the one at which the bounds are looked at.
+        """
+        now = self._clock.time()
+        if not 0 <= now - self._newest_at < _NEWEST_FOR or len(value) >= self._large:
+            return False
+        row = self._row(key, value, ttl)
+        young = self._newest - self._recent
+        stands = (key, stub, now, young, self._bounds.interval)
+        return db.execute(_FILL_YOUNG, (*row[:5], *stands)).rowcount == 1
+
+    def fill(
+        self, db: sqlite3.Cursor, key: str, stub: bytes, value: bytes, ttl: float | None
+    ) -> bool:
+        """Store `value` over `stub`, in its row if that is young; now it counts."""
+        row = self._row(key, value, ttl)
+        place = db.execute(_STUB_PLACE, (key, stub, row[3])).fetchone()
+        if place is None:
+            return False
+        rowid, newest = place
+        if rowid > newest - self._recent:
+            db.execute(_REWRITE_DUE, row)
+        else:
+            db.execute(_APPEND, row)
+            rowid = db.lastrowid or 0
+        self._bounds.keep(db, rowid - 1, rowid, len(value))
+        return True
+
+    def renew(self, db: sqlite3.Cursor, key: str, stub: bytes, life: float) -> bool:
+        now = self._clock.time()
+        expires, due = _expiry(now, life, stub)
+        return db.execute(_RENEW, (expires, now, due, key, stub, now)).rowcount == 1
+
+    def release(self, db: sqlite3.Cursor, key: str, stub: bytes) -> bool:
+        return db.execute(_RELEASE, (key, stub, self._clock.time())).rowcount == 1
 
     def begin_again(self, db: sqlite3.Cursor) -> None:
         """Have the `early` begin their lives again, unless that was done meanwhile.
@@ -268,9 +329,11 @@ class Entries:
         while self.early:
             with suppress(IndexError):
                 key = self.early.popleft()
-                life = db.execute(_LIFE, (key,)).fetchone()
-                if life is not None and life[0] is not None and is_from_later(now, life[1]):
-                    db.execute(_TOUCH, _touched(key, now, life[0] - life[1]))
+                life = db.execute(_LIFE_OF_ANY, (key,)).fetchone()
+                if life is None or life[0] is None or not is_from_later(now, life[1]):
+                    continue
+                expires, due = _expiry(now, life[0] - life[1], life[2])
+                db.execute(_TOUCH, (expires, now, due, key))
 
     def clear(self, db: sqlite3.Cursor, prefix: str) -> None:
         if prefix:
@@ -286,7 +349,7 @@ class Entries:
     def evict_for(self, db: sqlite3.Cursor, keys: Iterable[str]) -> None:
         """Remove `keys` and some entries that matter least, for pages to be reused."""
         self.delete_many(db, list(keys))
-        self._evict(db, _SWEEP_ROWS - self._sweep(db, _SWEEP_ROWS))
+        self._bounds.evict_some(db)
 
     def _value(self, key: str, row: Sequence[Any]) -> bytes | None:
         """Return the value in `row`, None if it is expired; raise if it is not `key`'s."""
@@ -316,67 +379,6 @@ class Entries:
             raise CorruptDatabase(_NO_TIMES) from exc
         return False
 
-    def _keep_bounds(self, db: sqlite3.Cursor, before: int, after: int, size: int) -> None:
-        """Remove what is too much or too old, every few rows and after a large value.
-
-        All processes draw rowids from one sequence: this write has drawn those above `before`,
-        up to `after`. The one that draws a multiple of the interval does the work for all, so
-        none needs to count its own writes.
-        """
-        if after // _SWEEP_EVERY != before // _SWEEP_EVERY:
-            self._sweep(db, max(_SWEEP_ROWS, after - before))
-        counted = after // self._interval != before // self._interval
-        if counted:
-            self._bound_entries(db, after)
-        if counted or size >= self._large:
-            self._bound_bytes(db, after)
-
-    def _bound_entries(self, db: sqlite3.Cursor, newest: int) -> None:
-        if self._max_entries is None:
-            return
-        (count,) = db.execute(_COUNT).fetchone()
-        if count > self._max_entries:
-            excess = self._excess(count, self._max_entries)
-            self._evict(db, excess - self._sweep(db, excess), newest)
-
-    def _excess(self, count: int, most: int) -> int:
-        """Return how many of `count` rows go, which are more than `most`."""
-        if self._kept is None:
-            return min(count - most, _STEP_ROWS)
-        return min(count - self._kept, _CULLED_ROWS)
-
-    def _bound_bytes(self, db: sqlite3.Cursor, newest: int) -> None:
-        excess = self._used_bytes(db) - self._max_bytes
-        if excess > 0 and self._sweep(db, _STEP_ROWS):
-            excess = self._used_bytes(db) - self._max_bytes
-        if excess <= 0:
-            return
-        last = 0
-        for rowid, size in db.execute(_OLDEST, (newest, _STEP_ROWS)).fetchall():
-            last = rowid
-            excess -= size
-            if excess <= 0:
-                break
-        db.execute(_EVICT, (last,))
-
-    def _used_bytes(self, db: sqlite3.Cursor) -> int:
-        (pages,) = db.execute("PRAGMA page_count").fetchone()
-        (free,) = db.execute("PRAGMA freelist_count").fetchone()
-        (size,) = db.execute("PRAGMA page_size").fetchone()
-        used: int = (pages - free - _EMPTY_PAGES) * size
-        return used
-
-    def _sweep(self, db: sqlite3.Cursor, rows: int) -> int:
-        """Remove up to `rows` expired entries, and return how many."""
-        return db.execute(_SWEEP, (math.floor(self._clock.time()), rows)).rowcount
-
-    def _evict(self, db: sqlite3.Cursor, rows: int, newest: int = 2**63 - 1) -> None:
-        """Remove `rows` entries stored longest ago; locks stay until they end, `newest` stays."""
-        if rows > 0:
-            oldest = db.execute(_OLDEST, (newest, rows)).fetchall()
-            if oldest:
-                db.execute(_EVICT, (oldest[-1][0],))
-
 
 def _check(key: str, value: bytes) -> int:
     """Return the CRC-32 of key and value together."""
@@ -393,20 +395,17 @@ def _rewrite(db: sqlite3.Cursor, rows: Sequence[EntryRow], due: int | None) -> N
         db.executemany(_REWRITE_DUE, others)
 
 
-def _expiry(now: float, ttl: float | None) -> tuple[float | None, int | None]:
-    """Return when it expires, and when it is due: up to a second or a 32nd of `ttl` later.
+def _expiry(now: float, ttl: float | None, value: bytes = b"") -> tuple[float | None, int | None]:
+    """Return when `value` expires, and when it is due: up to a second or a 32nd of `ttl` later.
 
-    Rounded, so that an entry that is rewritten soon stays where it is in the index.
+    Rounded, so that an entry that is rewritten soon stays where it is in the index. Negative for
+    a stub.
     """
     if ttl is None:
         return None, None
     step = int(ttl) // 32 or 1
-    return now + ttl, math.ceil((now + ttl) / step) * step
-
-
-def _touched(key: str, now: float, ttl: float | None) -> tuple[Any, ...]:
-    expires, due = _expiry(now, ttl)
-    return expires, now, due, key
+    due = math.ceil((now + ttl) / step) * step
+    return now + ttl, -due if len(value) == STUB_SIZE and is_stub(value) else due
 
 
 def _chunks(keys: Sequence[str]) -> Iterable[Sequence[str]]:
