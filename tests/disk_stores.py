@@ -12,6 +12,7 @@ import pytest
 
 from twofold.backend import Backend
 from twofold.errors import BackendUnavailable, SettingsError
+from twofold.stub import new_stub
 
 START = 1_700_000_000.0
 PATIENCE = 20.0  # seconds: what is no matter of time may take it, on a slow machine
@@ -156,7 +157,91 @@ class DiskStoreCases:
         assert store.set_many({"m": huge, "n": b"v"}, None) == ["m"]
         assert not store.add("new", huge, None)
         assert not store.compare_and_set("n", b"v", huge, None)
+        stub = new_stub()
+        store.get_or_claim("claimed", stub, 30)
+        assert not store.fill("claimed", stub, huge, None)
+        assert store.release("claimed", stub)
         assert store.get_many(["k", "m", "n", "new"]) == {"k": b"old", "m": b"old", "n": b"v"}
+
+    @pytest.mark.parametrize("cull_frequency", [None, 0])
+    def test_claims_take_no_room(self, opened: Open, cull_frequency: int | None) -> None:
+        """However many there are, no value goes for them; one that is filled counts once."""
+        store = opened(max_entries=2, cull_frequency=cull_frequency)
+        store.set_many({"a": b"v", "b": b"v"}, None)
+        stubs = {f"k{n}": new_stub() for n in range(40)}
+        for key, stub in stubs.items():
+            assert store.get_or_claim(key, stub, 30) is None
+        assert sorted(store.get_many("ab")) == ["a", "b"]  # type: ignore[arg-type]
+        assert store.delete("a")
+        assert store.fill("k7", stubs["k7"], b"v", None)
+        assert store.has("b")
+        assert store.fill("k8", stubs["k8"], b"v", None)
+        assert [store.has(key) for key in ("b", "k7", "k8")].count(True) <= 2
+        assert store.has("k8")
+
+    @pytest.mark.parametrize("bound", [{"max_entries": 8}, {"max_bytes": 100_000}])
+    def test_a_claim_is_not_evicted(
+        self, opened: Open, clock: Hands, bound: dict[str, int]
+    ) -> None:
+        """What is computed while a full store is written to is stored, as its youngest entry."""
+        store = opened(**bound)
+        stub = new_stub()
+        store.get_or_claim("k", stub, 30)
+        for number in range(60):
+            clock.now += 0.1
+            store.set(f"n:{number}", b"x" * 1000, None)
+        assert store.get("k") == stub
+        assert store.fill("k", stub, b"v" * 1000, None)
+        clock.now += 0.1
+        store.set_many({f"next:{number}": b"v" for number in range(4)}, None)
+        assert store.has("k")
+
+    @pytest.mark.parametrize("at_once", [1, 7, 100])
+    def test_what_fills_claims_is_bounded(self, opened: Open, at_once: int) -> None:
+        """Values that fill claims make room as others do, however many are computed at a time."""
+        store = opened(max_entries=64)
+        keys = [f"k:{number}" for number in range(400)]
+        for first in range(0, len(keys), at_once):
+            stubs = {key: new_stub() for key in keys[first : first + at_once]}
+            for key, stub in stubs.items():
+                assert store.get_or_claim(key, stub, 30) is None
+            for key, stub in stubs.items():
+                assert store.fill(key, stub, b"v", 60)
+            assert len(store.get_many(keys)) <= 66
+        assert len(store.get_many(keys)) >= 60
+
+    def test_a_claim_from_before_the_clock_was_set_back_begins_its_life_again(
+        self, store: Backend, clock: Hands
+    ) -> None:
+        """It stays hidden, can be filled, and ends a life after it was first asked for."""
+        filled, left = new_stub(), new_stub()
+        store.get_or_claim("filled", filled, 30)
+        store.get_or_claim("left", left, 30)
+        clock.now -= 3600
+        assert store.get("left") == left
+        assert store.get_or_claim("left", new_stub(), 30) == left
+        assert (store.has("left"), store.ttl("left")) == (False, 0.0)
+        assert store.fill("filled", filled, b"v", 60)
+        clock.now += 29
+        assert store.get_or_claim("left", new_stub(), 30) == left
+        clock.now += 1
+        assert store.get_or_claim("left", new_stub(), 30) is None
+        assert store.ttl("filled") == 30.0
+
+    async def test_claims_of_many_tasks_are_filled_together(self, store: Backend) -> None:
+        """A batch claims each key once, and refuses whoever did not."""
+        stubs = [new_stub() for _ in range(90)]
+        keys = [f"k:{number % 30}" for number in range(90)]
+        found = await asyncio.gather(*map(store.aget_or_claim, keys, stubs, [30.0] * 90))
+        won = [answer is None for answer in found]
+        assert sum(won) == 30
+        values = [str(number).encode() * 9 for number in range(90)]
+        filled = await asyncio.gather(*map(store.afill, keys, stubs, values, [60.0] * 90))
+        assert filled == won
+        released = await asyncio.gather(*map(store.arelease, keys, stubs))
+        assert not any(released)
+        kept = {key: value for key, value, mine in zip(keys, values, won, strict=True) if mine}
+        assert await store.aget_many(list(kept)) == kept
 
     async def test_a_hundred_concurrent_increments_count_to_a_hundred(
         self, store: Backend, clock: Hands

@@ -24,6 +24,7 @@ from twofold.errors import (
 )
 from twofold.registry import build
 from twofold.settings import read_cache
+from twofold.stub import new_stub
 
 Open = Callable[..., FilesBackend]
 
@@ -495,6 +496,23 @@ def test_expired_files_are_removed_by_the_way(
     store.set_many({f"new:{n}": b"v" for n in range(4 * SHARDS)}, None)
     assert len(entries(path)) == 4 * SHARDS
     assert store._counts.totals().entries == 4 * SHARDS
+
+
+def test_expired_stubs_are_removed_by_the_way(
+    opened: Open, clock: Hands, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What killed processes have left goes; what stands stays, and is not counted."""
+    monkeypatch.setattr("twofold.backends.files.bounds._SWEEP_EVERY", 4)
+    store, stub = opened(), new_stub()
+    for number in range(20):
+        store.get_or_claim(f"left:{number}", new_stub(), 30)
+    clock.now += 20
+    store.get_or_claim("stands", stub, 30)
+    clock.now += 20
+    store.set_many({f"new:{n}": b"v" for n in range(4 * SHARDS)}, None)
+    assert len(entries(path)) == 4 * SHARDS + 1
+    assert store._counts.totals().entries == 4 * SHARDS
+    assert store.get("stands") == stub
 
 
 def test_the_bytes_are_bounded(opened: Open, path: Path) -> None:

@@ -25,6 +25,7 @@ from twofold.backends.memory import MemoryBackend
 from twofold.backends.redis import RedisBackend
 from twofold.backends.sqlite import SQLiteBackend
 from twofold.effects import renewals
+from twofold.stub import new_stub
 
 
 class SoftTimeLimit(Exception):
@@ -38,6 +39,7 @@ class Alarm(TimeoutError):
 KINDS = (SoftTimeLimit, KeyboardInterrupt, Alarm)
 DIALLING_KINDS = KINDS[:2]  # while a connection is made, a driver's time-out looks like an alarm's
 
+STUB = new_stub()
 OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "get": lambda store: store.get("k"),
     "get of a missing key": lambda store: store.get("missing"),
@@ -57,6 +59,10 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "clear": lambda store: store.clear("k"),
     "close": lambda store: store.close(),
     "get on a new connection": lambda store: store.get("k"),
+    "get_or_claim": lambda store: store.get_or_claim("new", STUB, 30),
+    "fill": lambda store: store.fill("claimed", STUB, b"v", 60),
+    "renew": lambda store: store.renew("claimed", STUB, 60),
+    "release": lambda store: store.release("claimed", STUB),
 }
 # What is dropped before it was owned is closed, or never begun: Python warns of that.
 pytestmark = [
@@ -93,7 +99,8 @@ def prepare(store: Backend) -> None:
     """Have the same there before each operation, in few calls."""
     number = 1 if store.holds_objects else b"1"
     assert store.set_many({"k": b"1", "n": number}, 60) == []
-    store.delete("new")
+    store.delete_many(["new", "claimed"])
+    assert store.get_or_claim("claimed", STUB, 60) is None
 
 
 def descriptors() -> int:

@@ -27,6 +27,7 @@ from twofold.errors import (
     NotACounter,
     SettingsError,
 )
+from twofold.stub import new_stub
 
 Open = Callable[..., SQLiteBackend]
 
@@ -449,6 +450,50 @@ def test_expired_rows_are_removed_by_the_way(opened: Open, clock: Hands, path: P
     for n in range(100):
         store.set(f"new:{n}", b"v", None)
     assert count(path) == 100
+
+
+def test_expired_stubs_are_removed_by_the_way(opened: Open, clock: Hands, path: Path) -> None:
+    """What killed processes have left goes, and what stands stays."""
+    store, stub = opened(), new_stub()
+    for number in range(100):
+        store.get_or_claim(f"left:{number}", new_stub(), 30)
+    clock.now += 20
+    store.get_or_claim("stands", stub, 30)
+    clock.now += 20
+    for number in range(48):
+        store.set(f"new:{number}", b"v", None)
+    assert count(path) == 49
+    assert store.get("stands") == stub
+
+
+def test_a_usual_miss_takes_one_statement_to_claim_and_one_to_fill(store: SQLiteBackend) -> None:
+    """A transaction of its own is what a claim over an expired row takes, or each 16th fill."""
+    store.set("first", b"v", None)
+    statements: list[str] = []
+    session = store._sessions.local.session
+    assert session is not None
+    session.connection.set_trace_callback(statements.append)
+    for number in range(1, 15):
+        stub = new_stub()
+        store.get_or_claim(f"k{number}", stub, 30)
+        assert store.fill(f"k{number}", stub, b"v", 60)
+    assert len(statements) == 2 * 14
+
+
+def test_a_claim_makes_room_on_a_full_disk(store: SQLiteBackend) -> None:
+    """Where nothing but misses write, entries go for new ones too."""
+    keys = [f"k:{number}" for number in range(200)]
+    store.set_many(dict.fromkeys(keys, b"v" * 3000), None)
+    session = store._sessions.local.session
+    assert session is not None
+    (pages,) = session.db.execute("PRAGMA page_count").fetchone()
+    session.db.execute(f"PRAGMA max_page_count = {pages}")
+    filled = []
+    for number in range(100):
+        stub = new_stub()
+        store.get_or_claim(f"new:{number}", stub, 30)
+        filled.append(store.fill(f"new:{number}", stub, b"v" * 3000, None))
+    assert sum(filled) > 50
 
 
 async def test_an_error_in_a_batch_is_only_its_callers(store: SQLiteBackend) -> None:

@@ -15,7 +15,7 @@ from twofold.backends.disk.faults import DiskFault, RareWarnings
 from twofold.backends.sqlite.bounds import Bounds
 from twofold.backends.sqlite.codes import is_busy, is_corrupt, is_disk_error
 from twofold.backends.sqlite.database import DatabaseFile
-from twofold.backends.sqlite.entries import NOTHING, Entries
+from twofold.backends.sqlite.entries import Entries, Found
 from twofold.backends.sqlite.sessions import Session, Sessions
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import Call
@@ -172,7 +172,12 @@ class SQLiteBackend(Backend):
         return self._write(self._entries.compare_and_delete, key, expected)
 
     def get_or_claim(self, key: str, stub: bytes, life: float) -> bytes | None:
-        return self._do_or(NOTHING, self._claim, self._entries.get_or_claim, key, stub, life)[0]
+        full: Found = ()
+        found = self._do_or(full, self._claim, self._entries.get_or_claim, key, stub, life)
+        if not found:
+            self._drop(())  # a store that only misses write to needs room for their values too
+            return None
+        return found[0]
 
     def fill(self, key: str, stub: bytes, value: bytes, ttl: float | None) -> bool:
         return self._store(value, self._fill, self._entries.fill, key, stub, value, ttl)

@@ -89,7 +89,7 @@ _NEWEST_FOR = 1.0  # seconds for which a look for the last rowid serves
 Found: TypeAlias = tuple[bytes | None, ...]
 """What is there, if anything; empty where that is not known yet."""
 
-NOTHING: Final[Found] = (None,)
+_NOTHING: Final[Found] = (None,)
 
 EntryRow: TypeAlias = tuple[bytes, int, float | None, float, int | None, str]
 """Value, check, expires, written, due, key."""
@@ -269,7 +269,7 @@ class Entries:
         row = self._row(key, stub, life)
         if db.execute(_CLAIM, row).rowcount == 1:
             self._newest, self._newest_at = db.lastrowid or 0, row[3]
-            return NOTHING
+            return _NOTHING
         found = self.get(db, key)
         return () if found is None else (found,)
 
