@@ -43,13 +43,15 @@ class FilesBackend(Backend):
     """A durable store of one file per entry, for many threads and processes of one host.
 
     The directory is to be on a local disk. It is made with mode 0700, as its 64 folders
-    are, and files with 0600. One that belongs to another user, or that others may write
-    in, is refused with `BackendUnavailable`. No symbolic link in it is followed.
+    are, and files with 0600; 0400 marks a stub. One that belongs to another user, or that
+    others may write in, is refused with `BackendUnavailable`. No symbolic link in it is
+    followed.
 
     Bounds: expired entries go first, then those stored or touched longest ago. There are
     never more, but for a moment, whichever process writes; room is made for several
     writes at a time, a 32nd of the bounds or 512 entries. Bytes are counted in blocks of
     4096. In a large store the oldest of a few folders go, which are about the oldest.
+    Stubs count for nothing, and are not evicted.
 
     Time: entries are stamped by the wall clock. Those from before it was set back begin
     their lives again when they are next asked for.

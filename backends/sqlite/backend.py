@@ -48,6 +48,7 @@ class SQLiteBackend(Backend):
     them, and at each value of more than a tenth of `max_bytes` shared by those. So for a
     moment there may be 3 % more entries, a tenth more bytes and the last value on top; a
     lowered bound is approached by 8192 entries a time; a culling takes 65,536 at most.
+    Stubs count as no entries, and are not evicted.
 
     Time: entries are stamped by the wall clock. Those from before it was set back begin
     their lives again when they are next asked for.
