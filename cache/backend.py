@@ -7,6 +7,7 @@ half is abstract; the async half is written here, once, as one hop to a worker t
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
@@ -127,6 +128,10 @@ class Backend(ABC):
     def identity(self) -> object:
         """What the backends of one store have in common in this process."""
         return self
+
+    def exclusive(self) -> AbstractContextManager[object]:
+        """Keep other threads' writes to a private store out while it is entered."""
+        return nullcontext()
 
     @abstractmethod
     def get(self, key: str) -> Stored | None:

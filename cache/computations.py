@@ -290,7 +290,8 @@ class Computations:
     ) -> bool:
         """Have a store of this process's own write, unless something newer was."""
         try:
-            written = flight.store_unless_detached(write, flight.key, stored, ttl)
+            with self._store.exclusive():  # who detaches it writes before this, or after
+                written = not flight.detached() and write(flight.key, stored, ttl)
             if written and flight.detached():  # by a finaliser or a handler, in this thread
                 self._store.compare_and_delete(flight.key, stored)
                 return False

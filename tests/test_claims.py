@@ -214,6 +214,16 @@ def test_nobody_waits_longer_than_a_life(
     assert theirs.backend.get_or_claim(key, b"\xf3of-another-host!", LONG) is None
     assert ours.get_or_set("k", lambda: "mine") == "mine"
     assert is_stub(theirs.backend.get(key))
+    looks: list[str] = []
+    real = ours.backend.get_or_claim
+
+    def get_or_claim(key: str, *args: Any) -> Any:
+        looks.append(key)
+        return real(key, *args)
+
+    monkeypatch.setattr(ours.backend, "get_or_claim", get_or_claim)
+    assert ours.get_or_set("k", lambda: "mine") == "mine"
+    assert looks == [key]  # the same leader is not waited for twice
     theirs.delete("k")
     assert ours.get_or_set("k", lambda: "mine") == "mine"
     assert ours.get("k") == "mine"

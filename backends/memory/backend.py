@@ -5,6 +5,7 @@ A hit takes no lock: one dict lookup, one look at the clock, one flag.
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from weakref import WeakValueDictionary
 
 from twofold.backend import InlineBackend, Stored
@@ -91,6 +92,9 @@ class MemoryBackend(InlineBackend):
     @property
     def identity(self) -> Store:
         return self._store
+
+    def exclusive(self) -> AbstractContextManager[object]:
+        return self._store.lock
 
     def get(self, key: str) -> Stored | None:
         entry = self._find(key)

@@ -48,7 +48,7 @@ class Store:
         self.bytes: int = 0
         self.busy: bool = False
         self._torn = False
-        self._lock = new_rlock()
+        self.lock = new_rlock()
         self._later: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._ring: deque[Entry] = deque()
         self._expiries = Expiries()
@@ -56,7 +56,7 @@ class Store:
 
     def do(self, step: Callable[..., T], *args: Any) -> T | bool:
         """Take one step: at once, or right after the step that this thread is in the midst of."""
-        with self._lock:
+        with self.lock:
             if self.busy:
                 self._later.append((step, args))
                 return True
@@ -78,7 +78,7 @@ class Store:
 
     def do_at_once(self, step: Callable[..., T], *args: Any) -> T | bool:
         """Take a step whose result the caller needs, so that it cannot be put off."""
-        with self._lock:
+        with self.lock:
             if self.busy:
                 raise BackendUnavailable(
                     f"a finaliser or signal handler called {step.__name__} of a memory cache amid"
@@ -279,7 +279,7 @@ class Store:
     def _after_fork(self) -> None:
         """Start with a free lock; what a writer left half done in the parent is dropped."""
         half_done, self.busy = self.busy, False
-        self._lock = new_rlock()
+        self.lock = new_rlock()
         self._later.clear()
         if half_done:
             self.do(self.clear, "")

@@ -60,7 +60,8 @@ class KeyClaim:
         stored = self._codec.dump(self.key, value)
         if self._stored is not None:
             return await self._stored.fill(io, stored, ttl)
-        return self._turn.store_unless_detached(self._store.set, self.key, stored, ttl)
+        with self._store.exclusive():  # who detaches the turn writes before this, or after
+            return not self._turn.detached() and self._store.set(self.key, stored, ttl)
 
     async def release(self, io: Effects) -> None:
         """Let other processes claim the key; a second call does nothing."""

@@ -143,9 +143,12 @@ class StoredClaim:
             if taken:
                 return None
             self._stands_at = None
-            if not io.may_wait(for_loop=True):
-                return None
+            if not io.may_wait(for_loop=True) or _has_hung(found):
+                break
             await io.sleep(pause)
+        else:
+            _remember_hung(found)
+        self._present = None  # whoever computes without a claim does not store
         return None
 
     async def take_again(self, io: Effects) -> None:
@@ -233,6 +236,22 @@ class StoredClaim:
 
 _renewals: Final = Ticker("twofold-claims")
 _live: Final = _Live()
+
+
+_MOST_HUNG = 1024
+_hung: Final[dict[bytes, None]] = {}
+"""Stubs that were waited for to no avail: nobody here waits for one of them again."""
+
+
+def _has_hung(found: Stored) -> bool:
+    return is_stub(found) and found in _hung
+
+
+def _remember_hung(found: Stored) -> None:
+    if is_stub(found):
+        if len(_hung) >= _MOST_HUNG:
+            _hung.clear()
+        _hung[found] = None
 
 
 def rest() -> None:

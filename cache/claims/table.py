@@ -16,12 +16,12 @@ see `flights` and `turns`.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 from twofold.effects import Effects, after_fork_in_child, leak_on_fork, new_rlock
 
@@ -74,17 +74,11 @@ class Claim:
 
     def detach(self) -> None:
         """Keep what it brings from being stored."""
-        with _shared.lock:  # so that no write of `store_unless_detached` comes after it
-            self._detached = True
+        self._detached = True
 
     def detached(self) -> bool:
         """Tell whether what it brings is not to be stored."""
         return self._detached
-
-    def store_unless_detached(self, write: Callable[..., bool], *args: Any) -> bool:
-        """Have a store that never waits `write`; a `detach` comes before it, or after it."""
-        with _shared.lock:
-            return not self._detached and write(*args)
 
     def end(self) -> None:
         """Let those go on who wait."""
@@ -96,9 +90,10 @@ class Claim:
 
 
 class Claims:
-    """The claims on the keys of one store."""
+    """The claims on the keys of one store, which they keep alive."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: object = None) -> None:
+        self.store = store
         self.table: dict[str, dict[tuple[str, bool], Claim]] = {}
         after_fork_in_child(self)
 
@@ -232,10 +227,10 @@ class _Shared:
 
 _shared = _Shared()
 
-_by_store: "WeakKeyDictionary[object, Claims]" = WeakKeyDictionary()
+_by_store: "WeakValueDictionary[int, Claims]" = WeakValueDictionary()
 
 
 def claims_of(store: object) -> Claims:
     """Return the claims on the keys of a store, the same for all its aliases."""
     with _shared.lock:
-        return _by_store.setdefault(store, Claims())
+        return _by_store.setdefault(id(store), Claims(store))
