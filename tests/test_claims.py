@@ -1,6 +1,7 @@
 """Claims: who computes a key while others wait, among threads, loops and processes."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
-from tests.chaos import eventually
+from tests.chaos import RedisServer, eventually
 from twofold import Cache, cached
 from twofold.claims import stored
 from twofold.contrib.http import Headers, Pages, Request, Response
@@ -421,3 +423,64 @@ def test_a_function_that_takes_three_lives_is_stored(
 
     assert asyncio.run(ours.aget_or_set("k", slow)) == "slow"
     assert theirs.get("k") == "slow"
+
+
+LEAD = """
+import sys
+from twofold import Cache
+from twofold.claims import stored
+
+stored.LIFE = 1.0
+cache = Cache(sys.argv[1], options={"deadline": 20.0})
+
+def work():
+    print("computing", flush=True)
+    sys.stdin.readline()
+    return "theirs"
+
+print(cache.get_or_set("k", work), flush=True)
+cache.close()
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+def test_a_leader_that_is_gone_holds_nobody_up(
+    location: str, another: Callable[[], Cache], how: signal.Signals
+) -> None:
+    """Its claim ends with its life; if it comes back, what it brings is refused."""
+    ours = another()
+    process = subprocess.Popen(
+        [sys.executable, "-c", LEAD, location],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "computing\n"
+        process.send_signal(how)
+        assert ours.get_or_set("k", lambda: "ours") == "ours"
+        assert ours.get("k") == "ours"
+        process.send_signal(signal.SIGCONT)
+        process.communicate("\n", timeout=60)
+        assert ours.get("k") == "ours"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("write", ["del", "set"])
+def test_other_programs_end_claims(redis_server: RedisServer, write: str) -> None:
+    """A plain `DEL` or `SET`, by somebody who knows nothing of claims, does."""
+    cache = Cache(redis_server.url)
+    key = cache._key("k")
+    foreign = b"17"
+
+    def function() -> str:
+        with redis.Redis(port=redis_server.port) as client:
+            client.delete(key) if write == "del" else client.set(key, foreign)
+        return "stale"
+
+    assert cache.get_or_set("k", function) == "stale"
+    assert cache.get("k") == (None if write == "del" else 17)
+    cache.close()
