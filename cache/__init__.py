@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twofold.backend import Backend, ServerState
-    from twofold.core import Cache, Stats
+    from twofold.core import Cache
     from twofold.decorators import cached
     from twofold.entry import MISSING
     from twofold.errors import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from twofold.lock import Lock
     from twofold.policy import DEFAULT_TIMEOUT, Timeout
     from twofold.registry import aclose_all, cache, caches, close_all, configure
+    from twofold.stats import Stats
     from twofold.version import __version__
 
 __all__ = [
@@ -88,7 +89,6 @@ _ROOMS = {
     "Backend": "backend",
     "ServerState": "backend",
     "Cache": "core",
-    "Stats": "core",
     "cached": "decorators",
     "MISSING": "entry",
     "AsyncCached": "functions",
@@ -102,6 +102,7 @@ _ROOMS = {
     "caches": "registry",
     "close_all": "registry",
     "configure": "registry",
+    "Stats": "stats",
     "__version__": "version",
 }
 

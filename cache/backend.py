@@ -129,6 +129,11 @@ class Backend(ABC):
         """What the backends of one store have in common in this process."""
         return self
 
+    @property
+    def evicted(self) -> int | None:
+        """How many entries were removed to make room; None where the store cannot tell."""
+        return None
+
     def exclusive(self) -> AbstractContextManager[object]:
         """Keep other threads' writes to a private store out while it is entered."""
         return nullcontext()

@@ -13,6 +13,7 @@ from twofold.effects import Effects
 from twofold.entry import MISSING, Codec
 from twofold.errors import AwaitableResult, BackendUnavailable, CannotSerialize
 from twofold.policy import Policy
+from twofold.stats import Counts
 
 _REFRESHES = 3  # of one key, before something newer is left to be found
 
@@ -71,6 +72,7 @@ class Computations:
         codec: makes stored entries of values, and values of them.
         beside: makes the key of a claim beside an entry that cannot be read.
         note_outage: is told of each failure of the store that a computation goes on without.
+        counts: the numbers of the cache.
     """
 
     def __init__(
@@ -79,14 +81,14 @@ class Computations:
         codec: Codec,
         beside: Callable[[str], str],
         note_outage: Callable[[BackendUnavailable], None] | None,
+        counts: Counts,
     ) -> None:
         self.claims: Claims = claims_of(store.identity)
-        self.computed: int = 0
-        self.joined: int = 0
         self._store = store
         self._codec = codec
         self._beside = beside
         self._note_outage = note_outage
+        self._counts = counts
 
     async def compute(
         self,
@@ -119,7 +121,7 @@ class Computations:
         computed, led = await share(io, self.claims, key, body)
         if led:
             return computed.value
-        self.joined += 1
+        self._counts.joined += 1
         return computed.copy()
 
     async def refresh(
@@ -240,6 +242,7 @@ class Computations:
         try:
             if keep:
                 accepted = await claim.fill(io, stored, policy.ttl)
+                self._counts.stores += accepted
         except BackendUnavailable as exc:
             self._note(exc)
             accepted = True  # for all that can be known
@@ -295,6 +298,7 @@ class Computations:
             if written and flight.detached():  # by a finaliser or a handler, in this thread
                 self._store.compare_and_delete(flight.key, stored)
                 return False
+            self._counts.stores += written
         except BackendUnavailable as exc:  # it is amid another operation in this thread
             self._note(exc)
             return True
@@ -321,8 +325,12 @@ class Computations:
         return copy
 
     async def _call(self, io: Effects, function: Callable[[], Any]) -> Any:
-        self.computed += 1
-        return await io.call(function)
+        self._counts.computations += 1
+        try:
+            return await io.call(function)
+        except Exception:
+            self._counts.failures += 1
+            raise
 
     def _note(self, outage: BackendUnavailable) -> None:
         if self._note_outage is not None:

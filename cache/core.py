@@ -5,12 +5,11 @@ by `await` alone. Names, parameters and rules are Django's.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Self, TypeVar, Unpack, overload
 
 from twofold import counter, counting
 from twofold.assembly import Parts, private_parts
-from twofold.backend import Backend, ServerState
+from twofold.backend import Backend
 from twofold.claims.filter import hiding_stubs
 from twofold.claims.keys import KeyClaim
 from twofold.claims.stored import rest
@@ -31,24 +30,9 @@ from twofold.outage import FailOpen
 from twofold.policy import DEFAULT_TIMEOUT, Condition, Policy, Timeout, seconds
 from twofold.private import remember
 from twofold.settings.arguments import CacheSettings
+from twofold.stats import Counts, Stats
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Stats:
-    """What a cache has seen since it was built, in this process."""
-
-    computed: int
-    """Functions run by `get_or_set` and `@cached`."""
-    joined: int
-    """Callers who were given another caller's computation."""
-    damaged: int
-    """Entries that could not be verified or decoded, and were misses."""
-    unavailable: int
-    """Operations that an outage turned into misses or no-ops."""
-    servers: tuple[ServerState, ...] = ()
-    """The store's servers, as this process knows them."""
 
 
 class Cache:
@@ -95,11 +79,13 @@ class Cache:
         self._dump = codec.dump
         self._keys = keys
         self._key = keys.__call__  # bound once: looking it up costs a tenth of a hit
+        self._known = keys.known.get
         self._scope = "" if options["clear"] == "flush" else None
         self._guard = guard_for(backend, parts.alias, options["blocking_calls"])
         self._store = store
         note = None if fail_open is None else fail_open.note
-        self._computations = Computations(store, codec, keys.lease, note)
+        self._counts = Counts()
+        self._computations = Computations(store, codec, keys.lease, note, self._counts)
         self._claims = self._computations.claims
 
     def __copy__(self) -> Self:
@@ -130,25 +116,47 @@ class Cache:
         """Return the value of `key`, or `default`; a stored None is a hit."""
         if self._guard is not None:
             self._guard("get")
-        full = self._key(key, version)
+        try:  # what `_key` does first: its call costs as much of a hit as counting it
+            full = self._known(key) if version is None else None
+        except TypeError:  # unhashable
+            full = None
+        if full is None:
+            full = self._key(key, version)
         stored = self._backend.get(full)
         if stored is None:
+            self._counts.misses += 1
             return default
         if type(stored) in self._plain:
+            self._counts.hits += 1
             return stored
         value = self._load(full, stored)
-        return default if value is MISSING else value
+        if value is MISSING:
+            self._counts.misses += 1
+            return default
+        self._counts.hits += 1
+        return value
 
     async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Do what `get` does."""
-        full = self._key(key, version)
+        try:
+            full = self._known(key) if version is None else None
+        except TypeError:
+            full = None
+        if full is None:
+            full = self._key(key, version)
         stored = await self._backend.aget(full)
         if stored is None:
+            self._counts.misses += 1
             return default
         if type(stored) in self._plain:
+            self._counts.hits += 1
             return stored
         value = self._load(full, stored)
-        return default if value is MISSING else value
+        if value is MISSING:
+            self._counts.misses += 1
+            return default
+        self._counts.hits += 1
+        return value
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Return the values of those of `keys` that are there, in one round trip.
@@ -196,10 +204,13 @@ class Cache:
             self._guard("set")
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
-            self._backend.delete_many(self._detached([full]))
+            self._deleted(self._backend.delete_many(self._detached([full])))
             return True
         self._detach(full)
-        return self._backend.set(full, self._dump(full, value), ttl)
+        stored = self._backend.set(full, self._dump(full, value), ttl)
+        if stored:
+            self._counts.stores += 1
+        return stored
 
     async def aset(
         self,
@@ -211,10 +222,13 @@ class Cache:
         """Do what `set` does."""
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
-            await self._backend.adelete_many(self._detached([full]))
+            self._deleted(await self._backend.adelete_many(self._detached([full])))
             return True
         self._detach(full)
-        return await self._backend.aset(full, self._dump(full, value), ttl)
+        stored = await self._backend.aset(full, self._dump(full, value), ttl)
+        if stored:
+            self._counts.stores += 1
+        return stored
 
     def set_many(
         self,
@@ -231,10 +245,12 @@ class Cache:
             self._guard("set_many")
         names, ttl = self._names(data, version), self._ttl(timeout)
         if ttl == 0:
-            self._backend.delete_many(self._detached(names))
+            self._deleted(self._backend.delete_many(self._detached(names)))
             return []
         items = self._dump_all(names, data)
-        return [names[full] for full in self._backend.set_many(items, ttl)]
+        failed = self._backend.set_many(items, ttl)
+        self._counts.stores += len(items) - len(failed)
+        return [names[full] for full in failed]
 
     async def aset_many(
         self,
@@ -245,10 +261,12 @@ class Cache:
         """Do what `set_many` does."""
         names, ttl = self._names(data, version), self._ttl(timeout)
         if ttl == 0:
-            await self._backend.adelete_many(self._detached(names))
+            self._deleted(await self._backend.adelete_many(self._detached(names)))
             return []
         items = self._dump_all(names, data)
-        return [names[full] for full in await self._backend.aset_many(items, ttl)]
+        failed = await self._backend.aset_many(items, ttl)
+        self._counts.stores += len(items) - len(failed)
+        return [names[full] for full in failed]
 
     def add(
         self,
@@ -261,7 +279,9 @@ class Cache:
         if self._guard is not None:
             self._guard("add")
         full, ttl = self._key(key, version), self._ttl(timeout)
-        return ttl != 0 and self._backend.add(full, self._dump(full, value), ttl)
+        if ttl == 0:
+            return False
+        return self._stored(self._backend.add(full, self._dump(full, value), ttl))
 
     async def aadd(
         self,
@@ -272,7 +292,9 @@ class Cache:
     ) -> bool:
         """Do what `add` does."""
         full, ttl = self._key(key, version), self._ttl(timeout)
-        return ttl != 0 and await self._backend.aadd(full, self._dump(full, value), ttl)
+        if ttl == 0:
+            return False
+        return self._stored(await self._backend.aadd(full, self._dump(full, value), ttl))
 
     def touch(
         self, key: str, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
@@ -282,7 +304,7 @@ class Cache:
             self._guard("touch")
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
-            return self._backend.delete_many(self._detached([full])) > 0
+            return self._deleted(self._backend.delete_many(self._detached([full]))) > 0
         return self._backend.touch(full, ttl)
 
     async def atouch(
@@ -291,7 +313,7 @@ class Cache:
         """Do what `touch` does."""
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
-            return await self._backend.adelete_many(self._detached([full])) > 0
+            return self._deleted(await self._backend.adelete_many(self._detached([full]))) > 0
         return await self._backend.atouch(full, ttl)
 
     def ttl(self, key: str, version: int | None = None) -> float | None:
@@ -311,23 +333,25 @@ class Cache:
         """
         if self._guard is not None:
             self._guard("delete")
-        return self._backend.delete_many(self._detached([self._key(key, version)])) > 0
+        full = self._key(key, version)
+        return self._deleted(self._backend.delete_many(self._detached([full]))) > 0
 
     async def adelete(self, key: str, version: int | None = None) -> bool:
         """Do what `delete` does."""
-        return await self._backend.adelete_many(self._detached([self._key(key, version)])) > 0
+        full = self._key(key, version)
+        return self._deleted(await self._backend.adelete_many(self._detached([full]))) > 0
 
     def delete_many(self, keys: Iterable[str], version: int | None = None) -> int:
         """Remove `keys` in one round trip, and return how many were there; see `delete`."""
         if self._guard is not None:
             self._guard("delete_many")
         names = self._names(keys, version)
-        return self._backend.delete_many(self._detached(names))
+        return self._deleted(self._backend.delete_many(self._detached(names)))
 
     async def adelete_many(self, keys: Iterable[str], version: int | None = None) -> int:
         """Do what `delete_many` does."""
         names = self._names(keys, version)
-        return await self._backend.adelete_many(self._detached(names))
+        return self._deleted(await self._backend.adelete_many(self._detached(names)))
 
     def has_key(self, key: str, version: int | None = None) -> bool:
         """Return whether `key` is there."""
@@ -436,9 +460,13 @@ class Cache:
             self._guard("get_or_set")
         full, ttl = self._key(key, version), self._ttl(timeout)
         stored = self._soft.get(full)
-        value = MISSING if stored is None else self._load(full, stored)
+        value: Any = MISSING
+        if stored is not None:
+            value = stored if type(stored) in self._plain else self._load(full, stored)
         if value is not MISSING:
+            self._counts.hits += 1
             return value
+        self._counts.misses += 1
         return run_sync(
             self._computations.compute(
                 BLOCKING, full, producer(default), Policy(ttl), reachable=self.available
@@ -486,9 +514,13 @@ class Cache:
         """
         full, ttl = self._key(key, version), self._ttl(timeout)
         stored = await self._soft.aget(full)
-        value = MISSING if stored is None else self._load(full, stored)
+        value: Any = MISSING
+        if stored is not None:
+            value = stored if type(stored) in self._plain else self._load(full, stored)
         if value is not MISSING:
+            self._counts.hits += 1
             return value
+        self._counts.misses += 1
         return await self._computations.compute(
             NATIVE, full, aproducer(default), Policy(ttl), reachable=self.available
         )
@@ -550,11 +582,18 @@ class Cache:
 
     def stats(self) -> Stats:
         """Return what this cache has seen so far."""
+        counts = self._counts
         return Stats(
-            computed=self._computations.computed,
-            joined=self._computations.joined,
+            hits=counts.hits,
+            misses=counts.misses,
+            stores=counts.stores,
+            deletes=counts.deletes,
+            computations=counts.computations,
+            joined=counts.joined,
+            failures=counts.failures,
             damaged=self._codec.damaged,
             unavailable=self._fail_open.failures if self._fail_open is not None else 0,
+            evicted=self.backend.evicted,
             servers=tuple(self.backend.servers()),
         )
 
@@ -568,13 +607,14 @@ class Cache:
     def _claim(self, key: str, turn: Turn) -> KeyClaim:
         """Return a claim to a key, for the holder of `turn`."""
         full = self._key(key, None)
-        return KeyClaim(self._store, self._codec, full, self._keys.lease, turn)
+        return KeyClaim(self._store, self._codec, full, self._keys.lease, turn, self._counts)
 
     async def _swap(self, io: Effects, key: str, old: Any, new: Any, ttl: float | None) -> bool:
         """Store `new` if `key` still holds the value `old`, and tell whether it is stored."""
         store, full = self._store, self._key(key, None)
         there, then = self._dump(full, old), self._dump(full, new)
-        return await io.op(store.compare_and_set, store.acompare_and_set, full, there, then, ttl)
+        swap = store.compare_and_set, store.acompare_and_set
+        return self._stored(await io.op(*swap, full, there, then, ttl))
 
     async def _compute(
         self,
@@ -586,8 +626,10 @@ class Cache:
         outage: BackendUnavailable | None,
     ) -> Any:
         """Return what a decorated function missed; `outage` is why, if the store failed."""
-        if outage is not None and self._fail_open is not None:
-            self._fail_open.note(outage)
+        if outage is not None:
+            self._counts.misses += 1
+            if self._fail_open is not None:
+                self._fail_open.note(outage)
         full, policy = self._key(key, None), Policy(self._ttl(timeout), condition)
         return await self._computations.compute(
             io, full, function, policy, reachable=outage is None and self.available
@@ -649,7 +691,8 @@ class Cache:
             raise BackendUnavailable(
                 f"the value of {key!r} was not stored under version {there}: it is where it was"
             )
-        await io.op(store.delete, store.adelete, old)
+        self._stored(True)
+        self._deleted(await io.op(store.delete, store.adelete, old))
         return there
 
     def _ttl(self, timeout: Timeout) -> float | None:
@@ -661,13 +704,25 @@ class Cache:
 
     def _load_all(self, names: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, Any]:
         values = {names[full]: self._load(full, stored) for full, stored in found.items()}
-        return {key: value for key, value in values.items() if value is not MISSING}
+        read = {key: value for key, value in values.items() if value is not MISSING}
+        self._counts.hits += len(read)
+        self._counts.misses += len(names) - len(read)
+        return read
 
     def _dump_all(self, names: Mapping[str, str], data: Mapping[str, Any]) -> dict[str, Any]:
         items = {full: self._dump(full, data[key]) for full, key in names.items()}
         for full in items:
             self._detach(full)
         return items
+
+    def _stored(self, stored: bool) -> bool:
+        if stored:
+            self._counts.stores += 1
+        return stored
+
+    def _deleted(self, number: int) -> int:
+        self._counts.deletes += number
+        return number
 
     def _detach(self, full: str) -> None:
         if self._claims.table:

@@ -137,9 +137,9 @@ def test_kept_keys_are_bounded(monkeypatch):
     maker = KeyMaker("p")
     for number in range(100):
         assert maker(f"{number}") == f"p:1:{number}"
-        assert len(maker._memo) <= 10
+        assert len(maker.known) <= 10
     maker("x" * 1000)
-    assert "x" * 1000 not in maker._memo
+    assert "x" * 1000 not in maker.known
 
 
 def test_a_key_function_makes_the_whole_key_each_time():

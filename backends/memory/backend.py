@@ -93,6 +93,10 @@ class MemoryBackend(InlineBackend):
     def identity(self) -> Store:
         return self._store
 
+    @property
+    def evicted(self) -> int:
+        return self._store.evicted
+
     def exclusive(self) -> AbstractContextManager[object]:
         return self._store.lock
 

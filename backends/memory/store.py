@@ -46,6 +46,7 @@ class Store:
         self._kept = kept_by_culling(max_entries, cull_frequency) or max_entries
         self.entries: dict[str, Entry] = {}
         self.bytes: int = 0
+        self.evicted: int = 0
         self.busy: bool = False
         self._torn = False
         self.lock = new_rlock()
@@ -263,6 +264,7 @@ class Store:
                 continue
             if not (entry.visited and chances):
                 self._remove(entry)
+                self.evicted += 1
                 return True
             entry.visited = False
             chances -= 1

@@ -11,6 +11,7 @@ from twofold.claims.stored import StoredClaim
 from twofold.claims.turns import Turn
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec
+from twofold.stats import Counts
 
 
 class KeyClaim:
@@ -22,15 +23,23 @@ class KeyClaim:
         key: the normalised key.
         beside: makes the key of a claim beside an entry that cannot be used.
         turn: holds the key in this process.
+        counts: the numbers of the cache.
     """
 
     def __init__(
-        self, store: Backend, codec: Codec, key: str, beside: Callable[[str], str], turn: Turn
+        self,
+        store: Backend,
+        codec: Codec,
+        key: str,
+        beside: Callable[[str], str],
+        turn: Turn,
+        counts: Counts,
     ) -> None:
         self.key = key
         self._store = store
         self._codec = codec
         self._turn = turn
+        self._counts = counts
         self._stored = None if store.private else StoredClaim(store, key, beside, turn.is_over)
 
     async def take(self, io: Effects, is_usable: Callable[[Any], bool]) -> bool:
@@ -59,9 +68,12 @@ class KeyClaim:
         """
         stored = self._codec.dump(self.key, value)
         if self._stored is not None:
-            return await self._stored.fill(io, stored, ttl)
-        with self._store.exclusive():  # who detaches the turn writes before this, or after
-            return not self._turn.detached() and self._store.set(self.key, stored, ttl)
+            filled = await self._stored.fill(io, stored, ttl)
+        else:
+            with self._store.exclusive():  # who detaches the turn writes before this, or after
+                filled = not self._turn.detached() and self._store.set(self.key, stored, ttl)
+        self._counts.stores += filled
+        return filled
 
     async def release(self, io: Effects) -> None:
         """Let other processes claim the key; a second call does nothing."""

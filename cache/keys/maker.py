@@ -118,7 +118,7 @@ class KeyMaker:
         function: the alias's `KEY_FUNCTION`, in the place of the pattern above.
     """
 
-    __slots__ = ("_function", "_memo", "_start", "key_prefix", "version")
+    __slots__ = ("_function", "_start", "key_prefix", "known", "version")
 
     def __init__(
         self, prefix: str = "", version: int = 1, function: KeyFunction | None = None
@@ -131,7 +131,7 @@ class KeyMaker:
         self._function = function
         self._start = f"{prefix}:{version:d}:"
         # A KEY_FUNCTION may depend on more than its arguments: none of its keys is kept.
-        self._memo: dict[str, str] = {}
+        self.known: dict[str, str] = {}
 
     def __repr__(self) -> str:
         function = f", {self._function!r}" if self._function is not None else ""
@@ -145,7 +145,7 @@ class KeyMaker:
         """
         if version is None:
             try:
-                made = self._memo.get(key)
+                made = self.known.get(key)
             except TypeError:  # unhashable
                 made = None
             if made is not None:
@@ -160,9 +160,9 @@ class KeyMaker:
     def _remember(self, key: str, made: str) -> str:
         """Keep the normalised key that was made of `key`, unless that is long; return it."""
         if len(key) <= _MEMO_LENGTH:
-            if len(self._memo) >= _MEMO_KEYS:
-                self._memo.clear()
-            self._memo[key] = made
+            if len(self.known) >= _MEMO_KEYS:
+                self.known.clear()
+            self.known[key] = made
         return made
 
     def _full(self, key: str, version: int) -> str:

@@ -6,7 +6,7 @@ from report import count_words, main
 
 def test_a_hundred_questions_are_one_computation(twofold_cache):
     asyncio.run(main())
-    assert twofold_cache.stats().computed == 1
+    assert twofold_cache.stats().computations == 1
 
 
 def test_a_count_is_kept_for_an_hour(twofold_cache, twofold_clock):

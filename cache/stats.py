@@ -1,0 +1,61 @@
+"""What a cache counts, always: plain ints, without a lock or a look at a clock.
+
+Two threads that count in the same moment may count once. That is the price of a hit that
+waits for nobody, and is far below what anybody reads off these numbers.
+"""
+
+from dataclasses import dataclass
+
+from twofold.backend import ServerState
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a cache has seen since it was built, in this process."""
+
+    hits: int
+    """Values that were there, of `get`, `get_many`, `get_or_set`, `@cached` and pages."""
+    misses: int
+    """Values that these did not find."""
+    stores: int
+    """Values stored, computed ones included."""
+    deletes: int
+    """Keys removed one by one, and not by `clear`."""
+    computations: int
+    """Functions run by `get_or_set` and `@cached`."""
+    joined: int
+    """Callers who were given another caller's computation."""
+    failures: int
+    """Those of the computations that ended in an exception."""
+    damaged: int
+    """Entries that could not be verified or decoded, and were misses."""
+    unavailable: int
+    """Operations that an outage turned into misses or no-ops."""
+    evicted: int | None = None
+    """Entries that the store removed to make room, for whichever cache; None if it cannot tell."""
+    servers: tuple[ServerState, ...] = ()
+    """The store's servers, as this process knows them."""
+
+    @property
+    def hit_ratio(self) -> float:
+        """The share of hits among what was asked for; 0.0 before anything was."""
+        return self.hits / (self.hits + self.misses or 1)
+
+
+class Counts:
+    """The numbers of one cache that change as it is used."""
+
+    __slots__ = ("computations", "deletes", "failures", "hits", "joined", "misses", "stores")
+
+    def __init__(self) -> None:
+        self.hits: int = 0
+        self.misses: int = 0
+        self.stores: int = 0
+        self.deletes: int = 0
+        self.computations: int = 0
+        self.joined: int = 0
+        self.failures: int = 0
+
+    def __repr__(self) -> str:
+        counted = ", ".join(f"{name}={getattr(self, name)}" for name in self.__slots__)
+        return f"<{type(self).__name__} {counted}>"
