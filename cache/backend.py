@@ -14,10 +14,9 @@ from math import inf
 from typing import Any, Literal, TypeAlias
 
 from twofold.clock import SYSTEM_CLOCK, Clock, followed
-from twofold.display import shown
+from twofold.display import mask_location, shown
 from twofold.effects import BLOCKING, NATIVE, Call, Effects, Hop, call_in_thread, run_sync
 from twofold.errors import SettingsError
-from twofold.urls import mask_location
 
 Kind: TypeAlias = Literal["native", "threaded", "inline"]
 

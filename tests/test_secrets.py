@@ -20,8 +20,8 @@ from twofold.errors import BackendUnavailable, SettingsError
 from twofold.registry import build
 from twofold.settings import CommonOptions, Raw, Source, backend_class, read_cache
 from twofold.settings.sources import _parameters
+from twofold.settings.urls import split
 from twofold.testing import FACES, Face
-from twofold.urls import split
 
 HIDDEN = "hunter2"
 

@@ -12,6 +12,7 @@ from twofold import registry
 from twofold.backend import Backend, InlineBackend
 from twofold.backends.dummy import DummyBackend
 from twofold.backends.memory import MemoryBackend
+from twofold.display import mask_location, mask_url
 from twofold.errors import SettingsError
 from twofold.registry import build, caches
 from twofold.settings import (
@@ -24,7 +25,6 @@ from twofold.settings import (
     split_options,
 )
 from twofold.settings import sources as settings
-from twofold.urls import mask_location, mask_url
 
 
 class Store(InlineBackend):

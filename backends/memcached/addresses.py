@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from twofold.backends.network.hosts import host_name, read_host, require_unix_sockets
+from twofold.display import mask_location, mask_url
 from twofold.errors import SettingsError
-from twofold.urls import mask_location, mask_url
 
 _PORT: Final = 11211
 _DEFAULT: Final = "127.0.0.1"

@@ -13,9 +13,9 @@ from twofold.backends.bounds import positive
 from twofold.backends.memory.entry import size_of
 from twofold.backends.memory.store import Store
 from twofold.clock import SYSTEM_CLOCK, Clock
+from twofold.display import mask_location
 from twofold.effects import after_fork_in_child, new_rlock
 from twofold.errors import CacheError, SettingsError
-from twofold.urls import mask_location
 
 
 class Stores:

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from twofold.backends.network.hosts import host_name, read_host, require_unix_sockets
+from twofold.display import mask_location
 from twofold.errors import SettingsError
-from twofold.urls import mask_location
 
 _DEFAULT_HOST: Final = "127.0.0.1"
 _WITH_TLS = frozenset({"rediss", "valkeys"})

@@ -15,12 +15,11 @@ from twofold.cli import check as checks
 from twofold.cli import corpus, demo, report
 from twofold.cli.values import read_value, show_value
 from twofold.core import Cache
-from twofold.display import printable
+from twofold.display import mask_url, printable
 from twofold.errors import CacheError
 from twofold.policy import DEFAULT_TIMEOUT
 from twofold.registry import caches
 from twofold.settings import find
-from twofold.urls import mask_url
 
 app: typer.Typer = typer.Typer(
     name="twofold",

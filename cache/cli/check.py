@@ -9,12 +9,12 @@ from time import perf_counter
 
 from twofold.backend import Examined
 from twofold.core import Cache
+from twofold.display import mask_url
 from twofold.errors import BackendUnavailable, CacheError, PartlyUnavailable, SettingsError
 from twofold.registry import build
 from twofold.risks import has_unsigned_pickles, shares_keys, skips_certificates
 from twofold.settings import CacheConfig, discover
 from twofold.spelling import unknown
-from twofold.urls import mask_url
 
 ROUNDS = 5
 """Round trips in each face, of which the fastest counts: the first one connects."""

@@ -8,21 +8,12 @@ from dataclasses import dataclass, field, fields
 from importlib import import_module
 from typing import Any, TypeAlias, cast
 
-from twofold.display import printable, shown
+from twofold.display import mask_location, mask_url, printable, scheme, shown, sounds_secret
 from twofold.errors import InvalidKey, InvalidTimeout, SettingsError
 from twofold.keys import KeyFunction, check_prefix, check_version
 from twofold.policy import seconds
+from twofold.settings.urls import backend_of, check_controls, literal, split
 from twofold.spelling import did_you_mean, unknown
-from twofold.urls import (
-    backend_of,
-    check_controls,
-    literal,
-    mask_location,
-    mask_url,
-    scheme,
-    sounds_secret,
-    split,
-)
 
 Raw: TypeAlias = Mapping[str, Any] | str
 """One entry of `CACHES`: a dict of settings, or a URL."""

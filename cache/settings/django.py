@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from twofold.display import mask_url
 from twofold.errors import SettingsError
 from twofold.settings.config import Raw, import_object, placed
-from twofold.urls import mask_url
 
 _DROP_INS = "twofold.contrib.django."
 _SETTINGS = frozenset({"CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS"})

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict, cast
 
 from twofold.backend import Backend
-from twofold.display import shown
+from twofold.display import scheme, shown
 from twofold.errors import SettingsError
 from twofold.settings.config import (
     CacheConfig,
@@ -28,7 +28,6 @@ from twofold.settings.config import (
 from twofold.settings.django import find_in_django
 from twofold.settings.pyproject import find_pyproject, parse_toml, tell, tool_caches
 from twofold.spelling import did_you_mean, unknown
-from twofold.urls import scheme
 
 ENTRY_POINTS = "twofold.backends"
 """The group of entry points that gives backends their short names."""

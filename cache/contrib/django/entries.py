@@ -8,9 +8,9 @@ from django.conf import settings
 from django.core.cache.backends.base import get_key_func
 
 from twofold.contrib.django.translation import translate
+from twofold.display import mask_url
 from twofold.errors import SettingsError
 from twofold.keys import KeyFunction, check_prefix
-from twofold.urls import mask_url
 
 SERIALIZER = "twofold.contrib.django.pickles.DjangoPickle"
 """The serializer of an entry that names none: what Django pickles is pickled."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, unquote_plus
 
 from twofold.contrib.moving.tables import Moved, Outcome, Refused, Table
-from twofold.urls import scheme
+from twofold.display import scheme
 
 _BETWEEN = re.compile(r"[;,]")
 _BETWEEN_URLS = re.compile(r"[;,]\s*+(?=[a-z+]++://)", re.IGNORECASE)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
-from twofold.urls import mask_url
+from twofold.display import mask_url
 
 
 class Ignored(NamedTuple):

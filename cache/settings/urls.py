@@ -1,13 +1,13 @@
 """Cache URLs: what backend, where, and with what settings."""
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from typing import NamedTuple
 from urllib.parse import unquote, unquote_plus
 
+from twofold.display import mask_location, mask_url, scheme
 from twofold.errors import SettingsError
 
-_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+._-]*+)://")
 _BACKENDS = {  # by scheme, where the names differ
     "rediss": "redis",
     "unix": "redis",
@@ -19,9 +19,6 @@ _LOCAL = frozenset({"dummy", "memory"}) | _ON_DISK
 _OURS = _LOCAL | {"memcached", "redis"}
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_WORD = re.compile(r"\s*+\S*+")
-_BETWEEN_PARAMETERS = re.compile(r"([?&;#])")
-_SOUNDS_SECRET = re.compile(r"pass|pwd|secret|token|auth|credential|api.?key", re.IGNORECASE)
 
 _IN_NUMBERS = frozenset("0123456789+-.eE")
 _WORDS = {"true": True, "false": False, "none": None}
@@ -38,12 +35,6 @@ class Url(NamedTuple):
     def __repr__(self) -> str:
         """Show no password, which may stand in all of it."""
         return f"<Url of {self.backend}>"
-
-
-def scheme(location: str) -> str | None:
-    """Return the scheme of `location` in lower case, or None if it is no URL."""
-    found = _SCHEME.match(location)
-    return found[1].lower() if found else None
 
 
 def backend_of(url: str) -> str:
@@ -120,51 +111,3 @@ def literal(text: str) -> bool | int | float | str | None:
         except ValueError:
             pass
     return text
-
-
-def sounds_secret(name: str) -> bool:
-    """Tell whether what has this name is not to be shown."""
-    return _SOUNDS_SECRET.search(name) is not None
-
-
-def mask_location(location: str) -> str:
-    """Return a `LOCATION`, which may be a URL, a path or bare hosts, without what lets in."""
-    is_path = location.startswith(("/", ".", "~"))
-    if "@" not in location or "://" in location or is_path:
-        return mask_url(location)
-    return f"***@{location.rpartition('@')[2]}"
-
-
-def mask_url(text: str) -> str:
-    """Return `text` with `***` for whatever lets in by the URLs in it.
-
-    That is a password, or a user without one, and parameters that sound secret. Where a
-    password ends is not always to be seen: more may go than had to, never less.
-    """
-    return "".join(map(_mask, _each_url(text)))
-
-
-def _each_url(text: str) -> Iterator[str]:
-    """Yield `text` in pieces; a word with "://" begins one, for passwords may have blanks."""
-    piece: list[str] = []
-    for word in _WORD.findall(text):
-        if "://" in word:
-            yield "".join(piece)
-            piece.clear()
-        piece.append(word)
-    yield "".join(piece)
-
-
-def _mask(piece: str) -> str:
-    before, mark, url = piece.partition("://")
-    login, at, rest = url.rpartition("@")
-    if at:
-        user, _, password = login.partition(":")
-        login = f"{user}:***" if password else "***"
-    parameters = map(_mask_parameter, _BETWEEN_PARAMETERS.split(rest))
-    return f"{before}{mark}{login}{at}{''.join(parameters)}"
-
-
-def _mask_parameter(text: str) -> str:
-    name, equals, _ = text.partition("=")
-    return f"{name}=***" if equals and sounds_secret(unquote(name)) else text
