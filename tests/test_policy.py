@@ -137,7 +137,7 @@ def test_what_is_not_finite_is_refused(timeout: Any) -> None:
         seconds(timeout)
 
 
-@pytest.mark.parametrize("timeout", OTHER_TYPES, ids=repr)
+@pytest.mark.parametrize("timeout", OTHER_TYPES, ids=lambda value: type(value).__name__)
 def test_other_types_are_refused(timeout: Any) -> None:
     """A bool is no number of seconds, and neither is what only resembles one."""
     with pytest.raises(InvalidTimeout, match="a number of seconds, a timedelta, text like '10m'"):
