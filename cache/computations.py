@@ -9,7 +9,7 @@ from twofold.backend import Backend, Stored
 from twofold.claims.flights import Flight, share
 from twofold.claims.stored import StoredClaim
 from twofold.claims.table import Claims, claims_of
-from twofold.effects import Effects
+from twofold.effects import Effects, within
 from twofold.entry import MISSING, Codec
 from twofold.errors import AwaitableResult, BackendUnavailable, CannotSerialize
 from twofold.policy import Policy
@@ -96,6 +96,7 @@ class Computations:
         key: str,
         function: Callable[[], Any],
         policy: Policy,
+        since: float = 0.0,
         *,
         reachable: bool = True,
     ) -> Any:
@@ -106,6 +107,8 @@ class Computations:
             key: the normalised key.
             function: computes the value; async only where `io` can run it.
             policy: what becomes of the value.
+            since: the monotonic time at which the store was asked for the value, if it is
+                remote: its deadline is for that and the claim.
             reachable: whether the store is worth asking; else nothing is stored.
         """
         if not policy.stores:
@@ -116,7 +119,7 @@ class Computations:
                 return await self._for_callers(io, flight, function)
             if self._store.private:
                 return await self._here(io, flight, function, policy)
-            return await self._among_processes(io, flight, function, policy)
+            return await self._among_processes(io, flight, function, policy, since)
 
         computed, led = await share(io, self.claims, key, body)
         if led:
@@ -172,7 +175,12 @@ class Computations:
         return Computed(value, self._copies(key, value, stored), accepted=True)
 
     async def _among_processes(
-        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
+        self,
+        io: Effects,
+        flight: Flight[Computed],
+        function: Callable[[], Any],
+        policy: Policy,
+        since: float,
     ) -> Computed:
         """Compute a value under a claim that other processes see."""
         claim = StoredClaim(self._store, flight.key, self._beside, flight.lost)
@@ -185,7 +193,7 @@ class Computations:
 
         async def compute(io: Effects) -> Computed:
             try:
-                found = await claim.take(io, is_value, flight.begin)
+                found = await claim.take(io, is_value, flight.begin, since)
             except BackendUnavailable as exc:
                 return await self._without(io, flight, claim, function, exc)
             if found is None:
@@ -239,6 +247,7 @@ class Computations:
         keep = policy.keeps(value)
         stored = self._dump(key, value, keep)
         accepted = not keep
+        io = within(io, self._store.deadline)
         try:
             if keep:
                 accepted = await claim.fill(io, stored, policy.ttl)

@@ -5,6 +5,7 @@ by `await` alone. Names, parameters and rules are Django's.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from time import monotonic
 from typing import Any, Self, TypeVar, Unpack, overload
 
 from twofold import counter, counting
@@ -15,7 +16,7 @@ from twofold.claims.keys import KeyClaim
 from twofold.claims.stored import rest
 from twofold.claims.turns import Turn
 from twofold.computations import Computations, aproducer, producer
-from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync, within
 from twofold.entry import MISSING
 from twofold.errors import (
     BackendUnavailable,
@@ -83,6 +84,7 @@ class Cache:
         self._scope = "" if options["clear"] == "flush" else None
         self._guard = guard_for(backend, parts.alias, options["blocking_calls"])
         self._store = store
+        self._remote = backend.kind == "native"
         note = None if fail_open is None else fail_open.note
         self._counts = Counts()
         self._computations = Computations(store, codec, keys.lease, note, self._counts)
@@ -459,6 +461,7 @@ class Cache:
         if self._guard is not None:
             self._guard("get_or_set")
         full, ttl = self._key(key, version), self._ttl(timeout)
+        since = monotonic() if self._remote else 0.0
         stored = self._soft.get(full)
         value: Any = MISSING
         if stored is not None:
@@ -469,7 +472,7 @@ class Cache:
         self._counts.misses += 1
         return run_sync(
             self._computations.compute(
-                BLOCKING, full, producer(default), Policy(ttl), reachable=self.available
+                BLOCKING, full, producer(default), Policy(ttl), since, reachable=self.available
             )
         )
 
@@ -513,6 +516,7 @@ class Cache:
         cancelled while others wait; a sync one runs in a worker thread.
         """
         full, ttl = self._key(key, version), self._ttl(timeout)
+        since = monotonic() if self._remote else 0.0
         stored = await self._soft.aget(full)
         value: Any = MISSING
         if stored is not None:
@@ -522,7 +526,7 @@ class Cache:
             return value
         self._counts.misses += 1
         return await self._computations.compute(
-            NATIVE, full, aproducer(default), Policy(ttl), reachable=self.available
+            NATIVE, full, aproducer(default), Policy(ttl), since, reachable=self.available
         )
 
     def lock(
@@ -623,16 +627,20 @@ class Cache:
         function: Callable[[], Any],
         timeout: Timeout,
         condition: Condition | None,
+        since: float,
         outage: BackendUnavailable | None,
     ) -> Any:
-        """Return what a decorated function missed; `outage` is why, if the store failed."""
+        """Return what a decorated function missed, having asked the store `since` then.
+
+        `outage` is why it was missed, if the store failed.
+        """
         if outage is not None:
             self._counts.misses += 1
             if self._fail_open is not None:
                 self._fail_open.note(outage)
         full, policy = self._key(key, None), Policy(self._ttl(timeout), condition)
         return await self._computations.compute(
-            io, full, function, policy, reachable=outage is None and self.available
+            io, full, function, policy, since, reachable=outage is None and self.available
         )
 
     async def _refresh(
@@ -676,6 +684,7 @@ class Cache:
     async def _move(self, io: Effects, key: str, delta: int, version: int | None) -> int:
         """Store under another version what is stored under this one."""
         store = self._backend
+        io = within(io, store.deadline)
         there = (self._keys.version if version is None else version) + delta
         old, new = self._key(key, version), self._key(key, there)
         stored = await io.op(store.get, store.aget, old)

@@ -7,7 +7,7 @@ is still what it was; else all is done again. The life that is left stays as it 
 from twofold import counter
 from twofold.backend import Backend
 from twofold.contention import pauses
-from twofold.effects import Effects
+from twofold.effects import Effects, within
 from twofold.entry import MISSING, Codec
 from twofold.errors import BackendUnavailable, MissingKey, NotACounter
 
@@ -21,6 +21,7 @@ async def add(io: Effects, store: Backend, codec: Codec, key: str, change: int) 
         CounterOverflow: the sum leaves signed 64 bits.
         BackendUnavailable: others changed it, for as long as an operation may take.
     """
+    io = within(io, store.deadline)
     for pause in pauses(store.deadline, store.clock.monotonic):
         if pause:
             await io.sleep(pause)

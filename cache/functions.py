@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import _lru_cache_wrapper, update_wrapper
 from inspect import Signature, signature
+from time import monotonic
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -258,6 +259,7 @@ class _CachedFunction(Generic[P, R]):
         key: str,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
+        since: float,
         outage: BackendUnavailable | None,
     ) -> R:
         """Return what the call brings, which the store does not have, or cannot tell."""
@@ -267,7 +269,9 @@ class _CachedFunction(Generic[P, R]):
             key = plan.keys.of(given, named)
         plan.tell_of_process(key, store)
         function = plan.producer(given, named)
-        result: R = await store._compute(io, key, function, plan.timeout, plan.condition, outage)
+        result: R = await store._compute(
+            io, key, function, plan.timeout, plan.condition, since, outage
+        )
         return result
 
     async def _refresh(self, io: Effects, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
@@ -295,9 +299,10 @@ class Cached(_CachedFunction[P, R]):
         named: Mapping[str, Any] = kwargs
         if plan.keys.asks:  # once, and of the very arguments that the function is called with
             given, named = plan.keys.snapshot(given, named)
-        key, outage = plan.keys.of(given, named), None
+        key, outage, store = plan.keys.of(given, named), None, plan.store()
+        since = monotonic() if store._remote else 0.0
         try:
-            hit: Any = plan.store().get(key, MISSING)
+            hit: Any = store.get(key, MISSING)
         except BackendUnavailable as exc:
             hit, outage = MISSING, exc
         except BlockingCallInEventLoop:
@@ -306,7 +311,7 @@ class Cached(_CachedFunction[P, R]):
             plan.hits += 1
             return hit  # type: ignore[no-any-return]
         plan.misses += 1
-        return run_sync(self._compute(BLOCKING, key, given, named, outage))
+        return run_sync(self._compute(BLOCKING, key, given, named, since, outage))
 
     @overload
     def __get__(
@@ -355,11 +360,12 @@ class AsyncCached(_CachedFunction[P, R]):
         inline = store.backend.kind == "inline"
         if not inline or plan.keys.asks:  # while the store is asked, the arguments' owner goes on
             given, named = plan.keys.snapshot(given, named)
-        key, outage = plan.keys.of(given, named), None
+        key, outage, since = plan.keys.of(given, named), None, 0.0
         try:
             if inline:  # `aget` would only cost two coroutines more
                 hit: Any = store.get(key, MISSING)
             else:
+                since = monotonic()
                 hit = await store.aget(key, MISSING)
         except BackendUnavailable as exc:
             hit, outage = MISSING, exc
@@ -367,7 +373,7 @@ class AsyncCached(_CachedFunction[P, R]):
             plan.hits += 1
             return hit  # type: ignore[no-any-return]
         plan.misses += 1
-        return await self._compute(NATIVE, key, given, named, outage)
+        return await self._compute(NATIVE, key, given, named, since, outage)
 
     @overload
     def __get__(

@@ -15,10 +15,11 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
+from typing import NamedTuple
 from weakref import ref
 
 from twofold.backend import Backend, Stored
-from twofold.effects import BLOCKING, NATIVE, Effects, Tick, renewals, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, Tick, renewals, run_sync, within
 from twofold.entry import Codec
 from twofold.errors import (
     BackendUnavailable,
@@ -34,6 +35,14 @@ _LONGEST_PAUSE = 0.25
 _RENEWALS = 3  # in a life, so that two may fail
 
 _log = logging.getLogger("twofold")
+
+
+class Noted(NamedTuple):
+    """What an operation that may be interrupted leaves in the store."""
+
+    token: Stored
+    io: Effects
+    """Bounded by the operation's deadline: removing the token has what is left of that."""
 
 
 class Lock:
@@ -92,7 +101,7 @@ class Lock:
         try:
             return run_sync(self._acquire(BLOCKING, mine, patience))
         except BaseException:
-            run_sync(self._withdraw(BLOCKING, mine))
+            run_sync(self._withdraw(mine))
             raise
 
     async def aacquire(self, wait: Timeout = DEFAULT_TIMEOUT) -> bool:
@@ -103,7 +112,7 @@ class Lock:
         except GeneratorExit:  # the loop is gone, and nothing can be awaited
             raise
         except BaseException:
-            await io.settle(self._withdraw(io, mine))
+            await io.settle(self._withdraw(mine))
             raise
 
     def release(self) -> None:
@@ -129,7 +138,7 @@ class Lock:
         try:
             held = run_sync(self._acquire(BLOCKING, mine, self._wait))
         except BaseException:
-            run_sync(self._withdraw(BLOCKING, mine))
+            run_sync(self._withdraw(mine))
             raise
         if held:  # before the return no call, after which a handler might raise
             return self
@@ -157,42 +166,44 @@ class Lock:
         await self._aleave(error)
 
     def _leave(self, error: BaseException | None) -> None:
-        mine: list[Stored] = []
+        mine: list[Noted] = []
         try:
-            mine.append(self._held())
-            run_sync(self._release(BLOCKING, mine, error))
+            mine.append(self._held(BLOCKING))
+            run_sync(self._release(mine, error))
         except CacheError:
             raise
         except BaseException:
-            run_sync(self._withdraw(BLOCKING, mine))
+            run_sync(self._withdraw(mine))
             raise
 
     async def _aleave(self, error: BaseException | None) -> None:
         io = NATIVE
-        await io.settle(self._release(io, [self._held()], error))
+        await io.settle(self._release([self._held(io)], error))
 
-    def _new(self) -> list[Stored]:
+    def _new(self) -> list[Noted]:
         """Return where a token is noted while it may be in the store."""
         if self._token is not None:
             raise RuntimeError(f"{self!r} is held already: ask the cache for another lock object")
         return []
 
-    def _held(self) -> Stored:
+    def _held(self, io: Effects) -> Noted:
         if self._token is None:
             raise RuntimeError(f"{self!r} cannot be released: acquire it first")
-        return self._token
+        return Noted(self._token, within(io, self._backend.deadline))
 
     def _patience(self, wait: Timeout) -> float | None:
         return self._wait if wait is DEFAULT_TIMEOUT else seconds(wait)
 
-    async def _acquire(self, io: Effects, mine: list[Stored], wait: float | None) -> bool:
+    async def _acquire(self, io: Effects, mine: list[Noted], wait: float | None) -> bool:
         """Try until the token is in the store, `wait` is over, or waiting would block a loop."""
         store = self._backend
         token = self._codec.dump(self._key, secrets.token_hex(16))
         pause, waited = _FIRST_PAUSE, 0.0
         while True:
-            mine.append(token)
-            if await io.settle(io.op(store.add, store.aadd, self._key, token, self._ttl)):
+            bounded = within(io, store.deadline)
+            mine.append(Noted(token, bounded))
+            adding = bounded.op(store.add, store.aadd, self._key, token, self._ttl)
+            if await io.settle(adding):
                 self._hold(token)
                 return True
             mine.clear()
@@ -221,17 +232,17 @@ class Lock:
             self._renewal.cancel()
             self._renewal = None
 
-    async def _withdraw(self, io: Effects, mine: list[Stored]) -> None:
+    async def _withdraw(self, mine: list[Noted]) -> None:
         """Remove what an interrupted operation may have left in the store."""
-        for token in mine:
+        for noted in mine:
             self._stop_renewing()
             self._token = None
             with suppress(BackendUnavailable):  # then it stays for its life, and not longer
-                await self._remove(io, token)
+                await self._remove(noted)
 
-    async def _release(self, io: Effects, mine: list[Stored], error: BaseException | None) -> None:
+    async def _release(self, mine: list[Noted], error: BaseException | None) -> None:
         self._stop_renewing()
-        was_there = await self._remove(io, mine[0])
+        was_there = await self._remove(mine[0])
         self._token = None
         mine.clear()
         if was_there:
@@ -240,8 +251,8 @@ class Lock:
             raise LockLost(self._lost())
         _log.warning("%s", self._lost())
 
-    async def _remove(self, io: Effects, token: Stored) -> bool:
-        store = self._backend
+    async def _remove(self, noted: Noted) -> bool:
+        store, (token, io) = self._backend, noted
         return await io.op(store.compare_and_delete, store.acompare_and_delete, self._key, token)
 
     def _renew(self) -> bool:

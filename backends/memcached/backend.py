@@ -1,7 +1,6 @@
 """The backend: the operations of a cache as commands of memcached."""
 
 from collections.abc import Mapping, Sequence
-from time import monotonic
 from typing import Unpack
 
 from twofold.backend import Examined
@@ -153,10 +152,10 @@ class MemcachedBackend(NetworkBackend):
         return await self._has(NATIVE, key)
 
     def incr(self, key: str, delta: int) -> int:
-        return run_sync(self._cas.incr(BLOCKING, key, delta, self._deadline()))
+        return run_sync(self._cas.incr(BLOCKING, key, delta, self._client.due()))
 
     async def aincr(self, key: str, delta: int) -> int:
-        return await self._cas.incr(NATIVE, key, delta, self._deadline())
+        return await self._cas.incr(NATIVE, key, delta, self._client.due())
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
         return run_sync(self._compare_and_set(BLOCKING, key, expected, value, ttl))
@@ -167,24 +166,24 @@ class MemcachedBackend(NetworkBackend):
         return await self._compare_and_set(NATIVE, key, expected, value, ttl)
 
     def replace(self, key: str, expected: bytes, value: bytes) -> bool:
-        return run_sync(self._cas.replace(BLOCKING, key, expected, value, self._deadline()))
+        return run_sync(self._cas.replace(BLOCKING, key, expected, value, self._client.due()))
 
     async def areplace(self, key: str, expected: bytes, value: bytes) -> bool:
-        return await self._cas.replace(NATIVE, key, expected, value, self._deadline())
+        return await self._cas.replace(NATIVE, key, expected, value, self._client.due())
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
-        return run_sync(self._cas.delete(BLOCKING, key, expected, self._deadline()))
+        return run_sync(self._cas.delete(BLOCKING, key, expected, self._client.due()))
 
     async def acompare_and_delete(self, key: str, expected: bytes) -> bool:
-        return await self._cas.delete(NATIVE, key, expected, self._deadline())
+        return await self._cas.delete(NATIVE, key, expected, self._client.due())
 
     def get_or_claim(self, key: str, stub: bytes, life: float) -> bytes | None:
         expiry = self._expiry(key, life)
-        return run_sync(self._cas.claim(BLOCKING, key, stub, expiry, self._deadline()))
+        return run_sync(self._cas.claim(BLOCKING, key, stub, expiry, self._client.due()))
 
     async def aget_or_claim(self, key: str, stub: bytes, life: float) -> bytes | None:
         expiry = self._expiry(key, life)
-        return await self._cas.claim(NATIVE, key, stub, expiry, self._deadline())
+        return await self._cas.claim(NATIVE, key, stub, expiry, self._client.due())
 
     def clear(self, prefix: str) -> None:
         run_sync(scan.clear(BLOCKING, self._client, self._router.servers(), prefix))
@@ -195,10 +194,6 @@ class MemcachedBackend(NetworkBackend):
     def _expiry(self, key: str, ttl: float | None) -> int:
         return commands.expiry(key, ttl, self.clock.time())
 
-    def _deadline(self) -> float:
-        """Return the monotonic time at which an operation of several steps must end."""
-        return monotonic() + self.deadline
-
     async def _store_if_it_fits(
         self,
         io: Effects,
@@ -208,7 +203,7 @@ class MemcachedBackend(NetworkBackend):
         ttl: float | None,
     ) -> bool:
         """Set or add, unless the value is too big: a refused one would cost the older one."""
-        deadline, expiry = self._deadline(), self._expiry(key, ttl)
+        deadline, expiry = self._client.due(), self._expiry(key, ttl)
         if not await self._limits.fits(io, key, value, deadline):
             return False
         return await operation.step(io, self._client, deadline, key, value, expiry)
@@ -216,19 +211,19 @@ class MemcachedBackend(NetworkBackend):
     async def _set_many(
         self, io: Effects, items: Mapping[str, bytes], ttl: float | None
     ) -> list[str]:
-        deadline = self._deadline()
+        deadline = self._client.due()
         fit = await self._limits.those_that_fit(io, items, deadline)
         asked = [SET.build(key, value, self._expiry(key, ttl)) for key, value in fit.items()]
         run, arun = self._client.execute_many, self._client.aexecute_many
         return results.failed(items, fit, await io.op(run, arun, asked, deadline))
 
     async def _ttl(self, io: Effects, key: str) -> float | None:
-        told = await self._proxies.ask(io, commands.ttl(key), self._deadline())
+        told = await self._proxies.ask(io, commands.ttl(key), self._client.due())
         return results.seconds(key, told)
 
     async def _has(self, io: Effects, key: str) -> bool:
         """Ask without fetching the value, if the server can do that and no proxy is in the way."""
-        deadline = self._deadline()
+        deadline = self._client.due()
         if results.is_modern(self._router.place(key).connector.version):
             told = await self._proxies.ask(io, commands.is_there(key), deadline)
             if told is not None:
@@ -238,7 +233,7 @@ class MemcachedBackend(NetworkBackend):
     async def _compare_and_set(
         self, io: Effects, key: str, expected: bytes, value: bytes, ttl: float | None
     ) -> bool:
-        deadline, expiry = self._deadline(), self._expiry(key, ttl)
+        deadline, expiry = self._client.due(), self._expiry(key, ttl)
         if not await self._limits.fits(io, key, value, deadline):
             return False
         return await self._cas.set(io, key, expected, value, expiry, deadline)

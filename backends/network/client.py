@@ -17,7 +17,7 @@ from twofold.backends.network.errors import (
 from twofold.backends.network.pool import ConnectionPool
 from twofold.backends.network.replies import Reply, ReplyError
 from twofold.backends.network.servers import Server, Topology
-from twofold.effects import BLOCKING, NATIVE, Effects, PerLoop, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, PerLoop, ends_by, run_sync
 from twofold.errors import BackendUnavailable
 
 _ATTEMPTS = 5  # times that a command is sent at most, redirections included
@@ -73,6 +73,19 @@ class Client:
         )
         self._big: dict[str, None] = {}
 
+    def due(self) -> float:
+        """Return the monotonic time at which an operation that begins now must end.
+
+        Raises:
+            DeadlineExceeded: those before it, which are one to their caller, took all the time.
+        """
+        now, bound = monotonic(), ends_by()
+        if bound is None or bound >= now + self._timeout:
+            return now + self._timeout
+        if bound <= now:
+            raise deadline_exceeded("the store", self._timeout)
+        return bound
+
     def execute(self, command: Command, deadline: float | None = None) -> Reply | Refused:
         """Return the reply to one command, or why the server refused it.
 
@@ -82,7 +95,7 @@ class Client:
             DeadlineExceeded: there is none in time.
             BackendUnavailable: the server cannot be reached, or was lost.
         """
-        deadline = deadline or monotonic() + self._timeout
+        deadline = deadline or self.due()
         server = self._topology.place(command.key, command.reads)
         results = [_NOT_SENT]
         if server is not None:
@@ -99,7 +112,7 @@ class Client:
 
     async def aexecute(self, command: Command, deadline: float | None = None) -> Reply | Refused:
         """Do what `execute` does."""
-        deadline = deadline or monotonic() + self._timeout
+        deadline = deadline or self.due()
         packed, key, reads, bulk, _ = command
         server = self._topology.place(key, reads)
         results = [_NOT_SENT]
@@ -130,7 +143,7 @@ class Client:
         """
         if len(commands) == 1:
             return [self.execute(commands[0], deadline)]
-        deadline = deadline or monotonic() + self._timeout
+        deadline = deadline or self.due()
         unsent = [_NOT_SENT] * len(commands)
         return _answered_in_part(run_sync(self._retry(BLOCKING, commands, unsent, deadline)))
 
@@ -140,7 +153,7 @@ class Client:
         """Do what `execute_many` does."""
         if len(commands) == 1:
             return [await self.aexecute(commands[0], deadline)]
-        deadline = deadline or monotonic() + self._timeout
+        deadline = deadline or self.due()
         unsent = [_NOT_SENT] * len(commands)
         return _answered_in_part(await self._retry(NATIVE, commands, unsent, deadline))
 

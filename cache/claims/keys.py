@@ -42,10 +42,11 @@ class KeyClaim:
         self._counts = counts
         self._stored = None if store.private else StoredClaim(store, key, beside, turn.is_over)
 
-    async def take(self, io: Effects, is_usable: Callable[[Any], bool]) -> bool:
+    async def take(self, io: Effects, is_usable: Callable[[Any], bool], since: float = 0.0) -> bool:
         """Claim the key; tell whether something usable came meanwhile.
 
-        Another process that claimed it first is waited for, for one life at most.
+        Another process that claimed it first is waited for, for one life at most. `since` is
+        the monotonic time at which the key was read, just before.
 
         Raises:
             BackendUnavailable: the store cannot tell.
@@ -57,7 +58,7 @@ class KeyClaim:
             value = self._codec.load(self.key, stored)
             return value is not MISSING and is_usable(value)
 
-        return await self._stored.take(io, is_value, _nothing) is not None
+        return await self._stored.take(io, is_value, _nothing, since) is not None
 
     async def fill(self, io: Effects, value: Any, ttl: float | None) -> bool:
         """Store `value` unless the key has been changed since it was claimed; tell whether it was.

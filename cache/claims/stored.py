@@ -18,7 +18,15 @@ from contextlib import suppress
 from typing import Final
 
 from twofold.backend import Backend, Stored
-from twofold.effects import Effects, Tick, Ticker, after_fork_in_child, leak_on_fork, new_lock
+from twofold.effects import (
+    Effects,
+    Tick,
+    Ticker,
+    after_fork_in_child,
+    leak_on_fork,
+    new_lock,
+    within,
+)
 from twofold.errors import BackendUnavailable
 from twofold.stub import Stub, is_of_this_process, is_stub, new_stub
 
@@ -110,7 +118,11 @@ class StoredClaim:
         self._present: Stored | None = None
 
     async def take(
-        self, io: Effects, is_value: Callable[[Stored], bool], look: Callable[[], None]
+        self,
+        io: Effects,
+        is_value: Callable[[Stored], bool],
+        look: Callable[[], None],
+        since: float = 0.0,
     ) -> Stored | None:
         """Claim the key, or return the value that somebody brought before or meanwhile.
 
@@ -122,6 +134,8 @@ class StoredClaim:
             io: the face of the caller.
             is_value: tells whether what is there can be read.
             look: is called before each look at the store.
+            since: the monotonic time at which the key was read, just before: the first look
+                shares the store's deadline with that.
 
         Raises:
             BackendUnavailable: the store cannot tell.
@@ -129,20 +143,10 @@ class StoredClaim:
         _live.add(self._stub, self)
         for pause in _pauses():
             look()
-            found = await self._claim(io, self._key)
-            if found is None:
-                return None
-            if is_stub(found, self._store.holds_objects):
-                taken = await self._take_over(io, self._key, found)
-            elif is_value(found):
-                self._stands_at = None
+            found, over = await self._try(within(io, self._store.deadline, since), is_value)
+            if over:
                 return found
-            else:
-                self._present = found
-                taken = await self._claim_beside(io)
-            if taken:
-                return None
-            self._stands_at = None
+            self._stands_at, since = None, 0.0
             if not io.may_wait(for_loop=True) or _has_hung(found):
                 break
             await io.sleep(pause)
@@ -158,6 +162,7 @@ class StoredClaim:
             BackendUnavailable: the store cannot tell.
         """
         _live.add(self._stub, self)
+        io = within(io, self._store.deadline)
         found = await self._claim(io, self._key)
         if found is not None and is_stub(found, self._store.holds_objects):
             if not await self._replace(io, self._key, found):
@@ -207,6 +212,23 @@ class StoredClaim:
         elif key is not None:
             with suppress(BackendUnavailable):  # there are more tries before its life is over
                 self._store.renew(key, self._stub, LIFE)
+
+    async def _try(
+        self, io: Effects, is_value: Callable[[Stored], bool]
+    ) -> tuple[Stored | None, bool]:
+        """Claim the key, or return what is there; tell whether that was the last try."""
+        found = await self._claim(io, self._key)
+        if found is None:
+            return None, True
+        if is_stub(found, self._store.holds_objects):
+            taken = await self._take_over(io, self._key, found)
+        elif is_value(found):
+            self._stands_at = None
+            return found, True
+        else:
+            self._present = found
+            taken = await self._claim_beside(io)
+        return (None, True) if taken else (found, False)
 
     async def _claim(self, io: Effects, key: str) -> Stored | None:
         self._stands_at = key  # noted before, for the caller may be interrupted after

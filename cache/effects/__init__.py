@@ -1,10 +1,12 @@
 """The only room that knows threads and event loops.
 
-`faces` drives one `async def` body from sync and from async code, `hop` carries sync
-calls off the loop, `loops` keeps what belongs to one event loop, `ticker` calls what is due
-again and again, `forks` tells what a child process must forget.
+`faces` drives one `async def` body from sync and from async code, `deadline` bounds several
+operations by one time, `hop` carries sync calls off the loop, `loops` keeps what belongs to one
+event loop, `ticker` calls what is due again and again, `forks` tells what a child process must
+forget.
 """
 
+from twofold.effects.deadline import ends_by, within
 from twofold.effects.faces import (
     BLOCKING,
     NATIVE,
@@ -36,6 +38,7 @@ __all__ = [
     "Ticker",
     "after_fork_in_child",
     "call_in_thread",
+    "ends_by",
     "in_event_loop",
     "leak_on_fork",
     "new_lock",
@@ -45,4 +48,5 @@ __all__ = [
     "running_loop",
     "serves_event_loop",
     "take",
+    "within",
 ]

@@ -10,6 +10,8 @@ finally:
     exchange.release()
 """
 
+from time import monotonic
+
 from twofold.claims.keys import KeyClaim
 from twofold.claims.turns import Turn, Turns
 from twofold.clock import SYSTEM_CLOCK, Clock
@@ -114,6 +116,7 @@ class Exchange:
         self._key: str | None = None
         self._place: Place | None = None
         self._claim: KeyClaim | None = None
+        self._since = 0.0
 
     def __repr__(self) -> str:
         return f"<Exchange {self._request.method} {self._request.path!r} {self.turn}>"
@@ -126,7 +129,8 @@ class Exchange:
 
     async def look(self, io: Effects) -> tuple[Page | None, str]:
         """Return the stored page that may be the answer; or None, and what is missing."""
-        store = self._pages.store
+        store, self._since = self._pages.store, monotonic()
+        io = store.bounded(io)
         page, self._place = await store.find(io, self._url(), self._request.headers)
         if page is not None and self._serves(page):
             return page, self._place.key
@@ -146,7 +150,7 @@ class Exchange:
         """Claim what is missing for this process, unless another has brought it meanwhile."""
         assert self._place is not None  # noqa: S101 - there was a look before
         store = self._pages.store
-        self._claim, came = await store.claim(io, self._place, turn, self._serves)
+        self._claim, came = await store.claim(io, self._place, turn, self._serves, self._since)
         if came:
             await self.close(io)
         if came or store.cache().backend.private:
@@ -225,6 +229,7 @@ class Exchange:
         claim, place = self._claim, self._place
         if claim is None or place is None:
             return False
+        io = self._pages.store.bounded(io)
         kept = await self._pages.store.keep(io, place, claim, self._request.headers, page)
         await self.close(io)
         return kept

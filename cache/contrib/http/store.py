@@ -14,7 +14,7 @@ from twofold.contrib.http.keys import variant_key
 from twofold.contrib.http.page import Page, Varied, read
 from twofold.core import Cache
 from twofold.display import printable
-from twofold.effects import Effects
+from twofold.effects import Effects, within
 from twofold.errors import BackendUnavailable
 from twofold.policy import Timeout, seconds
 from twofold.registry import caches
@@ -61,6 +61,10 @@ class PageStore:
         """Return the seconds that `timeout` means here; None for ever."""
         return seconds(timeout, self.cache().timeout)
 
+    def bounded(self, io: Effects) -> Effects:
+        """Return the effects of `io` for operations that share one deadline of the store's."""
+        return within(io, self.cache().backend.deadline)
+
     def place(self, key: str) -> str:
         """Return the normalised key of a page's."""
         return self.cache()._key(key)
@@ -70,9 +74,12 @@ class PageStore:
         return self.cache()._claims
 
     async def claim(
-        self, io: Effects, place: Place, turn: Turn, serves: Callable[[Page], bool]
+        self, io: Effects, place: Place, turn: Turn, serves: Callable[[Page], bool], since: float
     ) -> tuple[KeyClaim | None, bool]:
-        """Claim what is missing, and tell whether something came meanwhile; None in an outage."""
+        """Claim what is missing, and tell whether something came meanwhile; None in an outage.
+
+        `since` is the monotonic time at which it was looked for, just before.
+        """
         claim = self.cache()._claim(place.key, turn)
 
         def is_usable(value: Any) -> bool:
@@ -80,7 +87,7 @@ class PageStore:
             return serves(there) if isinstance(there, Page) else there is not None
 
         try:
-            return claim, await claim.take(io, is_usable)
+            return claim, await claim.take(io, is_usable, since)
         except BackendUnavailable as exc:
             claim.forget()
             self._note("claim", exc)

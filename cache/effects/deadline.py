@@ -1,0 +1,123 @@
+"""One deadline for several operations that are one to their caller.
+
+A body bounds its effects once, and each operation that it does by them ends in time. Stores on
+a network ask for the bound as they begin an operation; others need not know of it.
+
+What is bounded is the operations alone: a user's function, called by the same effects, and all
+that it asks of caches, is not. Nor does a bound outlast an operation that an exception of a
+signal's handler ends, since sync ones run in a context of their own.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from concurrent.futures import Future
+from contextvars import ContextVar, copy_context
+from functools import partial
+from time import monotonic
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from twofold.effects.faces import Effects, Spawned
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_bound: ContextVar[float | None] = ContextVar("twofold_bound", default=None)
+
+
+def ends_by() -> float | None:
+    """Return the monotonic time by which what begins now is to end; None if nothing bounds it."""
+    return _bound.get()
+
+
+def within(io: Effects, seconds: float, since: float = 0.0) -> Effects:
+    """Return the effects of `io`, whose operations all end `seconds` from now at the latest.
+
+    `since` is the monotonic time at which they began, if the first of them is over already.
+    """
+    return _Bounded(io, (since or monotonic()) + seconds)
+
+
+class _Bounded:
+    """The effects of `io`, with operations that end by the monotonic time `ends`."""
+
+    def __init__(self, io: Effects, ends: float) -> None:
+        self.by_loop: bool = io.by_loop
+        self._io = io
+        self._ends = ends
+
+    async def op(
+        self,
+        blocking: Callable[P, T],
+        native: Callable[P, Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        ends = self._ends
+
+        def bounded(*args: P.args, **kwargs: P.kwargs) -> T:
+            return copy_context().run(_run, ends, partial(blocking, *args, **kwargs))
+
+        def abounded(*args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+            return _Begun(native(*args, **kwargs), ends)
+
+        return await self._io.op(bounded, abounded, *args, **kwargs)
+
+    async def call(self, function: Callable[[], Any]) -> Any:
+        return await self._io.call(function)
+
+    async def wait(self, future: Future[Any], seconds: float) -> bool:
+        return await self._io.wait(future, seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._io.sleep(seconds)
+
+    async def settle(self, body: Coroutine[Any, Any, T]) -> T:
+        return await self._io.settle(body)
+
+    def spawn(self, body: Coroutine[Any, Any, None]) -> Spawned | None:
+        return self._io.spawn(body)
+
+    def may_wait(self, for_loop: bool) -> bool:
+        return self._io.may_wait(for_loop)
+
+
+class _Begun(Generic[T]):
+    """What is awaited with the bound set during its first step, in which operations ask for it.
+
+    Later steps take turns with other tasks, which may share the context.
+    """
+
+    def __init__(self, awaitable: Awaitable[T], ends: float) -> None:
+        self._steps = awaitable.__await__()
+        self._ends: float | None = ends
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self  # type: ignore[return-value]  # all of a generator that is asked for
+
+    def __iter__(self) -> "_Begun[T]":
+        return self
+
+    def __next__(self) -> Any:
+        ends, self._ends = self._ends, None
+        if ends is None:
+            return next(self._steps)
+        outside = _bound.get()
+        try:
+            _bound.set(_earlier(outside, ends))
+            return next(self._steps)
+        finally:
+            _bound.set(outside)
+
+    def throw(self, *error: Any) -> Any:
+        return self._steps.throw(*error)
+
+    def close(self) -> None:
+        self._steps.close()
+
+
+def _run(ends: float, operation: Callable[[], T]) -> T:
+    _bound.set(_earlier(_bound.get(), ends))
+    return operation()
+
+
+def _earlier(outside: float | None, ends: float) -> float:
+    return ends if outside is None else min(outside, ends)
