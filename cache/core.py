@@ -76,7 +76,7 @@ class Cache:
         self._backend = self._soft if options["on_error"] == "miss" else store
         self._codec = codec
         self._load = codec.load
-        self._plain = codec.plain
+        self._unwrapped = codec.unwrapped_types
         self._dump = codec.dump
         self._keys = keys
         self._key = keys.__call__  # bound once: looking it up costs a tenth of a hit
@@ -128,7 +128,7 @@ class Cache:
         if stored is None:
             self._counts.misses += 1
             return default
-        if type(stored) in self._plain:
+        if type(stored) in self._unwrapped:
             self._counts.hits += 1
             return stored
         value = self._load(full, stored)
@@ -150,7 +150,7 @@ class Cache:
         if stored is None:
             self._counts.misses += 1
             return default
-        if type(stored) in self._plain:
+        if type(stored) in self._unwrapped:
             self._counts.hits += 1
             return stored
         value = self._load(full, stored)
@@ -465,7 +465,7 @@ class Cache:
         stored = self._soft.get(full)
         value: Any = MISSING
         if stored is not None:
-            value = stored if type(stored) in self._plain else self._load(full, stored)
+            value = stored if type(stored) in self._unwrapped else self._load(full, stored)
         if value is not MISSING:
             self._counts.hits += 1
             return value
@@ -520,7 +520,7 @@ class Cache:
         stored = await self._soft.aget(full)
         value: Any = MISSING
         if stored is not None:
-            value = stored if type(stored) in self._plain else self._load(full, stored)
+            value = stored if type(stored) in self._unwrapped else self._load(full, stored)
         if value is not MISSING:
             self._counts.hits += 1
             return value

@@ -11,17 +11,17 @@ from twofold.display import shown
 from twofold.errors import InvalidTimeout
 
 
-class _Default(Enum):
+class _DefaultTimeout(Enum):
     DEFAULT_TIMEOUT = "DEFAULT_TIMEOUT"
 
     def __repr__(self) -> str:
         return self.name
 
 
-DEFAULT_TIMEOUT: Final = _Default.DEFAULT_TIMEOUT
+DEFAULT_TIMEOUT: Final = _DefaultTimeout.DEFAULT_TIMEOUT
 """In the place of a timeout: the alias's own `TIMEOUT`."""
 
-Timeout: TypeAlias = float | timedelta | str | _Default | None
+Timeout: TypeAlias = float | timedelta | str | _DefaultTimeout | None
 """Seconds, a `timedelta`, text like "1h30m", None for ever, or `DEFAULT_TIMEOUT`."""
 
 Condition: TypeAlias = Callable[[Any], bool]

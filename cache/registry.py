@@ -30,7 +30,7 @@ from twofold.settings import (
 from twofold.spelling import did_you_mean
 from twofold.standins import StandIn
 
-Raw: TypeAlias = Mapping[str, Mapping[str, Any] | str] | str
+RawCaches: TypeAlias = Mapping[str, Mapping[str, Any] | str] | str
 
 
 def check(config: CacheConfig) -> None:
@@ -74,7 +74,7 @@ class Caches:
     def __len__(self) -> int:
         return len(self._read())
 
-    def configure(self, caches: Raw | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
+    def configure(self, caches: RawCaches | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
         """Use `caches` from now on: a dict like Django's `CACHES`, or one URL for "default".
 
         Without `caches` the settings are looked for anew where they are kept. The caches
@@ -96,7 +96,7 @@ class Caches:
             old.backend.close()
 
     @contextmanager
-    def override(self, caches: Raw, *, clock: Clock = SYSTEM_CLOCK) -> Iterator[None]:
+    def override(self, caches: RawCaches, *, clock: Clock = SYSTEM_CLOCK) -> Iterator[None]:
         """Use `caches` within a `with` block, for a test; settings and caches before come back."""
         with self._lock:
             before = self._configs, self._clock, self._found, self.built
@@ -166,7 +166,7 @@ class Caches:
         self._lock = new_lock()
 
 
-class _Default(StandIn):
+class _DefaultCache(StandIn):
     """The cache "default", looked up when first used and again after `configure`.
 
     Its methods are kept as attributes, so that using it costs no more than the cache.
@@ -201,11 +201,11 @@ def _by_alias(alias: str) -> Cache:
 
 copyreg.pickle(Cache, _reduce)
 
-cache: Cache = _Default()
+cache: Cache = _DefaultCache()
 caches: Caches = Caches()
 
 
-def configure(caches_by_alias: Raw | None = None, /, *, clock: Clock = SYSTEM_CLOCK) -> None:
+def configure(caches_by_alias: RawCaches | None = None, /, *, clock: Clock = SYSTEM_CLOCK) -> None:
     """Use these settings from now on; see `Caches.configure`."""
     caches.configure(caches_by_alias, clock=clock)
 

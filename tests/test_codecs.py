@@ -676,7 +676,7 @@ KEPT = [
 @pytest.mark.parametrize("name", ["msgpack", "pickle"])
 def test_only_immutables_are_kept(name: str, value: Any, kept: bool) -> None:
     """A store in the process may hold immutable values of exact types, and no others."""
-    assert resolve_serializer(name).keeps(value) is kept
+    assert resolve_serializer(name).may_share(value) is kept
 
 
 @pytest.mark.parametrize(
@@ -684,7 +684,7 @@ def test_only_immutables_are_kept(name: str, value: Any, kept: bool) -> None:
 )
 def test_json_keeps_what_it_can_express(value: Any, kept: bool) -> None:
     """With JSON, only what JSON brings back is kept."""
-    assert resolve_serializer("json").keeps(value) is kept
+    assert resolve_serializer("json").may_share(value) is kept
 
 
 class Reversed:
@@ -723,7 +723,7 @@ def test_dotted_paths_resolve(module: ModuleType, path: str) -> None:
         serializer = resolve_serializer(wanted)
         assert serializer.dumps("abc") == b"cba"
         assert serializer.loads(b"cba") == "abc"
-        assert not serializer.keeps("abc")
+        assert not serializer.may_share("abc")
         assert ":" in serializer.name
 
 
@@ -740,10 +740,10 @@ def test_objects_resolve(module: ModuleType) -> None:
 
 
 def test_foreign_keeps_is_asked() -> None:
-    """A third party's serializer that has `keeps` decides what is kept."""
-    theirs = SimpleNamespace(dumps=len, loads=len, keeps=lambda value: value == 1)
-    assert resolve_serializer(theirs).keeps(1)
-    assert not resolve_serializer(theirs).keeps(2)
+    """A third party's serializer that has `may_share` decides what is kept."""
+    theirs = SimpleNamespace(dumps=len, loads=len, may_share=lambda value: value == 1)
+    assert resolve_serializer(theirs).may_share(1)
+    assert not resolve_serializer(theirs).may_share(2)
 
 
 @pytest.mark.parametrize("dumps", [str, bytearray, lambda _: None, lambda value: value / 0])

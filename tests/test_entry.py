@@ -23,7 +23,7 @@ from twofold.entry import (
     MISSING,
     Envelope,
     Objects,
-    Packed,
+    Serialized,
 )
 from twofold.entry import (
     envelope as envelope_module,
@@ -573,7 +573,7 @@ def test_reprs_hide_the_secret() -> None:
     assert repr(envelope()) == "<Envelope msgpack None unsigned>"
     assert repr(Objects(resolve_serializer("msgpack"))) == "<Objects msgpack>"
     assert repr(Objects(None)) == "<Objects None>"
-    assert repr(Packed(b"abc")) == "<Packed 3 bytes>"
+    assert repr(Serialized(b"abc")) == "<Serialized 3 bytes>"
     assert repr(MISSING) == "MISSING"
 
 
@@ -625,11 +625,11 @@ def test_coroutines_are_never_held(serializer: str | None) -> None:
 
 
 def test_packed_values_compare() -> None:
-    """Packed values are equal if their bytes are, for a store to compare and set."""
-    assert Packed(b"x") == Packed(b"x")
-    assert hash(Packed(b"x")) == hash(Packed(b"x"))
-    assert Packed(b"x") != Packed(b"y")
-    assert Packed(b"x") != b"x"
+    """Serialized values are equal if their bytes are, for a store to compare and set."""
+    assert Serialized(b"x") == Serialized(b"x")
+    assert hash(Serialized(b"x")) == hash(Serialized(b"x"))
+    assert Serialized(b"x") != Serialized(b"y")
+    assert Serialized(b"x") != b"x"
 
 
 def config(**fields: Any) -> CacheConfig:

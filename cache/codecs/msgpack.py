@@ -63,7 +63,7 @@ _TOO_DEEP = (
     " keys that are no text, or more than 250 lists and dicts, in each other"
 )
 
-_Default: TypeAlias = Callable[[Any], Ext]
+_DefaultHook: TypeAlias = Callable[[Any], Ext]
 
 
 class Msgpack:
@@ -77,7 +77,7 @@ class Msgpack:
 
     name: Final = "msgpack"
     errors: tuple[type[Exception], ...] = (ValueError,)
-    keeps: Callable[[Any], bool] = staticmethod(is_immutable)
+    may_share: Callable[[Any], bool] = staticmethod(is_immutable)
 
     def dumps(self, value: Any) -> bytes:
         try:
@@ -156,7 +156,7 @@ def _with_rows(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
     return {**value, **found} if found else value
 
 
-def _rows(value: list[Any], inner: _Default) -> Ext | None:
+def _rows(value: list[Any], inner: _DefaultHook) -> Ext | None:
     """Return what a database returns, a list of tuples of one width, as one `Ext`."""
     if len(value) < _ROWS or type(value[0]) is not tuple:
         return None
@@ -249,7 +249,7 @@ def _refuse_buffers(value: Any) -> None:
         level = gc.get_referents(*level)
 
 
-def _default_over(inner: _Default, *, checks: bool) -> _Default:
+def _default_over(inner: _DefaultHook, *, checks: bool) -> _DefaultHook:
     """Return a `default` for `packb` one level above `inner`."""
 
     def default(value: Any) -> Ext:
@@ -353,15 +353,15 @@ _WRITERS: dict[type, Callable[[Any], Ext]] = {
 }
 
 
-def _defaults() -> Iterator[_Default]:
+def _defaults() -> Iterator[_DefaultHook]:
     """Yield what writes extensions in ever more of each other; the last two are for outermost."""
-    default: _Default = _write
+    default: _DefaultHook = _write
     for nesting in range(1, extensions.NESTING + 2):
         default = _default_over(default, checks=nesting == extensions.CHECKED)
         yield default
 
 
-_INNER: _Default
-_DEFAULT: _Default
-_OUTER: _Default
+_INNER: _DefaultHook
+_DEFAULT: _DefaultHook
+_OUTER: _DefaultHook
 _INNER, _DEFAULT, _OUTER = list(_defaults())[-3:]

@@ -47,7 +47,7 @@ class Serializer(Protocol):
     def bound(self, data: bytes, size: int) -> None:
         """Raise ValueError if `data` would become more than an entry of `size` bytes may."""
 
-    def keeps(self, value: Any) -> bool:
+    def may_share(self, value: Any) -> bool:
         """Tell whether an in-process store may hold `value` itself: it is immutable."""
 
 
@@ -86,7 +86,7 @@ class Json:
         if _JSON_BYTE * len(data) + _JSON_CONTAINER * containers > may:
             raise ValueError(f"it might build more than {may} bytes")
 
-    def keeps(self, value: Any) -> bool:
+    def may_share(self, value: Any) -> bool:
         return type(value) in _JSON_ATOMS or (type(value) is float and isfinite(value))
 
 
@@ -95,7 +95,7 @@ class Pickle:
 
     name: Final = "pickle"
     errors: tuple[type[Exception], ...] = (Exception,)
-    keeps: Callable[[Any], bool] = staticmethod(is_immutable)
+    may_share: Callable[[Any], bool] = staticmethod(is_immutable)
 
     def dumps(self, value: Any) -> bytes:
         if not is_immutable(value):
@@ -123,7 +123,7 @@ class Foreign:
         self.errors: tuple[type[Exception], ...] = (Exception,)
         self.loads: Callable[[bytes], Any] = theirs.loads
         self.loads_foreign: Callable[[bytes], Any] = theirs.loads
-        self.keeps: Callable[[Any], bool] = getattr(theirs, "keeps", lambda _: False)
+        self.may_share: Callable[[Any], bool] = getattr(theirs, "may_share", lambda _: False)
         self._dumps = theirs.dumps
 
     def dumps(self, value: Any) -> bytes:

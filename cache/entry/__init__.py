@@ -3,7 +3,7 @@
 from twofold.entry.codec import MISSING, Codec, Entry, Missing
 from twofold.entry.envelope import MAX_PAYLOAD, Envelope
 from twofold.entry.metadata import Meta
-from twofold.entry.objects import Described, Objects, Packed
+from twofold.entry.objects import Described, Objects, Serialized
 
 __all__ = [
     "MAX_PAYLOAD",
@@ -15,5 +15,5 @@ __all__ = [
     "Meta",
     "Missing",
     "Objects",
-    "Packed",
+    "Serialized",
 ]

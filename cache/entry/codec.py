@@ -32,8 +32,8 @@ class Codec(Protocol):
     """What turns values into what a store keeps, and back."""
 
     @property
-    def plain(self) -> frozenset[type]:
-        """The types of what is kept that is the value itself: `load` need not be called."""
+    def unwrapped_types(self) -> frozenset[type]:
+        """Types that are stored as they are: a value of one of them need not go through `load`."""
 
     damaged: int
     """How many entries could not be read."""

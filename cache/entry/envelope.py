@@ -88,7 +88,7 @@ class Envelope:
         SettingsError: the secret is too short, or is missing where it is needed.
     """
 
-    plain: Final[frozenset[type]] = frozenset()
+    unwrapped_types: Final[frozenset[type]] = frozenset()
 
     def __init__(
         self,

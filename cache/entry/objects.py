@@ -14,7 +14,7 @@ from twofold.interrupts import raise_if_of_others
 from twofold.stub import Stub
 
 
-class Packed:
+class Serialized:
     """A value that an in-process store keeps as bytes, for each reader to have a copy."""
 
     __slots__ = ("data",)
@@ -26,7 +26,7 @@ class Packed:
         return f"<{type(self).__name__} {len(self.data)} bytes>"
 
     def __eq__(self, other: object) -> bool:
-        return self.data == other.data if isinstance(other, Packed) else NotImplemented
+        return self.data == other.data if isinstance(other, Serialized) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.data)
@@ -57,14 +57,14 @@ def _size(kept: Any) -> int:
     return sys.getsizeof(kept) + (sum(map(_size, kept)) if nests else 0)
 
 
-_NONE = Packed(b"")
+_NONE = Serialized(b"")
 
 
 class Objects:
     """Values to objects and back, for stores in this process.
 
     Immutable values, and counters for the store to add to, are kept as they are, others
-    as `Packed`; what has metadata, as `Described`. Nothing is kept as None, which means a
+    as `Serialized`; what has metadata, as `Described`. Nothing is kept as None, which means a
     missing key to a store.
 
     Args:
@@ -72,7 +72,7 @@ class Objects:
             shared by all who read it.
     """
 
-    plain: Final[frozenset[type]] = ATOMS
+    unwrapped_types: Final[frozenset[type]] = ATOMS
     signs_numbers: bool = False
 
     def __init__(self, serializer: Serializer | None) -> None:
@@ -91,14 +91,14 @@ class Objects:
             if type(value) not in ATOMS:
                 refuse_awaitable(value)
             return _NONE if value is None else value
-        if value is not None and (serializer.keeps(value) or counter.is_counter(value)):
+        if value is not None and (serializer.may_share(value) or counter.is_counter(value)):
             return value
-        return Packed(serializer.dumps(value))
+        return Serialized(serializer.dumps(value))
 
     def load(self, key: str, stored: Any) -> Any | Missing:
         """Return the value; MISSING if it cannot be read back."""
         kind = type(stored)
-        if kind is Packed:
+        if kind is Serialized:
             return self._unpack(stored)
         if kind is Described:
             return self.load(key, stored.kept)
@@ -111,7 +111,7 @@ class Objects:
             return MISSING
         return Entry(value, stored.meta if type(stored) is Described else None)
 
-    def _unpack(self, stored: Packed) -> Any | Missing:
+    def _unpack(self, stored: Serialized) -> Any | Missing:
         if self._serializer is None:
             return None
         try:

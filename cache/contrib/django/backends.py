@@ -20,8 +20,8 @@ from django.core.cache.backends.base import (
     memcache_key_warnings,
 )
 
-from twofold.contrib.django.entries import frozen, lease_prefix, raw_keys, raw_settings
 from twofold.contrib.django.pickles import evaluated, needs_thread, pickled
+from twofold.contrib.django.settings import frozen, lease_prefix, raw_keys, raw_settings
 from twofold.contrib.django.stores import stores
 from twofold.core import Cache
 from twofold.errors import (

@@ -13,7 +13,7 @@ from django.core.signals import setting_changed
 
 from twofold.assembly import build_backend, parts_over
 from twofold.backend import Backend
-from twofold.contrib.django.entries import frozen
+from twofold.contrib.django.settings import frozen
 from twofold.contrib.django.translation import PROJECT
 from twofold.core import Cache
 from twofold.effects import after_fork_in_child, new_lock

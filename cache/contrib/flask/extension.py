@@ -7,11 +7,11 @@ from weakref import WeakSet
 import flask
 from flask import Flask, current_app, request_finished
 
+from twofold.contrib.flask.cached_view import CachedView
 from twofold.contrib.flask.fragments import Fragments, FragmentTag, fragment_key
 from twofold.contrib.flask.messages import request_of, response_of
 from twofold.contrib.flask.settings import AppCaches
 from twofold.contrib.flask.view import PageDecorator, View
-from twofold.contrib.flask.visit import Visit
 from twofold.contrib.http import Pages
 from twofold.core import Cache
 from twofold.effects import BLOCKING, run_sync
@@ -57,7 +57,7 @@ class Caching:
     """
 
     def __init__(self, app: Flask | None = None) -> None:
-        self.cache: Cache = _Default(self)
+        self.cache: Cache = _DefaultOfApplication(self)
         """The cache "default" of the current application; `@cached(cache=caching.cache)`."""
         self._aliases: set[str] = set()
         self._states: WeakSet[_State] = WeakSet()
@@ -179,9 +179,9 @@ class Caching:
 
     def _finish(self, _app: Flask, response: flask.Response, **_more: Any) -> None:
         """Take note of a response that is about to be sent; no hook changes it any more."""
-        visit = Visit.current()
-        if visit is not None:
-            visit.finish(response)
+        cached = CachedView.current()
+        if cached is not None:
+            cached.finish(response)
         request = request_of(flask.request)
         if request.changes:
             state = self._state()
@@ -192,12 +192,12 @@ class Caching:
 
 def _end(_exc: BaseException | None = None) -> None:
     """Let those go on who wait for a request that came to no response."""
-    visit = Visit.current()
-    if visit is not None:
-        visit.end()
+    cached = CachedView.current()
+    if cached is not None:
+        cached.end()
 
 
-class _Default(StandIn):
+class _DefaultOfApplication(StandIn):
     """The cache "default" of the application that is current when it is used."""
 
     def __init__(self, extension: Caching) -> None:

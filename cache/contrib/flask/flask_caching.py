@@ -4,7 +4,16 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from twofold.contrib.moving import Becomes, Ignored, Moved, Outcome, Refused, Table, Within, values
+from twofold.contrib.moving import (
+    Becomes,
+    Ignored,
+    Moved,
+    Refused,
+    Table,
+    Translated,
+    Within,
+    values,
+)
 from twofold.contrib.moving import memcached as of_memcached
 from twofold.contrib.moving import redis as of_redis
 from twofold.contrib.moving.servers import (
@@ -38,7 +47,7 @@ _NO_STORE = Refused(
 _NAMES = Ignored("`@cached` makes keys of the function's name and its arguments")
 
 
-def _type(value: Any) -> Outcome:
+def _type(value: Any) -> Translated:
     word = _word(value)
     return {"BACKEND": _STORES[word], "type": word} if word in _STORES else _NO_STORE
 
@@ -49,12 +58,12 @@ def _word(value: Any) -> str:
     return name.lower().removesuffix("cache")
 
 
-def _timeout(value: Any) -> Outcome:
+def _timeout(value: Any) -> Translated:
     never = value in (None, timedelta(0)) or values.as_number(value) == 0
     return {"TIMEOUT": None if never else value}
 
 
-def _prefix(value: Any) -> Outcome:
+def _prefix(value: Any) -> Translated:
     if value is None or isinstance(value, str):
         try:
             return {"KEY_PREFIX": check_prefix((value or "").rstrip(":"))}
@@ -63,27 +72,27 @@ def _prefix(value: Any) -> Outcome:
     return Refused("write text")
 
 
-def _threshold(value: Any) -> Outcome:
+def _threshold(value: Any) -> Translated:
     number = values.as_number(value)
     if number is None or number < 0 or number % 1:
         return Refused("write a number of entries")
     return {"max_entries": int(number) or None}
 
 
-def _ignore_errors(value: Any) -> Outcome:
+def _ignore_errors(value: Any) -> Translated:
     """Return what happens in an outage; False is what Flask-Caching has by default."""
     return values.outages(value) if values.as_flag(value) is not False else {}
 
 
-def _arguments(value: Any) -> Outcome:
+def _arguments(value: Any) -> Translated:
     return Refused("write them into CACHE_OPTIONS, by name") if value else {}
 
 
-def _serializer(value: Any) -> Outcome:
+def _serializer(value: Any) -> Translated:
     return {} if value is None else Refused("write CACHES with a SERIALIZER")
 
 
-def _servers(value: Any) -> Outcome:
+def _servers(value: Any) -> Translated:
     if value is None or isinstance(value, str | list | tuple):
         return {"servers": value or "127.0.0.1:11211"}
     return Refused("write a list of servers")

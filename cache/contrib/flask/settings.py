@@ -13,7 +13,7 @@ from flask import Flask
 
 from twofold.contrib.flask import flask_caching
 from twofold.effects import after_fork_in_child, new_lock
-from twofold.registry import Caches, Raw, caches
+from twofold.registry import Caches, RawCaches, caches
 from twofold.settings import CacheConfig, read_caches
 
 CONFIG_KEY = "CACHES"
@@ -21,7 +21,7 @@ CONFIG_KEY = "CACHES"
 _log = logging.getLogger("twofold")
 
 
-def settings_of(app: Flask) -> Raw | None:
+def settings_of(app: Flask) -> RawCaches | None:
     """Return the settings that an application has: `CACHES`, or what Flask-Caching's mean.
 
     Raises:
@@ -62,7 +62,7 @@ class _Process:
     def __repr__(self) -> str:
         return f"<process with {self._claim!r}>"
 
-    def take(self, raw: Raw) -> _Claim | None:
+    def take(self, raw: RawCaches) -> _Claim | None:
         """Make `raw` the settings of the process; None if an application has given others."""
         configs = read_caches({"default": raw} if isinstance(raw, str) else raw)
         with self._lock:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from flask import Response, current_app, request
 from flask import views as class_based
 
-from twofold.contrib.flask.visit import Visit
+from twofold.contrib.flask.cached_view import CachedView
 from twofold.contrib.http import Pages
 from twofold.keys.names import module_name
 from twofold.policy import Timeout, seconds
@@ -53,11 +53,11 @@ class PageDecorator:
 
     def _answer(self, name: str, compute: Callable[[], Response]) -> Response:
         """Return the stored page, or what `compute` returns, to be stored in the end."""
-        visit = Visit(self._pages(), name, self._timeout, self._vary, self._public)
-        hit = visit.open()
+        cached = CachedView(self._pages(), name, self._timeout, self._vary, self._public)
+        hit = cached.open()
         if hit is not None:
             return hit
-        return visit.take(compute())
+        return cached.take(compute())
 
 
 def _is_for_url(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -66,7 +66,7 @@ def _is_for_url(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         request.method in ("GET", "HEAD")
         and kwargs == (request.view_args or {})
         and all(isinstance(each, class_based.View) for each in args)
-        and Visit.current() is None
+        and CachedView.current() is None
     )
 
 

@@ -5,6 +5,14 @@ third parties and their drivers have in `OPTIONS`. Who moves a project over chan
 line; the rest of the entry is read here.
 """
 
-from twofold.contrib.moving.tables import Becomes, Ignored, Moved, Outcome, Refused, Table, Within
+from twofold.contrib.moving.tables import (
+    Becomes,
+    Ignored,
+    Moved,
+    Refused,
+    Table,
+    Translated,
+    Within,
+)
 
-__all__ = ["Becomes", "Ignored", "Moved", "Outcome", "Refused", "Table", "Within"]
+__all__ = ["Becomes", "Ignored", "Moved", "Refused", "Table", "Translated", "Within"]

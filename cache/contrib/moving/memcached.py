@@ -5,7 +5,15 @@ from typing import Any
 
 from twofold.contrib.moving import values
 from twofold.contrib.moving.servers import memcached_servers
-from twofold.contrib.moving.tables import Becomes, Ignored, Moved, Outcome, Refused, Table, Within
+from twofold.contrib.moving.tables import (
+    Becomes,
+    Ignored,
+    Moved,
+    Refused,
+    Table,
+    Translated,
+    Within,
+)
 
 _POOL = Ignored("each thread has a connection, and each event loop one or two, for all callers")
 _SOCKET = Ignored("twofold sets up its sockets itself, without delay")
@@ -23,7 +31,7 @@ _SIZE = Ignored("the server is asked for the largest size that it takes")
 _SERIALIZER = Refused("write SERIALIZER with the dotted path of a class that has dumps and loads")
 
 
-def serde(value: Any) -> Outcome:
+def serde(value: Any) -> Translated:
     """Return what one of pymemcache's pairs of functions is here."""
     kind = type(value).__name__
     if value is None or kind == "PickleSerde":
@@ -33,12 +41,12 @@ def serde(value: Any) -> Outcome:
     return _SERIALIZER
 
 
-def tls_context(value: Any) -> Outcome:
+def tls_context(value: Any) -> Translated:
     """Return what an `SSLContext` is here; it does not tell whom it trusts."""
     return {} if value is None else Refused("write 'tls': True, and 'ssl_ca_certs' and its like")
 
 
-def compress_from(value: Any) -> Outcome:
+def compress_from(value: Any) -> Translated:
     """Return what it means to compress values of more than so many bytes."""
     number = values.as_number(value)
     if number is None or number < 0 or number % 1:

@@ -5,7 +5,15 @@ from typing import Any
 
 from twofold.contrib.moving import values
 from twofold.contrib.moving.servers import redis_servers, sentinels
-from twofold.contrib.moving.tables import Becomes, Ignored, Moved, Outcome, Refused, Table, Within
+from twofold.contrib.moving.tables import (
+    Becomes,
+    Ignored,
+    Moved,
+    Refused,
+    Table,
+    Translated,
+    Within,
+)
 
 _POOL = Ignored("each thread has a connection, and each event loop one or two, for all callers")
 _RETRY = Ignored("what changes nothing is tried once more, within the deadline")
@@ -17,17 +25,17 @@ _LOGIN = Refused("write 'username' and 'password'")
 _TLS = Refused("write 'ssl_ca_certs', 'ssl_certfile' and 'ssl_keyfile' with the paths of files")
 
 
-def client_class(value: Any) -> Outcome:
+def client_class(value: Any) -> Translated:
     """Return what a client class of django-redis or django-valkey adds to a plain one."""
     return _deployment(value, "client", _CLIENTS)
 
 
-def connection_factory(value: Any) -> Outcome:
+def connection_factory(value: Any) -> Translated:
     """Return what a connection factory of django-redis or django-valkey means."""
     return _deployment(value, "factory", _FACTORIES)
 
 
-def _deployment(value: Any, kind: str, plain: frozenset[str]) -> Outcome:
+def _deployment(value: Any, kind: str, plain: frozenset[str]) -> Translated:
     """Return what a class says of how the servers stand together."""
     named = values.dotted(value) or ""
     module, _, name = named.rpartition(".")
@@ -39,7 +47,7 @@ def _deployment(value: Any, kind: str, plain: frozenset[str]) -> Outcome:
     return Refused(f"leave it out: a {kind} of your own, and what it adds, has no counterpart")
 
 
-def driver_class(value: Any) -> Outcome:
+def driver_class(value: Any) -> Translated:
     """Return what becomes of the class that the driver uses for its clients."""
     named = values.dotted(value) or "redis"
     if "Cluster" in named:
@@ -51,12 +59,12 @@ def driver_class(value: Any) -> Outcome:
     )
 
 
-def pool_class(value: Any) -> Outcome:
+def pool_class(value: Any) -> Translated:
     """Return what the class of a pool means: a cluster, or nothing."""
     return {"cluster": True} if "Cluster" in (values.dotted(value) or "") else _POOL
 
 
-def connection_class(value: Any) -> Outcome:
+def connection_class(value: Any) -> Translated:
     """Return what the class of connections means: TLS, or nothing."""
     return {"tls": True} if "SSL" in (values.dotted(value) or "") else _SOCKET
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote, unquote_plus
 
-from twofold.contrib.moving.tables import Moved, Outcome, Refused, Table
+from twofold.contrib.moving.tables import Moved, Refused, Table, Translated
 from twofold.display import scheme
 
 _BETWEEN = re.compile(r"[;,]")
@@ -17,7 +17,7 @@ _TLS = {"redis": "rediss"}
 _KEPT = "db"
 
 
-def sentinels(value: Any) -> Outcome:
+def sentinels(value: Any) -> Translated:
     """Return where sentinels are, of pairs of a host and a port, or `host:port`."""
     pairs = [value] if isinstance(value, str) else value or ()
     if not isinstance(pairs, list | tuple):

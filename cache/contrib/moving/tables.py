@@ -20,7 +20,7 @@ class Refused(NamedTuple):
     """What to do: "write …" or "leave it out: …"."""
 
 
-Outcome: TypeAlias = Mapping[str, Any] | Ignored | Refused
+Translated: TypeAlias = Mapping[str, Any] | Ignored | Refused
 """What a value becomes: settings in upper case and options in lower case, or neither."""
 
 
@@ -29,7 +29,7 @@ class Becomes(NamedTuple):
 
     what: str
     """In words, for the documentation."""
-    make: Callable[[Any], Outcome]
+    make: Callable[[Any], Translated]
 
 
 @dataclass(frozen=True)

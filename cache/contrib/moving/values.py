@@ -6,7 +6,7 @@ from math import isfinite
 from os import PathLike, fspath
 from typing import Any
 
-from twofold.contrib.moving.tables import Ignored, Outcome, Refused
+from twofold.contrib.moving.tables import Ignored, Refused, Translated
 
 NO_LIMIT = "an operation always has a deadline here, of 1 second unless OPTIONS['deadline'] says so"
 
@@ -16,7 +16,7 @@ _VERIFIED = frozenset({"required", "cert_required", "optional", "cert_optional",
 _UNVERIFIED = frozenset({"none", "cert_none", "0", "false"})
 
 
-def seconds(value: Any, unit: float = 1.0) -> Outcome:
+def seconds(value: Any, unit: float = 1.0) -> Translated:
     """Return what a time limit, in parts of a second, is here: the deadline of an operation."""
     if value is None:
         return Ignored(NO_LIMIT)
@@ -26,12 +26,12 @@ def seconds(value: Any, unit: float = 1.0) -> Outcome:
     return {"deadline": number * unit}
 
 
-def milliseconds(value: Any) -> Outcome:
+def milliseconds(value: Any) -> Translated:
     """Do what `seconds` does."""
     return seconds(value, 0.001)
 
 
-def microseconds(value: Any) -> Outcome:
+def microseconds(value: Any) -> Translated:
     """Do what `seconds` does."""
     return seconds(value, 0.000_001)
 
@@ -53,23 +53,23 @@ def as_flag(value: Any) -> bool | None:
     return True if word in _TRUE else False if word in _FALSE else None
 
 
-def flag(name: str) -> Callable[[Any], Outcome]:
+def flag(name: str) -> Callable[[Any], Translated]:
     """Return a function of a value that is True or False, for the option `name`."""
 
-    def make(value: Any) -> Outcome:
+    def make(value: Any) -> Translated:
         said = as_flag(value)
         return Refused("write True or False") if said is None else {name: said}
 
     return make
 
 
-def text(name: str) -> Callable[[Any], Outcome]:
+def text(name: str) -> Callable[[Any], Translated]:
     """Return a function of a text, or None, for the option `name`.
 
     Readers of the environment make an int of a password of digits.
     """
 
-    def make(value: Any) -> Outcome:
+    def make(value: Any) -> Translated:
         if value is None or value == "":
             return {}
         if isinstance(value, bytes):
@@ -81,10 +81,10 @@ def text(name: str) -> Callable[[Any], Outcome]:
     return make
 
 
-def path(name: str) -> Callable[[Any], Outcome]:
+def path(name: str) -> Callable[[Any], Translated]:
     """Return a function of the path of a file, or None, for the option `name`."""
 
-    def make(value: Any) -> Outcome:
+    def make(value: Any) -> Translated:
         if value is None:
             return {}
         return (
@@ -94,10 +94,10 @@ def path(name: str) -> Callable[[Any], Outcome]:
     return make
 
 
-def whole(name: str) -> Callable[[Any], Outcome]:
+def whole(name: str) -> Callable[[Any], Translated]:
     """Return a function of a whole number, for the option `name`."""
 
-    def make(value: Any) -> Outcome:
+    def make(value: Any) -> Translated:
         number = as_number(value)
         if value is None or value == "":
             return {}
@@ -108,7 +108,7 @@ def whole(name: str) -> Callable[[Any], Outcome]:
     return make
 
 
-def verification(value: Any) -> Outcome:
+def verification(value: Any) -> Translated:
     """Return whether certificates are verified: all that Python's and redis-py's terms mean."""
     word = str(int(value) if isinstance(value, ssl.VerifyMode) else value).lower()
     if word in _UNVERIFIED:
@@ -120,7 +120,7 @@ def verification(value: Any) -> Outcome:
     )
 
 
-def outages(ignored: Any) -> Outcome:
+def outages(ignored: Any) -> Translated:
     """Return what happens in an outage, where errors are ignored or are not."""
     said = as_flag(ignored)
     return (
@@ -130,7 +130,7 @@ def outages(ignored: Any) -> Outcome:
     )
 
 
-def serializer(value: Any) -> Outcome:
+def serializer(value: Any) -> Translated:
     """Return the serializer that a class of Django's, or of its third parties, is here."""
     named = dotted(value)
     if named is None:
@@ -145,7 +145,7 @@ def serializer(value: Any) -> Outcome:
     return Refused("write SERIALIZER 'pickle', 'json' or 'msgpack'")
 
 
-def compressor(value: Any) -> Outcome:
+def compressor(value: Any) -> Translated:
     """Return the compressor that a class of django-redis's kind is here."""
     named = dotted(value)
     if value is None:

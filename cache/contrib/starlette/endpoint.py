@@ -15,6 +15,7 @@ from starlette.responses import Response
 from twofold.contrib.http import Headers
 from twofold.contrib.http import Response as HTTPResponse
 from twofold.contrib.starlette.application import name_of
+from twofold.contrib.starlette.cached_view import CachedView
 from twofold.contrib.starlette.messages import (
     RawFields,
     add_fields,
@@ -25,7 +26,6 @@ from twofold.contrib.starlette.operation import Operations
 from twofold.contrib.starlette.raised import RAISED, error_of_page, page_of_error
 from twofold.contrib.starlette.responder import Responder
 from twofold.contrib.starlette.routes import DECORATED, IN_SCOPE
-from twofold.contrib.starlette.visit import Visit
 from twofold.errors import SettingsError
 from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
 
@@ -100,56 +100,58 @@ class _Page:
             given: the response on which dependencies and endpoint set fields, in FastAPI.
             compute: calls the endpoint.
         """
-        visit = self._responder(request).visit(request.scope, self._name)
-        if visit is None:
+        view = self._responder(request).cached_view(request.scope, self._name)
+        if view is None:
             return await compute()
         by_dependencies = [] if given is None else given.headers.raw.copy()
-        stored = await visit.open(self._told.timeout)
+        stored = await view.open(self._told.timeout)
         if stored is not None:
-            return self._replay(visit, stored, by_dependencies)
+            return self._replay(view, stored, by_dependencies)
         try:
             returned = await compute()
         except HTTPException as error:
-            self._take_error(visit, error)
+            self._take_error(view, error)
             raise
         if isinstance(returned, Response):
-            return await self._take(visit, returned, _RESPONSE)
+            return await self._take(view, returned, _RESPONSE)
         if given is None:
             return returned
         since = [each for each in given.headers.raw if each not in by_dependencies]
         response = await self._operations.respond(request, returned, given.status_code, since)
-        return await self._take_value(visit, response, given.headers.raw, by_dependencies)
+        return await self._take_value(view, response, given.headers.raw, by_dependencies)
 
-    def _replay(self, visit: Visit, stored: HTTPResponse, by_dependencies: RawFields) -> Response:
+    def _replay(
+        self, view: CachedView, stored: HTTPResponse, by_dependencies: RawFields
+    ) -> Response:
         """Return a stored response, or raise a stored exception."""
-        if visit.kind in RAISED:
-            raise error_of_page(stored, visit.kind)
+        if view.kind in RAISED:
+            raise error_of_page(stored, view.kind)
         response = starlette_response(stored)
-        kind, *removed = visit.kind.encode("latin-1").split(b" ")
+        kind, *removed = view.kind.encode("latin-1").split(b" ")
         if kind != _VALUE.encode():
             return response
         return add_fields(response, [each for each in by_dependencies if each[0] not in removed])
 
-    async def _take(self, visit: Visit, response: Response, kind: str) -> Response:
-        headers = visit.describe(Headers(response.raw_headers), self._told.vary, self._told.public)
+    async def _take(self, view: CachedView, response: Response, kind: str) -> Response:
+        headers = view.describe(Headers(response.raw_headers), self._told.vary, self._told.public)
         response.raw_headers[:] = headers.pairs
-        visit.take(await response_of(response), kind)
+        view.take(await response_of(response), kind)
         return response
 
     async def _take_value(
-        self, visit: Visit, response: Response, fields: RawFields, by_dependencies: RawFields
+        self, view: CachedView, response: Response, fields: RawFields, by_dependencies: RawFields
     ) -> Response:
         left = {name for name, _ in fields}
         removed = {name.decode("latin-1") for name, _ in by_dependencies if name not in left}
-        await self._take(visit, response, " ".join([_VALUE, *sorted(removed)]))
+        await self._take(view, response, " ".join([_VALUE, *sorted(removed)]))
         return add_fields(response, [each for each in by_dependencies if each in fields])
 
-    def _take_error(self, visit: Visit, error: HTTPException) -> None:
+    def _take_error(self, view: CachedView, error: HTTPException) -> None:
         page = page_of_error(error)
         headers = Headers() if page is None else page.headers
-        headers = visit.describe(headers, self._told.vary, self._told.public)
+        headers = view.describe(headers, self._told.vary, self._told.public)
         if page is not None:
-            visit.take(page._replace(headers=headers), type(error).__module__)
+            view.take(page._replace(headers=headers), type(error).__module__)
 
     def _responder(self, request: Request) -> Responder:
         responder = request.scope.get(IN_SCOPE)

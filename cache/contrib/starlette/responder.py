@@ -5,11 +5,11 @@ from starlette.types import Message, Scope, Send
 from twofold.contrib.http import Exchange, Headers, Pages, Request, Response, add_vary
 from twofold.contrib.http.storing import shared_with
 from twofold.contrib.starlette import session
+from twofold.contrib.starlette.cached_view import CachedView
 from twofold.contrib.starlette.content import Content
 from twofold.contrib.starlette.declared import declared_headers
 from twofold.contrib.starlette.messages import has_user, request_of
 from twofold.contrib.starlette.routes import IN_SCOPE, is_decorated, is_route_known
-from twofold.contrib.starlette.visit import Visit
 from twofold.effects import NATIVE
 from twofold.policy import Timeout
 
@@ -31,7 +31,7 @@ class Responder:
         self._server = send
         self._exchange: Exchange | None = None
         self._left: Exchange | None = None
-        self._visit: Visit | None = None
+        self._view: CachedView | None = None
         self._session = session.snapshot(scope)
         self._told_user = "user" in scope
         self._by_router = False
@@ -42,7 +42,7 @@ class Responder:
         scope[IN_SCOPE] = self
 
     def __repr__(self) -> str:
-        return f"<Responder {self._visit or self._exchange!r}>"
+        return f"<Responder {self._view or self._exchange!r}>"
 
     async def open(self, timeout: Timeout) -> Response | None:
         """Return what is answered from the cache, if anything; see `Pages.open`."""
@@ -52,13 +52,15 @@ class Responder:
             self._exchange = exchange
         return exchange.answer
 
-    def visit(self, scope: Scope, maker: str) -> Visit | None:
+    def cached_view(self, scope: Scope, maker: str) -> CachedView | None:
         """Leave the page to the endpoint that is asked first; None if another was."""
-        if self._visit is not None or not self.request.reads:
+        if self._view is not None or not self.request.reads:
             return None
         self._leave()
-        self._visit = Visit(self._pages, self.request, self._content, scope, maker, self._session)
-        return self._visit
+        self._view = CachedView(
+            self._pages, self.request, self._content, scope, maker, self._session
+        )
+        return self._view
 
     def _leave(self) -> None:
         """Store no page of the application, nor do caches around this one."""
@@ -77,18 +79,18 @@ class Responder:
         """Let others go on who wait for this page."""
         if self._exchange is not None:
             self._exchange.release(shared)
-        if self._visit is not None:
-            self._visit.release()
+        if self._view is not None:
+            self._view.release()
 
     async def close(self) -> None:
         """Let other processes go on as well."""
-        for each in (self._exchange, self._left, self._visit):
+        for each in (self._exchange, self._left, self._view):
             if each is not None:
                 await each.close(NATIVE)
 
     def abandon(self) -> None:
         """Do what `close` does where nothing can be awaited."""
-        for each in (self._exchange, self._left, self._visit):
+        for each in (self._exchange, self._left, self._view):
             if each is not None:
                 each.abandon()
 
@@ -102,10 +104,10 @@ class Responder:
         """Take a message of the application's."""
         if self._answered:
             return
-        if self._exchange is None and self._visit is None:
+        if self._exchange is None and self._view is None:
             await self._server(message)
         elif message["type"] == "http.response.start":
-            head = _Head(message, self._visit)
+            head = _Head(message, self._view)
             if head.may_be_whole(self._pages.max_body):
                 self._held = head
             else:
@@ -130,8 +132,8 @@ class Responder:
     async def _finished(self, head: "_Head", body: bytes | None) -> Response:
         """Return what is sent in the end, and have it stored if it may be."""
         response = Response(head.message["status"], head.headers, body)
-        if self._visit is not None:
-            return await self._visit.finish(response)
+        if self._view is not None:
+            return await self._view.finish(response)
         if self._exchange is None:
             return response
         read = session.fields_read(self._scope)
@@ -163,10 +165,10 @@ class Responder:
 
 
 class _Head:
-    """The first message of a response; its fields are read once, or known from the visit."""
+    """The first message of a response; its fields are read once, or known from the view."""
 
-    def __init__(self, message: Message, visit: Visit | None) -> None:
-        known = Headers() if visit is None else visit.made
+    def __init__(self, message: Message, view: CachedView | None) -> None:
+        known = Headers() if view is None else view.made
         self.message = message
         self.headers: Headers = Headers.of_known(message.get("headers", ()), known)
         self._length = _length(message["status"], self.headers)

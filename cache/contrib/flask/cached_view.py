@@ -19,10 +19,10 @@ from twofold.contrib.http.validators import not_modified
 from twofold.effects import BLOCKING, run_sync
 from twofold.policy import Timeout
 
-_AT_REQUEST = "_twofold_visit"
+_AT_REQUEST = "_twofold_cached_view"
 
 
-class Visit:
+class CachedView:
     """Stands between a view and the end of its request.
 
     Args:
@@ -51,11 +51,11 @@ class Visit:
         vars(flask.request)[_AT_REQUEST] = self
 
     def __repr__(self) -> str:
-        return f"<Visit of {self._view} {self._exchange!r}>"
+        return f"<CachedView of {self._view} {self._exchange!r}>"
 
     @staticmethod
-    def current() -> "Visit | None":
-        """Return the visit of the current request, if there is one."""
+    def current() -> "CachedView | None":
+        """Return the cached view that the current request is at, if there is one."""
         return vars(flask.request).get(_AT_REQUEST)
 
     def open(self) -> flask.Response | None:

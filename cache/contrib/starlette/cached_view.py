@@ -24,7 +24,7 @@ from twofold.effects import NATIVE, Effects
 from twofold.policy import Timeout
 
 
-class Visit:
+class CachedView:
     """Stands between an endpoint and the end of its request.
 
     Args:
@@ -60,7 +60,7 @@ class Visit:
         self._varies: set[str] = set()
 
     def __repr__(self) -> str:
-        return f"<Visit of {self._maker} {self._exchange!r}>"
+        return f"<CachedView of {self._maker} {self._exchange!r}>"
 
     async def open(self, timeout: Timeout) -> Response | None:
         """Return what the endpoint once made, if that is stored."""
