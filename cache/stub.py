@@ -9,11 +9,11 @@ import os
 import secrets
 from typing import Any, Final
 
-_MAGIC: Final = b"\xf3"
+STUB_MAGIC: Final = b"\xf3"
 _PROCESS_SIZE: Final = 8
 _TOKEN_SIZE: Final = 8
 
-STUB_SIZE: Final = len(_MAGIC) + _PROCESS_SIZE + _TOKEN_SIZE
+STUB_SIZE: Final = len(STUB_MAGIC) + _PROCESS_SIZE + _TOKEN_SIZE
 """Bytes of a stub."""
 
 
@@ -28,14 +28,14 @@ class Stub(bytes):
 
 def new_stub() -> Stub:
     """Return a claim of this process that equals no other."""
-    return Stub(_MAGIC + _process() + secrets.token_bytes(_TOKEN_SIZE))
+    return Stub(STUB_MAGIC + _process() + secrets.token_bytes(_TOKEN_SIZE))
 
 
 def is_stub(stored: Any, holds_objects: bool = False) -> bool:
     """Tell whether what a store keeps is a stub; of a store of objects only a `Stub` is one."""
     if holds_objects or type(stored) is not bytes:
         return type(stored) is Stub
-    return len(stored) == STUB_SIZE and stored.startswith(_MAGIC)
+    return len(stored) == STUB_SIZE and stored.startswith(STUB_MAGIC)
 
 
 def is_of_this_process(stub: bytes) -> bool:

@@ -864,7 +864,7 @@ class TestRoundTrips:
         await store.get_many(keys)
         await store.delete_many(keys)
         count = calls(redis_server)
-        assert (count["mget"], count["unlink"]) == (1, 1)
+        assert (count["mget"], count["evalsha"]) == (1, 1)
         assert not count.keys() & {"get", "del"}
 
     @case
@@ -879,18 +879,6 @@ class TestRoundTrips:
         store = opened(fake(answer).url)
         assert await store.set_many({f"k{n}": b"v" for n in range(100)}, None) == []
         assert came == [[b"SET", b"k%d" % n, b"v"] for n in range(100)]
-
-    @case
-    async def test_for_ever_is_one_round_trip(self, opened: Open, fake: Play) -> None:
-        """`touch` to no end, which takes two commands, sends both at once."""
-
-        def answer(command: list[bytes]) -> bytes:
-            came.append(command)
-            return b":0\r\n:1\r\n" if len(came) == 2 else b""
-
-        came: list[list[bytes]] = []
-        assert await opened(fake(answer).url).touch("k", None) is True
-        assert [command[0] for command in came] == [b"PERSIST", b"EXISTS"]
 
     @case
     async def test_single_operations_are_one_command(
@@ -910,15 +898,12 @@ class TestRoundTrips:
         await store.compare_and_set("k", b"2", b"3", None)
         await store.delete("k")
         count = {name: n for name, n in calls(redis_server).items() if n}
-        inner = {"config|resetstat", "info", "incrby"}
-        assert {name: n for name, n in count.items() if name not in inner} == {
-            "set": 3,  # one of them within the script
-            "get": 3,  # two of them within scripts
-            "pexpire": 1,
-            "pttl": 1,
-            "exists": 2,
-            "evalsha": 2,
-            "unlink": 1,
+        sent = {"get", "set", "evalsha"}
+        inside = {"get": 2, "set": 1}  # of these, within the scripts
+        assert {name: count[name] - inside.get(name, 0) for name in sent} == {
+            "get": 1,
+            "set": 2,
+            "evalsha": 6,
         }
 
     @case

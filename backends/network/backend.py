@@ -9,7 +9,7 @@ from twofold.backends.network.client import Client
 from twofold.backends.network.options import read_tls
 from twofold.backends.network.servers import Server
 from twofold.clock import SYSTEM_CLOCK, Clock
-from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, call_in_thread, run_sync
 
 _PINGS = 5  # round trips of which the fastest counts
 
@@ -88,4 +88,6 @@ class NetworkBackend(Backend):
         self._client.close()
 
     async def aclose(self) -> None:
+        if "_hop" in vars(self):
+            await call_in_thread(self._hop.close)
         await self._client.aclose()

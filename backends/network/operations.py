@@ -4,15 +4,24 @@ A store lists its operations in one table, and both faces of its backend use tha
 """
 
 from collections.abc import Callable
-from typing import Generic, TypeVar, TypeVarTuple
+from typing import Generic, Protocol, TypeVar, TypeVarTuple
 
 from twofold.backends.network.batches import Command
-from twofold.backends.network.client import Client
 from twofold.backends.network.errors import Outcome
 from twofold.effects import Effects
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+class Executor(Protocol):
+    """Whoever executes commands, such as a `Client`."""
+
+    def execute(self, command: Command, deadline: float | None = None) -> Outcome:
+        """Return the reply to a command, or why the server refused it."""
+
+    async def aexecute(self, command: Command, deadline: float | None = None) -> Outcome:
+        """Do what `execute` does."""
 
 
 class Operation(Generic[T, *Ts]):
@@ -29,15 +38,15 @@ class Operation(Generic[T, *Ts]):
         self.build: Callable[[*Ts], Command] = build
         self.read: Callable[[str, Outcome], T] = read
 
-    def run(self, client: Client, *args: *Ts) -> T:
+    def run(self, client: Executor, *args: *Ts) -> T:
         command = self.build(*args)
         return self.read(command.key, client.execute(command))
 
-    async def arun(self, client: Client, *args: *Ts) -> T:
+    async def arun(self, client: Executor, *args: *Ts) -> T:
         command = self.build(*args)
         return self.read(command.key, await client.aexecute(command))
 
-    async def step(self, io: Effects, client: Client, deadline: float, *args: *Ts) -> T:
+    async def step(self, io: Effects, client: Executor, deadline: float, *args: *Ts) -> T:
         """Run it as one of several that end together, at a monotonic time."""
         command = self.build(*args)
         outcome = await io.op(client.execute, client.aexecute, command, deadline)

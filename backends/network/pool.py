@@ -237,6 +237,38 @@ class ConnectionPool:
                     connection.close()
             raise
 
+    def converse(
+        self,
+        server: Server,
+        first: Batch,
+        then: Callable[[list[Reply]], Batch],
+        deadline: float,
+    ) -> list[Reply]:
+        """Send `first`, and on the same connection what `then` makes of the replies.
+
+        Return the replies to that. What is lost with `first`, which must change nothing, has
+        not been sent as far as the caller is concerned.
+        """
+        connection, second = self._take(server, deadline), None
+        try:
+            second = then(self._exchange(first, connection, deadline))
+            replies = self._exchange(second, connection, deadline)
+        except BaseException as error:
+            failure = self._failure(server, connection, error)
+            if second is None and isinstance(failure, ConnectionLost):
+                failure.sent = False
+        else:
+            self._put(server, connection)
+            return replies
+        try:
+            raise failure
+        finally:
+            del failure  # as in `execute`
+
+    def _exchange(self, batch: Batch, connection: Connection, deadline: float) -> list[Reply]:
+        connection.send(batch.packed, deadline)
+        return [self._reply(batch, connection, part, deadline) for part in batch.parts]
+
     def close(self, servers: Sequence[Server]) -> None:
         """Close the connections to `servers`: idle ones now, others after their reply."""
         for server in servers:

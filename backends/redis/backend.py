@@ -1,28 +1,36 @@
 """The backend: the operations of a cache as commands of Redis."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import Final, Unpack
+from typing import Any, Final, TypeVar, Unpack
 
 from twofold.backend import Examined
 from twofold.backends.network import Command, NetworkBackend, Outcome, Refused, Server
 from twofold.backends.network.options import NetworkOptions, flag
-from twofold.backends.redis import commands, deployment, results
+from twofold.backends.redis import commands, deployment, results, scripts
 from twofold.backends.redis.client import RedisClient
 from twofold.backends.redis.operations import (
     ADD,
     COMPARE_AND_DELETE,
     COMPARE_AND_SET,
     DELETE,
+    FILL,
     GET,
+    GET_OR_CLAIM,
     HAS,
     INCR,
+    RENEW,
     REPLACE,
     SET,
+    TOUCH,
     TTL,
 )
+from twofold.backends.redis.scripting import ScriptClient
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BackendUnavailable
+from twofold.stub import is_stub
+
+T = TypeVar("T")
 
 _SCAN: Final = 600.0  # seconds that a server may take to name its keys
 
@@ -56,6 +64,8 @@ class RedisBackend(NetworkBackend):
         SettingsError: an argument is none of these, or they contradict each other.
     """
 
+    hides_stubs = True
+
     _client: RedisClient
 
     def __init__(
@@ -83,6 +93,8 @@ class RedisBackend(NetworkBackend):
             service=service,
         )
         self._client = RedisClient(self._topology, self.deadline)
+        self._scripts = ScriptClient(self._client, self._in_worker)
+        self._knows_nx_get = True
 
     def get(self, key: str) -> bytes | None:
         # `GET.run` written out: a hit has one call less.
@@ -110,66 +122,84 @@ class RedisBackend(NetworkBackend):
         return results.failed(items, await self._client.aexecute_many(_sets(items, ttl)))
 
     def add(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return ADD.run(self._client, key, value, ttl)
+        return run_sync(self._add(BLOCKING, key, value, ttl))
 
     async def aadd(self, key: str, value: bytes, ttl: float | None) -> bool:
-        return await ADD.arun(self._client, key, value, ttl)
+        return await self._add(NATIVE, key, value, ttl)
 
     def touch(self, key: str, ttl: float | None) -> bool:
-        return results.any_done(self._client.execute_many(commands.touch(key, ttl)))
+        return TOUCH.run(self._scripts, key, ttl)
 
     async def atouch(self, key: str, ttl: float | None) -> bool:
-        return results.any_done(await self._client.aexecute_many(commands.touch(key, ttl)))
+        return await TOUCH.arun(self._scripts, key, ttl)
 
     def ttl(self, key: str) -> float | None:
-        return TTL.run(self._client, key)
+        return TTL.run(self._scripts, key)
 
     async def attl(self, key: str) -> float | None:
-        return await TTL.arun(self._client, key)
+        return await TTL.arun(self._scripts, key)
 
     def delete(self, key: str) -> bool:
-        return DELETE.run(self._client, key)
+        return DELETE.run(self._scripts, key)
 
     async def adelete(self, key: str) -> bool:
-        return await DELETE.arun(self._client, key)
+        return await DELETE.arun(self._scripts, key)
 
     def delete_many(self, keys: Sequence[str]) -> int:
-        return results.total(self._client.execute_many(self._deletes(keys)))
+        return results.total(self._scripts.execute_many(self._deletes(keys)))
 
     async def adelete_many(self, keys: Sequence[str]) -> int:
-        return results.total(await self._client.aexecute_many(self._deletes(keys)))
+        return results.total(await self._scripts.aexecute_many(self._deletes(keys)))
 
     def has(self, key: str) -> bool:
-        return HAS.run(self._client, key)
+        return HAS.run(self._scripts, key)
 
     async def ahas(self, key: str) -> bool:
-        return await HAS.arun(self._client, key)
+        return await HAS.arun(self._scripts, key)
 
     def incr(self, key: str, delta: int) -> int:
-        return INCR.run(self._client, key, delta)
+        return INCR.run(self._scripts, key, delta)
 
     async def aincr(self, key: str, delta: int) -> int:
-        return await INCR.arun(self._client, key, delta)
+        return await INCR.arun(self._scripts, key, delta)
 
     def compare_and_set(self, key: str, expected: bytes, value: bytes, ttl: float | None) -> bool:
-        return COMPARE_AND_SET.run(self._client, key, expected, value, ttl)
+        return COMPARE_AND_SET.run(self._scripts, key, expected, value, ttl)
 
     async def acompare_and_set(
         self, key: str, expected: bytes, value: bytes, ttl: float | None
     ) -> bool:
-        return await COMPARE_AND_SET.arun(self._client, key, expected, value, ttl)
+        return await COMPARE_AND_SET.arun(self._scripts, key, expected, value, ttl)
 
     def replace(self, key: str, expected: bytes, value: bytes) -> bool:
-        return REPLACE.run(self._client, key, expected, value)
+        return REPLACE.run(self._scripts, key, expected, value)
 
     async def areplace(self, key: str, expected: bytes, value: bytes) -> bool:
-        return await REPLACE.arun(self._client, key, expected, value)
+        return await REPLACE.arun(self._scripts, key, expected, value)
 
     def compare_and_delete(self, key: str, expected: bytes) -> bool:
-        return COMPARE_AND_DELETE.run(self._client, key, expected)
+        return COMPARE_AND_DELETE.run(self._scripts, key, expected)
 
     async def acompare_and_delete(self, key: str, expected: bytes) -> bool:
-        return await COMPARE_AND_DELETE.arun(self._client, key, expected)
+        return await COMPARE_AND_DELETE.arun(self._scripts, key, expected)
+
+    def get_or_claim(self, key: str, stub: bytes, life: float) -> bytes | None:
+        return run_sync(self._get_or_claim(BLOCKING, key, stub, life))
+
+    async def aget_or_claim(self, key: str, stub: bytes, life: float) -> bytes | None:
+        return await self._get_or_claim(NATIVE, key, stub, life)
+
+    def fill(self, key: str, stub: bytes, value: bytes, ttl: float | None) -> bool:
+        return FILL.run(self._scripts, key, stub, value, ttl)
+
+    async def afill(self, key: str, stub: bytes, value: bytes, ttl: float | None) -> bool:
+        return await FILL.arun(self._scripts, key, stub, value, ttl)
+
+    def renew(self, key: str, stub: bytes, life: float) -> bool:
+        return RENEW.run(self._scripts, key, stub, life)
+
+    async def arenew(self, key: str, stub: bytes, life: float) -> bool:
+        return await RENEW.arun(self._scripts, key, stub, life)
 
     def clear(self, prefix: str) -> None:
         run_sync(self._clear(BLOCKING, prefix))
@@ -188,8 +218,37 @@ class RedisBackend(NetworkBackend):
 
     def _deletes(self, keys: Sequence[str]) -> list[Command]:
         if self._topology.splits:
-            return [commands.delete(key) for key in keys]
-        return [commands.delete_many(keys)] if keys else []
+            return [scripts.delete(key) for key in keys]
+        return [scripts.delete_many(keys)] if keys else []
+
+    async def _add(self, io: Effects, key: str, value: bytes, ttl: float | None) -> bool:
+        deadline = monotonic() + self.deadline
+        if self._knows_nx_get:
+            found = await self._set_nx_get(io, key, value, ttl, deadline)
+            if not (results.is_too_old(found) or is_stub(found)):
+                return results.is_added(key, found)
+        return await ADD.step(io, self._scripts, deadline, key, value, ttl)
+
+    async def _get_or_claim(self, io: Effects, key: str, stub: bytes, life: float) -> bytes | None:
+        deadline = monotonic() + self.deadline
+        if self._knows_nx_get:
+            found = await self._set_nx_get(io, key, stub, life, deadline)
+            if not results.is_too_old(found):
+                return results.present(key, found)
+        return await GET_OR_CLAIM.step(io, self._scripts, deadline, key, stub, life)
+
+    async def _set_nx_get(
+        self, io: Effects, key: str, value: bytes, ttl: float | None, deadline: float
+    ) -> Outcome:
+        """Store where nothing is, and return what is there, if the server can do that at once."""
+        client, command = self._client, commands.add(key, value, ttl)
+        outcome = await io.op(client.execute, client.aexecute, command, deadline)
+        if results.is_too_old(outcome):
+            self._knows_nx_get = False
+        return outcome
+
+    async def _in_worker(self, function: Callable[..., T], *args: Any) -> T:
+        return await self._hop(function, *args)
 
     async def _clear(self, io: Effects, prefix: str) -> None:
         for server in await self._client.primaries(io):
@@ -241,7 +300,7 @@ class RedisBackend(NetworkBackend):
         try:
             await self._client.execute_on(io, server, commands.EVAL)
         except Refused as refusal:
-            return not results.forbids(refusal)
+            return not results.forbids_scripts(refusal)
         return True
 
 

@@ -1,13 +1,27 @@
 """The client of Redis: redirections, scripts, the slots of a cluster."""
 
 from collections.abc import Sequence
+from functools import partial
 from time import monotonic
 
-from twofold.backends.network import Attempt, Client, Command, Refused, ReplyError, Server, redacted
+from twofold.backends.network import (
+    Attempt,
+    Client,
+    Command,
+    ConnectionLost,
+    Refused,
+    Reply,
+    ReplyError,
+    Server,
+    redacted,
+)
 from twofold.backends.network.batches import Batch
+from twofold.backends.network.client import Result
 from twofold.backends.redis.commands import ASKING, CLUSTER_SLOTS, pack
+from twofold.backends.redis.results import forbids_scripts
 from twofold.backends.redis.topology import ClusterTopology, RedisTopology
-from twofold.effects import Effects
+from twofold.backends.redis.transactions import CHANGED, EXEC, MULTI, QUEUED, Transaction
+from twofold.effects import BLOCKING, Effects, run_sync
 from twofold.errors import BackendUnavailable
 
 _HINTS = {
@@ -17,6 +31,7 @@ _HINTS = {
 }
 _ELSEWHERE = frozenset({"MOVED", "ASK"})
 _UNWELL = frozenset({"LOADING", "MASTERDOWN"})
+_TRANSACTIONS = 16  # of one command, while others write its key
 
 
 class RedisClient(Client):
@@ -29,11 +44,54 @@ class RedisClient(Client):
     def __init__(self, topology: RedisTopology, timeout: float) -> None:
         super().__init__(topology, timeout)
         self.topology = topology
+        self._without_scripts = set[Server]()
 
     async def primaries(self, io: Effects) -> Sequence[Server]:
         """Return the servers that take writes, as the cluster sees them now."""
         await self._learn_slots(io, monotonic() + self._timeout)
         return self.topology.primaries()
+
+    def runs_scripts(self, command: Command) -> bool:
+        """Tell whether the server that has the key has not forbidden scripts so far."""
+        if not self._without_scripts:
+            return True
+        return self.topology.place(command.key, command.reads) not in self._without_scripts
+
+    def transact(self, command: Command, deadline: float | None = None) -> Reply | Refused:
+        """Do what a script does without it, over a connection that nobody shares.
+
+        Raises:
+            BackendUnavailable: see `execute`; or others wrote the key again and again.
+        """
+        deadline = deadline or monotonic() + self._timeout
+        for _ in range(_TRANSACTIONS):
+            run_sync(self._prepare(BLOCKING, deadline))
+            server = self.topology.place(command.key, command.reads)
+            if server is None:
+                break
+            seen, transaction = server.generation, Transaction(command.script)
+            try:
+                reply = self._pool.converse(
+                    server,
+                    _reads(server, transaction),
+                    partial(_writes, server, transaction),
+                    deadline,
+                )
+            except ConnectionLost as lost:
+                if self._next_attempt(command, Result(server, lost, seen)) is None:
+                    raise
+                continue
+            reply = transaction.reply(reply)
+            if type(reply) is ReplyError:
+                again = self._after_refusal(command, server, reply, seen)
+                if again is None or again.before:
+                    return self._refused(server, reply)
+            elif reply is not CHANGED:
+                return reply
+        raise BackendUnavailable(
+            f"{command.key!r} was written {_TRANSACTIONS} times while it was read to be changed;"
+            " try again"
+        )
 
     async def _prepare(self, io: Effects, deadline: float) -> None:
         if self.topology.wants_map:
@@ -47,6 +105,9 @@ class RedisClient(Client):
             if self.topology.splits:  # the key's slot may be on its way to this server
                 return Attempt(whole, server, ASKING)
             return Attempt(whole, server)
+        if command.script and forbids_scripts(error):
+            self._without_scripts.add(server)
+            return None
         if error.code in _ELSEWHERE:
             return self._redirected(command, server, error)
         if error.code == "READONLY":
@@ -100,3 +161,14 @@ class RedisClient(Client):
         # In a cluster MOVED and READONLY are no mistake of the settings.
         hint = "" if self.topology.splits else _HINTS.get(error.code, "")
         return Refused(f"{server.name} refused: {redacted(error)}{hint}", error)
+
+
+def _reads(server: Server, transaction: Transaction) -> Batch:
+    reads = transaction.reads
+    return Batch(server, b"".join(reads), reads)
+
+
+def _writes(server: Server, transaction: Transaction, replies: Sequence[Reply]) -> Batch:
+    writes = transaction.plan(replies)
+    packed = b"".join([MULTI, *writes, EXEC])
+    return Batch(server, packed, [MULTI, *[QUEUED] * len(writes), EXEC])

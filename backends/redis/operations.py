@@ -7,15 +7,19 @@ each as a `step`.
 from typing import Final
 
 from twofold.backends.network import Operation
-from twofold.backends.redis import commands, results
+from twofold.backends.redis import commands, results, scripts
 
 GET: Final = Operation(commands.get, results.value)
 SET: Final = Operation(commands.set, results.is_stored)
-ADD: Final = Operation(commands.add, results.is_added)
-TTL: Final = Operation(commands.pttl, results.seconds)
-HAS: Final = Operation(commands.exists, results.is_done)
-DELETE: Final = Operation(commands.delete, results.is_done)
-INCR: Final = Operation(commands.incr, results.counted)
-COMPARE_AND_SET: Final = Operation(commands.compare_and_set, results.is_done)
-REPLACE: Final = Operation(commands.replace, results.is_done)
-COMPARE_AND_DELETE: Final = Operation(commands.compare_and_delete, results.is_done)
+ADD: Final = Operation(scripts.add, results.is_added)
+GET_OR_CLAIM: Final = Operation(scripts.get_or_claim, results.present)
+FILL: Final = Operation(scripts.fill, results.is_filled)
+RENEW: Final = Operation(scripts.renew, results.is_done)
+TOUCH: Final = Operation(scripts.touch, results.is_done)
+TTL: Final = Operation(scripts.ttl, results.seconds)
+HAS: Final = Operation(scripts.has, results.is_done)
+DELETE: Final = Operation(scripts.delete, results.is_done)
+INCR: Final = Operation(scripts.incr, results.counted)
+COMPARE_AND_SET: Final = Operation(scripts.compare_and_set, results.is_done)
+REPLACE: Final = Operation(scripts.replace, results.is_done)
+COMPARE_AND_DELETE: Final = Operation(scripts.compare_and_delete, results.is_done)

@@ -10,14 +10,14 @@ from types import NoneType
 from typing import Any, Final
 
 from twofold.backends.network import Reply, ReplyError, WireProtocol
-from twofold.backends.redis import commands
+from twofold.backends.redis import commands, scripts
 from twofold.backends.redis.replies import new_reader
 
 _HEAD: Final = 1024  # bytes of a command that tell enough of it: all but some values
 _GET: Final = commands.get("").packed[:13]
 _SET: Final = b"$3\r\nSET\r\n"  # behind the number of parts
 _OF_GET: Final = frozenset({bytes, NoneType, ReplyError})
-_WITH_NX: Final = frozenset({b"*4", b"*6"})  # parts of a SET
+_WITH_GET: Final = b"\r\n$2\r\nNX\r\n$3\r\nGET\r\n"
 _SLOTS: Final = 16384
 _MAYBE_TEXT: Final = frozenset({bytes, NoneType})
 _is_integer = re.compile(rb"-?\d{1,19}").fullmatch
@@ -33,11 +33,20 @@ def matches(packed: bytes, reply: Reply) -> bool:
         return True
     if type(reply) is ReplyError:
         return True
+    if _is_set_nx_get(packed):
+        return _is_value(reply)
     # The command is parsed again here, so that the hot path carries nothing but bytes.
     lines = packed[:_HEAD].split(b"\r\n", 5)
     if matching := _MATCHING.get(lines[2]):
         return matching(reply)
     return _MATCHING_BY_COMMAND[lines[2]](lines, reply)
+
+
+def _is_set_nx_get(packed: bytes) -> bool:
+    """Tell it by the number of parts and the last one, which else would be a life."""
+    return (
+        packed.endswith(_WITH_GET) and packed[:2] in (b"*5", b"*7") and packed.startswith(_SET, 4)
+    )
 
 
 def _is_ok(reply: Reply) -> bool:
@@ -66,10 +75,6 @@ def _arguments(lines: list[bytes]) -> int:
     return int(lines[0][1:]) - 1
 
 
-def _is_stored(lines: list[bytes], reply: Reply) -> bool:
-    return _equals(reply, b"OK") or (reply is None and lines[0] in _WITH_NX)
-
-
 def _is_flag(reply: Reply) -> bool:
     return type(reply) is int and reply in (0, 1)
 
@@ -86,8 +91,18 @@ def _is_sum(reply: Reply) -> bool:
     return reply is None or (type(reply) is bytes and _is_integer(reply) is not None)
 
 
+def _is_added(reply: Reply) -> bool:
+    return reply is None or _equals(reply, b"")
+
+
 def _is_of_script(lines: list[bytes], reply: Reply) -> bool:
-    return _is_sum(reply) if lines[4] in _OF_INCR else _is_flag(reply)
+    if lines[4] in _OF_DELETE:
+        return type(reply) is int and 0 <= reply <= _arguments(lines) - 2
+    return _OF_SCRIPT.get(lines[4], _is_flag)(reply)
+
+
+def _are_replies(reply: Reply) -> bool:
+    return reply is None or type(reply) is list
 
 
 def _are_keys(reply: Reply) -> bool:
@@ -130,29 +145,41 @@ def _is_place(reply: Reply) -> bool:
     return reply[1].isdigit() and len(reply[1]) < 6 and is_address([reply[0], int(reply[1])])
 
 
-_OF_INCR: Final = frozenset({commands.INCR.digest, commands.INCR.text})
+_OF_DELETE: Final = frozenset({scripts.DELETE.digest, scripts.DELETE.text})
+_OF_SCRIPT: Final[dict[bytes, Callable[[Reply], bool]]] = {
+    name: matching
+    for script, matching in (
+        (scripts.ADD, _is_added),
+        (scripts.GET_OR_CLAIM, _is_value),
+        (scripts.INCR, _is_sum),
+        (scripts.TTL, _is_life),
+    )
+    for name in (script.digest, script.text)
+}
 _MATCHING: Final[dict[bytes, Callable[[Reply], bool]]] = {
     b"ASKING": _is_ok,
     b"AUTH": _is_ok,
     b"CLUSTER": _are_slots,
-    b"EXISTS": _is_flag,
+    b"EXEC": _are_replies,
     b"FLUSHDB": _is_ok,
     b"GET": _is_value,
     b"INFO": _is_text,
-    b"PERSIST": _is_flag,
-    b"PEXPIRE": _is_flag,
+    b"GETRANGE": _is_text,
+    b"MULTI": _is_ok,
     b"PING": lambda reply: _equals(reply, b"PONG"),
     b"PTTL": _is_life,
+    b"QUEUED": lambda reply: _equals(reply, b"QUEUED"),
     b"ROLE": _is_role,
     b"SCAN": _are_keys,
     b"SELECT": _is_ok,
     b"SENTINEL": _is_place,
+    b"SET": _is_ok,
+    b"WATCH": _is_ok,
 }
 _MATCHING_BY_COMMAND: Final[dict[bytes, Callable[[list[bytes], Reply], bool]]] = {
     b"EVAL": _is_of_script,
     b"EVALSHA": _is_of_script,
     b"MGET": _are_values,
-    b"SET": _is_stored,
     b"UNLINK": _is_count,
 }
 

@@ -3,7 +3,14 @@
 from collections.abc import Iterable, Sequence
 
 from twofold.backend import Examined
-from twofold.backends.network import Outcome, Refused, is_lost, raise_partial, unwrap
+from twofold.backends.network import (
+    Outcome,
+    Refused,
+    ReplyError,
+    is_lost,
+    raise_partial,
+    unwrap,
+)
 from twofold.display import printable
 from twofold.errors import CounterOverflow, MissingKey, NotACounter
 
@@ -44,7 +51,28 @@ def is_stored(_key: str, outcome: Outcome) -> bool:
 
 def is_added(_key: str, outcome: Outcome) -> bool:
     """Tell whether a value was stored where none was."""
-    return unwrap(outcome) is not None
+    if isinstance(outcome, Refused) and outcome.code == "WRONGTYPE":
+        return False
+    return unwrap(outcome) is None
+
+
+def present(key: str, outcome: Outcome) -> bytes | None:
+    """Return the value that was met by a claim; none where that found no room either."""
+    if isinstance(outcome, Refused) and outcome.code == "OOM":
+        return None
+    return value(key, outcome)
+
+
+def is_filled(key: str, outcome: Outcome) -> bool:
+    """Tell whether a claim was replaced by its value; it is not where memory is full."""
+    if isinstance(outcome, Refused) and outcome.code == "OOM":
+        return False
+    return is_done(key, outcome)
+
+
+def is_too_old(outcome: Outcome) -> bool:
+    """Tell whether the server does not know `SET … NX GET`, as those before Redis 7."""
+    return type(outcome) is Refused and "syntax error" in outcome.reason
 
 
 def is_done(_key: str, outcome: Outcome) -> bool:
@@ -56,11 +84,6 @@ def failed(keys: Iterable[str], outcomes: Sequence[Outcome]) -> list[str]:
     """Return the keys of the values that were not stored."""
     pairs = zip(keys, outcomes, strict=True)
     return [key for key, each in pairs if is_lost(each) or not is_stored(key, each)]
-
-
-def any_done(outcomes: Sequence[Outcome]) -> bool:
-    """Tell whether one of several commands on a key found it."""
-    return any(map(unwrap, outcomes))
 
 
 def total(outcomes: Sequence[Outcome]) -> int:
@@ -94,9 +117,15 @@ def counted(key: str, outcome: Outcome) -> int:
     return int(unwrap(outcome))
 
 
-def forbids(refusal: Refused) -> bool:
-    """Tell whether a server refused a command by its name, as one that nobody may use here."""
-    return refusal.code == "NOPERM" or "unknown command" in refusal.reason
+def forbids_scripts(outcome: Outcome | ReplyError) -> bool:
+    """Tell whether a server refused a script as what nobody, or this user, may run at all."""
+    if type(outcome) is ReplyError:
+        text = str(outcome)
+    elif type(outcome) is Refused:
+        text = outcome.reason
+    else:
+        return False
+    return "unknown command" in text or ("NOPERM" in text and "'eval" in text)
 
 
 def examined(name: str, info: str, round_trip: float, *, scripts: bool = True) -> Examined:
@@ -114,7 +143,8 @@ def examined(name: str, info: str, round_trip: float, *, scripts: bool = True) -
         )
     if not scripts:
         warnings.append(
-            f"{name} forbids EVAL: incr(), locks, and what lets one process compute for all are"
-            " scripts, and fail. Allow this user +eval and +evalsha"
+            f"{name} forbids EVAL: what is one script elsewhere, such as incr(), locks and the"
+            " storing of what was computed, takes WATCH, MULTI and EXEC: three round trips instead"
+            " of one, and threads for async code. Allow this user +eval and +evalsha"
         )
     return Examined(name, printable(version), round_trip, tuple(warnings))

@@ -1,0 +1,180 @@
+"""What the scripts do, by WATCH, MULTI and EXEC: for users and servers that forbid scripts.
+
+https://redis.io/docs/latest/develop/using-commands/transactions/ tells how. What is read is
+read again if it has been changed until EXEC, so that this is as atomic as a script.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from twofold.backends.network import Reply, ReplyError
+from twofold.backends.redis import scripts
+from twofold.backends.redis.commands import pack
+from twofold.stub import STUB_SIZE, is_stub
+
+CHANGED: Final = object()
+"""Instead of a reply: somebody has changed what was read."""
+
+MULTI: Final = pack(b"MULTI")
+QUEUED: Final = pack(b"QUEUED")
+"""Stands for any command between MULTI and EXEC, of which the reply tells nothing else."""
+EXEC: Final = pack(b"EXEC")
+
+_LAST: Final = object()  # the reply is that of the last write
+_MISSING: Final = -2  # the life of a missing key
+
+
+class Found(NamedTuple):
+    """What stands under a key."""
+
+    key: bytes
+    value: Reply
+    """All of it, or how it begins; an error if it is no string."""
+    life: int
+    """Milliseconds, as `PTTL` replies."""
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether no value is there."""
+        return self.life == _MISSING or is_stub(self.value)
+
+
+class Plan(NamedTuple):
+    """What is to be done about what was found."""
+
+    reply: Reply
+    """What the script would reply."""
+    writes: Sequence[bytes] = ()
+
+
+def _put(key: bytes, value: bytes, life: bytes) -> bytes:
+    return pack(b"SET", key, value, *([b"PX", life] if life else []))
+
+
+def _add(found: Found, value: bytes, life: bytes) -> Plan:
+    return Plan(None, [_put(found.key, value, life)]) if found.is_missing else Plan(b"")
+
+
+def _get_or_claim(found: Found, stub: bytes, life: bytes) -> Plan:
+    if found.life != _MISSING:
+        return Plan(found.value)
+    return Plan(None, [_put(found.key, stub, life)])
+
+
+def _touch(found: Found, life: bytes) -> Plan:
+    if found.is_missing:
+        return Plan(0)
+    return Plan(1, [pack(b"PEXPIRE", found.key, life) if life else pack(b"PERSIST", found.key)])
+
+
+def _ttl(found: Found) -> Plan:
+    return Plan(_MISSING if found.is_missing else found.life)
+
+
+def _has(found: Found) -> Plan:
+    return Plan(int(not found.is_missing))
+
+
+def _delete(*found: Found) -> Plan:
+    count = sum(not each.is_missing for each in found)
+    return Plan(count, [pack(b"UNLINK", *[each.key for each in found])])
+
+
+def _incr(found: Found, delta: bytes) -> Plan:
+    if found.is_missing:
+        return Plan(None)
+    return Plan(_LAST, [pack(b"INCRBY", found.key, delta), pack(b"GET", found.key)])
+
+
+def _compare_and_set(found: Found, value: bytes, life: bytes, expected: bytes) -> Plan:
+    return Plan(1, [_put(found.key, value, life)]) if found.value == expected else Plan(0)
+
+
+def _replace(found: Found, value: bytes, expected: bytes) -> Plan:
+    if found.value != expected:
+        return Plan(0)
+    return Plan(1, [pack(b"SET", found.key, value, b"KEEPTTL")])
+
+
+def _renew(found: Found, stub: bytes, life: bytes) -> Plan:
+    return Plan(1, [pack(b"PEXPIRE", found.key, life)]) if found.value == stub else Plan(0)
+
+
+def _compare_and_delete(found: Found, expected: bytes) -> Plan:
+    return Plan(1, [pack(b"UNLINK", found.key)]) if found.value == expected else Plan(0)
+
+
+_PLANS: Final[dict[bytes, Callable[..., Plan]]] = {
+    scripts.ADD.text: _add,
+    scripts.GET_OR_CLAIM.text: _get_or_claim,
+    scripts.TOUCH.text: _touch,
+    scripts.TTL.text: _ttl,
+    scripts.HAS.text: _has,
+    scripts.DELETE.text: _delete,
+    scripts.INCR.text: _incr,
+    scripts.FILL.text: _compare_and_set,
+    scripts.RENEW.text: _renew,
+    scripts.COMPARE_AND_SET.text: _compare_and_set,
+    scripts.REPLACE.text: _replace,
+    scripts.COMPARE_AND_DELETE.text: _compare_and_delete,
+}
+_WHOLE: Final = (
+    scripts.GET_OR_CLAIM,
+    scripts.COMPARE_AND_SET,
+    scripts.REPLACE,
+    scripts.COMPARE_AND_DELETE,
+)
+_READS_WHOLE: Final = frozenset({script.text for script in _WHOLE})
+"""Those that need all of a value, not how it begins."""
+
+
+class Transaction:
+    """One attempt to do what a script does.
+
+    Args:
+        script: the parts of the EVAL: its name, the text, the number of keys, keys, arguments.
+    """
+
+    def __init__(self, script: Sequence[bytes]) -> None:
+        _, text, count, *rest = script
+        self._plan = _PLANS[text]
+        self._reads_whole = text in _READS_WHOLE
+        self._keys, self._arguments = rest[: int(count)], rest[int(count) :]
+        self._reply: Reply = None
+
+    @property
+    def reads(self) -> list[bytes]:
+        """The commands to begin with."""
+        return [pack(b"WATCH", *self._keys), *map(self._read, self._keys), *map(_pttl, self._keys)]
+
+    def _read(self, key: bytes) -> bytes:
+        if self._reads_whole:
+            return pack(b"GET", key)
+        return pack(b"GETRANGE", key, b"0", b"%d" % STUB_SIZE)
+
+    def plan(self, replies: Sequence[Reply]) -> Sequence[bytes]:
+        """Return what to write, by the replies to `reads`."""
+        for each in replies:
+            if type(each) is ReplyError and each.code != "WRONGTYPE":
+                self._reply = each
+                return ()
+        count = len(self._keys)
+        values, lives = replies[1 : 1 + count], replies[1 + count :]
+        self._reply, writes = self._plan(*map(Found, self._keys, values, lives), *self._arguments)
+        return writes
+
+    def reply(self, replies: Sequence[Reply]) -> Reply:
+        """Return the script's reply, an error, or `CHANGED`, by those from MULTI to EXEC."""
+        if type(self._reply) is ReplyError:
+            return self._reply
+        done = replies[-1]
+        for each in (*replies, *(done or ())) if type(done) is list else replies:
+            if type(each) is ReplyError:
+                return each  # the first is the cause of others
+        if done is None:
+            return CHANGED
+        return done[-1] if self._reply is _LAST else self._reply
+
+
+def _pttl(key: bytes) -> bytes:
+    return pack(b"PTTL", key)
