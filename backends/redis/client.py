@@ -20,7 +20,7 @@ from twofold.backends.network.client import Result
 from twofold.backends.redis.commands import ASKING, CLUSTER_SLOTS, pack
 from twofold.backends.redis.results import forbids_scripts
 from twofold.backends.redis.topology import ClusterTopology, RedisTopology
-from twofold.backends.redis.transactions import CHANGED, EXEC, MULTI, QUEUED, Transaction
+from twofold.backends.redis.transactions import CHANGED, Transaction
 from twofold.effects import BLOCKING, Effects, run_sync
 from twofold.errors import BackendUnavailable
 
@@ -32,6 +32,7 @@ _HINTS = {
 _ELSEWHERE = frozenset({"MOVED", "ASK"})
 _UNWELL = frozenset({"LOADING", "MASTERDOWN"})
 _TRANSACTIONS = 16  # of one command, while others write its key
+_REFUSALS = 4  # after which it is sent once more
 
 
 class RedisClient(Client):
@@ -64,7 +65,7 @@ class RedisClient(Client):
             BackendUnavailable: see `execute`; or others wrote the key again and again.
         """
         deadline = deadline or monotonic() + self._timeout
-        for _ in range(_TRANSACTIONS):
+        for attempt in range(1, _TRANSACTIONS + 1):
             run_sync(self._prepare(BLOCKING, deadline))
             server = self.topology.place(command.key, command.reads)
             if server is None:
@@ -73,8 +74,8 @@ class RedisClient(Client):
             try:
                 reply = self._pool.converse(
                     server,
-                    _reads(server, transaction),
-                    partial(_writes, server, transaction),
+                    transaction.reads(server),
+                    partial(transaction.writes, server),
                     deadline,
                 )
             except ConnectionLost as lost:
@@ -84,7 +85,7 @@ class RedisClient(Client):
             reply = transaction.reply(reply)
             if type(reply) is ReplyError:
                 again = self._after_refusal(command, server, reply, seen)
-                if again is None or again.before:
+                if again is None or again.before or attempt > _REFUSALS:
                     return self._refused(server, reply)
             elif reply is not CHANGED:
                 return reply
@@ -161,14 +162,3 @@ class RedisClient(Client):
         # In a cluster MOVED and READONLY are no mistake of the settings.
         hint = "" if self.topology.splits else _HINTS.get(error.code, "")
         return Refused(f"{server.name} refused: {redacted(error)}{hint}", error)
-
-
-def _reads(server: Server, transaction: Transaction) -> Batch:
-    reads = transaction.reads
-    return Batch(server, b"".join(reads), reads)
-
-
-def _writes(server: Server, transaction: Transaction, replies: Sequence[Reply]) -> Batch:
-    writes = transaction.plan(replies)
-    packed = b"".join([MULTI, *writes, EXEC])
-    return Batch(server, packed, [MULTI, *[QUEUED] * len(writes), EXEC])

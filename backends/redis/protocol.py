@@ -174,6 +174,7 @@ _MATCHING: Final[dict[bytes, Callable[[Reply], bool]]] = {
     b"SELECT": _is_ok,
     b"SENTINEL": _is_place,
     b"SET": _is_ok,
+    b"UNWATCH": _is_ok,
     b"WATCH": _is_ok,
 }
 _MATCHING_BY_COMMAND: Final[dict[bytes, Callable[[list[bytes], Reply], bool]]] = {

@@ -7,7 +7,8 @@ read again if it has been changed until EXEC, so that this is as atomic as a scr
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from twofold.backends.network import Reply, ReplyError
+from twofold.backends.network import Reply, ReplyError, Server
+from twofold.backends.network.batches import Batch
 from twofold.backends.redis import scripts
 from twofold.backends.redis.commands import pack
 from twofold.stub import STUB_SIZE, is_stub
@@ -15,10 +16,10 @@ from twofold.stub import STUB_SIZE, is_stub
 CHANGED: Final = object()
 """Instead of a reply: somebody has changed what was read."""
 
-MULTI: Final = pack(b"MULTI")
-QUEUED: Final = pack(b"QUEUED")
-"""Stands for any command between MULTI and EXEC, of which the reply tells nothing else."""
-EXEC: Final = pack(b"EXEC")
+_MULTI: Final = pack(b"MULTI")
+_QUEUED: Final = pack(b"QUEUED")  # stands for what is between MULTI and EXEC, as its reply does
+_EXEC: Final = pack(b"EXEC")
+_UNWATCH: Final = pack(b"UNWATCH")
 
 _LAST: Final = object()  # the reply is that of the last write
 _MISSING: Final = -2  # the life of a missing key
@@ -45,6 +46,8 @@ class Plan(NamedTuple):
     reply: Reply
     """What the script would reply."""
     writes: Sequence[bytes] = ()
+    queued: bool = True
+    """Whether they are to happen only if nobody has changed what was found."""
 
 
 def _put(key: bytes, value: bytes, life: bytes) -> bytes:
@@ -77,7 +80,8 @@ def _has(found: Found) -> Plan:
 
 def _delete(*found: Found) -> Plan:
     count = sum(not each.is_missing for each in found)
-    return Plan(count, [pack(b"UNLINK", *[each.key for each in found])])
+    # A full server queues nothing, and a key must be removed whatever it holds by now.
+    return Plan(count, [pack(b"UNLINK", *[each.key for each in found])], queued=False)
 
 
 def _incr(found: Found, delta: bytes) -> Plan:
@@ -142,29 +146,35 @@ class Transaction:
         self._keys, self._arguments = rest[: int(count)], rest[int(count) :]
         self._reply: Reply = None
 
-    @property
-    def reads(self) -> list[bytes]:
-        """The commands to begin with."""
-        return [pack(b"WATCH", *self._keys), *map(self._read, self._keys), *map(_pttl, self._keys)]
+    def reads(self, server: Server) -> Batch:
+        """Return what to begin with."""
+        keys = self._keys
+        return _batch(server, [pack(b"WATCH", *keys), *map(self._read, keys), *map(_pttl, keys)])
 
     def _read(self, key: bytes) -> bytes:
         if self._reads_whole:
             return pack(b"GET", key)
         return pack(b"GETRANGE", key, b"0", b"%d" % STUB_SIZE)
 
-    def plan(self, replies: Sequence[Reply]) -> Sequence[bytes]:
-        """Return what to write, by the replies to `reads`."""
+    def plan(self, replies: Sequence[Reply]) -> Plan:
+        """Return what is to be done, by the replies to `reads`."""
         for each in replies:
             if type(each) is ReplyError and each.code != "WRONGTYPE":
-                self._reply = each
-                return ()
+                return Plan(each)
         count = len(self._keys)
         values, lives = replies[1 : 1 + count], replies[1 + count :]
-        self._reply, writes = self._plan(*map(Found, self._keys, values, lives), *self._arguments)
-        return writes
+        return self._plan(*map(Found, self._keys, values, lives), *self._arguments)
+
+    def writes(self, server: Server, replies: Sequence[Reply]) -> Batch:
+        """Return what to send then; what only reads has an empty transaction, as a check."""
+        self._reply, writes, queued = self.plan(replies)
+        if not queued:
+            return _batch(server, [*writes, _UNWATCH])
+        parts = [_MULTI, *[_QUEUED] * len(writes), _EXEC]
+        return _batch(server, [_MULTI, *writes, _EXEC], parts)
 
     def reply(self, replies: Sequence[Reply]) -> Reply:
-        """Return the script's reply, an error, or `CHANGED`, by those from MULTI to EXEC."""
+        """Return the script's reply, an error, or `CHANGED`, by the replies to `writes`."""
         if type(self._reply) is ReplyError:
             return self._reply
         done = replies[-1]
@@ -178,3 +188,7 @@ class Transaction:
 
 def _pttl(key: bytes) -> bytes:
     return pack(b"PTTL", key)
+
+
+def _batch(server: Server, packed: Sequence[bytes], parts: Sequence[bytes] | None = None) -> Batch:
+    return Batch(server, b"".join(packed), parts or packed)
