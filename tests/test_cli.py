@@ -339,7 +339,7 @@ FORBIDDING = {
 def test_check_warns_of_a_redis_that_forbids_scripts(
     shell: Shell, tmp_path: Path, how: str
 ) -> None:
-    """Where EVAL is forbidden, counters and locks fail: better known before."""
+    """Where EVAL is forbidden, what is a script elsewhere is slower: better known before."""
     lines = FORBIDDING[how].get("lines", ())
     with RedisServer(tmp_path, *lines, users=FORBIDDING[how].get("users", ())) as server:
         ended = shell.here("check", CACHE_URL=f"{server.url}?key_prefix=shop")

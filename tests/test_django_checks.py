@@ -144,7 +144,7 @@ def test_servers_are_asked_on_deployment(redis_server: RedisServer) -> None:
 
 
 def test_a_server_that_runs_no_scripts_is_told_on_deployment(own_redis: RedisServer) -> None:
-    """One that forbids EVAL makes counters and locks fail, which is told in time."""
+    """One that forbids EVAL is slower, which is told in time."""
     own_redis.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     own_redis.command("ACL", "SETUSER", "app", "on", ">sesame", "~*", "+@all", "-eval", "-evalsha")
     options = {"USERNAME": "app", "PASSWORD": "sesame"}

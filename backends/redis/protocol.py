@@ -17,6 +17,7 @@ _HEAD: Final = 1024  # bytes of a command that tell enough of it: all but some v
 _GET: Final = commands.get("").packed[:13]
 _SET: Final = b"$3\r\nSET\r\n"  # behind the number of parts
 _OF_GET: Final = frozenset({bytes, NoneType, ReplyError})
+_PARTS_WITH_GET: Final = (b"*5", b"*7")
 _WITH_GET: Final = b"\r\n$2\r\nNX\r\n$3\r\nGET\r\n"
 _SLOTS: Final = 16384
 _MAYBE_TEXT: Final = frozenset({bytes, NoneType})
@@ -29,12 +30,10 @@ def matches(packed: bytes, reply: Reply) -> bool:
     """Tell whether `reply` can be the one to the command `packed`."""
     if packed.startswith(_GET):  # the usual cases first; what follows is the same, slower
         return type(reply) in _OF_GET
-    if packed.startswith(_SET, 4) and _equals(reply, b"OK"):
+    if packed.startswith(_SET, 4) and _is_stored(packed, reply):
         return True
     if type(reply) is ReplyError:
         return True
-    if _is_set_nx_get(packed):
-        return _is_value(reply)
     # The command is parsed again here, so that the hot path carries nothing but bytes.
     lines = packed[:_HEAD].split(b"\r\n", 5)
     if matching := _MATCHING.get(lines[2]):
@@ -42,11 +41,11 @@ def matches(packed: bytes, reply: Reply) -> bool:
     return _MATCHING_BY_COMMAND[lines[2]](lines, reply)
 
 
-def _is_set_nx_get(packed: bytes) -> bool:
-    """Tell it by the number of parts and the last one, which else would be a life."""
-    return (
-        packed.endswith(_WITH_GET) and packed[:2] in (b"*5", b"*7") and packed.startswith(_SET, 4)
-    )
+def _is_stored(packed: bytes, reply: Reply) -> bool:
+    if type(reply) is bytes and reply == b"OK":
+        return True
+    # A value could end like that too, but then the command has fewer parts.
+    return _is_value(reply) and packed.endswith(_WITH_GET) and packed[:2] in _PARTS_WITH_GET
 
 
 def _is_ok(reply: Reply) -> bool:

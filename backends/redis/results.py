@@ -143,8 +143,8 @@ def examined(name: str, info: str, round_trip: float, *, scripts: bool = True) -
         )
     if not scripts:
         warnings.append(
-            f"{name} forbids EVAL: what is one script elsewhere, such as incr(), locks and the"
-            " storing of what was computed, takes WATCH, MULTI and EXEC: three round trips instead"
-            " of one, and threads for async code. Allow this user +eval and +evalsha"
+            f"{name} forbids EVAL: scripts, such as those of incr(), has_key(), locks and computed"
+            " values, become transactions of two round trips, in threads for async code. Allow"
+            " this user +eval and +evalsha"
         )
     return Examined(name, printable(version), round_trip, tuple(warnings))

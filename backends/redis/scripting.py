@@ -28,14 +28,14 @@ class ScriptClient:
         """Return the reply to a script, or why the server refused it; see `Client.execute`."""
         if self._client.runs_scripts(command):
             outcome = self._client.execute(command, deadline)
-            if not results.forbids_scripts(outcome):
+            if type(outcome) is not Refused or not results.forbids_scripts(outcome):
                 return outcome
         return self._client.transact(command, deadline)
 
     async def aexecute(self, command: Command, deadline: float | None = None) -> Reply | Refused:
         if self._client.runs_scripts(command):
             outcome = await self._client.aexecute(command, deadline)
-            if not results.forbids_scripts(outcome):
+            if type(outcome) is not Refused or not results.forbids_scripts(outcome):
                 return outcome
         return await self._hop(self._client.transact, command, deadline)
 

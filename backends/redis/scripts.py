@@ -21,12 +21,17 @@ class Script:
         self.text: bytes = text.encode()
         self.digest: bytes = sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
-    def call(self, keys: Sequence[str], *arguments: bytes, reads: bool = False) -> Command:
-        """Return the command that runs it."""
-        rest = (b"%d" % len(keys), *[key.encode("ascii") for key in keys], *arguments)
+    def call(self, key: str, *arguments: bytes, reads: bool = False) -> Command:
+        """Return the command that runs it on one key."""
+        rest = (b"1", key.encode("ascii"), *arguments)
         packed = pack(b"EVALSHA", self.digest, *rest)
-        bulk = len(keys) >= MANY or len(packed) >= BULK
-        return Command(packed, keys[0], reads, bulk, script=(b"EVAL", self.text, *rest))
+        return Command(packed, key, reads, len(packed) >= BULK, (b"EVAL", self.text, *rest))
+
+    def call_many(self, keys: Sequence[str]) -> Command:
+        """Return the command that runs it on `keys`."""
+        rest = (b"%d" % len(keys), *[key.encode("ascii") for key in keys])
+        packed = pack(b"EVALSHA", self.digest, *rest)
+        return Command(packed, keys[0], False, len(keys) >= MANY, (b"EVAL", self.text, *rest))
 
 
 # An error but WRONGTYPE, such as of a user who may not do that, is raised by asking again.
@@ -137,64 +142,64 @@ return redis.call('UNLINK', KEYS[1])
 
 def add(key: str, value: bytes, ttl: float | None) -> Command:
     """Reply: None if it was added, else `b""`."""
-    return ADD.call([key], value, life(ttl))
+    return ADD.call(key, value, life(ttl))
 
 
 def get_or_claim(key: str, stub: bytes, ttl: float) -> Command:
     """Reply: None if the key was claimed, else its value."""
-    return GET_OR_CLAIM.call([key], stub, life(ttl))
+    return GET_OR_CLAIM.call(key, stub, life(ttl))
 
 
 def touch(key: str, ttl: float | None) -> Command:
     """Reply: 1 or 0."""
-    return TOUCH.call([key], life(ttl))
+    return TOUCH.call(key, life(ttl))
 
 
 def ttl(key: str) -> Command:
     """Reply: milliseconds, -1 for ever, -2 for a missing key."""
-    return TTL.call([key], reads=True)
+    return TTL.call(key, reads=True)
 
 
 def has(key: str) -> Command:
     """Reply: 1 or 0."""
-    return HAS.call([key], reads=True)
+    return HAS.call(key, reads=True)
 
 
 def delete(key: str) -> Command:
     """Reply: 1 or 0."""
-    return DELETE.call([key])
+    return DELETE.call(key)
 
 
 def delete_many(keys: Sequence[str]) -> Command:
     """Reply: how many were there."""
-    return DELETE.call(keys)
+    return DELETE.call_many(keys)
 
 
 def incr(key: str, delta: int) -> Command:
     """Reply: the sum as text, or None for a missing key."""
-    return INCR.call([key], counter.write(delta))
+    return INCR.call(key, counter.write(delta))
 
 
 def fill(key: str, stub: bytes, value: bytes, ttl: float | None) -> Command:
     """Reply: 1 or 0."""
-    return FILL.call([key], value, life(ttl), stub)
+    return FILL.call(key, value, life(ttl), stub)
 
 
 def renew(key: str, stub: bytes, ttl: float) -> Command:
     """Reply: 1 or 0."""
-    return RENEW.call([key], stub, life(ttl))
+    return RENEW.call(key, stub, life(ttl))
 
 
 def compare_and_set(key: str, expected: bytes, value: bytes, ttl: float | None) -> Command:
     """Reply: 1 or 0."""
-    return COMPARE_AND_SET.call([key], value, life(ttl), expected)
+    return COMPARE_AND_SET.call(key, value, life(ttl), expected)
 
 
 def replace(key: str, expected: bytes, value: bytes) -> Command:
     """Reply: 1 or 0."""
-    return REPLACE.call([key], value, expected)
+    return REPLACE.call(key, value, expected)
 
 
 def compare_and_delete(key: str, expected: bytes) -> Command:
     """Reply: 1 or 0."""
-    return COMPARE_AND_DELETE.call([key], expected)
+    return COMPARE_AND_DELETE.call(key, expected)
