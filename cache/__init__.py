@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from twofold import events
     from twofold.backend import Backend, ServerState
     from twofold.core import Cache
     from twofold.decorators import cached
@@ -83,6 +84,7 @@ __all__ = [
     "caches",
     "close_all",
     "configure",
+    "events",
 ]
 
 _ROOMS = {
@@ -112,6 +114,8 @@ if not TYPE_CHECKING:  # to a type checker, a module with `__getattr__` has ever
         """Import a name when it is asked for: pytest loads our plugin into every project."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "events":
+            return import_module(f"{__name__}.events")
         found = getattr(import_module(f"{__name__}.{_ROOMS.get(name, 'errors')}"), name)
         globals()[name] = found
         return found

@@ -75,6 +75,7 @@ class Cache:
         self._fail_open = fail_open
         self._backend = self._soft if options["on_error"] == "miss" else store
         self._codec = codec
+        codec.owner = parts.alias
         self._load = codec.load
         self._unwrapped = codec.unwrapped_types
         self._dump = codec.dump
@@ -85,7 +86,7 @@ class Cache:
         self._guard = guard_for(backend, parts.alias, options["blocking_calls"])
         self._store = store
         self._remote = backend.kind == "native"
-        note = None if fail_open is None else fail_open.note
+        note = None if fail_open is None else fail_open.outage.fail
         self._counts = Counts()
         self._computations = Computations(store, codec, keys.lease, note, self._counts)
         self._claims = self._computations.claims
@@ -102,7 +103,7 @@ class Cache:
     @property
     def available(self) -> bool:
         """Whether the last operation that an outage may turn into a miss reached the store."""
-        return self._fail_open is None or not self._fail_open.failing
+        return self._fail_open is None or not self._fail_open.outage.lasting
 
     @property
     def fails_open(self) -> bool:
@@ -596,7 +597,7 @@ class Cache:
             joined=counts.joined,
             failures=counts.failures,
             damaged=self._codec.damaged,
-            unavailable=self._fail_open.failures if self._fail_open is not None else 0,
+            unavailable=self._fail_open.outage.failures if self._fail_open is not None else 0,
             evicted=self.backend.evicted,
             servers=tuple(self.backend.servers()),
         )
@@ -605,7 +606,7 @@ class Cache:
         """Count and log an outage if that is a miss here; tell whether it is."""
         if self._fail_open is None or not self.fails_open:
             return False
-        self._fail_open.note(outage)
+        self._fail_open.outage.fail(outage)
         return True
 
     def _claim(self, key: str, turn: Turn) -> KeyClaim:
@@ -637,7 +638,7 @@ class Cache:
         if outage is not None:
             self._counts.misses += 1
             if self._fail_open is not None:
-                self._fail_open.note(outage)
+                self._fail_open.outage.fail(outage)
         full, policy = self._key(key, None), Policy(self._ttl(timeout), condition)
         return await self._computations.compute(
             io, full, function, policy, since, reachable=outage is None and self.available

@@ -1,40 +1,77 @@
 """An outage as misses: a backend around a backend, whose failures cost only the cache."""
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from twofold.backend import Backend, Stored
-from twofold.display import printable
+from twofold.clock import SYSTEM_CLOCK
 from twofold.effects import Effects
 from twofold.entry import Codec
-from twofold.errors import BackendUnavailable, MissingKey, PartlyUnavailable
+from twofold.errors import BackendUnavailable, CacheError, MissingKey, PartlyUnavailable
+from twofold.events import OutageBegan, OutageEnded, emit
 
 T = TypeVar("T")
 
-_log = logging.getLogger("twofold")
+_QUIET: Final = 10.0  # seconds from one outage's beginning to when another may be told of
+
+
+class Outage:
+    """From the first failure of something on until it works again.
+
+    Beginning and end are told as events. A store that fails now and then would tell of both at
+    each failure, so an outage that begins within 10 s of the last one is told of, with its end,
+    only if it lasts longer.
+
+    Args:
+        cache: the alias.
+    """
+
+    def __init__(self, cache: str) -> None:
+        self.failures: int = 0
+        """All failures so far."""
+        self.lasting: dict[str, Any] = {}
+        """What is known of the outage; empty while there is none."""
+        self._cache = cache
+        self._next = 0.0
+
+    def fail(self, error: Exception, operation: str = "") -> None:
+        """Note a failure, of all or of one operation."""
+        now, before = SYSTEM_CLOCK.monotonic(), self.failures
+        self.failures += 1
+        _, _, failing = self.lasting.setdefault("began", (now, before, operation))
+        mine = object()  # of several threads, the one whose object is kept tells
+        if now >= self._next and self.lasting.setdefault("told", mine) is mine:
+            self._next = now + _QUIET
+            why = str(error) if isinstance(error, CacheError) else repr(error)
+            emit(OutageBegan(self._cache, why, failing))
+
+    def end(self, operation: str = "") -> None:
+        """Note that what failed works again, if it is `operation` that did."""
+        began = self.lasting.get("began")
+        if began is None or began[2] != operation:
+            return
+        told, began = self.lasting.pop("told", None), self.lasting.pop("began", None)
+        if told is not None and began is not None:
+            since, before, _ = began
+            lasted = SYSTEM_CLOCK.monotonic() - since
+            emit(OutageEnded(self._cache, lasted, self.failures - before, operation))
 
 
 class FailOpen(Backend):
-    """Reads of a store that is unavailable are misses, writes to it do nothing.
-
-    The first failure of an outage is logged as a warning; all are counted in `failures`,
-    and while it lasts `failing` is set.
-    """
+    """Reads of a store that is unavailable are misses, writes to it do nothing."""
 
     def __init__(self, inner: Backend, alias: str) -> None:
         super().__init__(inner.location, deadline=inner.deadline, clock=inner.clock)
-        self.failures: int = 0
+        self.outage: Outage = Outage(alias)
         self._inner = inner
-        self._alias = alias
-        self.failing: bool = False
 
     def _try(self, otherwise: T, operation: Callable[..., T], *args: object) -> T:
         try:
             result = operation(*args)
         except BackendUnavailable as exc:
             return self._failed(exc, otherwise)
-        self.failing = False
+        if self.outage.lasting:
+            self.outage.end()
         return result
 
     async def _atry(self, otherwise: T, operation: Callable[..., Awaitable[T]], *args: object) -> T:
@@ -42,21 +79,14 @@ class FailOpen(Backend):
             result = await operation(*args)
         except BackendUnavailable as exc:
             return self._failed(exc, otherwise)
-        self.failing = False
+        if self.outage.lasting:
+            self.outage.end()
         return result
 
     def _failed(self, exc: BackendUnavailable, otherwise: T) -> T:
         """Take note of a failure, and return what was done all the same, or `otherwise`."""
-        self.note(exc)
+        self.outage.fail(exc)
         return exc.result if isinstance(exc, PartlyUnavailable) else otherwise
-
-    def note(self, exc: BackendUnavailable) -> None:
-        """Count a failure; log the first of an outage."""
-        self.failures += 1
-        if not self.failing:
-            self.failing = True
-            why = printable(str(exc))
-            _log.warning("cache %r is unavailable, going on without it: %s", self._alias, why)
 
     def get(self, key: str) -> Stored | None:
         return self._try(None, self._inner.get, key)

@@ -12,7 +12,7 @@ from twofold import AsyncCached, Cached, Lock
 
 NAMES = """
     cached cache caches configure close_all aclose_all Cache Lock Backend Cached AsyncCached
-    DEFAULT_TIMEOUT MISSING Timeout CacheInfo Stats ServerState __version__
+    DEFAULT_TIMEOUT MISSING Timeout CacheInfo Stats ServerState events __version__
 
     CacheError SettingsError InvalidKey InvalidTimeout UnstableArgument CannotSerialize
     AwaitableResult BlockingCallInEventLoop BlockingCallWarning NoEventLoop ReentrantCall

@@ -1,12 +1,11 @@
 """What a disk that is full or fails costs, and how seldom that is logged."""
 
 import errno
-from logging import Logger
 from time import monotonic
 from typing import Final
 
-from twofold.display import printable
 from twofold.errors import BackendUnavailable
+from twofold.events import StoreFailed, emit
 
 _CODES: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _WARN_EVERY: Final = 60.0  # seconds between two warnings
@@ -26,15 +25,15 @@ def is_disk_fault(exc: OSError) -> bool:
 
 
 class RareWarnings:
-    """What one store logs of its faults: each may happen at every call, so one a minute."""
+    """What one store tells of its faults: each may happen at every call, so one a minute."""
 
-    def __init__(self, logger: Logger) -> None:
-        self._logger = logger
+    def __init__(self, store: str) -> None:
+        self._store = store
         self._next = 0.0
 
     def warn(self, what: object) -> None:
-        """Log what has happened, unless something was logged within the last minute."""
+        """Tell what has happened, unless something was told within the last minute."""
         now = monotonic()
         if now >= self._next:
             self._next = now + _WARN_EVERY
-            self._logger.warning("%s", printable(str(what)))
+            emit(StoreFailed(self._store, str(what)))

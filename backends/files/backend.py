@@ -1,7 +1,6 @@
 """The backend: operations on the files of keys, with what faults cost."""
 
 import errno
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -33,7 +32,6 @@ from twofold.stub import is_stub
 
 T = TypeVar("T")
 
-logger: logging.Logger = logging.getLogger("twofold.files")
 
 _LARGEST_VALUE: Final = 999_000_000
 _REMOVED: Final = {errno.ENOENT, errno.ESTALE}  # the directory, while it was written to
@@ -105,7 +103,7 @@ class FilesBackend(Backend):
         self._bounds = Bounds(
             self._tree, self._counts, self.clock, max_entries, max_bytes, cull_frequency
         )
-        self._warnings = RareWarnings(logger)
+        self._warnings = RareWarnings("files")
 
     def get(self, key: str) -> bytes | None:
         entry = self._find(key)

@@ -11,6 +11,7 @@ from time import monotonic
 from twofold.backend import BreakerState
 from twofold.backends.network.errors import ConnectError
 from twofold.effects import after_fork_in_child, new_rlock
+from twofold.events import BreakerClosed, BreakerOpened, emit
 
 FAILURES = 3
 """Failures in a row that open it; a refusal opens it at once."""
@@ -87,18 +88,24 @@ class Breaker:
     def succeed(self) -> None:
         """Note a reply."""
         with self._lock:
-            self.tripped = self._probing = False
+            was_tripped, self.tripped, self._probing = self.tripped, False, False
             self.failures, self.error = 0, ""
+        if was_tripped:
+            emit(BreakerClosed(self.name))
 
     def fail(self, error: BaseException, *, refused: bool = False) -> None:
         """Note a failure; `refused`: the server said no at once."""
         with self._lock:
+            was_tripped = self.tripped
             self.failures += 1
             self.error = str(error)
             if refused or self.tripped or self.failures >= FAILURES:
                 pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self.failures - 1, 10))
                 self._next_probe = self._clock() + pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads probes
                 self.tripped, self._probing = True, False
+            opened = self.tripped and not was_tripped
+        if opened:
+            emit(BreakerOpened(self.name, str(error)))
 
     def _after_fork(self) -> None:
         self._lock = new_rlock()

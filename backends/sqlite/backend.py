@@ -1,6 +1,5 @@
 """The backend: operations on the entries, over the sessions, with what faults cost."""
 
-import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +25,6 @@ T = TypeVar("T")
 How: TypeAlias = Callable[..., Any]
 """A method of `Session` that does some work and returns its outcome."""
 
-logger: logging.Logger = logging.getLogger("twofold.sqlite")
 
 _READS = frozenset({"get", "get_many", "has", "ttl"})
 _ATTEMPTS = 3
@@ -105,7 +103,7 @@ class SQLiteBackend(Backend):
         self._claim = partial(Session.write, quick=self._entries.claim)
         self._fill = partial(Session.write, quick=self._entries.fill_young)
         self._path = path
-        self._warnings = RareWarnings(logger)
+        self._warnings = RareWarnings("sqlite")
 
     def get(self, key: str) -> bytes | None:
         # `_do_or` and `_do`, written out: their calls would be a third of a hit's cost.

@@ -38,6 +38,9 @@ class Codec(Protocol):
     damaged: int
     """How many entries could not be read."""
 
+    owner: str
+    """The alias of the cache, for the event of the first of them."""
+
     signs_numbers: bool
     """Whether counters are signed, so that no store can add to them."""
 

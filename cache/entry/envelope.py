@@ -39,6 +39,7 @@ from twofold.entry.checks import END, Check, Checksum, Signature
 from twofold.entry.codec import MISSING, Entry, Missing
 from twofold.entry.metadata import Meta
 from twofold.errors import SettingsError
+from twofold.events import EntriesDamaged, emit
 from twofold.interrupts import raise_if_of_others
 from twofold.settings.config import Secret
 
@@ -101,6 +102,7 @@ class Envelope:
         numbers: Literal["signed", "bare"] | None = None,
     ) -> None:
         self.damaged: int = 0
+        self.owner: str = ""
         if secret is None:
             _need_no_secret(context, numbers)
         self.signs_numbers: bool = secret is not None and numbers != "bare"
@@ -160,7 +162,7 @@ class Envelope:
                 number = counter.read(stored)
                 value = MISSING if number is None else number
         if value is MISSING and not _is_of_others(stored):
-            self.damaged += 1
+            self._note_damage()
         return value
 
     def _read(self, form: _Form, key: str, stored: bytes) -> Any | Missing:
@@ -191,8 +193,13 @@ class Envelope:
                     return Entry(value, meta)
             except self._errors as error:
                 raise_if_of_others(error)
-        self.damaged += 1
+        self._note_damage()
         return MISSING
+
+    def _note_damage(self) -> None:
+        self.damaged += 1
+        if self.damaged == 1:
+            emit(EntriesDamaged(self.owner, signed=bool(self._check.flag)))
 
     def _headers(self, flag: int) -> tuple[bytes, bytes, bytes]:
         """Return the headers of what is compressed, of what is not, and of numbers."""

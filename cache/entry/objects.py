@@ -10,6 +10,7 @@ from twofold.codecs.refusal import refuse_awaitable
 from twofold.codecs.serializers import Serializer
 from twofold.entry.codec import MISSING, Entry, Missing
 from twofold.entry.metadata import Meta
+from twofold.events import EntriesDamaged, emit
 from twofold.interrupts import raise_if_of_others
 from twofold.stub import Stub
 
@@ -77,6 +78,7 @@ class Objects:
 
     def __init__(self, serializer: Serializer | None) -> None:
         self.damaged: int = 0
+        self.owner: str = ""
         self._serializer = serializer
 
     def __repr__(self) -> str:
@@ -119,4 +121,6 @@ class Objects:
         except self._serializer.errors as error:
             raise_if_of_others(error)
             self.damaged += 1
+            if self.damaged == 1:
+                emit(EntriesDamaged(self.owner, signed=False))
             return MISSING

@@ -40,8 +40,8 @@ T = TypeVar("T")
 class TwofoldCache(BaseCache):
     """What the drop-in backends have in common; a subclass names the store.
 
-    Timeouts may also be a `timedelta` or text like "10m". Outages are misses, logged once
-    as they begin (`OPTIONS["on_error"] = "raise"` makes them errors); a sync call in a
+    Timeouts may also be a `timedelta` or text like "10m". Outages are misses, logged
+    as they begin and end (`OPTIONS["on_error"] = "raise"` makes them errors); a sync call in a
     running event loop warns (`OPTIONS["blocking_calls"]`).
 
     Args:

@@ -18,7 +18,6 @@ Four things are stricter than there:
 - A GET with content, which is in no key, goes past the cache.
 """
 
-import logging
 import re
 from collections.abc import Awaitable, Callable
 from copy import copy
@@ -40,6 +39,7 @@ from twofold.contrib.http.headers import Headers
 from twofold.contrib.http.replay import says_personal
 from twofold.contrib.http.storing import shared_with
 from twofold.effects import BLOCKING, Effects, run_sync
+from twofold.outage import Outage
 
 T = TypeVar("T")
 
@@ -52,8 +52,7 @@ claims: Claims = Claims()
 
 _NAME = re.compile(r"HTTP_[!-~]*")
 
-_log = logging.getLogger("twofold")
-_failing: set[tuple[str, str]] = set()  # aliases, and what failed there when last tried
+_outages: dict[tuple[str, str], Outage] = {}  # by aliases, and what has failed there
 
 
 class Middleware(Protocol):
@@ -372,15 +371,13 @@ async def _write(io: Effects, middleware: Middleware, key: str, value: Any, time
 
 
 async def _try(middleware: Middleware, what: str, doing: Awaitable[T], otherwise: T) -> T:
-    """Return what an operation brings; if it fails, log that once until it works again."""
-    failing = middleware.cache_alias, what
+    """Return what an operation brings, or `otherwise` in an outage."""
+    place = middleware.cache_alias, what
     try:
         result = await doing
     except Exception as error:
-        if failing not in _failing:
-            _failing.add(failing)
-            text = "cache %r fails to %s, pages are answered without it: %r"
-            _log.warning(text, *failing, error)
+        _outages.setdefault(place, Outage(middleware.cache_alias)).fail(error, what)
         return otherwise
-    _failing.discard(failing)
+    if place in _outages:
+        _outages[place].end(what)
     return result

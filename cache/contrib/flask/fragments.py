@@ -5,7 +5,6 @@
 The name, then for how long, then whatever else the fragment depends on.
 """
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +15,10 @@ from jinja2.runtime import Context
 from werkzeug.local import LocalProxy
 
 from twofold.core import Cache
-from twofold.display import printable
 from twofold.errors import BlockingCallInEventLoop, SettingsError, UnstableArgument
+from twofold.events import CacheBypassed, emit
 from twofold.keys.encoding import Unencodable, encode
 from twofold.policy import DEFAULT_TIMEOUT, Timeout
-
-_log = logging.getLogger("twofold")
 
 
 def fragment_key(name: str, vary: tuple[Any, ...], escaped: bool) -> str:
@@ -80,8 +77,8 @@ class Fragments:
     def _tell(self, exc: BlockingCallInEventLoop) -> None:
         if not self._told:
             self._told = True
-            why = printable(str(exc))
-            _log.warning("fragments are rendered without the cache in an async view: %s", why)
+            what = "fragments of async views are rendered"
+            emit(CacheBypassed(self._cache().alias, what, str(exc)))
 
 
 class FragmentTag(Extension):

@@ -1,6 +1,5 @@
 """Where pages are kept: a `Cache`, whose failures cost the cache and never the page."""
 
-import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -13,16 +12,14 @@ from twofold.contrib.http.headers import Headers, varying
 from twofold.contrib.http.keys import variant_key
 from twofold.contrib.http.page import Page, Varied, read
 from twofold.core import Cache
-from twofold.display import printable
 from twofold.effects import Effects, within
 from twofold.errors import BackendUnavailable
+from twofold.outage import Outage
 from twofold.policy import Timeout, seconds
 from twofold.registry import caches
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_log = logging.getLogger("twofold")
 
 
 class Place(NamedTuple):
@@ -39,19 +36,21 @@ class Place(NamedTuple):
 class PageStore:
     """Pages in a cache; whatever goes wrong there is a miss, or a page not stored.
 
-    The first failure of an outage is logged as a warning; all are counted in `failures`.
-
     Args:
         cache: an alias, which is looked up at each use, or a cache.
     """
 
     def __init__(self, cache: Cache | str) -> None:
-        self.failures: int = 0
         self._cache = cache
-        self._failing: str | None = None
+        self._outage = Outage(cache if isinstance(cache, str) else cache.alias)
 
     def __repr__(self) -> str:
         return f"<PageStore {self._cache!r} failures={self.failures}>"
+
+    @property
+    def failures(self) -> int:
+        """How many operations failed."""
+        return self._outage.failures
 
     def cache(self) -> Cache:
         """Return the cache; `SettingsError` if there is none of that alias."""
@@ -179,17 +178,11 @@ class PageStore:
         except Exception as exc:  # also what a user's own backend or serializer raises
             self._note(operation, exc)
             return otherwise
-        if operation == self._failing:
-            self._failing = None
+        if self._outage.lasting:
+            self._outage.end(operation)
         return result
 
     def _note(self, operation: str, exc: Exception) -> None:
-        """Count a failure; log the first, until the operation that failed works again."""
-        self.failures += 1
-        if isinstance(exc, BackendUnavailable) and self.cache()._noted(exc):
-            return
-        if self._failing is None:
-            self._failing = operation
-            name = self._cache if isinstance(self._cache, str) else self._cache.alias
-            why = printable(str(exc))
-            _log.warning("pages go on without cache %r: %s: %s", name, operation, why)
+        """Count a failure, as one of the cache's or of the pages'."""
+        if not (isinstance(exc, BackendUnavailable) and self.cache()._noted(exc)):
+            self._outage.fail(exc, operation)

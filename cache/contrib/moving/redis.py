@@ -216,7 +216,7 @@ OPTIONS: Table = {
     "ignore_exceptions": Becomes(
         '`OPTIONS["on_error"]`: `"miss"` for True, `"raise"` for False', values.outages
     ),
-    "log_ignored_exceptions": Ignored("an outage is logged once, as it begins"),
+    "log_ignored_exceptions": Ignored("an outage is logged as it begins and as it ends"),
     "close_connection": Ignored("connections outlive requests"),
     "replica_read_only": Ignored("replicas are only read"),
     "reverse_key_function": Ignored("there is no `keys()` that it would be for"),

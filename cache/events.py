@@ -1,0 +1,183 @@
+"""What happens rarely to caches and their stores, told to whoever subscribes.
+
+    unsubscribe = events.subscribe(print)
+
+The log is a subscriber like others. Hits, misses and all else that is frequent is counted, and
+no event: see `Cache.stats`.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+from twofold.display import printable
+
+__all__ = [
+    "BreakerClosed",
+    "BreakerOpened",
+    "CacheBypassed",
+    "EntriesDamaged",
+    "Event",
+    "OutageBegan",
+    "OutageEnded",
+    "StoreFailed",
+    "Subscriber",
+    "subscribe",
+]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened; `str()` of it is a sentence for people, which may change."""
+
+    level: ClassVar[int] = logging.WARNING
+    """The level at which it is logged."""
+
+    @property
+    def logger(self) -> str:
+        """The name of the logger."""
+        return "twofold"
+
+
+Subscriber: TypeAlias = Callable[[Event], object]
+
+
+@dataclass(frozen=True)
+class OutageBegan(Event):
+    """A store failed that had not failed before, and its cache goes on without it."""
+
+    cache: str
+    """The alias."""
+    error: str
+    operation: str = ""
+    """What fails, where it is not all of the cache."""
+
+    def __str__(self) -> str:
+        fails = f"fails to {self.operation}" if self.operation else "is unavailable"
+        return f"cache {self.cache!r} {fails}, going on without it: {self.error}"
+
+
+@dataclass(frozen=True)
+class OutageEnded(Event):
+    """What failed works again."""
+
+    cache: str
+    seconds: float
+    """How long it lasted."""
+    failures: int
+    """How many operations failed."""
+    operation: str = ""
+
+    def __str__(self) -> str:
+        works = f"succeeds to {self.operation}" if self.operation else "is available"
+        return (
+            f"cache {self.cache!r} {works} again after {self.seconds:.3g} s and"
+            f" {self.failures} failed operations"
+        )
+
+
+@dataclass(frozen=True)
+class BreakerOpened(Event):
+    """A server is not asked for a moment, since it failed."""
+
+    level = logging.INFO
+
+    server: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"the circuit breaker of {self.server} is open: {self.error}"
+
+
+@dataclass(frozen=True)
+class BreakerClosed(Event):
+    """A server has answered, and is asked again."""
+
+    level = logging.INFO
+
+    server: str
+
+    def __str__(self) -> str:
+        return f"the circuit breaker of {self.server} is closed: it has answered"
+
+
+@dataclass(frozen=True)
+class EntriesDamaged(Event):
+    """An entry could not be read, for the first time in this cache; others are counted alone."""
+
+    cache: str
+    signed: bool
+    """Whether entries are signed, so that a changed `SECRET` explains it."""
+
+    def __str__(self) -> str:
+        why = (
+            "they do not verify. If SECRET was changed, list the old one second:"
+            ' SECRET = ["new", "old"]'
+            if self.signed
+            else "they are damaged, or written with another SERIALIZER, COMPRESSOR or SECRET"
+        )
+        return f"entries of cache {self.cache!r} are misses, and counted as damaged: {why}"
+
+
+@dataclass(frozen=True)
+class StoreFailed(Event):
+    """A store on a disk met a fault, which costs misses. One a minute is told of."""
+
+    store: str
+    """"sqlite" or "files"."""
+    error: str
+
+    @property
+    def logger(self) -> str:
+        return f"twofold.{self.store}"
+
+    def __str__(self) -> str:
+        return self.error
+
+
+@dataclass(frozen=True)
+class CacheBypassed(Event):
+    """What cannot use a cache where it is called does without it. It is told of once."""
+
+    cache: str
+    what: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.what} without cache {self.cache!r}: {self.error}"
+
+
+_subscribers: list[Subscriber] = []
+
+
+def subscribe(subscriber: Subscriber) -> Callable[[], None]:
+    """Have `subscriber` called with each event from now on; return what ends that.
+
+    It is called where the event happens, in any thread and in event loops, so it must not
+    block. What it raises is logged.
+    """
+    _subscribers.append(subscriber)
+
+    def unsubscribe() -> None:
+        with suppress(ValueError):  # it is a second time
+            _subscribers.remove(subscriber)
+
+    return unsubscribe
+
+
+def emit(event: Event) -> None:
+    """Tell `event`; never with a lock held, for subscribers may use a cache."""
+    for subscriber in tuple(_subscribers):
+        try:
+            subscriber(event)
+        except Exception:
+            logging.getLogger("twofold").exception("%r failed at %r", subscriber, event)
+
+
+def _log(event: Event) -> None:
+    logging.getLogger(event.logger).log(event.level, "%s", printable(str(event)))
+
+
+subscribe(_log)
