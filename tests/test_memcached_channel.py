@@ -44,6 +44,7 @@ def test_what_is_read_in_one_tick_is_one_get(run_raw: Any, writes: list[bytes]) 
     """It has each key once and stands where the first read stood; all have their own replies."""
 
     async def body(raw: Raw, backend: MemcachedBackend) -> None:
+        backend._router.servers()[0].connector.is_proxied = False
         first = await busy(raw, backend)
         writes.clear()
         tasks = started(
@@ -62,7 +63,7 @@ def test_what_is_read_in_one_tick_is_one_get(run_raw: Any, writes: list[bytes]) 
         await until(lambda: writes)
         await turns(3)
         assert len(writes) == 1
-        await until(lambda: len(raw.peer.owed) == 6)
+        await until(lambda: len(raw.peer.owed) == 8)
         raw.release()
         assert await first == value_of("first")
         assert await asyncio.gather(*tasks) == [
@@ -80,6 +81,8 @@ def test_what_is_read_in_one_tick_is_one_get(run_raw: Any, writes: list[bytes]) 
             [b"set", b"a", b"0", b"0", b"1", b"v"],
             [b"get", b"k0", b"absent", b"k2", b"k3", b"k1"],
             [b"add", b"b", b"0", b"0", b"1", b"v"],
+            [b"mg", b"b", b"f", b"c", b"t"],
+            [b"mg", b"absent", b"f", b"c", b"t"],
             [b"delete", b"absent"],
             [b"incr", b"n", b"1"],
         ]
@@ -282,7 +285,7 @@ def test_what_has_several_replies_is_not_joined(run_raw: Any) -> None:
     async def body(raw: Raw, backend: MemcachedBackend) -> None:
         await busy(raw, backend)
         several = [commands.get("k0"), commands.get("absent"), commands.get("k1")]
-        with_unique = [commands.gets("k2"), commands.ttl("k2")]
+        with_unique = [commands.gets("k2"), commands.look("k2")]
         tasks = started(
             [
                 backend.aget("k3"),
@@ -296,7 +299,7 @@ def test_what_has_several_replies_is_not_joined(run_raw: Any) -> None:
         assert await asyncio.gather(*tasks) == [
             value_of("k3"),
             [{"k0": value_of("k0")}, {}, {"k1": value_of("k1")}],
-            [{"k2": (value_of("k2"), 7)}, b"HD t-1"],
+            [{"k2": (value_of("k2"), 7)}, b"HD f0 c7 t-1"],
             value_of("k4"),
         ]
         assert raw.peer.commands == [
@@ -305,7 +308,7 @@ def test_what_has_several_replies_is_not_joined(run_raw: Any) -> None:
             [b"get", b"absent"],
             [b"get", b"k1"],
             [b"gets", b"k2"],
-            [b"mg", b"k2", b"t"],
+            [b"mg", b"k2", b"f", b"c", b"t"],
         ]
 
     run_raw(body)

@@ -10,9 +10,10 @@ from tests.chaos import MemcachedServer
 from tests.chaos.fixtures import MakeProxy
 from twofold import Cache
 from twofold.backends.memcached import MemcachedBackend, claimed
+from twofold.backends.memcached.stubs import StubHiding
 from twofold.backends.network.async_connection import AsyncConnection
 from twofold.backends.network.pool import ConnectionPool
-from twofold.errors import BackendUnavailable
+from twofold.errors import BackendUnavailable, MissingKey
 from twofold.stub import new_stub
 from twofold.testing import FACES, Face
 from twofold.testing.faces import case
@@ -198,3 +199,82 @@ class TestClaims:
             assert await face.view(ours).get_or_set("k", lambda: "v") == "v"
             await face.view(ours).close()
             await face.view(theirs).close()
+
+
+class TestStubs:
+    """What a stub is to those who ask for the key."""
+
+    @pytest.mark.parametrize("knows_meta", [True, False])
+    @case
+    async def test_a_stub_is_no_value(
+        self,
+        opened: Callable[[str], Any],
+        memcached_server: MemcachedServer,
+        knows_meta: bool,
+    ) -> None:
+        """Behind a proxy, which lets no `mg` through, as little as elsewhere."""
+        store, stub = opened(memcached_server.address), new_stub()
+        store.target._router.servers()[0].connector.is_proxied = not knows_meta
+        assert await store.get_or_claim(KEY, stub, LONG) is None
+        assert await store.get(KEY) == stub
+        assert await store.get_many([KEY]) == {KEY: stub}
+        assert await store.has(KEY) is False
+        assert await store.touch(KEY, None) is False
+        with pytest.raises(MissingKey):
+            await store.incr(KEY, 1)
+        assert await store.delete(KEY) is False
+        assert await store.fill(KEY, stub, b"v", LONG) is False
+        assert await store.get_or_claim(KEY, stub, LONG) is None
+        assert await store.set("l", b"v", LONG) is True
+        assert await store.delete_many([KEY, "l", "m"]) == 1
+        assert await store.get_or_claim(KEY, stub, LONG) is None
+        assert await store.add(KEY, b"v", LONG) is True
+        assert await store.add(KEY, b"w", LONG) is False
+        assert await store.touch(KEY, 2 * LONG) is True
+        assert b"HD t2000" in memcached_server.command(b"mg k t\r\n")
+        assert await store.delete(KEY) is True
+
+    @case
+    async def test_no_value_is_fetched_for_what_does_not_return_it(
+        self, opened: Callable[[str], Any], memcached_server: MemcachedServer, trips: list[None]
+    ) -> None:
+        """Big values stay where they are while keys are looked at, and most looks cost nothing."""
+        store = opened(memcached_server.address)
+        assert await store.has("warm") is False
+        for call, result, most in (
+            (lambda: store.has(KEY), True, 1),
+            (lambda: store.add(KEY, b"w", LONG), False, 1),
+            (lambda: store.touch(KEY, LONG), True, 2),
+            (lambda: store.ttl(KEY), LONG, 1),
+            (lambda: store.delete(KEY), True, 1),
+            (lambda: store.delete_many([KEY, "l"]), 1, 1),
+        ):
+            assert await store.set(KEY, b"v" * 100_000, LONG) is True
+            sent = int(memcached_server.stats()["bytes_written"])
+            trips.clear()
+            assert await call() == pytest.approx(result, abs=1)
+            assert len(trips) == most
+            assert int(memcached_server.stats()["bytes_written"]) - sent < 10_000
+
+    @case
+    async def test_a_touch_prolongs_no_claim(
+        self,
+        opened: Callable[[str], Any],
+        memcached_server: MemcachedServer,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Where one has taken the value's place since the look, it ends."""
+        store, other = opened(memcached_server.address), opened(memcached_server.address)
+        stub, looks = new_stub(), StubHiding._ask
+
+        async def claimed_behind(*given: Any) -> Any:
+            outcome = await looks(*given)
+            assert await other.delete(KEY) is True
+            assert await other.get_or_claim(KEY, stub, LONG) is None
+            return outcome
+
+        assert await store.set(KEY, b"v", LONG) is True
+        monkeypatch.setattr(StubHiding, "_ask", claimed_behind)
+        assert await store.touch(KEY, None) is False
+        assert await other.fill(KEY, stub, b"v", LONG) is False
+        assert await other.get(KEY) is None

@@ -484,14 +484,13 @@ def test_no_value_goes_with_a_malformed_key(key: str, command: Callable[[str], A
         (commands.add("k", b"v", 5), b"add k 0 5 1\r\nv\r\n"),
         (commands.cas("k", b"01", 5, 77), b"cas k 12045 5 3 77\r\n=01\r\n"),
         (commands.cas_away("k", 77), b"cas k 0 2592001 0 77\r\n\r\n"),
-        (commands.touch("k", 5), b"touch k 5\r\n"),
+        (commands.touch("k", 5), b"mg k f c t T5\r\n"),
         (commands.delete("k"), b"delete k\r\n"),
         (commands.incr("k", 5), b"incr k 5\r\n"),
         (commands.incr("k", -5), b"incr k 18446744073709551611\r\n"),
         (commands.incr("k", 0), b"incr k 0\r\n"),
         (commands.incr("k", -(2**63)), b"incr k 9223372036854775808\r\n"),
-        (commands.is_there("k"), b"mg k\r\n"),
-        (commands.ttl("k"), b"mg k t\r\n"),
+        (commands.look("k"), b"mg k f c t\r\n"),
     ],
 )
 def test_commands_as_the_protocol_has_them(command: commands.Command, packed: bytes) -> None:
@@ -523,8 +522,7 @@ def test_reads_alone_may_be_repeated() -> None:
         commands.get("k"),
         commands.get_many(["k", "l"]),
         commands.gets("k"),
-        commands.ttl("k"),
-        commands.is_there("k"),
+        commands.look("k"),
     ]
     writes = [
         commands.set("k", b"v", 0),
@@ -812,10 +810,6 @@ REFUSED = ReplyError("SERVER_ERROR out of memory")
         (CAS, b"EXISTS", True),
         (CAS, b"NOT_FOUND", True),
         (CAS, {}, False),
-        (b"touch k 5\r\n", b"TOUCHED", True),
-        (b"touch k 5\r\n", b"NOT_FOUND", True),
-        (b"touch k 5\r\n", b"STORED", False),
-        (b"touch k 5\r\n", {}, False),
         (b"delete k\r\n", b"DELETED", True),
         (b"delete k\r\n", b"NOT_FOUND", True),
         (b"delete k\r\n", b"TOUCHED", False),
@@ -826,11 +820,14 @@ REFUSED = ReplyError("SERVER_ERROR out of memory")
         (b"incr k 5\r\n", b"STORED", False),
         (b"incr k 5\r\n", b"", False),
         (b"incr k 5\r\n", {}, False),
-        (b"mg k\r\n", b"HD", True),
-        (b"mg k t\r\n", b"HD t5", True),
-        (b"mg k t\r\n", b"EN", True),
-        (b"mg k t\r\n", b"VA 1", False),
-        (b"mg k t\r\n", {}, False),
+        (b"mg k f c t\r\n", b"HD f0 c7 t5", True),
+        (b"mg k f c t T5\r\n", b"HD f12046 c7 t-1", True),
+        (b"mg k f c t\r\n", b"HD f0 c7 t5 W X", True),
+        (b"mg k f c t\r\n", b"EN", True),
+        (b"mg k f c t\r\n", b"HD", False),
+        (b"mg k f c t\r\n", b"HD t5", False),
+        (b"mg k f c t\r\n", b"VA 1", False),
+        (b"mg k f c t\r\n", {}, False),
         (commands.VERSION, b"VERSION 1.6.18", True),
         (commands.VERSION, b"OK", False),
         (commands.VERSION, {}, False),
@@ -900,9 +897,11 @@ def test_meta_commands_came_with_1_6(version: str, is_modern: bool) -> None:
     ("reply", "left"),
     [
         (b"EN", 0.0),
-        (b"HD t-1", None),
-        (b"HD t30", 30.0),
-        (b"HD t0", 0.001),
+        (b"HD f0 c7 t-1", None),
+        (b"HD f0 c7 t30", 30.0),
+        (b"HD f0 c7 t0", 0.001),
+        (b"HD f9 c7 t30 W", 30.0),
+        (b"HD f12046 c7 t30", 0.0),
     ],
 )
 def test_the_life_left(reply: bytes, left: float | None) -> None:
@@ -964,9 +963,12 @@ def test_a_part_of_the_writes() -> None:
     keys = ["a", "b", "c", "d"]
     outcomes = [b"STORED", refused("SERVER_ERROR out of memory"), lost()]
     assert results.failed(keys, keys[:3], outcomes) == ["b", "c", "d"]
-    assert results.total([b"DELETED", b"NOT_FOUND", b"DELETED"]) == 2
+    value, stub = b"HD f0 c7 t-1", b"HD f12046 c7 t-1"
+    looked: list[Any] = [value, b"DELETED", b"EN", b"NOT_FOUND", value, b"NOT_FOUND"]
+    looked += [stub, b"DELETED", {"k": Item(b"v", 7)}, b"DELETED", {}, b"NOT_FOUND"]
+    assert results.deleted(looked) == 2
     with pytest.raises(PartlyUnavailable) as caught:
-        results.total([b"DELETED", lost(), b"DELETED"])
+        results.deleted([*looked, lost(), lost()])
     assert caught.value.result == 2
 
 

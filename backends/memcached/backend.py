@@ -8,19 +8,20 @@ from twofold.backends.memcached import commands, results, scan
 from twofold.backends.memcached.cas import CompareAndSet
 from twofold.backends.memcached.deployment import Weights, read_router
 from twofold.backends.memcached.limits import SURELY_FITS, Limits
-from twofold.backends.memcached.operations import ADD, DELETE, GET, SET, TOUCH
+from twofold.backends.memcached.operations import ADD, GET, SET
 from twofold.backends.memcached.proxies import Proxies
 from twofold.backends.memcached.router import Node
+from twofold.backends.memcached.stubs import StubHiding
 from twofold.backends.network import (
     Client,
     ConnectionLost,
     NetworkBackend,
-    Operation,
     raise_partial,
 )
 from twofold.backends.network.options import NetworkOptions
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BackendUnavailable
+from twofold.keys.kinds import is_lock
 
 
 class MemcachedBackend(NetworkBackend):
@@ -54,6 +55,8 @@ class MemcachedBackend(NetworkBackend):
         SettingsError: an argument is none of these, or they contradict each other.
     """
 
+    hides_stubs = True
+
     def __init__(
         self,
         location: str | list[str] = "",
@@ -75,7 +78,8 @@ class MemcachedBackend(NetworkBackend):
         )
         self._client = Client(self._router, self.deadline)
         self._proxies = Proxies(self._client, self._router)
-        self._limits = Limits(self._client, self._router, self._proxies)
+        self._limits = Limits(self._router, self._proxies)
+        self._stubs = StubHiding(self._client, self._proxies)
         self._cas = CompareAndSet(self._client, self._proxies, self._expiry)
 
     def get(self, key: str) -> bytes | None:
@@ -97,12 +101,12 @@ class MemcachedBackend(NetworkBackend):
 
     def set(self, key: str, value: bytes, ttl: float | None) -> bool:
         if len(value) > SURELY_FITS:
-            return run_sync(self._store_if_it_fits(BLOCKING, SET, key, value, ttl))
+            return run_sync(self._set_if_it_fits(BLOCKING, key, value, ttl))
         return SET.run(self._client, key, value, self._expiry(key, ttl))
 
     async def aset(self, key: str, value: bytes, ttl: float | None) -> bool:
         if len(value) > SURELY_FITS:
-            return await self._store_if_it_fits(NATIVE, SET, key, value, ttl)
+            return await self._set_if_it_fits(NATIVE, key, value, ttl)
         return await SET.arun(self._client, key, value, self._expiry(key, ttl))
 
     def set_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
@@ -112,20 +116,18 @@ class MemcachedBackend(NetworkBackend):
         return await self._set_many(NATIVE, items, ttl)
 
     def add(self, key: str, value: bytes, ttl: float | None) -> bool:
-        if len(value) > SURELY_FITS:
-            return run_sync(self._store_if_it_fits(BLOCKING, ADD, key, value, ttl))
-        return ADD.run(self._client, key, value, self._expiry(key, ttl))
+        return run_sync(self._add(BLOCKING, key, value, ttl))
 
     async def aadd(self, key: str, value: bytes, ttl: float | None) -> bool:
-        if len(value) > SURELY_FITS:
-            return await self._store_if_it_fits(NATIVE, ADD, key, value, ttl)
-        return await ADD.arun(self._client, key, value, self._expiry(key, ttl))
+        return await self._add(NATIVE, key, value, ttl)
 
     def touch(self, key: str, ttl: float | None) -> bool:
-        return TOUCH.run(self._client, key, self._expiry(key, ttl))
+        expiry = self._expiry(key, ttl)
+        return run_sync(self._stubs.touch(BLOCKING, key, expiry, self._client.due()))
 
     async def atouch(self, key: str, ttl: float | None) -> bool:
-        return await TOUCH.arun(self._client, key, self._expiry(key, ttl))
+        expiry = self._expiry(key, ttl)
+        return await self._stubs.touch(NATIVE, key, expiry, self._client.due())
 
     def ttl(self, key: str) -> float | None:
         return run_sync(self._ttl(BLOCKING, key))
@@ -134,22 +136,22 @@ class MemcachedBackend(NetworkBackend):
         return await self._ttl(NATIVE, key)
 
     def delete(self, key: str) -> bool:
-        return DELETE.run(self._client, key)
+        return run_sync(self._stubs.delete(BLOCKING, key, self._client.due()))
 
     async def adelete(self, key: str) -> bool:
-        return await DELETE.arun(self._client, key)
+        return await self._stubs.delete(NATIVE, key, self._client.due())
 
     def delete_many(self, keys: Sequence[str]) -> int:
-        return results.total(self._client.execute_many(list(map(DELETE.build, keys))))
+        return run_sync(self._stubs.delete_many(BLOCKING, keys, self._client.due()))
 
     async def adelete_many(self, keys: Sequence[str]) -> int:
-        return results.total(await self._client.aexecute_many(list(map(DELETE.build, keys))))
+        return await self._stubs.delete_many(NATIVE, keys, self._client.due())
 
     def has(self, key: str) -> bool:
-        return run_sync(self._has(BLOCKING, key))
+        return run_sync(self._stubs.has(BLOCKING, key, self._client.due()))
 
     async def ahas(self, key: str) -> bool:
-        return await self._has(NATIVE, key)
+        return await self._stubs.has(NATIVE, key, self._client.due())
 
     def incr(self, key: str, delta: int) -> int:
         return run_sync(self._cas.incr(BLOCKING, key, delta, self._client.due()))
@@ -194,19 +196,20 @@ class MemcachedBackend(NetworkBackend):
     def _expiry(self, key: str, ttl: float | None) -> int:
         return commands.expiry(key, ttl, self.clock.time())
 
-    async def _store_if_it_fits(
-        self,
-        io: Effects,
-        operation: Operation[bool, str, bytes, int],
-        key: str,
-        value: bytes,
-        ttl: float | None,
-    ) -> bool:
-        """Set or add, unless the value is too big: a refused one would cost the older one."""
+    async def _set_if_it_fits(self, io: Effects, key: str, value: bytes, ttl: float | None) -> bool:
+        """Set, unless the value is too big: a refused one would cost the older one."""
         deadline, expiry = self._client.due(), self._expiry(key, ttl)
         if not await self._limits.fits(io, key, value, deadline):
             return False
-        return await operation.step(io, self._client, deadline, key, value, expiry)
+        return await SET.step(io, self._client, deadline, key, value, expiry)
+
+    async def _add(self, io: Effects, key: str, value: bytes, ttl: float | None) -> bool:
+        deadline, expiry = self._client.due(), self._expiry(key, ttl)
+        if is_lock(key):
+            return await ADD.step(io, self._client, deadline, key, value, expiry)
+        if len(value) > SURELY_FITS and not await self._limits.fits(io, key, value, deadline):
+            return False
+        return await self._stubs.add(io, key, value, expiry, deadline)
 
     async def _set_many(
         self, io: Effects, items: Mapping[str, bytes], ttl: float | None
@@ -218,17 +221,8 @@ class MemcachedBackend(NetworkBackend):
         return results.failed(items, fit, await io.op(run, arun, asked, deadline))
 
     async def _ttl(self, io: Effects, key: str) -> float | None:
-        told = await self._proxies.ask(io, commands.ttl(key), self._client.due())
+        told = await self._proxies.ask(io, commands.look(key), self._client.due())
         return results.seconds(key, told)
-
-    async def _has(self, io: Effects, key: str) -> bool:
-        """Ask without fetching the value, if the server can do that and no proxy is in the way."""
-        deadline = self._client.due()
-        if results.is_modern(self._router.place(key).connector.version):
-            told = await self._proxies.ask(io, commands.is_there(key), deadline)
-            if told is not None:
-                return results.is_there(told)
-        return await GET.step(io, self._client, deadline, key) is not None
 
     async def _compare_and_set(
         self, io: Effects, key: str, expected: bytes, value: bytes, ttl: float | None

@@ -15,6 +15,7 @@ from twofold.backends.network import Client, Command
 from twofold.contention import pauses
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable, CacheError
+from twofold.stub import is_stub
 
 _SHARE = 0.5  # of the time, for tries: one begun at its end would be cut off with its connection
 
@@ -62,7 +63,7 @@ class CompareAndSet:
                 self._claimed.note(key, stub, item.unique)
             if item is not None or is_added:
                 return None
-        raise _too_many_cas_races(key)
+        raise too_many_cas_races(key)
 
     async def set(
         self,
@@ -113,7 +114,7 @@ class CompareAndSet:
             total = await self._incr_by_cas(io, key, delta, deadline)
             if total is not None:
                 return total
-        raise _too_many_cas_races(key)
+        raise too_many_cas_races(key)
 
     async def _checked(self, io: Effects, key: str, delta: int, total: int, deadline: float) -> int:
         """Return the server's sum; take it back if it left signed 64 bits."""
@@ -132,6 +133,8 @@ class CompareAndSet:
         before 1.6 also fail to see one in a number over 2**63 now and then.
         """
         item, left = await self._item_and_life(io, key, deadline)
+        if item is not None and is_stub(item.value):
+            item = None
         total = counter.total(key, item.value if item else None, delta)
         if item is None:
             return None
@@ -145,7 +148,7 @@ class CompareAndSet:
         """Return what is stored, and what tells the life it has left when that is asked."""
         since = monotonic()
         found, told = await self._proxies.ask_both(
-            io, commands.gets(key), commands.ttl(key), deadline
+            io, commands.gets(key), commands.look(key), deadline
         )
 
         def left() -> int:
@@ -186,7 +189,7 @@ class CompareAndSet:
             )
             if CAS.read(key, outcome):
                 return True
-        raise _too_many_cas_races(key)
+        raise too_many_cas_races(key)
 
     async def _write_over_claim(
         self, io: Effects, key: str, stub: bytes, write: Command, deadline: float
@@ -206,7 +209,8 @@ class CompareAndSet:
         return False
 
 
-def _too_many_cas_races(key: str) -> CacheError:
+def too_many_cas_races(key: str) -> CacheError:
+    """Return the error of a write that others forestalled each time."""
     return BackendUnavailable(
         f"compare-and-set on {key!r} failed again and again under contention: try again later,"
         " or spread the writes over several keys"

@@ -83,11 +83,6 @@ def _store(verb: str, key: str, value: bytes, expiry: int, unique: str = "") -> 
     return Command(packed, key, bulk=len(packed) >= BULK)
 
 
-def touch(key: str, expiry: int) -> Command:
-    """Reply: `b"TOUCHED"` or `b"NOT_FOUND"`."""
-    return Command(f"touch {key} {expiry}\r\n".encode("ascii"), key)
-
-
 def delete(key: str) -> Command:
     """Reply: `b"DELETED"` or `b"NOT_FOUND"`."""
     return Command(f"delete {key}\r\n".encode("ascii"), key)
@@ -98,14 +93,17 @@ def incr(key: str, delta: int) -> Command:
     return Command(f"incr {key} {delta % stored.WRAP}\r\n".encode("ascii"), key)
 
 
-def is_there(key: str) -> Command:
-    """Reply: `b"HD"` or `b"EN"`; from 1.6 on."""
-    return Command(f"mg {key}\r\n".encode("ascii"), key, True)
+def look(key: str) -> Command:
+    """Reply: `b"HD f0 c7 t30"`, which are flags, number and life, t-1 for ever; or `b"EN"`.
+
+    From 1.6 on.
+    """
+    return Command(f"mg {key} f c t\r\n".encode("ascii"), key, True)
 
 
-def ttl(key: str) -> Command:
-    """Reply: `b"HD t30"`, t-1 for ever, or `b"EN"`; from 1.6 on."""
-    return Command(f"mg {key} t\r\n".encode("ascii"), key, True)
+def touch(key: str, expiry: int) -> Command:
+    """Reply: as to `look`, with the life that was; from 1.6 on."""
+    return Command(f"mg {key} f c t T{expiry}\r\n".encode("ascii"), key)
 
 
 VERSION: Final = b"version\r\n"

@@ -7,7 +7,7 @@ from typing import Final
 from twofold.backends.memcached import commands, results
 from twofold.backends.memcached.proxies import Proxies
 from twofold.backends.memcached.router import Node, Router
-from twofold.backends.network import BULK, Client, ConnectionLost, Outcome, is_lost
+from twofold.backends.network import BULK, Outcome, is_lost
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable
 
@@ -24,8 +24,7 @@ class Limits:
     before each value that takes long to pass.
     """
 
-    def __init__(self, client: Client, router: Router, proxies: Proxies) -> None:
-        self._client = client
+    def __init__(self, router: Router, proxies: Proxies) -> None:
         self._router = router
         self._proxies = proxies
 
@@ -104,14 +103,4 @@ class Limits:
             )
             for node, key in unknown.items()
         }
-        try:
-            came = await io.op(
-                self._client.execute_many, self._client.aexecute_many, [*asked.values()], deadline
-            )
-        except BackendUnavailable as error:
-            came = [error] * len(asked)
-        told = dict(zip(asked, came, strict=True))
-        for node, outcome in told.items():
-            if node.connector.is_proxied is None and isinstance(outcome, ConnectionLost):
-                told[node] = await self._proxies.ask(io, asked[node], deadline)
-        return told
+        return await self._proxies.ask_each(io, asked, deadline)

@@ -12,7 +12,7 @@ from twofold.backends.network import Operation
 GET: Final = Operation(commands.get, results.value)
 SET: Final = Operation(commands.set, results.is_stored)
 ADD: Final = Operation(commands.add, results.is_added)
-TOUCH: Final = Operation(commands.touch, results.is_done)
+TOUCH: Final = Operation(commands.touch, results.seen)
 DELETE: Final = Operation(commands.delete, results.is_done)
 INCR: Final = Operation(commands.incr, results.counted)
 GETS: Final = Operation(commands.gets, results.item)

@@ -5,9 +5,12 @@ Some proxies close the connection, without a word, at a command that they do not
 it loses its connection twice, while a `get` in between is answered, there is a proxy.
 """
 
-from twofold.backends.memcached import commands
-from twofold.backends.memcached.router import Router
-from twofold.backends.network import Client, Command, ConnectionLost, Outcome, is_lost
+from collections.abc import Mapping, Sequence
+from time import monotonic
+
+from twofold.backends.memcached import commands, results
+from twofold.backends.memcached.router import Node, Router
+from twofold.backends.network import Client, Command, ConnectionLost, Outcome, is_lost, unwrap
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable
 
@@ -34,6 +37,47 @@ class Proxies:
         if connector.is_proxied:
             return None
         return await self._ask(io, command, deadline)
+
+    async def looks(self, io: Effects, keys: Sequence[str], deadline: float) -> list[Command]:
+        """Return what asks for what is under `keys`: the whole value only where `mg` is unknown.
+
+        Servers of which it is not known yet are asked at once, in half of the time that is left.
+        """
+        nodes = [self._router.place(key) for key in keys]
+        unknown = {
+            node: commands.look(key)._replace(reads=False)
+            for node, key in zip(nodes, keys, strict=True)
+            if node.connector.is_proxied is None
+        }
+        if unknown:
+            told = await self.ask_each(io, unknown, (monotonic() + deadline) / 2)
+            if all(is_lost(told.get(node)) for node in nodes):
+                unwrap(told.popitem()[1])
+        return [
+            commands.look(key) if _knows_meta(node) else commands.gets(key)
+            for node, key in zip(nodes, keys, strict=True)
+        ]
+
+    async def ask_each(
+        self, io: Effects, asked: Mapping[Node, Command], deadline: float
+    ) -> dict[Node, Outcome | None]:
+        """Return what servers say to one command each; None from a proxy, as `ask`."""
+        if len(asked) == 1:
+            [(node, command)] = asked.items()
+            return {node: await self.ask(io, command, deadline)}
+        try:
+            came = await io.op(
+                self._client.execute_many, self._client.aexecute_many, [*asked.values()], deadline
+            )
+        except BackendUnavailable as error:
+            came = [error] * len(asked)
+        told: dict[Node, Outcome | None] = dict(zip(asked, came, strict=True))
+        for node, outcome in told.items():
+            if node.connector.is_proxied is None and isinstance(outcome, ConnectionLost):
+                told[node] = await self.ask(io, asked[node], deadline)
+            elif not is_lost(outcome):
+                node.connector.is_proxied = False
+        return told
 
     async def ask_both(
         self, io: Effects, known: Command, unknown: Command, deadline: float
@@ -64,3 +108,7 @@ class Proxies:
             return await io.op(self._client.execute, self._client.aexecute, command, deadline)
         except BackendUnavailable as error:
             return error
+
+
+def _knows_meta(node: Node) -> bool:
+    return node.connector.is_proxied is False and results.is_modern(node.connector.version)

@@ -150,11 +150,9 @@ _LINES: Final = {
     b"set": _STORED,
     b"add": _STORED,
     b"cas": _STORED,
-    b"touch": rb"TOUCHED|NOT_FOUND",
     b"delete": rb"DELETED|NOT_FOUND",
     b"incr": rb"\d{1,20}|NOT_FOUND",
-    b"mg": rb"HD|EN",
-    b"mg t": rb"HD t(-1|\d{1,10})|EN",
+    b"mg": rb"HD f\d{1,10} c\d{1,20} t(-1|\d{1,10})( [WXZ])*|EN",
     b"version": rb"VERSION .*",
     b"flush_all": rb"OK",
     b"lru_crawler": rb"OK|(BUSY|BADCLASS)( .*)?",
@@ -172,8 +170,6 @@ def fits(packed: bytes, reply: Reply) -> bool:
     verb = packed.split(maxsplit=1)[0]
     if type(reply) is list:
         return verb in _LISTED
-    if verb == b"mg" and packed.endswith(b" t\r\n"):
-        verb = b"mg t"
     return verb in _FITTING and _FITTING[verb](reply) is not None
 
 

@@ -1,6 +1,7 @@
 """What the replies to the commands of a cache mean."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from twofold import counter
@@ -10,11 +11,23 @@ from twofold.backends.memcached.replies import Item
 from twofold.backends.network import Outcome, Refused, Reply, is_lost, raise_partial, unwrap
 from twofold.errors import BackendUnavailable, CounterOverflow, MissingKey
 from twofold.keys.kinds import is_lock
+from twofold.stub import is_stub
 
 DEFAULT_ITEM_SIZE_MAX = 2**20
 """Bytes, where a server was not started with another limit."""
 
 _MOMENT = 0.001  # seconds of life left, at least, in what is there
+_FOR_EVER = -1
+
+
+class Seen(NamedTuple):
+    """What is known of an item without its value."""
+
+    is_stub: bool
+    unique: int
+    """The number that changes whenever the value is written; 0 if the server has none."""
+    left: int
+    """Seconds, or -1 for ever."""
 
 
 def value(key: str, outcome: Outcome) -> bytes | None:
@@ -67,9 +80,27 @@ def is_done(_key: str, outcome: Outcome) -> bool:
     return bool(unwrap(outcome) != b"NOT_FOUND")
 
 
-def is_there(outcome: Outcome) -> bool:
-    """Tell whether a key is there, when that alone was asked."""
-    return bool(unwrap(outcome) != b"EN")
+def seen(_key: str, outcome: Outcome) -> Seen | None:
+    """Return what a server tells of an item, if there is one.
+
+    A server or proxy without `mg` was asked for the value, and tells nothing of its life.
+    """
+    reply = unwrap(outcome)
+    if type(reply) is dict:
+        for found in reply.values():
+            value, unique = found if isinstance(found, Item) else (found, 0)
+            return Seen(is_stub(value), unique, _FOR_EVER)
+        return None
+    if reply == b"EN":
+        return None
+    told = {word[:1]: int(word[1:]) for word in reply.split()[1:4]}
+    return Seen(told[b"f"] == stored.STUB, told[b"c"], told[b"t"])
+
+
+def is_value(key: str, outcome: Outcome) -> bool:
+    """Tell whether there is an item which is no stub."""
+    found = seen(key, outcome)
+    return found is not None and not found.is_stub
 
 
 def failed(keys: Iterable[str], sent: Iterable[str], outcomes: Sequence[Outcome]) -> list[str]:
@@ -79,10 +110,12 @@ def failed(keys: Iterable[str], sent: Iterable[str], outcomes: Sequence[Outcome]
     return [key for key in keys if key not in stored]
 
 
-def total(outcomes: Sequence[Outcome]) -> int:
-    """Return how many keys were there to be deleted."""
-    done = sum([is_done("", each) for each in outcomes if not is_lost(each)])
-    return raise_partial(done, list(filter(is_lost, outcomes)))
+def deleted(outcomes: Sequence[Outcome]) -> int:
+    """Return how many values were there to be deleted, of which each was looked at just before."""
+    pairs = zip(outcomes[::2], outcomes[1::2], strict=True)
+    there = [(told, done) for told, done in pairs if not is_lost(told) and not is_lost(done)]
+    gone = sum([is_value("", told) and is_done("", done) for told, done in there])
+    return raise_partial(gone, list(filter(is_lost, outcomes)))
 
 
 def seconds(key: str, outcome: Outcome | None) -> float | None:
@@ -97,11 +130,10 @@ def seconds(key: str, outcome: Outcome | None) -> float | None:
             f"{outcome}: how long an item lives is told by memcached 1.6 and later;"
             " upgrade the server"
         ) from outcome
-    reply: bytes = unwrap(outcome)
-    if reply == b"EN":
+    found = seen(key, outcome)
+    if found is None or found.is_stub:
         return 0.0
-    left = int(reply.removeprefix(b"HD t"))
-    return None if left < 0 else max(_MOMENT, float(left - is_lock(key)))
+    return None if found.left == _FOR_EVER else max(_MOMENT, float(found.left - is_lock(key)))
 
 
 def counted(key: str, outcome: Outcome) -> int | None:

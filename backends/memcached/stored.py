@@ -11,9 +11,13 @@ blanks that the server puts behind a number that got shorter are removed.
 from typing import Final
 
 from twofold import counter
+from twofold.stub import STUB_SIZE, is_stub
 
 MARKED: Final = 0x2F0D
-"""The flags of a value that has a mark before it; those of all others are 0."""
+"""The flags of a value that has a mark before it."""
+
+STUB: Final = 0x2F0E
+"""The flags of a stub, by which it is known without its bytes; those of all other values are 0."""
 
 WRAP: Final = 2**64
 
@@ -28,7 +32,7 @@ _NUMERIC: Final = frozenset(b"+-0123456789 \t\n\v\f\r")  # what a number may beg
 def write(value: bytes) -> tuple[int, bytes]:
     """Return the flags and the bytes to store for `value`."""
     if not value or value[0] not in _NUMERIC:
-        return 0, value
+        return STUB if len(value) == STUB_SIZE and is_stub(value) else 0, value
     number = counter.read(value)
     if number is None or is_near_the_end(number):
         return MARKED, _MARK + value
