@@ -126,7 +126,7 @@ CALLS = {
     "set": Asked(lambda store: store.set("k", b"v", 60), True, (b"set",)),
     "set of much": Asked(lambda store: store.set("k", BIG, 60), True, (b"stats", b"set")),
     "add": Asked(lambda store: store.add("absent", b"v", 60), True, (b"add",)),
-    "touch": Asked(lambda store: store.touch("k", 60), True, (b"mg",)),
+    "touch": Asked(lambda store: store.touch("k", 60), True, (b"mg T",)),
     "delete": Asked(lambda store: store.delete("k"), True, (b"delete",)),
     "incr": Asked(lambda store: store.incr("k", 1), 11, (b"incr",)),
     "compare_and_set": Asked(
@@ -157,6 +157,7 @@ FITTING = {
     b"delete": {b"DELETED", b"NOT_FOUND"},
     b"incr": {b"12", b"NOT_FOUND"},
     b"mg": {b"EN"},
+    b"mg T": {b"EN"},
     b"flush_all": {b"OK"},
     b"lru_crawler": {b"BUSY x"},
 }
