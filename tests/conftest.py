@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.leaks import LASTING
 from twofold import close_all
 from twofold.effects.faces import _Task
 
@@ -46,5 +47,5 @@ def _nothing_is_left(_nothing_of_a_network_is_left: None) -> Iterator[None]:
 def _alive() -> set[Any]:
     """Return the threads of all backends, and the tasks of all flights."""
     threads = [each for each in threading.enumerate() if each.name.startswith("twofold-")]
-    workers = {each for each in threads if not each.name.startswith("twofold-call")}
+    workers = {each for each in threads if not each.name.startswith(LASTING)}
     return workers | {task for task in list(_Task._running) if not task.get_loop().is_closed()}

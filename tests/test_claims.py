@@ -484,3 +484,15 @@ def test_other_programs_end_claims(redis_server: RedisServer, write: str) -> Non
     assert cache.get_or_set("k", function) == "stale"
     assert cache.get("k") == (None if write == "del" else 17)
     cache.close()
+
+
+def test_the_thread_that_renews_ends_with_the_caches(another: Callable[[], Cache]) -> None:
+    """It stays for a while after a computation, and goes when a cache is closed."""
+
+    def renewing() -> bool:
+        return any(each.name == "twofold-claims" for each in threading.enumerate())
+
+    cache = another()
+    assert cache.get_or_set("k", lambda: renewing()) is True
+    cache.close()
+    eventually(lambda: not renewing(), "the thread has ended")

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 import psutil
 
 _PATIENCE = 5.0  # seconds for what was told to end
-_LASTING = ("twofold-call",)  # threads that are kept for the next call
+LASTING = ("twofold-call", "twofold-claims")
+"""Threads that are kept for the next call, or the next computation."""
 
 
 class Leak(AssertionError):
@@ -60,7 +61,7 @@ def threads() -> dict[object, str]:
     return {
         each: f"thread {each.name!r}"
         for each in threading.enumerate()
-        if not each.name.startswith(_LASTING)
+        if not each.name.startswith(LASTING)
     }
 
 
