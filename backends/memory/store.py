@@ -24,7 +24,7 @@ from twofold.backend import Stored
 from twofold.backends.bounds import kept_by_culling
 from twofold.backends.memory.entry import ENTRY_BYTES, Entry, same, size_of
 from twofold.backends.memory.expiries import Expiries
-from twofold.effects import after_fork_in_child, new_rlock
+from twofold.effects import RLock, after_fork_in_child, new_rlock
 from twofold.errors import BackendUnavailable, CacheError, CounterOverflow, MissingKey, NotACounter
 from twofold.keys.kinds import is_lock
 
@@ -49,7 +49,7 @@ class Store:
         self.evicted: int = 0
         self.busy: bool = False
         self._torn = False
-        self.lock = new_rlock()
+        self.lock: RLock = new_rlock()
         self._later: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._ring: deque[Entry] = deque()
         self._expiries = Expiries()

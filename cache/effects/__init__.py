@@ -18,7 +18,7 @@ from twofold.effects.faces import (
 )
 from twofold.effects.forks import after_fork_in_child, leak_on_fork
 from twofold.effects.hop import Call, Hop, call_in_thread
-from twofold.effects.locks import Lock, ThreadLocal, new_lock, new_rlock, take
+from twofold.effects.locks import Lock, RLock, ThreadLocal, new_lock, new_rlock, take
 from twofold.effects.loops import PerLoop, in_event_loop, running_loop, serves_event_loop
 from twofold.effects.ticker import Tick, Ticker, renewals
 
@@ -32,6 +32,7 @@ __all__ = [
     "Lock",
     "Native",
     "PerLoop",
+    "RLock",
     "Spawned",
     "ThreadLocal",
     "Tick",

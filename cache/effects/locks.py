@@ -3,6 +3,7 @@
 import threading
 
 Lock = threading.Lock
+RLock = threading.RLock
 ThreadLocal = threading.local
 
 
