@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from twofold import private
 from twofold.assembly import parts_of
 from twofold.backend import Backend
+from twofold.claims.stored import rest
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.core import Cache
 from twofold.effects import after_fork_in_child, new_lock
@@ -116,12 +117,14 @@ class Caches:
         for each in list(self.built.values()):
             each.close()
         private.close_all()
+        rest()  # for caches that `configure` has replaced
 
     async def aclose_all(self) -> None:
         """Do what `close_all` does."""
         for each in list(self.built.values()):
             await each.aclose()
         await private.aclose_all()
+        rest()
 
     def _build(self, alias: str) -> Cache:
         """Return the cache of `alias`, which another thread may have built meanwhile."""

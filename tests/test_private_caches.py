@@ -19,6 +19,7 @@ from twofold import (
     close_all,
     configure,
 )
+from twofold.claims import stored
 from twofold.registry import aclose_all
 from twofold.testing import FACES, Face
 
@@ -230,3 +231,12 @@ def test_a_part_is_decoded(face: Face) -> None:
 
     face.run(body())
     store.close()
+
+
+def test_close_all_ends_the_renewals_of_caches_of_before() -> None:
+    """Caches of settings that were replaced leave nothing to renew behind `close_all`."""
+    assert cache.get_or_set("k", lambda: 1) == 1
+    assert stored._live._tick is not None
+    configure()
+    close_all()
+    assert stored._live._tick is None
