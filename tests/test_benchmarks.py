@@ -4,6 +4,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
+
+from tests.benchmarks.harness import Row
+from tests.benchmarks.picture import svg
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,3 +26,24 @@ def test_operations_that_two_commits_are_timed_in_run_on_this_one():
     assert not done.stderr  # an area that could not be set up
     assert len(times) == 2
     assert all(cpu > 0 and wall > 0 for cpu, wall in times)
+
+
+def test_the_picture_is_small_and_has_its_text_as_text():
+    """Each peer is a bar with its name beside it, of a few short lines of SVG."""
+    rows = [
+        Row("memory", "get", "twofold", 1.0, "µs", None, None),
+        Row("memory", "get", "slow & <steady>", 5.0, "µs", (5.0, 4.0, 6.0), 3.0),
+        Row("memory", "get", "fast", 0.5, "µs", (0.5, 0.4, 0.6), None),
+    ]
+    drawn = svg(rows)
+    ElementTree.fromstring(drawn)
+    assert "memory get · slow &amp; &lt;steady&gt;" in drawn
+    assert drawn.count("<rect") == 1 + 2  # the paper and the bars
+    assert drawn.count('class="target"') == 1
+    assert len(drawn) < 3000
+
+
+def test_the_picture_in_the_repository_is_small():
+    """What is committed stays below what a reader of a diff can bear."""
+    picture = ROOT / "tests" / "benchmarks" / "results" / "picture.svg"
+    assert picture.stat().st_size < 20_000

@@ -7,19 +7,10 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-import matplotlib
-
 from tests.benchmarks.harness import Row
+from tests.benchmarks.picture import TIMES, svg
 
-matplotlib.use("svg")
-
-from matplotlib import pyplot
-from matplotlib.axes import Axes
-
-TIMES = "\N{MULTIPLICATION SIGN}"
 HEAD = ("area", "call", "client", "cost", "by ours", "min..max", "target", "met")
-
-_COLOURS = {True: "#2a7f62", False: "#c0392b", None: "#8a94a6"}
 
 
 def write(rows: Sequence[Row], folder: Path) -> str:
@@ -28,7 +19,7 @@ def write(rows: Sequence[Row], folder: Path) -> str:
     text = f"{as_text(rows)}\n\n{_legend(rows)}\n"
     (folder / "table.txt").write_text(text)
     (folder / "table.md").write_text(f"{as_markdown(rows)}\n\n{_legend(rows)}\n")
-    draw(rows, folder / "picture.svg")
+    (folder / "picture.svg").write_text(svg(rows))
     return text
 
 
@@ -47,46 +38,6 @@ def as_markdown(rows: Sequence[Row]) -> str:
     """Return a Markdown table."""
     lines = [HEAD, ("---",) * len(HEAD), *map(_cells, rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def draw(rows: Sequence[Row], path: Path) -> None:
-    """Draw the peers' costs by ours on a logarithmic scale, with the targets."""
-    peers = [row for row in rows if row.ratios is not None]
-    figure, axes = pyplot.subplots(figsize=(10, 1.2 + 0.34 * len(peers)), layout="constrained")
-    for place, row in enumerate(peers):
-        _draw_bar(axes, place, row)
-    axes.set_yticks(range(len(peers)), [_label(row) for row in peers], fontsize=8)
-    axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.axvline(1, color="black", linewidth=1)
-    axes.set_xlabel("the peer's cost, in times twofold's (median; whisker: lowest to highest)")
-    axes.set_title("twofold = 1; ◆ target; green: met, red: missed, grey: no target", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    with pyplot.rc_context({"svg.hashsalt": "twofold"}):
-        figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
-
-
-def _draw_bar(axes: Axes, place: int, row: Row) -> None:
-    assert row.ratios is not None
-    middle, low, high = row.ratios
-    # Bars begin at 1, to the left where the peer is the faster one.
-    axes.barh(place, middle - 1, left=1, color=_COLOURS[row.met], height=0.6)
-    axes.plot([low, high], [place, place], color="black", linewidth=1)
-    if row.target is not None:
-        axes.plot(row.target, place, marker="D", color="black", markersize=5)
-    axes.annotate(
-        f"{middle:.3g}{TIMES}",
-        (max(high, middle, row.target or 0, 1), place),
-        xytext=(6, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=8,
-    )
-
-
-def _label(row: Row) -> str:
-    return f"{row.area} {row.what} · {row.client}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
