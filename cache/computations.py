@@ -14,6 +14,7 @@ from twofold.entry import MISSING, Codec
 from twofold.errors import AwaitableResult, BackendUnavailable, CannotSerialize
 from twofold.policy import Policy
 from twofold.stats import Counts
+from twofold.stub import is_stub
 
 _REFRESHES = 3  # of one key, before something newer is left to be found
 
@@ -116,7 +117,10 @@ class Computations:
 
         async def body(io: Effects, flight: Flight[Computed]) -> Computed:
             if flight.detached() or not reachable:
-                return await self._for_callers(io, flight, function)
+                computed = await self._for_callers(io, flight, function)
+                if not reachable:
+                    flight.accept()  # for all that can be known
+                return computed
             if self._store.private:
                 return await self._here(io, flight, function, policy)
             return await self._among_processes(io, flight, function, policy, since)
@@ -132,7 +136,8 @@ class Computations:
     ) -> Any:
         """Compute and store anew, whatever is there or on its way; return the value.
 
-        If the key is changed meanwhile, again and again, it is left missing.
+        If the key is changed meanwhile, again and again, it is left missing; and at once to
+        whoever has begun since, for theirs is newer.
         """
 
         async def body(io: Effects, flight: Flight[Computed]) -> Computed:
@@ -141,10 +146,25 @@ class Computations:
         for _ in range(_REFRESHES):
             self.claims.detach(key)
             computed, led = await share(io, self.claims, key, body)
-            if computed.accepted:
-                return computed.value if led else computed.copy()
-        await self._delete(io, key)
+            if computed.accepted or await self._is_claimed(io, key):
+                break
+        else:
+            await self._delete(io, key)
         return computed.value if led else computed.copy()
+
+    async def _is_claimed(self, io: Effects, key: str) -> bool:
+        """Tell whether somebody computes `key` now.
+
+        Who was refused would take it from them, and they from whoever did so in turn.
+        """
+        store = self._store
+        if key in self.claims.table or store.private:
+            return key in self.claims.table
+        try:
+            return is_stub(await io.op(store.get, store.aget, key), store.holds_objects)
+        except BackendUnavailable as exc:
+            self._note(exc)
+            return False
 
     async def _for_callers(
         self, io: Effects, flight: Flight[Computed], function: Callable[[], Any]
@@ -246,19 +266,19 @@ class Computations:
         value = await self._call(io, function)
         keep = policy.keeps(value)
         stored = self._dump(key, value, keep)
-        accepted = not keep
+        filled = False
         io = within(io, self._store.deadline)
         try:
             if keep:
-                accepted = await claim.fill(io, stored, policy.ttl)
-                self._counts.stores += accepted
+                filled = await claim.fill(io, stored, policy.ttl)
+                self._counts.stores += filled
         except BackendUnavailable as exc:
             self._note(exc)
-            accepted = True  # for all that can be known
-        if await claim.release(io) or accepted:
+            filled = True  # for all that can be known
+        unchanged = await claim.release(io) or filled
+        if unchanged:
             flight.accept()
-            accepted = True
-        return Computed(value, self._copies(key, value, stored), accepted)
+        return Computed(value, self._copies(key, value, stored), unchanged or not keep)
 
     async def _without(
         self,

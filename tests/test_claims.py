@@ -164,6 +164,33 @@ def test_a_call_after_a_write_elsewhere_gets_nothing_older(
         assert second.result(30) == "new"
 
 
+@pytest.mark.parametrize("case", ["refused", "unreadable"])
+def test_what_was_not_stored_is_no_newer(case: str, another: Callable[[], Cache]) -> None:
+    """Where a condition refuses, or the claim stands beside an entry, nothing older comes either."""
+    ours, theirs = another(), another()
+    begun, may_end, source = threading.Event(), threading.Event(), ["old"]
+    if case == "unreadable":
+        theirs.backend.set(theirs._key("k"), b"unreadable", 30.0)
+
+    @cached(cache=ours, key=lambda: "k", condition=lambda value: case == "unreadable")
+    def slow() -> str:
+        value = source[0]
+        begun.set()
+        assert may_end.wait(30)
+        return value
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(slow)
+        assert begun.wait(30)
+        source[0] = "new"
+        theirs.delete("k")
+        second = threads.submit(slow)
+        eventually(lambda: sum(f.waiting for f in ours._claims) == 2, "2 callers wait")
+        may_end.set()
+        assert first.result(30) == "old"
+        assert second.result(30) == "new"
+
+
 def test_callers_share_what_the_store_accepted(another: Callable[[], Cache]) -> None:
     """Nobody has changed the key, so that those who joined later need not ask again."""
     ours = another()
@@ -272,6 +299,39 @@ def test_a_refresh_that_is_refused_begins_again(another: Callable[[], Cache]) ->
     writes = 99
     assert function.refresh() == 3
     assert theirs.get("k") is None
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one cache", "two"])
+def test_of_two_refreshes_the_later_one_is_stored(
+    apart: bool, another: Callable[[], Cache]
+) -> None:
+    """Neither takes the key from the other again and again, until it is missing."""
+    ours = another()
+    theirs = another() if apart else ours
+    begun, may_end = threading.Event(), threading.Event()
+    runs: list[str] = []
+
+    def refresh(cache: Cache, value: str) -> str:
+        @cached(cache=cache, key=lambda: "k")
+        def function() -> str:
+            runs.append(value)
+            if len(runs) == 2:
+                begun.set()
+                assert may_end.wait(30)
+            elif len(runs) == 1:
+                later.append(threads.submit(refresh, theirs, "later"))
+                assert begun.wait(30)
+            return value
+
+        return function.refresh()
+
+    later: list[Any] = []
+    with ThreadPoolExecutor(2) as threads:
+        assert threads.submit(refresh, ours, "earlier").result(30) == "earlier"
+        may_end.set()
+        assert later[0].result(30) == "later"
+    assert runs == ["earlier", "later"]
+    assert ours.get("k") == "later"
 
 
 ASK = """

@@ -189,13 +189,17 @@ class StoredClaim:
         return filled
 
     async def release(self, io: Effects) -> bool:
-        """Let others claim the key; tell whether this claim stood to this moment."""
+        """Let others claim the key; tell whether this claim stood in it to this moment.
+
+        One that stands beside an entry cannot tell what became of that.
+        """
         key, store = self._stands_at, self._store
         self.forget()
         if key is None:
             return False
         try:
-            return await io.op(store.release, store.arelease, key, self._stub)
+            stood = await io.op(store.release, store.arelease, key, self._stub)
+            return stood and key == self._key
         except BackendUnavailable:
             return False
 
