@@ -46,10 +46,9 @@ def is_of_this_process(stub: bytes) -> bool:
 def _process() -> bytes:
     """Return a name of this process that no other has, on this machine or another."""
     pid = os.getpid()
-    if pid not in _names:
-        _names.clear()
-        _names[pid] = secrets.token_bytes(_PROCESS_SIZE)
-    return _names[pid]
+    name = _names.get(pid)
+    # Of threads that come first together, one names it.
+    return name or _names.setdefault(pid, secrets.token_bytes(_PROCESS_SIZE))
 
 
 _names: dict[int, bytes] = {}

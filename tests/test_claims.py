@@ -14,12 +14,14 @@ import pytest
 import redis
 
 from tests.chaos import RedisServer, eventually
+from tests.dict_backend import DictBackend
 from twofold import Cache, cached
 from twofold.claims import stored
+from twofold.claims.stored import rest
 from twofold.contrib.http import Headers, Pages, Request, Response
 from twofold.effects import BLOCKING, NATIVE
 from twofold.stub import is_stub, new_stub
-from twofold.testing import FACES, Face
+from twofold.testing import FACES, ChaosBackend, Face
 
 LONG = 1000.0
 STEPS = ("get", "get_or_claim", "fill", "release")
@@ -166,7 +168,7 @@ def test_a_call_after_a_write_elsewhere_gets_nothing_older(
 
 @pytest.mark.parametrize("case", ["refused", "unreadable"])
 def test_what_was_not_stored_is_no_newer(case: str, another: Callable[[], Cache]) -> None:
-    """Where a condition refuses, or the claim stands beside an entry, nothing older comes either."""
+    """Where a condition refuses, or a claim stands beside an entry, nothing older comes either."""
     ours, theirs = another(), another()
     begun, may_end, source = threading.Event(), threading.Event(), ["old"]
     if case == "unreadable":
@@ -213,6 +215,42 @@ def test_callers_share_what_the_store_accepted(another: Callable[[], Cache]) -> 
     assert len(runs) == 1
 
 
+def test_callers_share_in_an_outage() -> None:
+    """Nobody can be asked whether the key was changed, so one computation serves all who wait."""
+    ours = Cache(ChaosBackend(inner=DictBackend(), failure_rate=1.0))
+    ours.get_or_set("j", 1)  # now the outage is known
+    may_end, runs = threading.Event(), []
+
+    def slow() -> str:
+        runs.append(1)
+        assert may_end.wait(30)
+        return "once"
+
+    with ThreadPoolExecutor(5) as threads:
+        calls = [threads.submit(ours.get_or_set, "k", slow) for _ in range(5)]
+        eventually(lambda: sum(f.waiting for f in ours._claims) == 5, "5 callers wait")
+        may_end.set()
+        assert [call.result(30) for call in calls] == ["once"] * 5
+    assert len(runs) == 1
+
+
+def test_a_claim_needs_no_thread(
+    another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where none can start, as at the interpreter's exit, a value is computed and stored."""
+    ours = another()
+    rest()
+    monkeypatch.setattr(stored._live, "_tick", None)
+
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        assert ours.get_or_set("k", lambda: "value") == "value"
+        assert ours.get("k") == "value"
+
+
 def test_another_process_is_waited_for(another: Callable[[], Cache]) -> None:
     """While its stub stands, its value is waited for, and not computed a second time."""
     ours, theirs = another(), another()
@@ -256,6 +294,20 @@ def test_nobody_waits_longer_than_a_life(
     theirs.delete("k")
     assert ours.get_or_set("k", lambda: "mine") == "mine"
     assert ours.get("k") == "mine"
+
+
+def test_a_leader_that_hangs_beside_an_entry_is_waited_for_once(
+    another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it stands beside is not mistaken for it."""
+    monkeypatch.setattr(stored, "LIFE", 0.2)
+    ours = another()
+    key = ours._key("k")
+    beside, hung = ours._keys.lease(key), b"\xf3of-another-host?"
+    ours.backend.set(key, b"unreadable", LONG)
+    assert ours.backend.get_or_claim(beside, hung, LONG) is None
+    assert ours.get_or_set("k", lambda: "mine") == "mine"
+    assert hung in stored._hung
 
 
 def test_a_lost_claim_of_this_process_is_taken_over(another: Callable[[], Cache]) -> None:
@@ -332,6 +384,42 @@ def test_of_two_refreshes_the_later_one_is_stored(
         assert later[0].result(30) == "later"
     assert runs == ["earlier", "later"]
     assert ours.get("k") == "later"
+
+
+def test_a_store_that_fails_keeps_no_other_from_being_renewed(
+    another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it raises: one call renews the claims of all stores."""
+    ours, renewed = another(), []
+
+    def renew(key: str, *args: Any) -> bool:
+        renewed.append(key)
+        raise OSError("of a third party's store")
+
+    monkeypatch.setattr(ours.backend, "renew", renew)
+
+    def function() -> str:
+        stored._live._renew()
+        stored._live._renew()
+        return "value"
+
+    ours.get_or_set("j", lambda: ours.get_or_set("k", function))
+    assert sorted(renewed) == [ours._key("j"), ours._key("k")]
+
+
+def test_a_claim_stands_where_an_unreadable_entry_was(another: Callable[[], Cache]) -> None:
+    """What cannot be read may go while another is waited for; then the value is stored."""
+    ours, theirs = another(), another()
+    key = ours._key("k")
+    beside = ours._keys.lease(key)
+    theirs.backend.set(key, b"unreadable", LONG)
+    assert theirs.backend.get_or_claim(beside, b"\xf3another-host-yet.", LONG) is None
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(ours.get_or_set, "k", lambda: "value")
+        eventually(lambda: bool(ours._claims.table), "it waits")
+        theirs.delete("k")
+        assert waiting.result(30) == "value"
+    assert theirs.get("k") == "value"
 
 
 ASK = """
@@ -489,6 +577,7 @@ LEAD = """
 import sys
 from twofold import Cache
 from twofold.claims import stored
+from twofold.claims.stored import rest
 
 stored.LIFE = 1.0
 cache = Cache(sys.argv[1], options={"deadline": 20.0})

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from twofold import CacheError, SettingsError, caches, configure
+from tests.dict_backend import DictBackend
+from twofold import Cache, CacheError, SettingsError, caches, configure
 from twofold.contrib.http import (
     Exchange,
     Headers,
@@ -27,7 +28,7 @@ from twofold.contrib.http.replay import replay_of
 from twofold.contrib.http.storing import may_store, serves
 from twofold.contrib.http.validators import entity_tag, not_modified
 from twofold.effects import BLOCKING, NATIVE, run_sync
-from twofold.testing import FakeClock
+from twofold.testing import ChaosBackend, FakeClock
 
 NOW = 1_000_000_000.0  # Sun, 09 Sep 2001 01:46:40 GMT
 DATE = "Sun, 09 Sep 2001 01:46:40 GMT"
@@ -1084,6 +1085,14 @@ async def test_whatever_a_store_raises_costs_the_cache_alone(
     assert len(caplog.records) == 1
     assert site.pages.store.failures
     assert "failures=" in repr(site.pages)
+
+
+async def test_a_store_that_cannot_claim_costs_the_cache_alone(clock: FakeClock) -> None:
+    """Whatever its own errors are, a page is computed, and the store is told of once."""
+    broken = ChaosBackend(inner=DictBackend(), failure_rate=1.0, error=OSError, operations=["add"])
+    site = Site("async", clock, cache=Cache(broken))
+    assert [(await site.fetch(request())).body for _ in range(2)] == [b"1", b"2"]
+    assert site.pages.store.failures == 1  # the second computes beside, since nothing was shared
 
 
 async def test_json_cannot_hold_pages(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ def ticker() -> Iterator[Ticker]:
     yield made
     for tick in list(made._ticks):
         tick.cancel()
+    eventually(lambda: not threads(), "its thread ends, which the next test counts")
 
 
 def threads() -> list[threading.Thread]:

@@ -63,7 +63,17 @@ class _Live:
         if self._tick is None:
             with self._lock:
                 if self._tick is None:
-                    self._tick = _renewals.add(self._renew, LIFE / _RENEWALS)
+                    self._tick = self._started()
+
+    def _started(self) -> Tick | None:
+        """Begin to renew; None where no thread can start: what takes a life is not stored then."""
+        tick = _renewals.tick(self._renew, LIFE / _RENEWALS)
+        try:
+            tick.start()
+        except RuntimeError:
+            tick.cancel()
+            return None
+        return tick
 
     def remove(self, stub: Stub) -> None:
         """Renew it no more; nothing happens the second time."""
@@ -214,35 +224,30 @@ class StoredClaim:
         if self.is_lost():
             self.forget()
         elif key is not None:
-            with suppress(BackendUnavailable):  # there are more tries before its life is over
+            # There are more tries before its life is over; and others, whatever a store raises.
+            with suppress(Exception):
                 self._store.renew(key, self._stub, LIFE)
 
     async def _try(
         self, io: Effects, is_value: Callable[[Stored], bool]
     ) -> tuple[Stored | None, bool]:
         """Claim the key, or return what is there; tell whether that was the last try."""
-        found = await self._claim(io, self._key)
-        if found is None:
+        self._present, key = None, self._key
+        found = await self._claim(io, key)
+        if found is not None and not is_stub(found, self._store.holds_objects):
+            if is_value(found):
+                self._stands_at = None
+                return found, True
+            self._present, key = found, self._beside(key)
+            found = await self._claim(io, key)
+        if found is None or await self._take_over(io, key, found):
             return None, True
-        if is_stub(found, self._store.holds_objects):
-            taken = await self._take_over(io, self._key, found)
-        elif is_value(found):
-            self._stands_at = None
-            return found, True
-        else:
-            self._present = found
-            taken = await self._claim_beside(io)
-        return (None, True) if taken else (found, False)
+        return found, False
 
     async def _claim(self, io: Effects, key: str) -> Stored | None:
         self._stands_at = key  # noted before, for the caller may be interrupted after
         store = self._store
         return await io.op(store.get_or_claim, store.aget_or_claim, key, self._stub, LIFE)
-
-    async def _claim_beside(self, io: Effects) -> bool:
-        key = self._beside(self._key)
-        found = await self._claim(io, key)
-        return found is None or await self._take_over(io, key, found)
 
     async def _take_over(self, io: Effects, key: str, found: Stored) -> bool:
         """Replace a stub that a computation of this process left when it was lost."""

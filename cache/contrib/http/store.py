@@ -75,7 +75,7 @@ class PageStore:
     async def claim(
         self, io: Effects, place: Place, turn: Turn, serves: Callable[[Page], bool], since: float
     ) -> tuple[KeyClaim | None, bool]:
-        """Claim what is missing, and tell whether something came meanwhile; None in an outage.
+        """Claim what is missing, and tell whether something came meanwhile; None if that fails.
 
         `since` is the monotonic time at which it was looked for, just before.
         """
@@ -85,15 +85,18 @@ class PageStore:
             there = read(value)
             return serves(there) if isinstance(there, Page) else there is not None
 
-        try:
-            return claim, await claim.take(io, is_usable, since)
-        except BackendUnavailable as exc:
-            claim.forget()
-            self._note("claim", exc)
-            return None, False
-        except BaseException:
-            await io.settle(claim.release(io))
-            raise
+        async def take(io: Effects) -> bool:
+            try:
+                return await claim.take(io, is_usable, since)
+            except Exception:
+                claim.forget()
+                raise
+            except BaseException:
+                await io.settle(claim.release(io))
+                raise
+
+        came = await self._guarded(io, "claim", None, take)
+        return (claim, came) if came is not None else (None, False)
 
     async def find(self, io: Effects, first: str, asked: Headers) -> tuple[Page | None, Place]:
         """Return the page that is stored for a request, and where it is, or would be.
