@@ -4,39 +4,25 @@ Each sync method stands above its async twin, which has the same parameters and 
 by `await` alone. Names, parameters and rules are Django's.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from time import monotonic
-from typing import Any, Self, TypeVar, Unpack, overload
+from collections.abc import Iterable, Mapping
+from typing import Any, Unpack
 
-from twofold import counter, counting
-from twofold.assembly import Parts, private_parts
+from twofold import counter
+from twofold.assembly import private_parts
 from twofold.backend import Backend
-from twofold.claims.filter import hiding_stubs
-from twofold.claims.keys import KeyClaim
 from twofold.claims.stored import rest
-from twofold.claims.turns import Turn
-from twofold.computations import Computations, aproducer, producer
-from twofold.effects import BLOCKING, NATIVE, Effects, run_sync, within
+from twofold.computing import ComputingCache
+from twofold.effects import BLOCKING, NATIVE, run_sync
 from twofold.entry import MISSING
-from twofold.errors import (
-    BackendUnavailable,
-    InvalidTimeout,
-    MissingKey,
-    PartlyUnavailable,
-)
-from twofold.guard import guard_for
-from twofold.keys import many
+from twofold.errors import InvalidTimeout, PartlyUnavailable
 from twofold.lock import Lock
-from twofold.outage import FailOpen
-from twofold.policy import DEFAULT_TIMEOUT, Condition, Policy, Timeout, seconds
+from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
 from twofold.private import remember
 from twofold.settings.arguments import CacheSettings
-from twofold.stats import Counts, Stats
-
-T = TypeVar("T")
+from twofold.stats import Stats
 
 
-class Cache:
+class Cache(ComputingCache):
     """A cache with parallel `get`/`aget`, `set`/`aset`, …
 
     `caches["alias"]` are those of the settings. One made by hand is a library's or a part's
@@ -56,64 +42,6 @@ class Cache:
     def __init__(self, backend: Backend | str, /, **settings: Unpack[CacheSettings]) -> None:
         self._assemble(private_parts(backend, settings))
         remember(self)
-
-    @classmethod
-    def _of(cls, parts: Parts) -> Self:
-        """Return a cache made of `parts`."""
-        made = cls.__new__(cls)
-        made._assemble(parts)
-        return made
-
-    def _assemble(self, parts: Parts) -> None:
-        self.alias: str = parts.alias
-        self.backend: Backend = parts.backend
-        self.timeout: float | None = parts.timeout
-        backend, codec, keys, options = parts.backend, parts.codec, parts.keys, parts.options
-        store = backend if backend.private else hiding_stubs(backend)
-        fail_open = None if backend.kind == "inline" else FailOpen(store, parts.alias)
-        self._soft = store if fail_open is None else fail_open
-        self._fail_open = fail_open
-        self._backend = self._soft if options["on_error"] == "miss" else store
-        self._codec = codec
-        codec.owner = parts.alias
-        self._load = codec.load
-        self._unwrapped = codec.unwrapped_types
-        self._dump = codec.dump
-        self._keys = keys
-        self._key = keys.__call__  # bound once: looking it up costs a tenth of a hit
-        self._known = keys.known.get
-        self._scope = "" if options["clear"] == "flush" else None
-        self._guard = guard_for(backend, parts.alias, options["blocking_calls"])
-        self._store = store
-        self._remote = backend.kind == "native"
-        note = None if fail_open is None else fail_open.outage.fail
-        self._counts = Counts()
-        self._computations = Computations(store, codec, keys.lease, note, self._counts)
-        self._claims = self._computations.claims
-
-    def __copy__(self) -> Self:
-        return self  # the way to a store, and not what is in it
-
-    def __deepcopy__(self, memo: Any) -> Self:
-        return self
-
-    def __repr__(self) -> str:
-        return f"<Cache {self.alias!r} {self._keys!r} timeout={self.timeout} {self.backend!r}>"
-
-    @property
-    def available(self) -> bool:
-        """Whether the last operation that an outage may turn into a miss reached the store."""
-        return self._fail_open is None or not self._fail_open.outage.lasting
-
-    @property
-    def fails_open(self) -> bool:
-        """Whether an outage of the store is a miss, and no error."""
-        return self._backend is self._fail_open
-
-    @property
-    def flushes(self) -> bool:
-        """Whether `clear()` empties the whole store, and not only this alias's prefix."""
-        return self._scope is not None
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Return the value of `key`, or `default`; a stored None is a hit."""
@@ -424,112 +352,6 @@ class Cache:
         """Do what `decr_version` does."""
         return await self._move(NATIVE, key, -delta, version)
 
-    @overload
-    def get_or_set(
-        self,
-        key: str,
-        default: Callable[[], T],
-        timeout: Timeout = DEFAULT_TIMEOUT,
-        version: int | None = None,
-    ) -> T: ...
-
-    @overload
-    def get_or_set(
-        self,
-        key: str,
-        default: T,
-        timeout: Timeout = DEFAULT_TIMEOUT,
-        version: int | None = None,
-    ) -> T: ...
-
-    def get_or_set(
-        self,
-        key: str,
-        default: Any,
-        timeout: Timeout = DEFAULT_TIMEOUT,
-        version: int | None = None,
-    ) -> Any:
-        """Return the value of `key`; if it is missing, store and return `default`.
-
-        A callable `default` is called, once however many threads and tasks miss the key
-        together; the others are given what it returned, or its exception. An outage of
-        the store is a miss.
-
-        Raises:
-            AwaitableResult: `default` is async; `aget_or_set` takes such.
-            ReentrantCall: `default` asks, while it computes `key`, for `key`.
-        """
-        if self._guard is not None:
-            self._guard("get_or_set")
-        full, ttl = self._key(key, version), self._ttl(timeout)
-        since = monotonic() if self._remote else 0.0
-        stored = self._soft.get(full)
-        value: Any = MISSING
-        if stored is not None:
-            value = stored if type(stored) in self._unwrapped else self._load(full, stored)
-        if value is not MISSING:
-            self._counts.hits += 1
-            return value
-        self._counts.misses += 1
-        return run_sync(
-            self._computations.compute(
-                BLOCKING, full, producer(default), Policy(ttl), since, reachable=self.available
-            )
-        )
-
-    @overload
-    async def aget_or_set(
-        self,
-        key: str,
-        default: Callable[[], Awaitable[T]],
-        timeout: Timeout = DEFAULT_TIMEOUT,
-        version: int | None = None,
-    ) -> T: ...
-
-    @overload
-    async def aget_or_set(
-        self,
-        key: str,
-        default: Callable[[], T],
-        timeout: Timeout = DEFAULT_TIMEOUT,
-        version: int | None = None,
-    ) -> T: ...
-
-    @overload
-    async def aget_or_set(
-        self,
-        key: str,
-        default: T,
-        timeout: Timeout = DEFAULT_TIMEOUT,
-        version: int | None = None,
-    ) -> T: ...
-
-    async def aget_or_set(
-        self,
-        key: str,
-        default: Any,
-        timeout: Timeout = DEFAULT_TIMEOUT,
-        version: int | None = None,
-    ) -> Any:
-        """Do what `get_or_set` does; `default` is a value, a function or an async function.
-
-        An async function runs in a task of its own, which goes on if this caller is
-        cancelled while others wait; a sync one runs in a worker thread.
-        """
-        full, ttl = self._key(key, version), self._ttl(timeout)
-        since = monotonic() if self._remote else 0.0
-        stored = await self._soft.aget(full)
-        value: Any = MISSING
-        if stored is not None:
-            value = stored if type(stored) in self._unwrapped else self._load(full, stored)
-        if value is not MISSING:
-            self._counts.hits += 1
-            return value
-        self._counts.misses += 1
-        return await self._computations.compute(
-            NATIVE, full, aproducer(default), Policy(ttl), since, reachable=self.available
-        )
-
     def lock(
         self, key: str, timeout: Timeout = 60, wait: Timeout = None, *, renew: bool = False
     ) -> Lock:
@@ -601,146 +423,3 @@ class Cache:
             evicted=self.backend.evicted,
             servers=tuple(self.backend.servers()),
         )
-
-    def _noted(self, outage: BackendUnavailable) -> bool:
-        """Count and log an outage if that is a miss here; tell whether it is."""
-        if self._fail_open is None or not self.fails_open:
-            return False
-        self._fail_open.outage.fail(outage)
-        return True
-
-    def _claim(self, key: str, turn: Turn) -> KeyClaim:
-        """Return a claim to a key, for the holder of `turn`."""
-        full = self._key(key, None)
-        return KeyClaim(self._store, self._codec, full, self._keys.lease, turn, self._counts)
-
-    async def _swap(self, io: Effects, key: str, old: Any, new: Any, ttl: float | None) -> bool:
-        """Store `new` if `key` still holds the value `old`, and tell whether it is stored."""
-        store, full = self._store, self._key(key, None)
-        there, then = self._dump(full, old), self._dump(full, new)
-        swap = store.compare_and_set, store.acompare_and_set
-        return self._stored(await io.op(*swap, full, there, then, ttl))
-
-    async def _compute(
-        self,
-        io: Effects,
-        key: str,
-        function: Callable[[], Any],
-        timeout: Timeout,
-        condition: Condition | None,
-        since: float,
-        outage: BackendUnavailable | None,
-    ) -> Any:
-        """Return what a decorated function missed, having asked the store `since` then.
-
-        `outage` is why it was missed, if the store failed.
-        """
-        if outage is not None:
-            self._counts.misses += 1
-            if self._fail_open is not None:
-                self._fail_open.outage.fail(outage)
-        full, policy = self._key(key, None), Policy(self._ttl(timeout), condition)
-        return await self._computations.compute(
-            io, full, function, policy, since, reachable=outage is None and self.available
-        )
-
-    async def _refresh(
-        self,
-        io: Effects,
-        key: str,
-        function: Callable[[], Any],
-        timeout: Timeout,
-        condition: Condition | None,
-    ) -> Any:
-        """Compute and store anew what a decorated function brings."""
-        full, policy = self._key(key, None), Policy(self._ttl(timeout), condition)
-        return await self._computations.refresh(io, full, function, policy)
-
-    def _clear(self, method: str, scope: str) -> None:
-        if self._guard is not None:
-            self._guard(method)
-        self._claims.detach_all(scope)
-        self._backend.clear(scope)
-
-    async def _aclear(self, scope: str) -> None:
-        self._claims.detach_all(scope)
-        await self._backend.aclear(scope)
-
-    def _add(self, key: str, change: int) -> int:
-        if self._codec.signs_numbers:
-            return run_sync(self._count(BLOCKING, key, change))
-        return self._backend.incr(key, change)
-
-    async def _aadd(self, key: str, change: int) -> int:
-        if self._codec.signs_numbers:
-            return await self._count(NATIVE, key, change)
-        return await self._backend.aincr(key, change)
-
-    async def _count(self, io: Effects, key: str, change: int) -> int:
-        """Add to a counter that is signed."""
-        if self._fail_open is not None and self.fails_open:
-            return await self._fail_open.count(counting.add, io, self._codec, key, change)
-        return await counting.add(io, self.backend, self._codec, key, change)
-
-    async def _move(self, io: Effects, key: str, delta: int, version: int | None) -> int:
-        """Store under another version what is stored under this one."""
-        store = self._backend
-        io = within(io, store.deadline)
-        there = (self._keys.version if version is None else version) + delta
-        old, new = self._key(key, version), self._key(key, there)
-        stored = await io.op(store.get, store.aget, old)
-        value = MISSING if stored is None else self._load(old, stored)
-        ttl = await io.op(store.ttl, store.attl, old)
-        if value is MISSING or ttl == 0:
-            raise MissingKey(f"no value of {key!r} to move to version {there}: set it first")
-        if old == new:
-            return there
-        self._detach(old)
-        self._detach(new)
-        if not await io.op(store.set, store.aset, new, self._dump(new, value), ttl):
-            raise BackendUnavailable(
-                f"the value of {key!r} was not stored under version {there}: it is where it was"
-            )
-        self._stored(True)
-        self._deleted(await io.op(store.delete, store.adelete, old))
-        return there
-
-    def _ttl(self, timeout: Timeout) -> float | None:
-        return self.timeout if timeout is DEFAULT_TIMEOUT else seconds(timeout)
-
-    def _names(self, keys: Iterable[str], version: int | None) -> dict[str, str]:
-        """Return the caller's keys by their normalised ones."""
-        return {self._key(key, version): key for key in many(keys)}
-
-    def _load_all(self, names: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, Any]:
-        values = {names[full]: self._load(full, stored) for full, stored in found.items()}
-        read = {key: value for key, value in values.items() if value is not MISSING}
-        self._counts.hits += len(read)
-        self._counts.misses += len(names) - len(read)
-        return read
-
-    def _dump_all(self, names: Mapping[str, str], data: Mapping[str, Any]) -> dict[str, Any]:
-        items = {full: self._dump(full, data[key]) for full, key in names.items()}
-        for full in items:
-            self._detach(full)
-        return items
-
-    def _stored(self, stored: bool) -> bool:
-        if stored:
-            self._counts.stores += 1
-        return stored
-
-    def _deleted(self, number: int) -> int:
-        self._counts.deletes += number
-        return number
-
-    def _detach(self, full: str) -> None:
-        if self._claims.table:
-            self._claims.detach(full)
-
-    def _detached(self, keys: Iterable[str]) -> list[str]:
-        """Return normalised `keys`, whose flights are detached."""
-        found = list(keys)
-        for full in found:
-            self._detach(full)
-        return found

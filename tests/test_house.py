@@ -71,7 +71,7 @@ def test_nothing_bridges_by_async_to_sync(path: Path) -> None:
     assert "async_to_sync" not in path.read_text()
 
 
-BODIES = ["computations.py", "lock.py", "core.py", "functions.py"]
+BODIES = ["computations.py", "computing.py", "engine.py", "lock.py", "functions.py"]
 BODIES += [f"claims/{room}.py" for room in ("filter", "flights", "keys", "stored", "turns")]
 BODIES += [f"contrib/http/{room}.py" for room in ("pages", "store")]
 

@@ -307,7 +307,7 @@ def test_a_delete_between_the_look_and_the_write_wins(
 
 def test_the_leader_reads_again_after_winning(cache: Cache) -> None:
     """A value that came between the miss and the lead is used, not computed again."""
-    real, reads = cache._soft.get, []
+    real, reads = cache._tolerant.get, []
 
     def get_late(key: str) -> Any:
         reads.append(key)
@@ -316,11 +316,11 @@ def test_the_leader_reads_again_after_winning(cache: Cache) -> None:
             return None
         return real(key)
 
-    cache._soft.get = get_late  # type: ignore[method-assign]
+    cache._tolerant.get = get_late  # type: ignore[method-assign]
     try:
         assert cache.get_or_set("k", lambda: "mine") == "theirs"
     finally:
-        cache._soft.get = real  # type: ignore[method-assign]
+        cache._tolerant.get = real  # type: ignore[method-assign]
 
 
 def test_a_function_that_needs_its_own_key_is_told(cache: Cache) -> None:

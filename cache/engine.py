@@ -1,0 +1,190 @@
+"""What the operations of a cache stand on: its store, its codec, its keys, its numbers."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from twofold import counting
+from twofold.assembly import Parts
+from twofold.backend import Backend
+from twofold.claims.filter import hiding_stubs
+from twofold.claims.keys import KeyClaim
+from twofold.claims.turns import Turn
+from twofold.computations import Computations
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync, within
+from twofold.entry import MISSING
+from twofold.errors import BackendUnavailable, MissingKey
+from twofold.guard import guard_for
+from twofold.keys import many
+from twofold.outage import FailOpen
+from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
+from twofold.stats import Counts
+
+
+class Engine:
+    """The parts of a cache, and the steps that its operations share."""
+
+    @classmethod
+    def _of(cls, parts: Parts) -> Self:
+        """Return a cache made of `parts`."""
+        made = cls.__new__(cls)
+        made._assemble(parts)
+        return made
+
+    def _assemble(self, parts: Parts) -> None:
+        self.alias: str = parts.alias
+        self.backend: Backend = parts.backend
+        self.timeout: float | None = parts.timeout
+        backend, codec, keys, options = parts.backend, parts.codec, parts.keys, parts.options
+        store = backend if backend.private else hiding_stubs(backend)
+        fail_open = None if backend.kind == "inline" else FailOpen(store, parts.alias)
+        self._tolerant = store if fail_open is None else fail_open
+        self._fail_open = fail_open
+        self._backend = self._tolerant if options["on_error"] == "miss" else store
+        self._codec = codec
+        codec.owner = parts.alias
+        self._load = codec.load
+        self._unwrapped = codec.unwrapped_types
+        self._dump = codec.dump
+        self._keys = keys
+        self._key = keys.__call__  # bound once: looking it up costs a tenth of a hit
+        self._known = keys.known.get
+        self._scope = "" if options["clear"] == "flush" else None
+        self._guard = guard_for(backend, parts.alias, options["blocking_calls"])
+        self._store = store
+        self._remote = backend.kind == "native"
+        note = None if fail_open is None else fail_open.outage.fail
+        self._counts = Counts()
+        self._computations = Computations(store, codec, keys.lease, note, self._counts)
+        self._claims = self._computations.claims
+
+    def __copy__(self) -> Self:
+        return self  # the way to a store, and not what is in it
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __repr__(self) -> str:
+        return f"<Cache {self.alias!r} {self._keys!r} timeout={self.timeout} {self.backend!r}>"
+
+    @property
+    def available(self) -> bool:
+        """Whether the last operation that an outage may turn into a miss reached the store."""
+        return self._fail_open is None or not self._fail_open.outage.lasting
+
+    @property
+    def fails_open(self) -> bool:
+        """Whether an outage of the store is a miss, and no error."""
+        return self._backend is self._fail_open
+
+    @property
+    def flushes(self) -> bool:
+        """Whether `clear()` empties the whole store, and not only this alias's prefix."""
+        return self._scope is not None
+
+    def _noted(self, outage: BackendUnavailable) -> bool:
+        """Count and log an outage if that is a miss here; tell whether it is."""
+        if self._fail_open is None or not self.fails_open:
+            return False
+        self._fail_open.outage.fail(outage)
+        return True
+
+    def _claim(self, key: str, turn: Turn) -> KeyClaim:
+        """Return a claim to a key, for the holder of `turn`."""
+        full = self._key(key, None)
+        return KeyClaim(self._store, self._codec, full, self._keys.lease, turn, self._counts)
+
+    async def _swap(self, io: Effects, key: str, old: Any, new: Any, ttl: float | None) -> bool:
+        """Store `new` if `key` still holds the value `old`, and tell whether it is stored."""
+        store, full = self._store, self._key(key, None)
+        there, then = self._dump(full, old), self._dump(full, new)
+        swap = store.compare_and_set, store.acompare_and_set
+        return self._stored(await io.op(*swap, full, there, then, ttl))
+
+    def _clear(self, method: str, scope: str) -> None:
+        if self._guard is not None:
+            self._guard(method)
+        self._claims.detach_all(scope)
+        self._backend.clear(scope)
+
+    async def _aclear(self, scope: str) -> None:
+        self._claims.detach_all(scope)
+        await self._backend.aclear(scope)
+
+    def _add(self, key: str, change: int) -> int:
+        if self._codec.signs_numbers:
+            return run_sync(self._count(BLOCKING, key, change))
+        return self._backend.incr(key, change)
+
+    async def _aadd(self, key: str, change: int) -> int:
+        if self._codec.signs_numbers:
+            return await self._count(NATIVE, key, change)
+        return await self._backend.aincr(key, change)
+
+    async def _count(self, io: Effects, key: str, change: int) -> int:
+        """Add to a counter that is signed."""
+        if self._fail_open is not None and self.fails_open:
+            return await self._fail_open.count(counting.add, io, self._codec, key, change)
+        return await counting.add(io, self.backend, self._codec, key, change)
+
+    async def _move(self, io: Effects, key: str, delta: int, version: int | None) -> int:
+        """Store under another version what is stored under this one."""
+        store = self._backend
+        io = within(io, store.deadline)
+        there = (self._keys.version if version is None else version) + delta
+        old, new = self._key(key, version), self._key(key, there)
+        stored = await io.op(store.get, store.aget, old)
+        value = MISSING if stored is None else self._load(old, stored)
+        ttl = await io.op(store.ttl, store.attl, old)
+        if value is MISSING or ttl == 0:
+            raise MissingKey(f"no value of {key!r} to move to version {there}: set it first")
+        if old == new:
+            return there
+        self._detach(old)
+        self._detach(new)
+        if not await io.op(store.set, store.aset, new, self._dump(new, value), ttl):
+            raise BackendUnavailable(
+                f"the value of {key!r} was not stored under version {there}: it is where it was"
+            )
+        self._stored(True)
+        self._deleted(await io.op(store.delete, store.adelete, old))
+        return there
+
+    def _ttl(self, timeout: Timeout) -> float | None:
+        return self.timeout if timeout is DEFAULT_TIMEOUT else seconds(timeout)
+
+    def _names(self, keys: Iterable[str], version: int | None) -> dict[str, str]:
+        """Return the caller's keys by their normalised ones."""
+        return {self._key(key, version): key for key in many(keys)}
+
+    def _load_all(self, names: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, Any]:
+        values = {names[full]: self._load(full, stored) for full, stored in found.items()}
+        read = {key: value for key, value in values.items() if value is not MISSING}
+        self._counts.hits += len(read)
+        self._counts.misses += len(names) - len(read)
+        return read
+
+    def _dump_all(self, names: Mapping[str, str], data: Mapping[str, Any]) -> dict[str, Any]:
+        items = {full: self._dump(full, data[key]) for full, key in names.items()}
+        for full in items:
+            self._detach(full)
+        return items
+
+    def _stored(self, stored: bool) -> bool:
+        if stored:
+            self._counts.stores += 1
+        return stored
+
+    def _deleted(self, number: int) -> int:
+        self._counts.deletes += number
+        return number
+
+    def _detach(self, full: str) -> None:
+        if self._claims.table:
+            self._claims.detach(full)
+
+    def _detached(self, keys: Iterable[str]) -> list[str]:
+        """Return normalised `keys`, whose flights are detached."""
+        found = list(keys)
+        for full in found:
+            self._detach(full)
+        return found
