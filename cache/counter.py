@@ -32,7 +32,9 @@ def is_counter(value: object) -> bool:
 def delta(number: int) -> int:
     """Return what to add to a counter, or raise `NotACounter` if it is no such integer."""
     if not is_counter(number):
-        raise NotACounter(f"a counter is changed by a signed 64-bit integer, not by {number!r}")
+        raise NotACounter(
+            f"a counter is changed by a signed 64-bit integer such as 1, not by {number!r}"
+        )
     return number
 
 
@@ -40,7 +42,9 @@ def add(number: int, change: int) -> int:
     """Return the sum, or raise `CounterOverflow` if it leaves signed 64 bits."""
     total = number + change
     if not LOWEST <= total <= HIGHEST:
-        raise CounterOverflow(f"{number} + {change} leaves the range of a signed 64-bit counter")
+        raise CounterOverflow(
+            f"{number} + {change} leaves the range of a signed 64-bit counter: set it anew"
+        )
     return total
 
 

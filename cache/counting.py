@@ -34,4 +34,6 @@ async def add(io: Effects, store: Backend, codec: Codec, key: str, change: int) 
         total = counter.add(number, change)
         if await io.op(store.replace, store.areplace, key, stored, codec.dump(key, total)):
             return total
-    raise BackendUnavailable(f"{key!r} is changed by others all the time: try again later")
+    raise BackendUnavailable(
+        f"compare-and-set on {key!r} failed again and again under contention: try again later"
+    )

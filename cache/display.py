@@ -43,7 +43,7 @@ def sounds_secret(name: str) -> bool:
 
 
 def mask_location(location: str) -> str:
-    """Return a `LOCATION`, which may be a URL, a path or bare hosts, without what lets in."""
+    """Return a `LOCATION`, which may be a URL, a path or bare hosts, without credentials."""
     is_path = location.startswith(("/", ".", "~"))
     if "@" not in location or "://" in location or is_path:
         return mask_url(location)
@@ -51,10 +51,10 @@ def mask_location(location: str) -> str:
 
 
 def mask_url(text: str) -> str:
-    """Return `text` with `***` for whatever lets in by the URLs in it.
+    """Return `text` with `***` in the place of credentials in the URLs in it.
 
     That is a password, or a user without one, and parameters that sound secret. Where a
-    password ends is not always to be seen: more may go than had to, never less.
+    password ends cannot always be told: more may be masked than necessary, never less.
     """
     return "".join(map(_mask, _each_url(text)))
 

@@ -175,7 +175,9 @@ class FailOpen(Backend):
 
     def _counted(self, key: str, total: int | None) -> int:
         if total is None:
-            raise MissingKey(f"no counter {key!r} to be had: the store is unavailable")
+            raise MissingKey(
+                f"the store is unavailable, so counter {key!r} cannot be read: try again later"
+            )
         return total
 
     def compare_and_set(self, key: str, expected: Stored, value: Stored, ttl: float | None) -> bool:

@@ -983,12 +983,12 @@ def test_fields_of_a_template_never_run_into_each_other():
         ("{user[}", "no template"),
         ("{user..id}", "Empty attribute"),
         ("{user!x}", "onversion"),
-        ("{user:{lang}}", "another one"),
+        ("{user:{lang}}", "another field"),
         ("{user}{lang}", "'' between the fields {user} and {lang}.*separator such as ':'"),
         ("{user.id}.{lang}", "'.' between"),
         ("a:{user}:{lang}0.1{more}", "between the fields {lang} and {more}"),
         ("", "empty"),
-        (7, "a template or a callable"),
+        (7, "a template such as"),
     ],
 )
 def test_a_wrong_template_is_refused_at_once(template, message):

@@ -1,4 +1,4 @@
-"""A `Cache` of one's own: for libraries, which must not touch the application's caches."""
+"""Private caches: for libraries, which must not touch the application's caches."""
 
 import pickle
 from collections.abc import Iterator, Sequence

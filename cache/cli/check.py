@@ -144,4 +144,7 @@ def _probe() -> tuple[str, str]:
 
 def _require(kept: bool) -> None:
     if not kept:
-        raise BackendUnavailable("what was set could not be read back and deleted")
+        raise BackendUnavailable(
+            "a value that was just set could not be read back and deleted: see whether the store is"
+            " full, evicts at once, or has replicas that lag behind"
+        )

@@ -138,7 +138,9 @@ def resolve_compressor(name: str | None) -> Compressor | None:
     make = _COMPRESSORS.get(name) if isinstance(name, str) else None
     if make is None:
         hint = did_you_mean(str(name), _COMPRESSORS)
-        raise SettingsError(f"COMPRESSOR {name!r} is none of 'zlib', 'zstd', 'lz4' and None{hint}")
+        raise SettingsError(
+            f"COMPRESSOR {name!r} is unknown{hint}: use 'zlib', 'zstd', 'lz4', or None for none"
+        )
     return make()
 
 

@@ -95,7 +95,10 @@ class CallKeys:
             self._build = partial(self._ask, key)
             self._memo = None
         else:
-            raise SettingsError(f"{self.name}: key is a template or a callable, not {key!r}")
+            raise SettingsError(
+                f"{self.name}: key= must be a template such as 'user:{{user_id}}' or a callable,"
+                f" not {key!r}"
+            )
         if not self._parameters.defaults_are_immutable(self._ignored):
             self._memo = None
 
@@ -214,9 +217,14 @@ class CallKeys:
 
     def _check_ignored(self, ignore: Sequence[str]) -> frozenset[str]:
         if isinstance(ignore, str | bytes):
-            raise SettingsError(f"{self.name}: ignore is a tuple of names: ignore=({ignore!r},)")
+            raise SettingsError(
+                f"{self.name}: ignore= must be a tuple of names: write ignore=({ignore!r},)"
+            )
         if not isinstance(ignore, Collection):  # an iterator would be empty after one look
-            raise SettingsError(f"{self.name}: ignore is a tuple of names, not {ignore!r}")
+            raise SettingsError(
+                f"{self.name}: ignore= must be a tuple of names such as ('request',),"
+                f" not {ignore!r}"
+            )
         for name in ignore:
             if not self._parameters.takes(name):
                 raise SettingsError(self._no_parameter(f"ignore={tuple(ignore)!r}", name))
@@ -226,7 +234,8 @@ class CallKeys:
         """Refuse what a callable `key` makes no sense with."""
         if is_async(key):
             raise SettingsError(
-                f"{self.name}: key={key!r} is async, and a key is made at once: let it be a def"
+                f"{self.name}: key={key!r} is async, and a key is made without waiting:"
+                " use a plain def"
             )
         if self._ignored:
             raise SettingsError(
@@ -248,7 +257,9 @@ class CallKeys:
 
     def _parse(self, key: str) -> list[tuple[str, str | None, str | None, str | None]]:
         if not key:
-            raise SettingsError(f"{self.name}: the key template is empty")
+            raise SettingsError(
+                f"{self.name}: the key template is empty: write one such as 'user:{{user_id}}'"
+            )
         try:
             return list(_FORMATTER.parse(key))
         except ValueError as error:
@@ -272,7 +283,9 @@ class CallKeys:
                 " of one of them"
             )
         if "{" in (spec or ""):
-            raise SettingsError(f"{self.name}: {where} has another one in its format")
+            raise SettingsError(
+                f"{self.name}: {where} has another field in its format: write the format out"
+            )
         try:
             _FORMATTER.get_field(field, (), {name: _Probe()})
             _FORMATTER.convert_field("", conversion)

@@ -87,7 +87,9 @@ def read_caches(raw: Mapping[str, Raw]) -> dict[str, CacheConfig]:
     """
     if not isinstance(raw, Mapping) or not raw:
         found = "an empty dict" if raw == {} else shown(raw)
-        raise SettingsError(f"CACHES is a dict of aliases, at least 'default'; not {found}")
+        raise SettingsError(
+            f"CACHES must be a dict such as {{'default': 'memory://'}}, not {found}"
+        )
     return {alias: read_cache(alias, entry) for alias, entry in raw.items()}
 
 
@@ -101,7 +103,9 @@ def read_cache(alias: str, raw: Raw, kind: type[CacheConfig] = CacheConfig) -> C
         SettingsError: something in it is unknown or cannot be.
     """
     if not isinstance(alias, str) or not alias:
-        raise SettingsError(f"an alias in CACHES is non-empty text, not {shown(alias)}")
+        raise SettingsError(
+            f"an alias in CACHES must be non-empty text such as 'default', not {shown(alias)}"
+        )
     where = kind.place(alias)
     if isinstance(raw, str):
         if scheme(raw.strip()) is None:
@@ -111,7 +115,9 @@ def read_cache(alias: str, raw: Raw, kind: type[CacheConfig] = CacheConfig) -> C
             )
         raw = {"LOCATION": raw}
     if not isinstance(raw, Mapping):
-        raise SettingsError(f"{where} is a dict of settings or a URL, not {shown(raw)}")
+        raise SettingsError(
+            f"{where} must be a dict of settings or a URL such as 'memory://', not {shown(raw)}"
+        )
     with placed(where):
         settings = _expand_url(_upper(raw))
     values: dict[str, Any] = {}
@@ -200,7 +206,9 @@ def _backend(value: object) -> str:
     if not name:
         raise SettingsError("must not be empty: give a short name or a dotted path")
     if not _A_NAME.fullmatch(name):
-        raise SettingsError(f"must be a short name or a dotted path, not {shown(name)}")
+        raise SettingsError(
+            f"must be a short name such as 'redis' or a dotted path, not {shown(name)}"
+        )
     return name
 
 
@@ -237,7 +245,7 @@ def _function(value: Any) -> KeyFunction | None:
 def _size(value: object) -> int:
     size: int = _is(value, int, "a number of bytes")
     if size < 0:
-        raise SettingsError(f"must be a number of bytes, 0 or more; not {size}")
+        raise SettingsError(f"must be a number of bytes such as 1024, 0 or more; not {size}")
     return size
 
 
@@ -264,7 +272,7 @@ def _is_secret(value: object) -> bool:
 
 def _mapping(value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise SettingsError(f"must be a dict with names as its keys, not {shown(value)}")
+        raise SettingsError(f"must be a dict such as {{'deadline': 0.5}}, not {shown(value)}")
     return dict(value)
 
 

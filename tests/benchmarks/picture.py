@@ -13,7 +13,7 @@ _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#222}.label{text-anchor:end}"
     ".middle{text-anchor:middle}.grid{stroke:#ddd}.one,.range{stroke:#222}.target{fill:#222}"
 )
-_LEFT, _RIGHT = 420, 960  # where the scale begins and ends
+_LEFT, _RIGHT = 440, 960  # where the scale begins and ends
 _WIDTH = _RIGHT + 70
 _TOP = 56
 _ROW = 22
