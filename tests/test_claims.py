@@ -645,3 +645,43 @@ def test_the_thread_that_renews_ends_with_the_caches(another: Callable[[], Cache
     assert cache.get_or_set("k", lambda: renewing()) is True
     cache.close()
     eventually(lambda: not renewing(), "the thread has ended")
+
+
+def test_a_handler_that_computes_while_the_thread_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds no lock taken by the very thread that it interrupts."""
+    cache = Cache(f"sqlite:///{tmp_path}/store", options={"deadline": 20.0})
+    real, handled = threading.Thread.start, []
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "twofold-claims" and not handled:
+            handled.append(cache.get_or_set("inner", lambda: "handled"))
+        real(thread)
+
+    stored.rest()
+    eventually(
+        lambda: not any(each.name == "twofold-claims" for each in threading.enumerate()),
+        "no thread renews",
+    )
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert cache.get_or_set("outer", lambda: "value") == "value"
+    assert handled == ["handled"]
+    cache.close()
+
+
+def test_a_wrapper_hands_claims_on(tmp_path: Path) -> None:
+    """Two processes behind one that only passes on compute a key once."""
+    urls = [f"sqlite:///{tmp_path}/store"] * 2
+    ours, theirs = (Cache(ChaosBackend(inner=url, deadline=20.0)) for url in urls)
+
+    def function() -> str:
+        assert theirs.add("other", 1) is True
+        assert is_stub(theirs.backend.get(theirs._key("k")))
+        assert theirs.has_key("k") is False
+        return "value"
+
+    assert ours.get_or_set("k", function) == "value"
+    assert theirs.get("k") == "value"
+    ours.close()
+    theirs.close()

@@ -24,7 +24,7 @@ from twofold.effects import (
     Ticker,
     after_fork_in_child,
     leak_on_fork,
-    new_lock,
+    new_rlock,
     within,
 )
 from twofold.errors import BackendUnavailable
@@ -50,7 +50,7 @@ class _Live:
         self._claims: dict[bytes, StoredClaim] = {}
         self._old: frozenset[bytes] = frozenset()
         self._tick: Tick | None = None
-        self._lock = new_lock()
+        self._lock = new_rlock()  # a handler may come in while the thread starts
         after_fork_in_child(self)
 
     def __contains__(self, stub: object) -> bool:
@@ -99,7 +99,7 @@ class _Live:
 
     def _after_fork(self) -> None:
         leak_on_fork(self._claims, self._tick, self._lock)
-        self._claims, self._old, self._tick, self._lock = {}, frozenset(), None, new_lock()
+        self._claims, self._old, self._tick, self._lock = {}, frozenset(), None, new_rlock()
 
 
 class StoredClaim:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from twofold.effects.forks import after_fork_in_child, leak_on_fork
-from twofold.effects.locks import new_lock
+from twofold.effects.locks import new_rlock
 
 _LINGER = 0.1  # seconds that the thread stays without work
 
@@ -56,7 +56,7 @@ class Ticker:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._lock = new_lock()
+        self._lock = new_rlock()  # a handler may come in while the thread starts
         self._ticks: set[Tick] = set()
         self._thread: threading.Thread | None = None
         self._wakes: float = 0.0  # when the thread wakes by itself
@@ -123,7 +123,7 @@ class Ticker:
 
     def _after_fork(self) -> None:
         leak_on_fork(self._lock, self._ticks, self._thread, self._wake)
-        self._lock, self._wake = new_lock(), SimpleQueue()
+        self._lock, self._wake = new_rlock(), SimpleQueue()
         self._ticks, self._thread = set(), None
 
 

@@ -21,10 +21,14 @@ OPERATIONS = frozenset(
         "compare_and_set",
         "delete",
         "delete_many",
+        "fill",
         "get",
         "get_many",
+        "get_or_claim",
         "has",
         "incr",
+        "release",
+        "renew",
         "replace",
         "set",
         "set_many",
@@ -77,6 +81,7 @@ class ChaosBackend(Backend):
         # Each is what the store itself says: a wrapper cannot know before it wraps.
         self.holds_objects: bool = self.inner.holds_objects
         self.thread_sensitive: bool = self.inner.thread_sensitive
+        self.hides_stubs: bool = self.inner.hides_stubs
         super().__init__(self.inner.location, deadline=deadline, clock=self.inner.clock)
         self.failure_rate: float = _share("failure_rate", failure_rate)
         self.error = error
@@ -126,6 +131,27 @@ class ChaosBackend(Backend):
 
     def incr(self, key: str, delta: int) -> int:
         return self._reach("incr").incr(key, delta)
+
+    def get_or_claim(self, key: str, stub: Stored, life: float) -> Stored | None:
+        return self._reach("get_or_claim").get_or_claim(key, stub, life)
+
+    def fill(self, key: str, stub: Stored, value: Stored, ttl: float | None) -> bool:
+        return self._reach("fill").fill(key, stub, value, ttl)
+
+    async def afill(self, key: str, stub: Stored, value: Stored, ttl: float | None) -> bool:
+        return await self._hop(self.fill, key, stub, value, ttl)
+
+    def renew(self, key: str, stub: Stored, life: float) -> bool:
+        return self._reach("renew").renew(key, stub, life)
+
+    async def arenew(self, key: str, stub: Stored, life: float) -> bool:
+        return await self._hop(self.renew, key, stub, life)
+
+    def release(self, key: str, stub: Stored) -> bool:
+        return self._reach("release").release(key, stub)
+
+    async def arelease(self, key: str, stub: Stored) -> bool:
+        return await self._hop(self.release, key, stub)
 
     def compare_and_set(self, key: str, expected: Stored, value: Stored, ttl: float | None) -> bool:
         return self._reach("compare_and_set").compare_and_set(key, expected, value, ttl)
