@@ -303,15 +303,15 @@ class Computations:
     ) -> Computed:
         """Compute, and release `claim` whatever comes of it."""
         try:
-            computed = await compute(io)
+            return await compute(io)
         except GeneratorExit:  # the loop is gone, and nothing can be awaited
             claim.forget()
             raise
-        except BaseException:
-            await io.settle(claim.release(io))
-            raise
-        await claim.release(io)
-        return computed
+        finally:
+            try:
+                await claim.end(io)
+            finally:  # a signal's handler may have broken that off
+                await claim.end(io)
 
     def _write(
         self,

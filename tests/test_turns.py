@@ -41,8 +41,10 @@ class Shelf:
 
         return look
 
-    async def take(self, io: Effects, key: str = "k") -> tuple[str | None, Turn | None]:
-        return await self.turns.find(io, self.claims, self.look(key))
+    async def take(
+        self, io: Effects, key: str = "k", taken: list[Turn] | None = None
+    ) -> tuple[str | None, Turn | None]:
+        return await self.turns.find(io, self.claims, self.look(key), [] if taken is None else taken)
 
     async def leads(self, io: Effects, key: str = "k") -> Turn:
         """Take a turn that is free."""
@@ -59,11 +61,12 @@ class Shelf:
         self, io: Effects, key: str = "k", seconds: float = 0.05, shared: bool = True
     ) -> str:
         """Return the page of `key`, as a middleware would."""
-        found, turn = await self.take(io, key)
-        if turn is None:
-            assert found is not None
-            return found
+        taken: list[Turn] = []
         try:
+            found, turn = await self.take(io, key, taken)
+            if turn is None:
+                assert found is not None
+                return found
             with self._lock:
                 self.computed += 1
                 made = f"{key}{self.computed}"
@@ -73,7 +76,8 @@ class Shelf:
             turn.release(shared)
             return made
         finally:
-            turn.release()
+            for each in taken:
+                each.release()
 
 
 class Waiting(Blocking):
@@ -191,9 +195,10 @@ async def test_a_cancelled_request_leaves_nothing() -> None:
     assert not shelf.claims.table
 
 
-async def test_an_error_in_the_second_look_releases() -> None:
-    """A turn that was taken is over if the look after it fails."""
+async def test_an_error_in_the_second_look_leaves_a_turn_to_release() -> None:
+    """A turn that was taken is over if the look after it fails, and what was taken is released."""
     turns, claims = Turns(), Claims()
+    taken: list[Turn] = []
     looks = 0
 
     async def look(io: Effects) -> tuple[str | None, str]:
@@ -204,8 +209,11 @@ async def test_an_error_in_the_second_look_releases() -> None:
         return None, "k"
 
     with pytest.raises(asyncio.CancelledError):
-        await turns.find(NATIVE, claims, look)
+        await turns.find(NATIVE, claims, look, taken)
+    assert claims.table
+    taken.pop().release()
     assert not claims.table
+    assert not taken
 
 
 async def test_what_was_stored_just_before_is_found() -> None:
@@ -216,7 +224,7 @@ async def test_what_was_stored_just_before_is_found() -> None:
     async def look(io: Effects) -> tuple[str | None, str]:
         return looks.pop(0), "k"
 
-    assert await shelf.turns.find(NATIVE, shelf.claims, look) == ("stored", None)
+    assert await shelf.turns.find(NATIVE, shelf.claims, look, []) == ("stored", None)
     assert not shelf.claims.table
 
 
@@ -228,7 +236,7 @@ async def test_a_key_may_turn_out_to_be_another() -> None:
     async def look(io: Effects) -> tuple[str | None, str]:
         return None, looks.pop(0)
 
-    _, turn = await shelf.turns.find(NATIVE, shelf.claims, look)
+    _, turn = await shelf.turns.find(NATIVE, shelf.claims, look, [])
     assert turn is not None
     assert turn.key == "k~1"
     assert list(shelf.claims.table) == ["k~1"]

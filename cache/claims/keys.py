@@ -77,9 +77,9 @@ class KeyClaim:
         return filled
 
     async def release(self, io: Effects) -> None:
-        """Let other processes claim the key; a second call does nothing."""
+        """Let other processes claim the key, even if cancelled; a second call does nothing."""
         if self._stored is not None:
-            await self._stored.release(io)
+            await self._stored.end(io)
 
     def forget(self) -> None:
         """Let go where nothing can be awaited: other processes go on when the stub ends."""

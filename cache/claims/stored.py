@@ -203,15 +203,21 @@ class StoredClaim:
 
         One that stands beside an entry cannot tell what became of that.
         """
-        key, store = self._stands_at, self._store
+        key, store, stood = self._stands_at, self._store, False
+        if key is not None:
+            with suppress(BackendUnavailable):
+                stood = await io.op(store.release, store.arelease, key, self._stub)
+        self.forget()  # only now, for whoever is interrupted before calls again
+        return stood and key == self._key
+
+    async def end(self, io: Effects) -> None:
+        """Release it even if the caller is cancelled; awaits nothing if it is over already.
+
+        A signal's handler may break that off: call it again in `finally`.
+        """
+        if self._stands_at is not None:
+            await io.settle(self.release(io))
         self.forget()
-        if key is None:
-            return False
-        try:
-            stood = await io.op(store.release, store.arelease, key, self._stub)
-            return stood and key == self._key
-        except BackendUnavailable:
-            return False
 
     def forget(self) -> None:
         """Leave the claim to whoever meets it, in this process at once, in others by its end."""

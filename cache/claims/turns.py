@@ -71,7 +71,7 @@ class Turn(Claim):
             self.claims.remove(self)
             self._turns.remember(self.key + self.group, shared)
             self.end()
-            self.claims.leave(self._joined)
+        self.claims.leave(self._joined)  # a signal's handler may have broken off the first call
 
     async def wait(self, io: Effects, seconds: float) -> bool | None:
         """Wait for it, and return what it was released with; None if it was not."""
@@ -97,6 +97,7 @@ class Turns:
         io: Effects,
         claims: Claims,
         look: Look[T],
+        taken: list[Turn],
         group: str = "",
         again: "Again[T] | None" = None,
     ) -> tuple[T | None, Turn | None]:
@@ -108,6 +109,8 @@ class Turns:
             io: the face of the caller.
             claims: where the keys are claimed.
             look: looks into the cache.
+            taken: where the turn is noted before it is taken: whatever comes, also an exception
+                out of this call, who gave the list releases what is in it.
             group: callers of one key in several groups do not wait for each other.
             again: looks once more for the holder of a turn that others wait for; `look` if
                 absent.
@@ -118,20 +121,20 @@ class Turns:
         while found is None:
             patience = patient_until - self._clock.monotonic()
             own = Turn(self, claims, key, group, io.by_loop, self._clock.monotonic() + LONGEST)
+            taken.append(own)
             turn = self._take(io, own, alone=key in waited or patience <= 0)
             if turn is own:
                 found, missing = await self._look_again(io, look, again, turn)
                 if found is None and missing == key:
                     return None, turn
-                turn.release()
                 key = missing
             else:
-                try:
-                    left = min(patience, turn.ends - self._clock.monotonic())
-                    if await turn.wait(io, left) is not None:
-                        waited.add(key)
-                finally:
-                    claims.leave(own._joined)
+                left = min(patience, turn.ends - self._clock.monotonic())
+                if await turn.wait(io, left) is not None:
+                    waited.add(key)
+            own.release()
+            taken.remove(own)
+            if turn is not own:
                 found, key = await look(io)
         return found, None
 
@@ -141,11 +144,7 @@ class Turns:
         """Look once more: another may have stored and released just before `turn` was taken."""
         if not turn.leads:
             return None, turn.key
-        try:
-            return await (look(io) if again is None else again(io, turn))
-        except BaseException:
-            turn.release()
-            raise
+        return await (look(io) if again is None else again(io, turn))
 
     def _take(self, io: Effects, own: Turn, alone: bool) -> Turn:
         """Return `own`, or another's turn where waiting for it is safe and of use."""

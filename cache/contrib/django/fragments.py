@@ -10,7 +10,7 @@ from django.templatetags.cache import CacheNode
 from django.utils.safestring import SafeString, mark_safe
 
 from twofold.claims.table import Claims
-from twofold.claims.turns import Turns
+from twofold.claims.turns import Turn, Turns
 from twofold.contrib.http.encoding import encode
 from twofold.effects import BLOCKING, Effects, run_sync
 
@@ -54,16 +54,18 @@ class FragmentNode(CacheNode):
             there = cache.get(key)  # or what somebody else has put there
             return there if isinstance(there, str) else None, f"{alias}:{key}"
 
-        found, turn = await turns.find(BLOCKING, claims, look)
-        if turn is None:
-            return mark_safe(found or "")  # noqa: S308 - it was rendered here
+        taken: list[Turn] = []
         try:
+            found, turn = await turns.find(BLOCKING, claims, look, taken)
+            if turn is None:
+                return mark_safe(found or "")  # noqa: S308 - it was rendered here
             rendered = self.nodelist.render(context)
             cache.set(key, str.__str__(rendered), timeout)
             turn.release(shared=True)
             return rendered
         finally:
-            turn.release()
+            for each in taken:
+                each.release()
 
     def _timeout(self, context: Context) -> int | None:
         try:

@@ -158,9 +158,7 @@ async def fetch(
     async def look(io: Effects) -> tuple[HttpResponse | None, str]:
         return looked.pop() if looked else await _look(io, request, middleware)
 
-    response, turn = await turns.find(io, claims, look)
-    if turn is not None:
-        held.append(turn)
+    response, _ = await turns.find(io, claims, look, held)
     return response or await proceed()
 
 

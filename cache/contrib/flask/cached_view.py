@@ -102,7 +102,6 @@ class CachedView:
     def end(self) -> None:
         """Let others go on who wait for the page."""
         if self._exchange is not None:
-            self._exchange.release()
             run_sync(self._exchange.close(BLOCKING))
 
     def _store(self, exchange: Exchange, given: Response, response: flask.Response) -> Pairs:

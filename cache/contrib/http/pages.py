@@ -7,7 +7,7 @@ try:
     ...                                          # compute the response
     return await exchange.respond(io, response)
 finally:
-    exchange.release()
+    await exchange.close(io)
 """
 
 from time import monotonic
@@ -73,7 +73,7 @@ class Pages:
     ) -> "Exchange":
         """Begin to answer `request`, perhaps after another has computed its page.
 
-        Whatever comes of it, the exchange is to be released. Directives of the request
+        Whatever comes of it, the exchange is to be closed. Directives of the request
         other than `no-store` and `only-if-cached` are advice (RFC 9111, 5.2.1), and not
         taken: with them every client could have every page computed at will.
 
@@ -86,18 +86,15 @@ class Pages:
         exchange = Exchange(self, request, self.store.seconds(timeout), realm)
         if not request.reads or passes(request):
             return exchange
-        exchange.reason = "miss"
-        wishes = CacheControl(request.headers)
-        only_if_cached = "only-if-cached" in wishes
-        if request.method == "HEAD" or only_if_cached or "no-store" in wishes:
-            page, _ = await exchange.look(io)
-        else:
-            page = await exchange.find(io)
-        if page is not None:
-            exchange.answer = page.answer(request, self.clock.time())
-        elif only_if_cached:
-            exchange.answer = Response(504, exchange.status_of(Headers()), b"")
-        return exchange
+        try:
+            await exchange.open(io)
+            return exchange
+        except GeneratorExit:  # the loop is gone, and nothing can be awaited
+            exchange.abandon()
+            raise
+        except BaseException:
+            await exchange.close(io)
+            raise
 
 
 class Exchange:
@@ -106,7 +103,6 @@ class Exchange:
     def __init__(self, pages: Pages, request: Request, timeout: float | None, realm: str) -> None:
         self.answer: Response | None = None
         """What to answer without computing."""
-        self.turn: Turn | None = None
         self.reason: str = "bypass"
         self._pages = pages
         self._request = request
@@ -115,17 +111,37 @@ class Exchange:
         self._realm = realm + _CORS["origin" in request.headers]
         self._key: str | None = None
         self._place: Place | None = None
+        self._taken: list[Turn] = []
         self._claim: KeyClaim | None = None
         self._since = 0.0
 
     def __repr__(self) -> str:
         return f"<Exchange {self._request.method} {self._request.path!r} {self.turn}>"
 
+    @property
+    def turn(self) -> Turn | None:
+        """The right to compute the page, if this request took it."""
+        return self._taken[-1] if self._taken else None
+
     def _url(self) -> str:
         """Return the key of the URL, which is computed only if the cache is asked at all."""
         if self._key is None:
             self._key = page_key(self._request, self._realm)
         return self._key
+
+    async def open(self, io: Effects) -> None:
+        """Look for the answer, perhaps after another has computed it; else take the turn."""
+        self.reason = "miss"
+        wishes = CacheControl(self._request.headers)
+        only_if_cached = "only-if-cached" in wishes
+        if self._request.method == "HEAD" or only_if_cached or "no-store" in wishes:
+            page, _ = await self.look(io)
+        else:
+            page = await self.find(io)
+        if page is not None:
+            self.answer = page.answer(self._request, self._pages.clock.time())
+        elif only_if_cached:
+            self.answer = Response(504, self.status_of(Headers()), b"")
 
     async def look(self, io: Effects) -> tuple[Page | None, str]:
         """Return the stored page that may be the answer; or None, and what is missing."""
@@ -141,8 +157,8 @@ class Exchange:
         pages = self._pages
         # Whoever sends credentials may get what nobody else may.
         sent = f" {self._request.authenticated} {'cookie' in self._request.headers}"
-        page, self.turn = await pages.turns.find(
-            io, pages.store.claims(), self.look, sent, self._look_again
+        page, _ = await pages.turns.find(
+            io, pages.store.claims(), self.look, self._taken, sent, self._look_again
         )
         return page
 
@@ -150,9 +166,12 @@ class Exchange:
         """Claim what is missing for this process, unless another has brought it meanwhile."""
         assert self._place is not None  # noqa: S101 - there was a look before
         store = self._pages.store
-        self._claim, came = await store.claim(io, self._place, turn, self._serves, self._since)
+        self._claim = claim = store.claim(self._place, turn)  # noted before it is taken
+        came = await store.take(io, claim, self._serves, self._since)
+        if came is None:
+            self._claim = None
         if came:
-            await self.close(io)
+            await self._unclaim(io)
         if came or store.cache().backend.private:
             return await self.look(io)
         return None, turn.key
@@ -179,7 +198,7 @@ class Exchange:
             return response
         page = self._page_of(response)
         if page is None or not await self._keep(io, page):
-            await self.close(io)
+            await self._unclaim(io)
             # What was computed beside others is not stored; the next one may be.
             beside = self.turn is not None and not self.turn.leads
             self.release(shared=page is not None and beside)
@@ -189,21 +208,32 @@ class Exchange:
         return conditional(self._request, Response(page.status, headers, page.body), page.stored)
 
     def release(self, shared: bool | None = None) -> None:
-        """Let others go on who wait for this page; a second call does nothing."""
-        if self.turn is not None:
-            self.turn.release(shared)
+        """Let others go on who wait for this page in this process."""
+        for turn in self._taken:
+            turn.release(shared)
 
     async def close(self, io: Effects) -> None:
-        """Let other processes go on as well; a second call does nothing."""
-        claim, self._claim = self._claim, None
-        if claim is not None:
-            await io.settle(claim.release(io))
+        """Let others go on, here and in other processes; a second call does nothing."""
+        try:
+            await self._close(io)
+        finally:  # a signal's handler may have broken that off
+            await self._close(io)
+
+    async def _close(self, io: Effects) -> None:
+        self.release()
+        await self._unclaim(io)
+
+    async def _unclaim(self, io: Effects) -> None:
+        if self._claim is not None:
+            await self._claim.release(io)
+            self._claim = None
 
     def abandon(self) -> None:
         """Do what `close` does where nothing can be awaited, for the loop has gone."""
-        claim, self._claim = self._claim, None
-        if claim is not None:
-            claim.forget()
+        self.release()
+        if self._claim is not None:
+            self._claim.forget()
+            self._claim = None
 
     def status_of(self, headers: Headers, stored: str = "") -> Headers:
         """Return `headers` with what the cache did (RFC 9211)."""
@@ -231,7 +261,7 @@ class Exchange:
             return False
         io = self._pages.store.bounded(io)
         kept = await self._pages.store.keep(io, place, claim, self._request.headers, page)
-        await self.close(io)
+        await self._unclaim(io)
         return kept
 
     async def _invalidate(self, io: Effects, response: Response, asked: set[Request]) -> None:

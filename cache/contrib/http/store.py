@@ -14,6 +14,7 @@ from twofold.contrib.http.page import Page, Varied, read
 from twofold.core import Cache
 from twofold.effects import Effects, within
 from twofold.errors import BackendUnavailable
+from twofold.interrupts import raise_if_of_others
 from twofold.outage import Outage
 from twofold.policy import Timeout, seconds
 from twofold.registry import caches
@@ -72,31 +73,29 @@ class PageStore:
         """Return who computes which page in this process."""
         return self.cache()._claims
 
-    async def claim(
-        self, io: Effects, place: Place, turn: Turn, serves: Callable[[Page], bool], since: float
-    ) -> tuple[KeyClaim | None, bool]:
-        """Claim what is missing, and tell whether something came meanwhile; None if that fails.
+    def claim(self, place: Place, turn: Turn) -> KeyClaim:
+        """Return a claim to what is missing, which is to be taken, and released."""
+        return self.cache()._claim(place.key, turn)
+
+    async def take(
+        self, io: Effects, claim: KeyClaim, serves: Callable[[Page], bool], since: float
+    ) -> bool | None:
+        """Take a claim, and tell whether something came meanwhile; None if that fails.
 
         `since` is the monotonic time at which it was looked for, just before.
         """
-        claim = self.cache()._claim(place.key, turn)
 
         def is_usable(value: Any) -> bool:
             there = read(value)
             return serves(there) if isinstance(there, Page) else there is not None
 
         async def take(io: Effects) -> bool:
-            try:
-                return await claim.take(io, is_usable, since)
-            except Exception:
-                claim.forget()
-                raise
-            except BaseException:
-                await io.settle(claim.release(io))
-                raise
+            return await claim.take(io, is_usable, since)
 
         came = await self._guarded(io, "claim", None, take)
-        return (claim, came) if came is not None else (None, False)
+        if came is None:
+            claim.forget()
+        return came
 
     async def find(self, io: Effects, first: str, asked: Headers) -> tuple[Page | None, Place]:
         """Return the page that is stored for a request, and where it is, or would be.
@@ -179,6 +178,7 @@ class PageStore:
         try:
             result = await operate(io)
         except Exception as exc:  # also what a user's own backend or serializer raises
+            raise_if_of_others(exc)
             self._note(operation, exc)
             return otherwise
         if self._outage.lasting:
