@@ -1,29 +1,33 @@
-"""An exception of a signal's handler leaves no claim, wherever it comes, on any store.
+"""An exception of a signal's handler leaves no claim held, wherever it comes, on any store.
 
 As in `test_signals`: at the first bytecode, at the second, … until the computation is done
-without. Whoever waited, asks next or asks elsewhere gets a value at once.
+without. Whoever waited meanwhile, and whoever asks next, gets a value at once: what goes on
+only after a look at the time, or at the end of a life, hangs here.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from tests.chaos.signals import Signal
 from tests.test_http_rules import headers, request
-from tests.test_signals import EVERY, STORES, elsewhere, store
+from tests.test_signals import STORES, store
 from twofold import Cache, cached
 from twofold.backend import Backend
-from twofold.claims import stored, table
+from twofold.claims import flights, stored, table
 from twofold.contrib.http import Pages, Response
+from twofold.contrib.http.keys import page_key
 from twofold.effects import BLOCKING, run_sync
-from twofold.errors import BackendUnavailable
 from twofold.stub import is_stub, new_stub
 
 __all__ = ["store"]
+
+EVERY = {"memory": 293, "sqlite": 593, "files": 1193, "redis": 593, "memcached": 893}
+PATIENCE = 10.0  # seconds; who is not served by then would wait for 30, or for ever
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
@@ -31,28 +35,179 @@ pytestmark = [
 ]
 
 
-class Interrupt(BaseException):
-    """What a handler raises; what a page's store raises is no failure of the page."""
+class Interrupted(BaseException):
+    """What a handler raises."""
 
 
-class Fails(Exception):
+class Failed(Exception):
     """What a user's function raises."""
 
 
-class Place:
-    """A key, or a page, that one computes in this thread while another waits."""
+class Asked:
+    """A key and a page, which this thread computes while another one waits for them."""
 
     def __init__(self, store: Backend, operation: str) -> None:
+        self.store = store
         self.cache = Cache(store, timeout=60)
         self.pages = Pages(self.cache)
         self.operation = operation
-        self.lonely = False
-        self._followers: list[tuple[threading.Thread, list[Any]]] = []
-        self._cached = cached(cache=self.cache, key="k")(self._function)
+        self.of_page = operation.startswith("page")
+        self._followed = False
+        self._waiting: list[threading.Thread] = []
+        self.function = cached(cache=self.cache, key="k")(self.compute)
 
     def run(self) -> None:
-        """Do what is interrupted."""
-        DO[self.operation](self)
+        """Do what is interrupted, of which a failing function is a part."""
+        with suppress(Failed):
+            OPERATIONS[self.operation](self)
 
-    def function(self) -> None:
-        """Return a value when somebody waits for it."""
+    def compute(self) -> int:
+        """Compute the value of the key, once somebody else waits for it."""
+        self.wait_for_a_follower()
+        if self.operation == "get_or_set that fails":
+            raise Failed
+        return 1
+
+    def page(self, fails: bool = False) -> bytes:
+        """Answer a request as an application does, once somebody else waits for the page."""
+        exchange = run_sync(self.pages.open(BLOCKING, request(), 60))
+        try:
+            if exchange.answer is not None:
+                return exchange.answer.body or b""
+            self.wait_for_a_follower()
+            if fails:
+                raise Failed
+            kind = "no-store" if self.operation == "page that is not stored" else "max-age=60"
+            made = Response(200, headers(f"Cache-Control: {kind}"), b"page")
+            return run_sync(exchange.respond(BLOCKING, made)).body or b""
+        finally:
+            try:
+                run_sync(exchange.close(BLOCKING))
+            finally:  # the first steps of the call before are in no range of ours
+                run_sync(exchange.close(BLOCKING))
+
+    def wait_for_a_follower(self) -> None:
+        """Have another thread wait for what this one computes."""
+        if self._followed:
+            return
+        self._followed = True
+        follower = threading.Thread(target=self._follow, daemon=True)
+        follower.start()
+        self._waiting.append(follower)
+        ends = time.monotonic() + PATIENCE
+        while time.monotonic() < ends and all(each.waiting < 2 for each in self.cache._claims):
+            time.sleep(0)
+
+    def _follow(self) -> None:
+        with suppress(Failed):
+            self.page() if self.of_page else self.cache.get_or_set("k", int)
+
+    def is_free(self) -> None:
+        """Assert that nothing is held, and that everybody who asks is served."""
+        self.await_follower()
+        assert not self.cache._claims.table
+        assert not table.held()
+        assert not stored._live._claims
+        stored.rest()
+        assert repr(stored._renewals).endswith(" 0 ticks>")
+        assert self.elsewhere(self._locks_are_free)
+        assert not self._stub_is_left()
+        if self.of_page:
+            assert self.elsewhere(self.page) == b"page"
+        else:
+            value = self.elsewhere(lambda: self.cache.get_or_set("k", lambda: 2))
+            assert self.cache.get("k") == value
+            assert self.cache.get_or_set("k", lambda: 3) == value
+
+    def begin(self) -> None:
+        """Have nothing there, and nobody wait."""
+        self.await_follower()
+        self.cache.clear()
+        self.pages.turns._unshared.clear()
+        self._waiting.clear()
+        self._followed = False
+
+    def await_follower(self) -> None:
+        """Assert that whoever waited for this thread is served."""
+        for follower in self._waiting:
+            follower.join(PATIENCE)
+            assert not follower.is_alive(), "who waited waits on"
+
+    def _locks_are_free(self) -> bool:
+        for lock in (table._shared.lock, stored._live._lock, self.pages.turns._lock):
+            if not lock.acquire(timeout=0):
+                return False
+            lock.release()
+        return True
+
+    @staticmethod
+    def elsewhere(function: Callable[[], Any]) -> Any:
+        """Return what another thread makes of `function`."""
+        answers: list[Any] = []
+        thread = threading.Thread(target=lambda: answers.append(function()), daemon=True)
+        thread.start()
+        thread.join(PATIENCE)
+        assert answers, "another thread waits"
+        return answers[0]
+
+    def _stub_is_left(self) -> bool:
+        key = page_key(request(), "page") if self.of_page else "k"
+        full, mine = self.cache._key(key, None), new_stub()
+        there = self.store.get_or_claim(full, mine, 5)
+        if there is None:
+            self.store.release(full, mine)
+        return is_stub(there, self.store.holds_objects)
+
+
+OPERATIONS: dict[str, Callable[[Asked], Any]] = {
+    "get_or_set": lambda asked: asked.cache.get_or_set("k", asked.compute),
+    "get_or_set that fails": lambda asked: asked.cache.get_or_set("k", asked.compute),
+    "cached": lambda asked: asked.function(),
+    "refresh": lambda asked: asked.function.refresh(),
+    "page": lambda asked: asked.page(),
+    "page that fails": lambda asked: asked.page(fails=True),
+    "page that is not stored": lambda asked: asked.page(),
+}
+
+
+def at_each(store: Backend, operation: str, first: int, step: int) -> int:
+    """Interrupt an operation at every `step`-th bytecode, and return how many it has, about."""
+    asked, n = Asked(store, operation), first
+    asked.run()  # whatever is done once only
+    while True:
+        asked.begin()
+        with Signal(n, Interrupted) as handler, suppress(Interrupted):
+            asked.run()
+            assert not handler.fired, "the exception was lost"
+        if not handler.fired:
+            asked.cache.close()
+            return n
+        asked.is_free()
+        n += step
+
+
+@pytest.fixture(autouse=True)
+def _nobody_looks_at_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flights, "_LOOK_EVERY", 60.0)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("store", STORES, indirect=True)
+def test_an_exception_of_a_handler_leaves_no_claim(
+    request: pytest.FixtureRequest, store: Backend, operation: str
+) -> None:
+    """Neither here nor in the store, and nobody waits for whom it came to."""
+    step = EVERY[request.node.callspec.params["store"]]
+    first = 1 + list(OPERATIONS).index(operation) * 41 % step
+    assert at_each(store, operation, first, step) > first
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("store", STORES, indirect=True)
+def test_an_exception_of_a_handler_at_any_bytecode_leaves_no_claim(
+    store: Backend, operation: str
+) -> None:
+    """Neither here nor in the store, and nobody waits for whom it came to."""
+    assert at_each(store, operation, 1, 1) > 1

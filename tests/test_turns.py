@@ -44,7 +44,9 @@ class Shelf:
     async def take(
         self, io: Effects, key: str = "k", taken: list[Turn] | None = None
     ) -> tuple[str | None, Turn | None]:
-        return await self.turns.find(io, self.claims, self.look(key), [] if taken is None else taken)
+        return await self.turns.find(
+            io, self.claims, self.look(key), [] if taken is None else taken
+        )
 
     async def leads(self, io: Effects, key: str = "k") -> Turn:
         """Take a turn that is free."""

@@ -63,17 +63,19 @@ class _Live:
         if self._tick is None:
             with self._lock:
                 if self._tick is None:
-                    self._tick = self._started()
+                    self._start()
 
-    def _started(self) -> Tick | None:
-        """Begin to renew; None where no thread can start: what takes a life is not stored then."""
+    def _start(self) -> None:
+        """Begin to renew; where no thread can start, what takes a life is not stored."""
         tick = _renewals.tick(self._renew, LIFE / _RENEWALS)
         try:
             tick.start()
+            self._tick = tick
         except RuntimeError:
             tick.cancel()
-            return None
-        return tick
+        except BaseException:  # of a signal's handler: nobody would cancel it
+            tick.cancel()
+            raise
 
     def remove(self, stub: Stub) -> None:
         """Renew it no more; nothing happens the second time."""
