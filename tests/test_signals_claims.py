@@ -180,6 +180,7 @@ def at_each(store: Backend, operation: str, first: int, step: int) -> int:
             asked.run()
             assert not handler.fired, "the exception was lost"
         if not handler.fired:
+            asked.await_follower()
             asked.cache.close()
             return n
         asked.is_free()
