@@ -1221,9 +1221,9 @@ class TestSettings:
             ({"default": {"BACKEND": "memmory"}}, "memory"),
             ({"default": {"BACKEND": "memory", "TIMEUOT": 1}}, "TIMEOUT"),
             ({"default": {"BACKEND": "memory", "OPTIONS": {"max_entires": 1}}}, "max_entries"),
-            ({}, "at least 'default'"),
+            ({}, "not an empty dict"),
             ("redis:/x", "no URL"),
-            (3, "dict of aliases"),
+            (3, "CACHES must be a dict such as"),
         ],
     )
     def test_wrong_settings(self, wrong: Any, says: str) -> None:
