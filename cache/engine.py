@@ -88,9 +88,8 @@ class Engine:
         self._fail_open.outage.fail(outage)
         return True
 
-    def _claim(self, key: str, turn: Turn) -> KeyClaim:
-        """Return a claim to a key, for the holder of `turn`."""
-        full = self._key(key, None)
+    def _claim(self, full: str, turn: Turn) -> KeyClaim:
+        """Return a claim to a normalised key, for the holder of `turn`."""
         return KeyClaim(self._store, self._codec, full, self._keys.lease, turn, self._counts)
 
     async def _swap(self, io: Effects, key: str, old: Any, new: Any, ttl: float | None) -> bool:

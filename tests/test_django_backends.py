@@ -191,7 +191,7 @@ async def test_requests_in_a_loop_share_connections(use: Use, backend: str, serv
 
 @each_networked
 async def test_twins_use_no_thread(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every operation is native in the loop: no thread is started or asked for it."""
+    """Every operation is native in the loop: no thread is started for it, but one for claims."""
     used: list[str] = []
     start, submit = threading.Thread.start, ThreadPoolExecutor.submit
 
@@ -222,7 +222,7 @@ async def test_twins_use_no_thread(use: Use, monkeypatch: pytest.MonkeyPatch) ->
     await cache.aclear()
     await cache.aclose()
     await aclose_all()
-    assert used == []
+    assert set(used) <= {"twofold-claims"}
 
 
 @each_networked

@@ -8,6 +8,7 @@ from typing import Any
 
 from twofold.backend import Backend, Stored
 from twofold.claims.stored import StoredClaim
+from twofold.claims.table import held
 from twofold.claims.turns import Turn
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec
@@ -42,23 +43,60 @@ class KeyClaim:
         self._counts = counts
         self._stored = None if store.private else StoredClaim(store, key, beside, turn.is_over)
 
-    async def take(self, io: Effects, is_usable: Callable[[Any], bool], since: float = 0.0) -> bool:
+    async def take(
+        self,
+        io: Effects,
+        is_usable: Callable[[Any], bool],
+        since: float = 0.0,
+        wait: bool = True,
+    ) -> bool:
         """Claim the key; tell whether something usable came meanwhile.
 
-        Another process that claimed it first is waited for, for one life at most. `since` is
-        the monotonic time at which the key was read, just before.
+        One other process that claimed it first is waited for, for one life at most: what it
+        computes may turn out to be for nobody else, and the next one's then as well.
+
+        Args:
+            io: the face of the caller.
+            is_usable: tells whether a value that is there is what the caller looks for.
+            since: the monotonic time at which the key was read, just before.
+            wait: whether to wait for another process at all.
 
         Raises:
             BackendUnavailable: the store cannot tell.
         """
-        if self._stored is None:
+        if self._stored is None or self._is_held_around():
             return False
 
         def is_value(stored: Stored) -> bool:
             value = self._codec.load(self.key, stored)
             return value is not MISSING and is_usable(value)
 
-        return await self._stored.take(io, is_value, _nothing, since) is not None
+        return await self._stored.take(io, is_value, _nothing, since, int(wait)) is not None
+
+    def _is_held_around(self) -> bool:
+        """Tell whether the caller holds the key already, and would wait for itself."""
+        turn = self._turn
+        there = (each for each in held() if each is not turn)
+        return any(each.claims is turn.claims and each.key == self.key for each in there)
+
+    async def take_again(self, io: Effects) -> None:
+        """Claim the key for a value that is to replace whatever is there; wait for nobody.
+
+        Raises:
+            BackendUnavailable: the store cannot tell.
+        """
+        if self._stored is not None:
+            await self._stored.take_again(io)
+
+    async def stands(self, io: Effects) -> bool:
+        """Tell whether nobody has changed the key since it was claimed.
+
+        Raises:
+            BackendUnavailable: the store cannot tell.
+        """
+        if self._stored is not None:
+            return await self._stored.stands(io)
+        return not self._turn.detached()
 
     async def fill(self, io: Effects, value: Any, ttl: float | None) -> bool:
         """Store `value` unless the key has been changed since it was claimed; tell whether it was.
@@ -76,10 +114,14 @@ class KeyClaim:
         self._counts.stores += filled
         return filled
 
-    async def release(self, io: Effects) -> None:
-        """Let other processes claim the key, even if cancelled; a second call does nothing."""
+    async def release(self, io: Effects) -> bool:
+        """Let other processes claim the key, even if cancelled; a second call does nothing.
+
+        Return whether it was still claimed, and had neither been filled nor changed.
+        """
         if self._stored is not None:
-            await self._stored.end(io)
+            return await self._stored.end(io)
+        return not self._turn.detached()
 
     def forget(self) -> None:
         """Let go where nothing can be awaited: other processes go on when the stub ends."""

@@ -12,6 +12,7 @@ they compute without a claim, and do not store. The idea is that of memcached's 
 Facebook (R. Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013, section 3.2.1).
 """
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -135,6 +136,7 @@ class StoredClaim:
         is_value: Callable[[Stored], bool],
         look: Callable[[], None],
         since: float = 0.0,
+        others: float = math.inf,
     ) -> Stored | None:
         """Claim the key, or return the value that somebody brought before or meanwhile.
 
@@ -148,18 +150,22 @@ class StoredClaim:
             look: is called before each look at the store.
             since: the monotonic time at which the key was read, just before: the first look
                 shares the store's deadline with that.
+            others: for how many claims of others to wait, one after another.
 
         Raises:
             BackendUnavailable: the store cannot tell.
         """
         _live.add(self._stub, self)
+        seen: Stored | None = None
         for pause in _pauses():
             look()
             found, over = await self._try(within(io, self._store.deadline, since), is_value)
             if over:
                 return found
             self._stands_at, since = None, 0.0
-            if not io.may_wait(for_loop=True) or _has_hung(found):
+            if found != seen:
+                seen, others = found, others - 1
+            if others < 0 or not io.may_wait(for_loop=True) or _has_hung(found):
                 break
             await io.sleep(pause)
         else:
@@ -200,6 +206,21 @@ class StoredClaim:
             self._stands_at = None
         return filled
 
+    async def stands(self, io: Effects) -> bool:
+        """Tell whether nobody has changed the key since it was claimed, and give it a new life.
+
+        Beside an entry that cannot be read the claim stands as long as it can be filled.
+
+        Raises:
+            BackendUnavailable: the store cannot tell.
+        """
+        if self._present is not None:
+            return True
+        if self._stands_at is None:
+            return False
+        store = self._store
+        return await io.op(store.renew, store.arenew, self._key, self._stub, LIFE)
+
     async def release(self, io: Effects) -> bool:
         """Let others claim the key; tell whether this claim stood in it to this moment.
 
@@ -212,14 +233,14 @@ class StoredClaim:
         self.forget()  # only now, for whoever is interrupted before calls again
         return stood and key == self._key
 
-    async def end(self, io: Effects) -> None:
+    async def end(self, io: Effects) -> bool:
         """Release it even if the caller is cancelled; awaits nothing if it is over already.
 
         A signal's handler may break that off: call it again in `finally`.
         """
-        if self._stands_at is not None:
-            await io.settle(self.release(io))
+        stood = self._stands_at is not None and await io.settle(self.release(io))
         self.forget()
+        return stood
 
     def forget(self) -> None:
         """Leave the claim to whoever meets it, in this process at once, in others by its end."""

@@ -111,7 +111,6 @@ class Claims:
         *,
         now: float = 0.0,
         alone: bool = False,
-        beside: bool = False,
     ) -> C:
         """Return the claim on the key of `own`: `own` itself, or another's to wait for.
 
@@ -123,7 +122,6 @@ class Claims:
             joined: the caller.
             now: the time; claims that have ended by then are not waited for.
             alone: whether to wait for nobody. What is claimed beside another is detached.
-            beside: whether `own` is not to be waited for either.
         """
         mine = held(now)
         serves_loop = not io.may_wait(for_loop=True)
@@ -143,10 +141,9 @@ class Claims:
                         claim.wants.append(other)
                     return other  # type: ignore[no-any-return]
                 own._detached = True
-                beside = True
             joined.append(own)
             own.callers.add(id(joined))
-            if not beside:
+            if not own._detached:
                 self.table.setdefault(own.key, {})[place] = own
         return own
 

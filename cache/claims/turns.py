@@ -151,7 +151,7 @@ class Turns:
         now = self._clock.monotonic()
         with self._lock:
             alone = alone or self._unshared.get(own.key + own.group, now) > now
-        turn = own.claims.join(io, own, own._joined, now=now, alone=alone, beside=alone)
+        turn = own.claims.join(io, own, own._joined, now=now, alone=alone)
         if turn is own:
             own.leads = not own.detached() and not alone
             hold(own)

@@ -9,13 +9,12 @@ from django.template import Context, TemplateSyntaxError, VariableDoesNotExist
 from django.templatetags.cache import CacheNode
 from django.utils.safestring import SafeString, mark_safe
 
-from twofold.claims.table import Claims
-from twofold.claims.turns import Turn, Turns
+from twofold.claims.turns import Turns
+from twofold.contrib.django.shelf import Hold, Shelf
 from twofold.contrib.http.encoding import encode
 from twofold.effects import BLOCKING, Effects, run_sync
 
 turns: Turns = Turns()
-claims: Claims = Claims()
 """Who renders which fragment; the others wait."""
 
 
@@ -49,23 +48,22 @@ class FragmentNode(CacheNode):
         """Return the fragment; text is stored, which any serializer holds."""
         alias = self._alias(context)
         cache = self._cache(alias)
+        shelf = Shelf(alias, cache)
 
         async def look(_: Effects) -> tuple[str | None, str]:
-            there = cache.get(key)  # or what somebody else has put there
-            return there if isinstance(there, str) else None, f"{alias}:{key}"
+            there = cache.get(key)
+            return there if _is_text(there) else None, shelf.place(key)
 
-        taken: list[Turn] = []
+        hold, shared = Hold(shelf), None
         try:
-            found, turn = await turns.find(BLOCKING, claims, look, taken)
-            if turn is None:
-                return mark_safe(found or "")  # noqa: S308 - it was rendered here
+            found = await hold.find(BLOCKING, turns, look, _is_text, "fragment")
+            if found is not None:
+                return mark_safe(found)  # noqa: S308 - it was rendered here
             rendered = self.nodelist.render(context)
-            cache.set(key, str.__str__(rendered), timeout)
-            turn.release(shared=True)
+            shared = await _store(hold, cache, key, str.__str__(rendered), timeout)
             return rendered
         finally:
-            for each in taken:
-                each.release()
+            await hold.release(BLOCKING, shared)
 
     def _timeout(self, context: Context) -> int | None:
         try:
@@ -88,3 +86,16 @@ class FragmentNode(CacheNode):
             return caches[alias]
         except InvalidCacheBackendError as error:
             raise TemplateSyntaxError(f"the tag 'cache' names no cache: {error}") from error
+
+
+def _is_text(value: Any) -> bool:
+    """Tell whether a value may be a fragment, and not what somebody else has put there."""
+    return isinstance(value, str)
+
+
+async def _store(hold: Hold, cache: BaseCache, key: str, text: str, timeout: int | None) -> bool:
+    """Store a fragment, and tell whether others will find it, or may store it."""
+    if hold.shelf.cache is None:
+        cache.set(key, text, timeout)
+        return True
+    return hold.beside or await hold.fill(BLOCKING, text, timeout)

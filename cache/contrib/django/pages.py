@@ -1,10 +1,7 @@
-"""Pages in a cache, by Django's own rules, with the I/O of the cache taken out of them.
+"""Pages in a cache, by Django's own rules, which are asked without I/O: see `deciding`.
 
-What may be stored, for how long and under which key is decided by Django's middleware,
-which asks a cache as it goes. Here it asks a stand-in, which knows what was read so far
-and notes what is to be written; the reading and writing is done outside, by the face of
-the caller. So sync views do sync I/O, async views await theirs, and the rules are those
-of the Django that is installed.
+The reading and writing is done here, by the face of the caller. So sync views do sync I/O,
+async views await theirs, and the rules are those of the Django that is installed.
 
 Four things are stricter than there:
 
@@ -16,14 +13,19 @@ Four things are stricter than there:
   answered only with a page that is `public`, and only such a page of theirs is stored:
   the rule of all frameworks (`shared_with`), also in a Django before 5.2.19.
 - A GET with content, which is in no key, goes past the cache.
+
+One request computes a page, and the others wait; in a cache of ours other processes do too,
+and what was removed meanwhile is not stored: see `shelf`. What is missing, and held, is the
+page; or what the pages of the address vary on, as long as nobody knows that.
 """
 
 import re
 from collections.abc import Awaitable, Callable
 from copy import copy
-from functools import cache
+from functools import cached_property
 from hashlib import blake2b
-from typing import Any, Protocol, TypeVar
+from time import monotonic
+from typing import Any, TypeVar
 from weakref import finalize
 
 from django.http import HttpRequest, HttpResponse
@@ -31,13 +33,15 @@ from django.http.response import ResponseHeaders
 from django.utils.cache import patch_vary_headers
 from django.utils.functional import LazyObject
 
-from twofold.claims.table import Claims
-from twofold.claims.turns import Turn, Turns
+from twofold.claims.turns import Turns
 from twofold.contrib.django.content import passes
+from twofold.contrib.django.deciding import Middleware, StandIn, Unread, deciding
+from twofold.contrib.django.shelf import Hold, Shelf, cache_behind
 from twofold.contrib.http.encoding import encode
 from twofold.contrib.http.headers import Headers
 from twofold.contrib.http.replay import says_personal
 from twofold.contrib.http.storing import shared_with
+from twofold.core import Cache
 from twofold.effects import BLOCKING, Effects, run_sync
 from twofold.outage import Outage
 
@@ -47,7 +51,6 @@ Proceed = Callable[[], Awaitable[HttpResponse]]
 """Goes on to what is inside: the next middleware, or the view."""
 
 turns: Turns = Turns()
-claims: Claims = Claims()
 """Who computes which page; the others wait."""
 
 _NAME = re.compile(r"HTTP_[!-~]*")
@@ -55,58 +58,8 @@ _NAME = re.compile(r"HTTP_[!-~]*")
 _outages: dict[tuple[str, str], Outage] = {}  # by aliases, and what has failed there
 
 
-class Middleware(Protocol):
-    """What is needed of a middleware of Django's for caching."""
-
-    cache_alias: str
-
-    @property
-    def cache(self) -> Any:
-        """The cache, one of Django's."""
-
-    def single_flight(self) -> bool:
-        """Tell whether one request computes a page, and the others wait for it."""
-
-
-class _Unread(Exception):
-    """Django wants to know a key that was not read yet."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
-
-
-class _StandIn:
-    """Stands for a cache while Django decides."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, Any] = {}
-        self.written: list[tuple[str, Any, float]] = []
-
-    def get(self, key: str, default: Any = None) -> Any:
-        if key not in self.known:
-            raise _Unread(key)
-        return default if self.known[key] is None else self.known[key]
-
-    def set(self, key: str, value: Any, timeout: float) -> None:
-        self.written.append((key, value, timeout))
-
-
-@cache
-def _twin(kind: type[Any]) -> type[Any]:
-    """Return a kind of middleware that decides as `kind` does, and has a stand-in for its cache."""
-    return type(kind.__name__, (kind,), {"cache": property(lambda self: vars(self)["_stand_in"])})
-
-
-def _deciding(middleware: Middleware, stand_in: _StandIn) -> Any:
-    """Return what decides as `middleware` does, a user's own methods included."""
-    twin = object.__new__(_twin(type(middleware)))
-    vars(twin).update(vars(middleware), _stand_in=stand_in)
-    return twin
-
-
-class _Held(list[Turn]):
-    """The turns that a request has taken inside of one `update`, and what is known there."""
+class _Held(list[Hold]):
+    """What a request has to compute inside of one `update`, and what is known there."""
 
     within: int = 0
     """How many caches of pages are around this one: what they store is another layer's."""
@@ -114,6 +67,22 @@ class _Held(list[Turn]):
     """What came to `fetch`."""
     varies: tuple[str, ...] = ()
     """What earlier pages of the address varied on."""
+
+    def over(self, cache: Cache | None) -> Hold | None:
+        """Return the first hold of a key of `cache`."""
+        return next(
+            (hold for hold in self if cache is not None and hold.shelf.cache is cache), None
+        )
+
+    async def release(self, io: Effects, shared: bool | None = None) -> None:
+        """Let all who wait go on; a second call does nothing."""
+        for hold in self:
+            await hold.release(io, shared)
+
+    def forget(self) -> None:
+        """Do what `release` does where nothing can be awaited."""
+        for hold in self:
+            hold.forget()
 
 
 def noting(request: HttpRequest, proceed: Proceed) -> Proceed:
@@ -124,7 +93,7 @@ def noting(request: HttpRequest, proceed: Proceed) -> Proceed:
 
     async def go_on() -> HttpResponse:
         response = await proceed()
-        held = getattr(request, "_twofold_turns", None)
+        held = getattr(request, "_twofold_held", None)
         if held is not None and not response.streaming and getattr(response, "is_rendered", True):
             held.made = _copied(response)
         return response
@@ -149,30 +118,34 @@ async def fetch(
     """Answer from the cache, or go on; then the turn to compute is kept for `update`."""
     if passes(request):
         return await proceed()
-    held: list[Turn] | None = getattr(request, "_twofold_turns", None)
-    response, key = await _look(io, request, middleware)
+    held: _Held | None = getattr(request, "_twofold_held", None)
+    look, began = _Look(request, middleware), monotonic()
+    response, key = await look(io)
     if response is not None or not key or held is None or not middleware.single_flight():
         return response or await proceed()
     looked = [(response, key)]
 
-    async def look(io: Effects) -> tuple[HttpResponse | None, str]:
-        return looked.pop() if looked else await _look(io, request, middleware)
+    async def find(io: Effects) -> tuple[HttpResponse | None, str]:
+        return looked.pop() if looked else await look(io)
 
-    response, _ = await turns.find(io, claims, look, held)
+    hold = Hold(look.shelf)
+    held.append(hold)
+    group = str(look.is_known)
+    response = await hold.find(io, turns, find, look.is_usable, group, began)
     return response or await proceed()
 
 
 async def update(
     io: Effects, request: HttpRequest, middleware: Middleware, proceed: Proceed
 ) -> HttpResponse:
-    """Go on, and store what comes back if it may be stored; then release the turn."""
+    """Go on, and store what comes back if it may be stored; then let those who wait go on."""
     if passes(request):
         return await proceed()
-    outer = getattr(request, "_twofold_turns", None)
+    outer = getattr(request, "_twofold_held", None)
     held = _Held()
     held.within = 0 if outer is None else outer.within + 1
     varies = getattr(request, "_twofold_varies", [])
-    request._twofold_turns = held  # type: ignore[attr-defined]
+    request._twofold_held = held  # type: ignore[attr-defined]
     shared = None
     try:
         response = await proceed()
@@ -183,24 +156,27 @@ async def update(
         else:
             shared = await _store(io, request, response, middleware, held)
         return response
+    except GeneratorExit:  # the loop is gone, and nothing can be awaited
+        held.forget()
+        raise
     finally:
-        request._twofold_turns = outer  # type: ignore[attr-defined]
+        request._twofold_held = outer  # type: ignore[attr-defined]
         request._twofold_varies = varies  # type: ignore[attr-defined]
-        _release(held, shared)
+        await held.release(io, shared)
 
 
 def _store_when_rendered(
     request: HttpRequest, response: Any, middleware: Middleware, held: _Held
 ) -> None:
     """Store a response that Django renders later, in a thread if an event loop runs."""
-    finalize(response, _release, held, None).atexit = False  # should it never be rendered
+    finalize(response, held.forget).atexit = False  # should it never be rendered
 
     def render() -> HttpResponse:
         del response.render
         try:
             rendered: HttpResponse = response.render()
         except BaseException:
-            _release(held, None)
+            run_sync(held.release(BLOCKING))
             raise
         return rendered
 
@@ -209,42 +185,64 @@ def _store_when_rendered(
         try:
             shared = run_sync(_store(BLOCKING, request, rendered, middleware, held))
         finally:
-            _release(held, shared)
+            run_sync(held.release(BLOCKING, shared))
 
     response.render = render
     response.add_post_render_callback(store)
 
 
-def _release(held: list[Turn], shared: bool | None) -> None:
-    for turn in held:
-        turn.release(shared)
+class _Look:
+    """The look for the page of a request.
 
+    It returns the page, or None and what is missing on `shelf`; "" if no page may answer.
+    """
 
-async def _look(
-    io: Effects, request: HttpRequest, middleware: Middleware
-) -> tuple[HttpResponse | None, str]:
-    """Return the page, or None and the key that was missing; "" if no page may answer."""
-    stand_in = _StandIn()
-    rule = _deciding(middleware, stand_in)
-    key = ""
-    headers: list[str] = []
-    within = getattr(getattr(request, "_twofold_turns", None), "within", 0)
-    is_known = _is_authenticated(request)
-    while True:
+    def __init__(self, request: HttpRequest, middleware: Middleware) -> None:
+        self.is_known: bool = _is_authenticated(request)
+        self._request = request
+        self._middleware = middleware
+        self._misses_page = False
+
+    async def __call__(self, io: Effects) -> tuple[HttpResponse | None, str]:
+        request, middleware, stand_in = self._request, self._middleware, StandIn()
+        rule = deciding(middleware, stand_in)
+        place = ""
+        headers: list[str] = []
+        within = getattr(getattr(request, "_twofold_held", None), "within", 0)
+        while True:
+            try:
+                response = rule.process_request(request)
+            except Unread as unread:
+                self._misses_page = bool(stand_in.known)
+                own = _within(unread.key, within)
+                if self._misses_page:
+                    own = _key(own, headers, request)
+                found = await _read(io, middleware, own)
+                if not self.is_usable(found):
+                    found = None
+                if not self._misses_page:
+                    headers = request._twofold_varies = found or []  # type: ignore[attr-defined]
+                stand_in.known[unread.key] = found
+                place = self._place(own)
+            else:
+                return response, place
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        """Where the page is kept."""
+        return Shelf(self._middleware.cache_alias, self._middleware.cache)
+
+    def _place(self, key: str) -> str:
         try:
-            response = rule.process_request(request)
-        except _Unread as unread:
-            key = f"{middleware.cache_alias}:{unread.key}:{is_known}:{within}"
-            own = _key(unread.key, headers, request, within) if stand_in.known else unread.key
-            found = await _read(io, middleware, own)
-            if not stand_in.known:
-                found = found if _is_names(found) else None
-                headers = request._twofold_varies = found or []  # type: ignore[attr-defined]
-            elif not (isinstance(found, HttpResponse) and _is_for(is_known, found)):
-                found = None
-            stand_in.known[unread.key] = found
-        else:
-            return response, key
+            return self.shelf.place(key)
+        except Exception:  # reading has told of a key that cannot be
+            return ""
+
+    def is_usable(self, value: Any) -> bool:
+        """Tell whether a value is what was asked for last."""
+        if not self._misses_page:
+            return _is_names(value)
+        return isinstance(value, HttpResponse) and _is_for(self.is_known, value)
 
 
 def _is_names(found: Any) -> bool:
@@ -298,16 +296,49 @@ async def _store(
             return False
         _say_as(made, response)
     _mend_vary(held.varies, response)
-    stand_in = _StandIn()
-    _deciding(middleware, stand_in).process_response(request, response)
+    stand_in = StandIn()
+    deciding(middleware, stand_in).process_response(request, response)
     if not stand_in.written or not _is_for(_is_authenticated(request), response):
         return False
     (header_key, headers, timeout), (page_key, page, _) = stand_in.written
-    own = _key(page_key, headers, request, held.within)
-    # The page goes first: what has no room must not leave others to wait for it.
-    return await _write(io, middleware, own, _under(page, made), timeout) and await _write(
-        io, middleware, header_key, headers, timeout
+    names = _within(header_key, held.within), headers
+    shown = _key(_within(page_key, held.within), headers, request), _under(page, made)
+    hold = held.over(cache_behind(middleware.cache))
+    if hold is None:
+        return await _write(io, middleware, *shown, timeout) and await _write(
+            io, middleware, *names, timeout
+        )
+    if hold.beside:
+        return True  # the next one stores it
+    return await _try(
+        middleware, "write", _keep(io, middleware, hold, names, shown, timeout), False
     )
+
+
+async def _keep(
+    io: Effects,
+    middleware: Middleware,
+    hold: Hold,
+    names: tuple[str, list[str]],
+    shown: tuple[str, HttpResponse],
+    timeout: float,
+) -> bool:
+    """Store a page, and what it varies on, unless it was removed while it was computed.
+
+    The page goes first: what has no room must not leave others to wait for it.
+    """
+    own, page = shown
+    if hold.is_of(own):
+        return await hold.fill(io, page, timeout) and await _write(io, middleware, *names, timeout)
+    if not await hold.fill_other(io, own, page, timeout):
+        return False
+    if not hold.is_of(names[0]):
+        return await _write(io, middleware, *names, timeout)
+    if await hold.fill(io, names[1], timeout):
+        return True
+    # All was cleared between the two, perhaps before the page was there.
+    await io.op(middleware.cache.delete, middleware.cache.adelete, own)
+    return False
 
 
 def _say_as(made: HttpResponse, response: HttpResponse) -> None:
@@ -328,14 +359,17 @@ def _under(response: HttpResponse, made: HttpResponse | None) -> HttpResponse:
     return made
 
 
-def _key(key: str, headers: list[str], request: HttpRequest, within: int) -> str:
+def _within(key: str, within: int) -> str:
+    """Return Django's `key` for a cache within so many others, which has pages of its own."""
+    return f"{key}.{within}" if within else key
+
+
+def _key(key: str, headers: list[str], request: HttpRequest) -> str:
     """Return Django's `key` of a page with the digest of `headers`, by name; absent is not empty.
 
     A page for an origin is for that alone, also where nothing says `Vary: Origin`; and the
-    place of the application counts, which Django takes for a part of the path. A cache
-    `within` others has pages of its own.
+    place of the application counts, which Django takes for a part of the path.
     """
-    key = f"{key}.{within}" if within else key
     if "HTTP_ORIGIN" in request.META and "HTTP_ORIGIN" not in headers:
         headers = [*headers, "HTTP_ORIGIN"]
     place = request.META.get("SCRIPT_NAME", "")

@@ -13,6 +13,7 @@ from django.core.signals import setting_changed
 
 from twofold.assembly import build_backend, parts_over
 from twofold.backend import Backend
+from twofold.claims.stored import rest
 from twofold.contrib.django.settings import frozen
 from twofold.contrib.django.translation import PROJECT
 from twofold.core import Cache
@@ -65,11 +66,13 @@ class Stores:
 
     def close(self) -> None:
         """Let go of connections, files and threads; the next operation takes them anew."""
+        rest()
         for backend in list(self._backends.values()):
             backend.close()
 
     async def aclose(self) -> None:
         """Do what `close` does."""
+        rest()
         for backend in list(self._backends.values()):
             await backend.aclose()
 

@@ -75,7 +75,7 @@ class PageStore:
 
     def claim(self, place: Place, turn: Turn) -> KeyClaim:
         """Return a claim to what is missing, which is to be taken, and released."""
-        return self.cache()._claim(place.key, turn)
+        return self.cache()._claim(self.place(place.key), turn)
 
     async def take(
         self, io: Effects, claim: KeyClaim, serves: Callable[[Page], bool], since: float
