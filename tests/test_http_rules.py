@@ -1089,7 +1089,9 @@ async def test_whatever_a_store_raises_costs_the_cache_alone(
 
 async def test_a_store_that_cannot_claim_costs_the_cache_alone(clock: FakeClock) -> None:
     """Whatever its own errors are, a page is computed, and the store is told of once."""
-    broken = ChaosBackend(inner=DictBackend(), failure_rate=1.0, error=OSError, operations=["add"])
+    broken = ChaosBackend(
+        inner=DictBackend(), failure_rate=1.0, error=OSError, operations=["get_or_claim"]
+    )
     site = Site("async", clock, cache=Cache(broken))
     assert [(await site.fetch(request())).body for _ in range(2)] == [b"1", b"2"]
     assert site.pages.store.failures == 1  # the second computes beside, since nothing was shared
