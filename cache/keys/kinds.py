@@ -32,7 +32,7 @@ def lock(prefix: str, name: str) -> str:
 
 
 def lease(prefix: str, key: str) -> str:
-    """Return the full key of the lease of `key`, or the beginning of those of many keys."""
+    """Return the full key of the lease of `key`: of a claim beside an entry."""
     return f"{prefix}!lease:{key}"
 
 

@@ -185,10 +185,6 @@ class KeyMaker:
         """Return the key of the lease of a normalised key, which no other key can be."""
         return normalise(kinds.lease(self.key_prefix, full_key))
 
-    def leases(self, scope: str) -> str:
-        """Return what the leases of all normalised keys that begin with `scope` begin with."""
-        return head(kinds.lease(self.key_prefix, scope))
-
     def scope(self) -> str:
         """Return what every value's key of this alias begins with, in all versions.
 
