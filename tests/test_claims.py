@@ -19,7 +19,7 @@ from twofold import Cache, cached
 from twofold.claims import stored
 from twofold.claims.stored import rest
 from twofold.contrib.http import Headers, Pages, Request, Response
-from twofold.effects import BLOCKING, NATIVE
+from twofold.effects import BLOCKING, NATIVE, Ticker
 from twofold.stub import is_stub, new_stub
 from twofold.testing import FACES, ChaosBackend, Face
 
@@ -635,12 +635,19 @@ def test_other_programs_end_claims(redis_server: RedisServer, write: str) -> Non
     cache.close()
 
 
-def test_the_thread_that_renews_ends_with_the_caches(another: Callable[[], Cache]) -> None:
+@pytest.fixture
+def renewing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
+    """Tells whether the thread lives that renews the claims of this test, and no others."""
+    name = "twofold-claims-of-a-test"
+    monkeypatch.setattr(stored, "_renewals", Ticker(name))
+    monkeypatch.setattr(stored, "_live", stored._Live())
+    return lambda: any(each.name == name for each in threading.enumerate())
+
+
+def test_the_thread_that_renews_ends_with_the_caches(
+    another: Callable[[], Cache], renewing: Callable[[], bool]
+) -> None:
     """It stays for a while after a computation, and goes when a cache is closed."""
-
-    def renewing() -> bool:
-        return any(each.name == "twofold-claims" for each in threading.enumerate())
-
     cache = another()
     assert cache.get_or_set("k", lambda: renewing()) is True
     cache.close()
@@ -648,22 +655,18 @@ def test_the_thread_that_renews_ends_with_the_caches(another: Callable[[], Cache
 
 
 def test_a_handler_that_computes_while_the_thread_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, renewing: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It finds no lock taken by the very thread that it interrupts."""
     cache = Cache(f"sqlite:///{tmp_path}/store", options={"deadline": 20.0})
     real, handled = threading.Thread.start, []
 
     def start(thread: threading.Thread) -> None:
-        if thread.name == "twofold-claims" and not handled:
+        if thread.name.startswith("twofold-claims") and not handled:
             handled.append(cache.get_or_set("inner", lambda: "handled"))
         real(thread)
 
-    stored.rest()
-    eventually(
-        lambda: not any(each.name == "twofold-claims" for each in threading.enumerate()),
-        "no thread renews",
-    )
+    assert not renewing()
     monkeypatch.setattr(threading.Thread, "start", start)
     assert cache.get_or_set("outer", lambda: "value") == "value"
     assert handled == ["handled"]
