@@ -45,14 +45,14 @@ def is_normal(key):
 
 
 @given(ANY_TEXT.filter(bool))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_normalised_keys_are_short_printable_ascii(key):
     """Whatever the key, its normalised form is one that every store can hold."""
     assert is_normal(normalise(key))
 
 
 @given(st.sets(ANY_TEXT.filter(bool), min_size=2, max_size=8))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_different_keys_stay_different(raw):
     """No two keys become one, not even when normalised ones are used as keys."""
     raw |= {normalise(key) for key in raw}
@@ -161,7 +161,7 @@ def test_a_key_function_must_return_text(made):
 
 
 @given(ANY_TEXT.filter(bool), st.integers(-(2**63), 2**63 - 1))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_every_key_is_in_the_scope_and_no_lock_is(key, version):
     """All values' keys begin with the scope; no lock's does."""
     maker = KeyMaker("p" * 64)
@@ -171,7 +171,7 @@ def test_every_key_is_in_the_scope_and_no_lock_is(key, version):
 
 
 @given(ANY_TEXT.filter(bool), ANY_TEXT)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_a_prefix_finds_every_key_that_begins_with_it(start, rest):
     """Digested or not, a key begins with the prefix of its own beginning."""
     maker = KeyMaker("p")
@@ -200,7 +200,7 @@ LOCK_LIKE = st.lists(
     "make", [FullKeys("p"), KeyMaker("p", 1, lambda key, prefix, version: key)]
 )
 @given(st.lists(LOCK_LIKE.filter(bool), min_size=2, max_size=6, unique=True))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_values_locks_and_leases_never_meet(make, texts):
     """Whoever makes the keys: all are told apart, and only locks and leases look like such."""
     values = [make(text) for text in texts]
@@ -212,7 +212,7 @@ def test_values_locks_and_leases_never_meet(make, texts):
 
 
 @given(LOCK_LIKE.filter(bool), LOCK_LIKE)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_a_prefix_finds_every_full_key_that_begins_with_it(start, rest):
     """A full key begins with the prefix of its beginning, though it looks like a lock's."""
     assert FullKeys()(start + rest).startswith(FullKeys().prefix(start))
@@ -393,7 +393,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES, VALUES)
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_encodings_are_equal_just_when_values_are(one, other):
     """Two values of plain types share an encoding if, and only if, they are the same."""
     assert (text_of(one) == text_of(other)) == (canonical(one) == canonical(other))
@@ -740,7 +740,7 @@ def test_a_call_that_cannot_be_is_a_type_error(args, kwargs):
 
 
 @given(st.lists(st.tuples(st.booleans(), VALUES), max_size=6))
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_remembered_keys_are_those_made_anew(call):
     """A key from the memo is the key that the arguments have without it."""
 

@@ -222,7 +222,7 @@ class RedisBackend(NetworkBackend):
         return [scripts.delete_many(keys)] if keys else []
 
     async def _add(self, io: Effects, key: str, value: bytes, ttl: float | None) -> bool:
-        deadline = monotonic() + self.deadline
+        deadline = self._client.due()
         if self._knows_nx_get:
             found = await self._set_nx_get(io, key, value, ttl, deadline)
             if not (results.is_too_old(found) or is_stub(found)):
@@ -230,7 +230,7 @@ class RedisBackend(NetworkBackend):
         return await ADD.step(io, self._scripts, deadline, key, value, ttl)
 
     async def _get_or_claim(self, io: Effects, key: str, stub: bytes, life: float) -> bytes | None:
-        deadline = monotonic() + self.deadline
+        deadline = self._client.due()
         if self._knows_nx_get:
             found = await self._set_nx_get(io, key, stub, life, deadline)
             if not results.is_too_old(found):

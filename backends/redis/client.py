@@ -64,7 +64,7 @@ class RedisClient(Client):
         Raises:
             BackendUnavailable: see `execute`; or others wrote the key again and again.
         """
-        deadline = deadline or monotonic() + self._timeout
+        deadline = deadline or self.due()
         for attempt in range(1, _TRANSACTIONS + 1):
             run_sync(self._prepare(BLOCKING, deadline))
             server = self.topology.place(command.key, command.reads)
