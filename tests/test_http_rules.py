@@ -1092,9 +1092,11 @@ async def test_a_store_that_cannot_claim_costs_the_cache_alone(clock: FakeClock)
     broken = ChaosBackend(
         inner=DictBackend(), failure_rate=1.0, error=OSError, operations=["get_or_claim"]
     )
-    site = Site("async", clock, cache=Cache(broken))
+    cache = Cache(broken)
+    site = Site("async", clock, cache=cache)
     assert [(await site.fetch(request())).body for _ in range(2)] == [b"1", b"2"]
     assert site.pages.store.failures == 1  # the second computes beside, since nothing was shared
+    await cache.aclose()
 
 
 async def test_json_cannot_hold_pages(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
