@@ -680,14 +680,13 @@ def test_a_process_that_dies_over_a_key_blocks_nobody_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the claim of a dead process has ended, another computes and stores."""
-    monkeypatch.setattr(stored, "LIFE", 0.3)
+    monkeypatch.setattr(stored, "LIFE", 5.0)
     configure(f"sqlite:////{tmp_path}/c.db?deadline={PATIENCE:g}")
     cache = caches["default"]
     left = b"\xf3another-process!"
-    assert cache.backend.get_or_claim(cache._key("k", None), left, 0.3) is None
+    assert cache.backend.get_or_claim(cache._key("k", None), left, 0.2) is None
     assert cache.get_or_set("k", lambda: "mine") == "mine"
-    assert cache.get_or_set("k", lambda: "later") in {"mine", "later"}
-    assert cache.get("k") is not None
+    assert cache.get("k") == "mine"
     close_all()
 
 
