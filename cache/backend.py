@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from twofold.clock import SYSTEM_CLOCK, Clock, followed
 from twofold.display import mask_location, shown
-from twofold.effects import BLOCKING, NATIVE, Call, Effects, Hop, call_in_thread, run_sync
+from twofold.effects import BLOCKING, NATIVE, Call, Effects, WorkerPool, call_in_thread, run_sync
 from twofold.errors import SettingsError
 
 Kind: TypeAlias = Literal["native", "threaded", "inline"]
@@ -142,7 +142,7 @@ class Backend(ABC):
         """Return the value of `key`, or None if it is missing or expired."""
 
     async def aget(self, key: str) -> Stored | None:
-        return await self._hop(self.get, key)
+        return await self._worker_pool(self.get, key)
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
         """Return the values of those of `keys` that are there."""
@@ -150,63 +150,63 @@ class Backend(ABC):
         return {key: value for key, value in found if value is not None}
 
     async def aget_many(self, keys: Sequence[str]) -> dict[str, Stored]:
-        return await self._hop(self.get_many, keys)
+        return await self._worker_pool(self.get_many, keys)
 
     @abstractmethod
     def set(self, key: str, value: Stored, ttl: float | None) -> bool:
         """Store `value`, over whatever is there, and return whether it is stored."""
 
     async def aset(self, key: str, value: Stored, ttl: float | None) -> bool:
-        return await self._hop(self.set, key, value, ttl)
+        return await self._worker_pool(self.set, key, value, ttl)
 
     def set_many(self, items: Mapping[str, Stored], ttl: float | None) -> list[str]:
         """Store all `items`, and return the keys of those that are not stored."""
         return [key for key, value in items.items() if not self.set(key, value, ttl)]
 
     async def aset_many(self, items: Mapping[str, Stored], ttl: float | None) -> list[str]:
-        return await self._hop(self.set_many, items, ttl)
+        return await self._worker_pool(self.set_many, items, ttl)
 
     @abstractmethod
     def add(self, key: str, value: Stored, ttl: float | None) -> bool:
         """Store `value` only if `key` is missing, atomically; return whether it is stored."""
 
     async def aadd(self, key: str, value: Stored, ttl: float | None) -> bool:
-        return await self._hop(self.add, key, value, ttl)
+        return await self._worker_pool(self.add, key, value, ttl)
 
     @abstractmethod
     def touch(self, key: str, ttl: float | None) -> bool:
         """Give `key` a new life of `ttl`, and return whether it was there."""
 
     async def atouch(self, key: str, ttl: float | None) -> bool:
-        return await self._hop(self.touch, key, ttl)
+        return await self._worker_pool(self.touch, key, ttl)
 
     @abstractmethod
     def ttl(self, key: str) -> float | None:
         """Return the seconds that `key` has left: None for ever, 0.0 if it is missing."""
 
     async def attl(self, key: str) -> float | None:
-        return await self._hop(self.ttl, key)
+        return await self._worker_pool(self.ttl, key)
 
     @abstractmethod
     def delete(self, key: str) -> bool:
         """Remove `key`, and return whether it was there."""
 
     async def adelete(self, key: str) -> bool:
-        return await self._hop(self.delete, key)
+        return await self._worker_pool(self.delete, key)
 
     def delete_many(self, keys: Sequence[str]) -> int:
         """Remove `keys`, and return how many of them were there."""
         return sum(self.delete(key) for key in keys)
 
     async def adelete_many(self, keys: Sequence[str]) -> int:
-        return await self._hop(self.delete_many, keys)
+        return await self._worker_pool(self.delete_many, keys)
 
     def has(self, key: str) -> bool:
         """Return whether `key` is there."""
         return self.get(key) is not None
 
     async def ahas(self, key: str) -> bool:
-        return await self._hop(self.has, key)
+        return await self._worker_pool(self.has, key)
 
     @abstractmethod
     def incr(self, key: str, delta: int) -> int:
@@ -219,7 +219,7 @@ class Backend(ABC):
         """
 
     async def aincr(self, key: str, delta: int) -> int:
-        return await self._hop(self.incr, key, delta)
+        return await self._worker_pool(self.incr, key, delta)
 
     @abstractmethod
     def compare_and_set(self, key: str, expected: Stored, value: Stored, ttl: float | None) -> bool:
@@ -228,7 +228,7 @@ class Backend(ABC):
     async def acompare_and_set(
         self, key: str, expected: Stored, value: Stored, ttl: float | None
     ) -> bool:
-        return await self._hop(self.compare_and_set, key, expected, value, ttl)
+        return await self._worker_pool(self.compare_and_set, key, expected, value, ttl)
 
     def replace(self, key: str, expected: Stored, value: Stored) -> bool:
         """Do what `compare_and_set` does, but leave `key` the life that it has.
@@ -240,21 +240,21 @@ class Backend(ABC):
         return ttl != 0 and self.compare_and_set(key, expected, value, ttl)
 
     async def areplace(self, key: str, expected: Stored, value: Stored) -> bool:
-        return await self._hop(self.replace, key, expected, value)
+        return await self._worker_pool(self.replace, key, expected, value)
 
     @abstractmethod
     def compare_and_delete(self, key: str, expected: Stored) -> bool:
         """Remove `key` only if it holds `expected`, atomically; return whether it did."""
 
     async def acompare_and_delete(self, key: str, expected: Stored) -> bool:
-        return await self._hop(self.compare_and_delete, key, expected)
+        return await self._worker_pool(self.compare_and_delete, key, expected)
 
     @abstractmethod
     def clear(self, prefix: str) -> None:
         """Remove every key that begins with `prefix`; with an empty one, every key."""
 
     async def aclear(self, prefix: str) -> None:
-        await self._hop(self.clear, prefix)
+        await self._worker_pool(self.clear, prefix)
 
     def get_or_claim(self, key: str, stub: Stored, life: float) -> Stored | None:
         """Store `stub` for `life` seconds if `key` is missing; else return what is there.
@@ -267,7 +267,7 @@ class Backend(ABC):
     async def aget_or_claim(self, key: str, stub: Stored, life: float) -> Stored | None:
         if self.kind == "native":
             return await self._get_or_claim(NATIVE, key, stub, life)
-        return await self._hop(self.get_or_claim, key, stub, life)
+        return await self._worker_pool(self.get_or_claim, key, stub, life)
 
     async def _get_or_claim(
         self, io: Effects, key: str, stub: Stored, life: float
@@ -310,7 +310,7 @@ class Backend(ABC):
         return []
 
     async def aexamine(self) -> list[Examined]:
-        return await self._hop(self.examine)
+        return await self._worker_pool(self.examine)
 
     def close(self) -> None:
         """Let go of connections, files and threads; the next operation takes them anew.
@@ -318,15 +318,15 @@ class Backend(ABC):
         A subclass that overrides this calls `super().close()` first, which waits for
         the calls that its workers are still at.
         """
-        if "_hop" in vars(self):
-            self._hop.close()
+        if "_worker_pool" in vars(self):
+            self._worker_pool.close()
 
     async def aclose(self) -> None:
         await call_in_thread(self.close)
 
     @cached_property
-    def _hop(self) -> Hop:
-        return Hop(
+    def _worker_pool(self) -> WorkerPool:
+        return WorkerPool(
             self.run_batch,
             workers=1 if self.thread_sensitive else self.workers,
             batch=self.batch_size,

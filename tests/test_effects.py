@@ -21,9 +21,9 @@ from asgiref.sync import sync_to_async
 from twofold.effects import (
     Blocking,
     Call,
-    Hop,
     Native,
     PerLoop,
+    WorkerPool,
     in_event_loop,
     run_sync,
     serves_event_loop,
@@ -31,8 +31,10 @@ from twofold.effects import (
 from twofold.errors import AwaitableResult, BackendUnavailable, DeadlineExceeded
 
 
-def hop_of(workers: int = 4, batch: int = 1, deadline: float = 5.0) -> tuple[Hop, list[int]]:
-    """Return a hop, and the sizes of the batches that it ran."""
+def pool_of(
+    workers: int = 4, batch: int = 1, deadline: float = 5.0
+) -> tuple[WorkerPool, list[int]]:
+    """Return a pool, and the sizes of the batches that it ran."""
     sizes: list[int] = []
 
     def run(calls: Sequence[Call]) -> None:
@@ -40,7 +42,7 @@ def hop_of(workers: int = 4, batch: int = 1, deadline: float = 5.0) -> tuple[Hop
         for call in calls:
             call.run()
 
-    return Hop(run, workers=workers, batch=batch, deadline=deadline, name="test-hop"), sizes
+    return WorkerPool(run, workers=workers, batch=batch, deadline=deadline, name="test-pool"), sizes
 
 
 def test_run_sync_returns_what_the_body_returns() -> None:
@@ -127,16 +129,16 @@ async def test_settle_finishes_before_a_cancel_goes_on() -> None:
 
 async def test_calls_of_one_tick_share_one_hop() -> None:
     """A hundred calls made together reach the worker in one batch."""
-    hop, sizes = hop_of(batch=128)
-    threads = await asyncio.gather(*(hop(threading.get_ident) for _ in range(100)))
+    pool, sizes = pool_of(batch=128)
+    threads = await asyncio.gather(*(pool(threading.get_ident) for _ in range(100)))
     assert sizes == [100]
     assert set(threads) != {threading.get_ident()}
-    hop.close()
+    pool.close()
 
 
 async def test_slow_calls_run_side_by_side() -> None:
     """A backlog brings further workers, up to the bound and not beyond."""
-    hop, _ = hop_of(workers=8)
+    pool, _ = pool_of(workers=8)
     lock, running, most = threading.Lock(), [0], [0]
 
     def slow() -> None:
@@ -147,72 +149,72 @@ async def test_slow_calls_run_side_by_side() -> None:
         with lock:
             running[0] -= 1
 
-    await asyncio.gather(*(hop(slow) for _ in range(40)))
+    await asyncio.gather(*(pool(slow) for _ in range(40)))
     assert 4 <= most[0] <= 8
-    hop.close()
+    pool.close()
 
 
 async def test_a_slow_call_does_not_hold_up_a_later_one() -> None:
     """A call made while a worker is busy is run by another one."""
-    hop, _ = hop_of()
+    pool, _ = pool_of()
     free = threading.Event()
-    slow = hop(free.wait, 10)
+    slow = pool(free.wait, 10)
     await asyncio.sleep(0.01)
-    assert await asyncio.wait_for(hop(int, "5"), 2) == 5
+    assert await asyncio.wait_for(pool(int, "5"), 2) == 5
     free.set()
     assert await slow
-    hop.close()
+    pool.close()
 
 
 async def test_a_call_is_answered_within_its_deadline() -> None:
     """A call that takes too long fails at its deadline; one that waited is never run."""
-    hop, _ = hop_of(workers=1, deadline=0.05)
+    pool, _ = pool_of(workers=1, deadline=0.05)
     free, ran = threading.Event(), []
-    slow, queued = hop(free.wait, 10), hop(ran.append, 1)
+    slow, queued = pool(free.wait, 10), pool(ran.append, 1)
     started = time.monotonic()
     for call in (slow, queued):
         with pytest.raises(DeadlineExceeded, match="deadline"):
             await call
     assert time.monotonic() - started < 0.15
     free.set()
-    assert await hop(int, "1") == 1
+    assert await pool(int, "1") == 1
     assert ran == []
-    hop.close()
+    pool.close()
 
 
 async def test_a_cancelled_call_that_waits_is_never_run() -> None:
     """A caller who leaves before a worker comes leaves nothing to do."""
-    hop, _ = hop_of(workers=1)
+    pool, _ = pool_of(workers=1)
     ran: list[int] = []
-    call = hop(ran.append, 1)
+    call = pool(ran.append, 1)
     call.cancel()
-    assert await hop(int, "1") == 1
+    assert await pool(int, "1") == 1
     assert ran == []
-    hop.close()
+    pool.close()
 
 
 async def test_every_kind_of_error_arrives() -> None:
     """StopIteration, exits and ordinary errors of a call all reach its caller."""
-    hop, _ = hop_of()
+    pool, _ = pool_of()
 
     def fail(error: BaseException) -> None:
         raise error
 
     with pytest.raises(RuntimeError, match="StopIteration"):
-        await asyncio.wait_for(hop(fail, StopIteration(1)), 5)
+        await asyncio.wait_for(pool(fail, StopIteration(1)), 5)
     with pytest.raises(KeyError):
-        await hop(fail, KeyError("k"))
+        await pool(fail, KeyError("k"))
     with pytest.raises(GeneratorExit):
-        await hop(fail, GeneratorExit())
-    hop.close()
+        await pool(fail, GeneratorExit())
+    pool.close()
 
 
 async def test_a_call_without_a_worker_fails() -> None:
     """If no thread can be had, the callers are told and nobody waits for ever."""
-    hop, _ = hop_of()
-    hop.executor().shutdown()
+    pool, _ = pool_of()
+    pool.executor().shutdown()
     with pytest.raises(BackendUnavailable, match="no worker thread"):
-        await asyncio.wait_for(hop(int, "1"), 5)
+        await asyncio.wait_for(pool(int, "1"), 5)
 
 
 FACTORIES: dict[str, Any] = {"plain": None}
@@ -224,14 +226,14 @@ if sys.version_info >= (3, 12):
 async def test_calls_are_run_whatever_makes_tasks(factory: str) -> None:
     """Also by workers that begin within the step that starts them, or that cannot begin."""
     asyncio.get_running_loop().set_task_factory(FACTORIES[factory])
-    hop, _ = hop_of(workers=2)
+    pool, _ = pool_of(workers=2)
     for _ in range(2):
-        assert await asyncio.gather(*[hop(int, str(n)) for n in range(20)]) == [*range(20)]
-    hop.executor().shutdown()
+        assert await asyncio.gather(*[pool(int, str(n)) for n in range(20)]) == [*range(20)]
+    pool.executor().shutdown()
     for _ in range(3):
         with pytest.raises(BackendUnavailable, match="no worker thread"):
-            await asyncio.wait_for(hop(int, "1"), 5)
-    hop.close()
+            await asyncio.wait_for(pool(int, "1"), 5)
+    pool.close()
 
 
 async def test_a_call_of_a_loop_that_takes_no_task_fails() -> None:
@@ -240,21 +242,21 @@ async def test_a_call_of_a_loop_that_takes_no_task_fails() -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise TypeError("unexpected keyword argument")
 
-    loop, (hop, _) = asyncio.get_running_loop(), hop_of()
+    loop, (pool, _) = asyncio.get_running_loop(), pool_of()
     loop.set_task_factory(refuse)
     with pytest.raises(BackendUnavailable, match="no worker thread"):
-        await hop(int, "1")
+        await pool(int, "1")
     loop.set_task_factory(None)
-    assert await hop(int, "1") == 1
-    hop.close()
+    assert await pool(int, "1") == 1
+    pool.close()
 
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
 
 async def test_each_call_runs_in_its_callers_context() -> None:
-    """Calls that share a hop do not share context variables, and leak none back."""
-    hop, _ = hop_of(batch=16)
+    """Calls that share a pool do not share context variables, and leak none back."""
+    pool, _ = pool_of(batch=16)
 
     def read_and_set() -> str:
         seen = variable.get()
@@ -263,14 +265,14 @@ async def test_each_call_runs_in_its_callers_context() -> None:
 
     async def ask(name: str) -> str:
         variable.set(name)
-        seen: str = await hop(read_and_set)
+        seen: str = await pool(read_and_set)
         assert variable.get() == name
         return seen
 
     names = [str(number) for number in range(10)]
     assert await asyncio.gather(*(ask(name) for name in names)) == names
     assert variable.get() == "unset"
-    hop.close()
+    pool.close()
 
 
 async def test_a_call_keeps_its_callers_context_no_longer_than_itself() -> None:
@@ -280,17 +282,17 @@ async def test_a_call_keeps_its_callers_context_no_longer_than_itself() -> None:
         pass
 
     request_var: contextvars.ContextVar[Request] = contextvars.ContextVar("request_var")
-    hop, _ = hop_of(workers=1)
+    pool, _ = pool_of(workers=1)
     free = threading.Event()
 
     async def view() -> "weakref.ref[Request]":
         request = Request()
         request_var.set(request)
-        await hop(int, "1")
+        await pool(int, "1")
         return weakref.ref(request)
 
     async def slow() -> None:
-        await hop(free.wait, 10)
+        await pool(free.wait, 10)
 
     viewing, slowing = asyncio.create_task(view()), asyncio.create_task(slow())
     reference = await viewing
@@ -301,27 +303,27 @@ async def test_a_call_keeps_its_callers_context_no_longer_than_itself() -> None:
     assert reference() is None
     free.set()
     await slowing
-    hop.close()
+    pool.close()
 
 
 def test_a_loop_that_died_leaves_the_hop_usable() -> None:
     """After a loop closed over calls on their way, the next loop is served."""
-    hop, _ = hop_of()
+    pool, _ = pool_of()
     free = threading.Event()
 
     async def leave() -> None:
-        hop(free.wait, 10)
+        pool(free.wait, 10)
         await asyncio.sleep(0.01)
 
     asyncio.run(leave())
     free.set()
 
     async def ask() -> int:
-        answer: int = await hop(int, "7")
+        answer: int = await pool(int, "7")
         return answer
 
     assert asyncio.run(ask()) == 7
-    hop.close()
+    pool.close()
 
 
 class Client:
@@ -429,35 +431,35 @@ def in_child(check: Any) -> int:
 
 
 def test_a_forked_child_starts_with_nothing_inherited() -> None:
-    """Three children forked after a warm-up use the hop with threads of their own."""
-    hop, _ = hop_of()
+    """Three children forked after a warm-up use the pool with threads of their own."""
+    pool, _ = pool_of()
 
     async def ask() -> int:
-        answer: int = await hop(os.getpid)
+        answer: int = await pool(os.getpid)
         return answer
 
     assert asyncio.run(ask()) == os.getpid()
     for _ in range(3):
         assert in_child(lambda: asyncio.run(ask()) == os.getpid()) == 0
     assert asyncio.run(ask()) == os.getpid()
-    hop.close()
+    pool.close()
 
 
 def test_a_busy_loop_does_not_starve_another() -> None:
     """With one worker, a loop that always has calls leaves the other its turn."""
-    hop, _ = hop_of(workers=1, deadline=2.0)
+    pool, _ = pool_of(workers=1, deadline=2.0)
     stop = threading.Event()
 
     async def busy() -> None:
         async def ask() -> None:
             while not stop.is_set():
-                await hop(time.sleep, 0.002)
+                await pool(time.sleep, 0.002)
 
         await asyncio.gather(*(ask() for _ in range(3)))
 
     async def now_and_then() -> None:
         for _ in range(5):
-            await hop(int, "1")
+            await pool(int, "1")
 
     thread = threading.Thread(target=asyncio.run, args=(busy(),))
     thread.start()
@@ -466,20 +468,20 @@ def test_a_busy_loop_does_not_starve_another() -> None:
     finally:
         stop.set()
         thread.join(10)
-    hop.close()
+    pool.close()
 
 
 async def test_a_stalled_loop_does_not_make_done_calls_late() -> None:
     """A call that the worker has finished is answered, however late the loop looks."""
-    hop, _ = hop_of(deadline=0.1)
+    pool, _ = pool_of(deadline=0.1)
     done = threading.Event()
-    call = hop(done.set)
+    call = pool(done.set)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert done.wait(5)
     time.sleep(0.2)
     assert await call is None
-    hop.close()
+    pool.close()
 
 
 async def test_a_waiter_that_leaves_is_forgotten() -> None:

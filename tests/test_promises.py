@@ -254,8 +254,8 @@ async def test_many_keys_are_one_hop_or_none(cache: Cache) -> None:
     """`aget_many` of a hundred keys makes one call to a worker, or calls none at all."""
     await cache.aset_many({f"k{number}": number for number in range(100)})
     batches = []
-    real = cache.backend._hop.run
-    cache.backend._hop.run = lambda calls: (batches.append(len(calls)), real(calls))[1]
+    real = cache.backend._worker_pool.run
+    cache.backend._worker_pool.run = lambda calls: (batches.append(len(calls)), real(calls))[1]
     found = await cache.aget_many([f"k{number}" for number in range(100)])
     assert len(found) == 100
     assert batches == ([] if cache.backend.kind == "inline" else [1])

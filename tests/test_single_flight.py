@@ -537,7 +537,7 @@ def test_two_hundred_loops_leave_nothing_behind(cache: Cache) -> None:
     each = 3 * cache.backend.workers  # a file, its log and its shared memory for each worker
     assert len(os.listdir("/proc/self/fd")) <= before + each
     assert threading.active_count() <= threads + cache.backend.workers
-    assert len(cache.backend._hop._queues) == 0
+    assert len(cache.backend._worker_pool._queues) == 0
 
 
 def test_a_missing_counter_is_an_error_in_a_function_too(cache: Cache) -> None:

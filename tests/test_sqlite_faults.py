@@ -317,7 +317,7 @@ async def test_a_full_disk_stores_nothing_in_a_batch(
     monkeypatch.setattr(SQLiteBackend, "workers", 1)
     backend = opened()
     await asyncio.gather(*(backend.aset(key, value_of(key), 60) for key in KEYS))
-    await backend._hop(limit_pages, backend)
+    await backend._worker_pool(limit_pages, backend)
     outcomes = await asyncio.gather(
         backend.aset("big", b"x" * 500_000, None),
         backend.aset(KEYS[9], b"v", None),

@@ -88,6 +88,6 @@ class NetworkBackend(Backend):
         self._client.close()
 
     async def aclose(self) -> None:
-        if "_hop" in vars(self):
-            await call_in_thread(self._hop.close)
+        if "_worker_pool" in vars(self):
+            await call_in_thread(self._worker_pool.close)
         await self._client.aclose()

@@ -248,7 +248,7 @@ class RedisBackend(NetworkBackend):
         return outcome
 
     async def _in_worker(self, function: Callable[..., T], *args: Any) -> T:
-        return await self._hop(function, *args)
+        return await self._worker_pool(function, *args)
 
     async def _clear(self, io: Effects, prefix: str) -> None:
         for server in await self._client.primaries(io):

@@ -17,12 +17,12 @@ class ScriptClient:
 
     Args:
         client: executes everything else.
-        hop: has a worker thread call a function.
+        in_worker: has a worker thread call a function.
     """
 
-    def __init__(self, client: RedisClient, hop: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(self, client: RedisClient, in_worker: Callable[..., Awaitable[Any]]) -> None:
         self._client = client
-        self._hop = hop
+        self._in_worker = in_worker
 
     def execute(self, command: Command, deadline: float | None = None) -> Reply | Refused:
         """Return the reply to a script, or why the server refused it; see `Client.execute`."""
@@ -37,7 +37,7 @@ class ScriptClient:
             outcome = await self._client.aexecute(command, deadline)
             if type(outcome) is not Refused or not results.forbids_scripts(outcome):
                 return outcome
-        return await self._hop(self._client.transact, command, deadline)
+        return await self._in_worker(self._client.transact, command, deadline)
 
     def execute_many(self, commands: Sequence[Command]) -> list[Outcome]:
         """Return the replies to scripts, sent side by side; see `Client.execute_many`."""
@@ -52,7 +52,9 @@ class ScriptClient:
         outcomes = await self._client.aexecute_many(commands)
         if not any(map(results.forbids_scripts, outcomes)):
             return outcomes
-        final: list[Outcome] = await self._hop(lambda: [*map(self._final, commands, outcomes)])
+        final: list[Outcome] = await self._in_worker(
+            lambda: [*map(self._final, commands, outcomes)]
+        )
         return final
 
     def _final(self, command: Command, outcome: Outcome) -> Outcome:

@@ -1,8 +1,8 @@
 """The only room that knows threads and event loops.
 
 `faces` drives one `async def` body from sync and from async code, `deadline` bounds several
-operations by one time, `hop` carries sync calls off the loop, `loops` keeps what belongs to one
-event loop, `ticker` calls what is due again and again, `forks` tells what a child process must
+operations by one time, `worker_pool` runs sync calls off the loop, `loops` keeps what belongs to
+one event loop, `ticker` calls what is due again and again, `forks` tells what a child process must
 forget.
 """
 
@@ -17,10 +17,10 @@ from twofold.effects.faces import (
     run_sync,
 )
 from twofold.effects.forks import after_fork_in_child, leak_on_fork
-from twofold.effects.hop import Call, Hop, call_in_thread
 from twofold.effects.locks import Lock, RLock, ThreadLocal, new_lock, new_rlock, take
 from twofold.effects.loops import PerLoop, in_event_loop, running_loop, serves_event_loop
 from twofold.effects.ticker import Tick, Ticker, renewals
+from twofold.effects.worker_pool import Call, WorkerPool, call_in_thread
 
 __all__ = [
     "BLOCKING",
@@ -28,7 +28,6 @@ __all__ = [
     "Blocking",
     "Call",
     "Effects",
-    "Hop",
     "Lock",
     "Native",
     "PerLoop",
@@ -37,6 +36,7 @@ __all__ = [
     "ThreadLocal",
     "Tick",
     "Ticker",
+    "WorkerPool",
     "after_fork_in_child",
     "call_in_thread",
     "ends_by",

@@ -15,8 +15,8 @@ from concurrent.futures import Future
 from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
 from weakref import ref
 
-from twofold.effects.hop import call_in_thread
 from twofold.effects.loops import in_event_loop, running_loop, serves_event_loop
+from twofold.effects.worker_pool import call_in_thread
 from twofold.errors import AwaitableResult, NoEventLoop
 
 P = ParamSpec("P")

@@ -139,19 +139,19 @@ class ChaosBackend(Backend):
         return self._reach("fill").fill(key, stub, value, ttl)
 
     async def afill(self, key: str, stub: Stored, value: Stored, ttl: float | None) -> bool:
-        return await self._hop(self.fill, key, stub, value, ttl)
+        return await self._worker_pool(self.fill, key, stub, value, ttl)
 
     def renew(self, key: str, stub: Stored, life: float) -> bool:
         return self._reach("renew").renew(key, stub, life)
 
     async def arenew(self, key: str, stub: Stored, life: float) -> bool:
-        return await self._hop(self.renew, key, stub, life)
+        return await self._worker_pool(self.renew, key, stub, life)
 
     def release(self, key: str, stub: Stored) -> bool:
         return self._reach("release").release(key, stub)
 
     async def arelease(self, key: str, stub: Stored) -> bool:
-        return await self._hop(self.release, key, stub)
+        return await self._worker_pool(self.release, key, stub)
 
     def compare_and_set(self, key: str, expected: Stored, value: Stored, ttl: float | None) -> bool:
         return self._reach("compare_and_set").compare_and_set(key, expected, value, ttl)

@@ -78,8 +78,8 @@ class Call:
             self.future.set_exception(self._error)
 
 
-class Hop:
-    """The way of one backend from any event loop to its own bounded worker threads.
+class WorkerPool:
+    """The worker threads of one backend, bounded in number, called from any event loop.
 
     Args:
         run: runs a batch of calls in a worker, each by `Call.run`.
@@ -135,8 +135,8 @@ class Hop:
 class _Queue:
     """The calls of one event loop; workers touch `_waiting`, `_done` and `_waking` alone."""
 
-    def __init__(self, hop: Hop) -> None:
-        self._hop = hop
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Call] = deque()
         self._asked: dict[Call, None] = {}
@@ -161,7 +161,7 @@ class _Queue:
             else:
                 self._starting = self._loop.call_soon(self._send_worker, context=self._context)
         if self._watch is None:
-            self._watch = self._later(self._hop.deadline, self._expire)
+            self._watch = self._later(self._pool.deadline, self._expire)
         return call.future
 
     def _later(self, seconds: float, step: Callable[[], None]) -> asyncio.TimerHandle:
@@ -169,7 +169,7 @@ class _Queue:
 
     def _send_worker(self) -> None:
         self._starting = None
-        if not self._waiting or len(self._tasks) >= self._hop.workers:
+        if not self._waiting or len(self._tasks) >= self._pool.workers:
             return
         if (task := self._start_worker()) is None:
             return
@@ -206,7 +206,7 @@ class _Queue:
                 self._send_worker()
 
     def _enter_worker(self) -> Coroutine[Any, Any, None]:
-        executor = self._hop.executor()
+        executor = self._pool.executor()
         if self._worker is None or self._worker[0] is not executor:
             enter = sync_to_async(self._drain, thread_sensitive=False, executor=executor)
             self._worker = executor, enter
@@ -217,7 +217,7 @@ class _Queue:
         leave = time.monotonic() + _TURN
         batch = self._take()
         while batch:
-            self._hop.run(batch)
+            self._pool.run(batch)
             following = self._take() if time.monotonic() < leave else []
             self._done.extend(batch)
             if following:
@@ -227,7 +227,7 @@ class _Queue:
     def _take(self) -> list[Call]:
         taken: list[Call] = []
         try:
-            while len(taken) < self._hop.batch:
+            while len(taken) < self._pool.batch:
                 taken.append(self._waiting.popleft())
         except IndexError:
             pass
@@ -260,7 +260,10 @@ class _Queue:
         lost = list(self._waiting)
         self._waiting.clear()
         for call in lost:
-            error = BackendUnavailable(f"{self._hop.name}: no worker thread could run the call")
+            error = BackendUnavailable(
+                f"{self._pool.name}: no worker thread could run the call: see the cause, and"
+                " whether the process may start more threads (ulimit -u)"
+            )
             error.__cause__ = exc
             call.fail(error)
         self._answer(lost)
@@ -269,7 +272,7 @@ class _Queue:
         """Fail the calls whose deadline has passed, and look again when the next one's does."""
         self._watch = None
         self._answer_done()  # the timer may be late itself, after a stall of the loop
-        due = self._loop.time() - self._hop.deadline
+        due = self._loop.time() - self._pool.deadline
         for call in list(self._asked):
             if call.born > due and not call.future.done():
                 self._watch = self._later(call.born - due, self._expire)
@@ -277,8 +280,8 @@ class _Queue:
             del self._asked[call]
             call.fail(
                 DeadlineExceeded(
-                    f"{self._hop.name}: no answer within the deadline of {self._hop.deadline:g} s;"
-                    " a write may still happen later. OPTIONS['deadline'] sets the limit."
+                    f"{self._pool.name}: no answer within the deadline of {self._pool.deadline:g}"
+                    " s; a write may still happen later. OPTIONS['deadline'] sets the limit."
                 )
             )
             call.answer()
