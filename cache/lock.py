@@ -112,7 +112,7 @@ class Lock:
         except GeneratorExit:  # the loop is gone, and nothing can be awaited
             raise
         except BaseException:
-            await io.settle(self._withdraw(mine))
+            await io.shield(self._withdraw(mine))
             raise
 
     def release(self) -> None:
@@ -178,7 +178,7 @@ class Lock:
 
     async def _aleave(self, error: BaseException | None) -> None:
         io = NATIVE
-        await io.settle(self._release([self._held(io)], error))
+        await io.shield(self._release([self._held(io)], error))
 
     def _new(self) -> list[Noted]:
         """Return where a token is noted while it may be in the store."""
@@ -203,7 +203,7 @@ class Lock:
             bounded = within(io, store.deadline)
             mine.append(Noted(token, bounded))
             adding = bounded.op(store.add, store.aadd, self._key, token, self._ttl)
-            if await io.settle(adding):
+            if await io.shield(adding):
                 self._hold(token)
                 return True
             mine.clear()

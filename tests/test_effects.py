@@ -109,8 +109,8 @@ async def test_native_wait_tells_done_from_late() -> None:
     assert await Native().wait(future, 10) is True
 
 
-async def test_settle_finishes_before_a_cancel_goes_on() -> None:
-    """A settled body runs to its end, and only then is its caller cancelled."""
+async def test_a_shielded_body_ends_before_its_caller_is_cancelled() -> None:
+    """A shielded body runs to its end, and only then is its caller cancelled."""
     ended = []
     begun = asyncio.Event()
 
@@ -119,7 +119,7 @@ async def test_settle_finishes_before_a_cancel_goes_on() -> None:
         await asyncio.sleep(0.01)
         ended.append(True)
 
-    task = asyncio.create_task(Native().settle(body()))
+    task = asyncio.create_task(Native().shield(body()))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

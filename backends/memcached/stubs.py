@@ -68,7 +68,7 @@ class StubHiding:
             return False
         seen = await TOUCH.step(io, self._client, deadline, key, expiry)
         if seen is not None and seen.is_stub:
-            await io.settle(CAS_AWAY.step(io, self._client, deadline, key, seen.unique))
+            await io.shield(CAS_AWAY.step(io, self._client, deadline, key, seen.unique))
         return seen is not None and not seen.is_stub
 
     async def delete(self, io: Effects, key: str, deadline: float) -> bool:

@@ -238,7 +238,7 @@ class StoredClaim:
 
         A signal's handler may break that off: call it again in `finally`.
         """
-        stood = self._stands_at is not None and await io.settle(self.release(io))
+        stood = self._stands_at is not None and await io.shield(self.release(io))
         self.forget()
         return stood
 

@@ -70,8 +70,8 @@ class _Bounded:
     async def sleep(self, seconds: float) -> None:
         await self._io.sleep(seconds)
 
-    async def settle(self, body: Coroutine[Any, Any, T]) -> T:
-        return await self._io.settle(body)
+    async def shield(self, body: Coroutine[Any, Any, T]) -> T:
+        return await self._io.shield(body)
 
     def spawn(self, body: Coroutine[Any, Any, None]) -> Spawned | None:
         return self._io.spawn(body)

@@ -68,7 +68,7 @@ class Effects(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Do nothing for `seconds`."""
 
-    async def settle(self, body: Coroutine[Any, Any, T]) -> T:
+    async def shield(self, body: Coroutine[Any, Any, T]) -> T:
         """Run `body` to its end even if the caller is cancelled meanwhile."""
 
     def spawn(self, body: Coroutine[Any, Any, None]) -> Spawned | None:
@@ -112,7 +112,7 @@ class Blocking:
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251 - this face blocks, by its nature
 
-    async def settle(self, body: Coroutine[Any, Any, T]) -> T:
+    async def shield(self, body: Coroutine[Any, Any, T]) -> T:
         return await body
 
     def spawn(self, body: Coroutine[Any, Any, None]) -> Spawned | None:
@@ -172,7 +172,7 @@ class Native:
         running_loop()
         await asyncio.sleep(seconds)
 
-    async def settle(self, body: Coroutine[Any, Any, T]) -> T:
+    async def shield(self, body: Coroutine[Any, Any, T]) -> T:
         task = _start(body)
         try:
             return await asyncio.shield(task)
