@@ -452,7 +452,7 @@ def test_forwarded_fields_are_not_trusted() -> None:
     assert page_key(claims, "page") == page_key(request(), "page")
 
 
-def test_realms_do_not_meet() -> None:
+def test_layers_do_not_meet() -> None:
     """A page from behind an application's middleware is not the one in front of it."""
     assert page_key(request(), "page") != page_key(request(), "endpoint")
 
@@ -572,10 +572,10 @@ class Site:
         status: int = 200,
         body: bytes | None = None,
         timeout: Any = 300,
-        realm: str = "page",
+        layer: str = "page",
     ) -> Response:
         """Return the answer to a request, by an origin that answers with `lines`."""
-        exchange = await self.pages.open(self._io, asked, timeout, realm)
+        exchange = await self.pages.open(self._io, asked, timeout, layer)
         try:
             return exchange.answer or await self._compute(exchange, lines, status, body)
         finally:
@@ -808,15 +808,15 @@ async def test_only_if_cached(site: Site) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "UNKNOWN"])
 async def test_a_change_removes_the_page_and_its_variants(site: Site, method: str) -> None:
-    """After a successful unsafe request the page is computed anew, in both realms."""
+    """After a successful unsafe request the page is computed anew, in both layers."""
     other = request("GET", "Accept: a")
-    for realm in ("page", "endpoint"):
+    for layer in ("page", "endpoint"):
         for asked in (request(), other):
-            await site.fetch(asked, "Vary: Accept", realm=realm)
+            await site.fetch(asked, "Vary: Accept", layer=layer)
     changed = await site.fetch(request(method), status=303)
     assert told(changed, "cache-status") is None
-    for realm, body in (("page", b"6"), ("endpoint", b"7")):
-        assert (await site.fetch(request(), "Vary: Accept", realm=realm)).body == body
+    for layer, body in (("page", b"6"), ("endpoint", b"7")):
+        assert (await site.fetch(request(), "Vary: Accept", layer=layer)).body == body
     assert (await site.fetch(other, "Vary: Accept")).body == b"8"
 
 

@@ -9,8 +9,8 @@ _TOLD_BY_FIELDS = ("1.0", "1.1")
 """Versions in which content has a length or a coding (RFC 9112, 6.3), unlike in later ones."""
 
 
-def passes(request: HttpRequest) -> bool:
-    """Tell whether a request goes past the cache: only the view can answer it."""
+def bypasses(request: HttpRequest) -> bool:
+    """Tell whether a request is no matter of the cache: only the view can answer it."""
     return request.method in ("GET", "HEAD") and _has_content(request)
 
 

@@ -11,8 +11,8 @@ from django.utils.safestring import SafeString, mark_safe
 
 from twofold.claims.turns import Turns
 from twofold.contrib.django.shelf import Hold, Shelf
-from twofold.contrib.http.encoding import encode
 from twofold.effects import BLOCKING, Effects, run_sync
+from twofold.keys.length_prefixed import length_prefixed
 
 turns: Turns = Turns()
 """Who renders which fragment; the others wait."""
@@ -25,7 +25,7 @@ def make_template_fragment_key(fragment_name: str, vary_on: Iterable[Any] | None
         fragment_name: the name in the tag.
         vary_on: the values behind it in the tag, compared as text.
     """
-    told = encode([str(each).encode() for each in vary_on or ()])
+    told = length_prefixed([str(each).encode() for each in vary_on or ()])
     return f"template.cache.{fragment_name}.{blake2b(told, digest_size=20).hexdigest()}"
 
 

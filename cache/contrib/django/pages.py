@@ -34,15 +34,15 @@ from django.utils.cache import patch_vary_headers
 from django.utils.functional import LazyObject
 
 from twofold.claims.turns import Turns
-from twofold.contrib.django.content import passes
+from twofold.contrib.django.content import bypasses
 from twofold.contrib.django.deciding import Middleware, StandIn, Unread, deciding
 from twofold.contrib.django.shelf import Hold, Shelf, cache_behind
-from twofold.contrib.http.encoding import encode
 from twofold.contrib.http.headers import Headers
 from twofold.contrib.http.replay import says_personal
 from twofold.contrib.http.storing import shared_with
 from twofold.core import Cache
 from twofold.effects import BLOCKING, Effects, run_sync
+from twofold.keys.length_prefixed import length_prefixed
 from twofold.outage import Outage
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ async def fetch(
     io: Effects, request: HttpRequest, middleware: Middleware, proceed: Proceed
 ) -> HttpResponse:
     """Answer from the cache, or go on; then the turn to compute is kept for `update`."""
-    if passes(request):
+    if bypasses(request):
         return await proceed()
     held: _Held | None = getattr(request, "_twofold_held", None)
     look, began = _Look(request, middleware), monotonic()
@@ -139,7 +139,7 @@ async def update(
     io: Effects, request: HttpRequest, middleware: Middleware, proceed: Proceed
 ) -> HttpResponse:
     """Go on, and store what comes back if it may be stored; then let those who wait go on."""
-    if passes(request):
+    if bypasses(request):
         return await proceed()
     outer = getattr(request, "_twofold_held", None)
     held = _Held()
@@ -376,9 +376,9 @@ def _key(key: str, headers: list[str], request: HttpRequest) -> str:
     if not headers and not place:
         return key
     values = [request.META.get(name) for name in headers]
-    told = [encode([] if value is None else [value.encode()]) for value in values]
+    told = [length_prefixed([] if value is None else [value.encode()]) for value in values]
     names = [name.encode() for name in (place, *headers)]
-    return f"{key}.{blake2b(encode(names, told), digest_size=20).hexdigest()}"
+    return f"{key}.{blake2b(length_prefixed(names, told), digest_size=20).hexdigest()}"
 
 
 def _mend_vary(varies: tuple[str, ...], response: HttpResponse) -> None:

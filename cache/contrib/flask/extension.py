@@ -186,7 +186,7 @@ class Caching:
         if request.changes:
             state = self._state()
             for alias in sorted(self._aliases & set(state.caches.all)):
-                exchange = run_sync(state.pages(alias).open(BLOCKING, request, realm="endpoint"))
+                exchange = run_sync(state.pages(alias).open(BLOCKING, request, layer="endpoint"))
                 run_sync(exchange.respond(BLOCKING, response_of(response)))
 
 

@@ -4,27 +4,27 @@ import re
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from twofold.contrib.http.encoding import encode
 from twofold.contrib.http.headers import Headers
 from twofold.contrib.http.messages import Request
 from twofold.contrib.http.spelling import rewritten, spelled, spelled_host
+from twofold.keys.length_prefixed import length_prefixed
 
 _HEAD = 80  # characters of the URL that a reader of the store is shown
 _UNFIT = re.compile(rb"[^!-~]+")
 
 
-def page_key(request: Request, realm: str) -> str:
+def page_key(request: Request, layer: str) -> str:
     """Return the key of the URL that `request` is for, the same for GET and HEAD.
 
     Scheme, host, path and query count, in whatever of the spellings that the RFCs call
     equivalent; what an application may take for the same beyond those, another may not.
-    Pages of two realms, of two applications, and of two places of one do not meet.
+    Pages of two layers, of two applications, and of two places of one do not meet.
     """
     host = spelled_host(request.scheme, request.host)
     path = spelled(request.path) or b"/"
     of_application = (request.application, request.root_path, rewritten(request))
     url = [
-        realm.encode(),
+        layer.encode(),
         *(each.encode("utf-8", "surrogatepass") for each in of_application),
         request.scheme.encode(),
         host,
@@ -32,7 +32,7 @@ def page_key(request: Request, realm: str) -> str:
         spelled(request.query),
     ]
     head = _UNFIT.sub(b"", host + path)[:_HEAD].decode()
-    return f"{realm}:{head}#{_digest(encode(url))}"
+    return f"{layer}:{head}#{_digest(length_prefixed(url))}"
 
 
 def variant_key(page: str, token: bytes, names: Sequence[str], headers: Headers) -> str:
@@ -51,7 +51,7 @@ def variant_key(page: str, token: bytes, names: Sequence[str], headers: Headers)
         if (values := given.get(name.lower())) is not None:
             values.append(value)
     selected = [part for name, values in given.items() for part in ([name], values)]
-    return f"{page}~{_digest(encode([page.encode(), token], *selected))}"
+    return f"{page}~{_digest(length_prefixed([page.encode(), token], *selected))}"
 
 
 def _bytes(name: str) -> bytes:

@@ -23,13 +23,13 @@ from twofold.contrib.http.messages import Request, Response
 from twofold.contrib.http.page import Page, conditional
 from twofold.contrib.http.spelling import named
 from twofold.contrib.http.store import PageStore, Place
-from twofold.contrib.http.storing import may_store, passes
+from twofold.contrib.http.storing import bypasses, may_store
 from twofold.contrib.http.validators import entity_tag
 from twofold.core import Cache
 from twofold.effects import Effects
 from twofold.policy import DEFAULT_TIMEOUT, Timeout
 
-REALMS = ("page", "page-inner", "endpoint")
+LAYERS = ("page", "page-inner", "endpoint")
 """What is stored in front of an application, what within a cache that is, and what behind all
 middleware: they do not meet.
 """
@@ -69,7 +69,7 @@ class Pages:
         io: Effects,
         request: Request,
         timeout: Timeout = DEFAULT_TIMEOUT,
-        realm: str = "page",
+        layer: str = "page",
     ) -> "Exchange":
         """Begin to answer `request`, perhaps after another has computed its page.
 
@@ -81,10 +81,10 @@ class Pages:
             io: the face of the caller.
             request: what is asked for.
             timeout: how long a page lives that says nothing of it; the cache's own if absent.
-            realm: "endpoint"; or "page", with "-inner" for each cache around it.
+            layer: "endpoint"; or "page", with "-inner" for each cache around it.
         """
-        exchange = Exchange(self, request, self.store.seconds(timeout), realm)
-        if not request.reads or passes(request):
+        exchange = Exchange(self, request, self.store.seconds(timeout), layer)
+        if not request.reads or bypasses(request):
             return exchange
         try:
             await exchange.open(io)
@@ -100,15 +100,15 @@ class Pages:
 class Exchange:
     """One request at the cache, from the look for its page to its answer."""
 
-    def __init__(self, pages: Pages, request: Request, timeout: float | None, realm: str) -> None:
+    def __init__(self, pages: Pages, request: Request, timeout: float | None, layer: str) -> None:
         self.answer: Response | None = None
         """What to answer without computing."""
         self.reason: str = "bypass"
         self._pages = pages
         self._request = request
         self._timeout = timeout
-        self._own = realm
-        self._realm = realm + _CORS["origin" in request.headers]
+        self._own = layer
+        self._layer = layer + _CORS["origin" in request.headers]
         self._key: str | None = None
         self._place: Place | None = None
         self._taken: list[Turn] = []
@@ -126,7 +126,7 @@ class Exchange:
     def _url(self) -> str:
         """Return the key of the URL, which is computed only if the cache is asked at all."""
         if self._key is None:
-            self._key = page_key(self._request, self._realm)
+            self._key = page_key(self._request, self._layer)
         return self._key
 
     async def open(self, io: Effects) -> None:
@@ -268,8 +268,8 @@ class Exchange:
         """Remove the pages of a URL that was changed with success, and of those it names."""
         if 200 <= response.status < 400:
             changed = {*asked, *(to for each in asked for to in named(each, response.headers))}
-            realms = [realm + cors for realm in {*REALMS, self._own} for cors in _CORS]
-            keys = sorted({page_key(each, realm) for each in changed for realm in realms})
+            layers = [layer + cors for layer in {*LAYERS, self._own} for cors in _CORS]
+            keys = sorted({page_key(each, layer) for each in changed for layer in layers})
             await self._pages.store.drop(io, keys)
 
 

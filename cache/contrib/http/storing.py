@@ -29,7 +29,7 @@ def may_store(request: Request, status: int, headers: Headers) -> bool:
     control = CacheControl(headers)
     return (
         request.method == "GET"
-        and not passes(request)
+        and not bypasses(request)
         and "no-store" not in CacheControl(request.headers)
         and _storable_status(status, headers)
         and not control.malformed
@@ -42,8 +42,8 @@ def may_store(request: Request, status: int, headers: Headers) -> bool:
     )
 
 
-def passes(request: Request) -> bool:
-    """Tell whether a request goes past the cache: only the application can answer it.
+def bypasses(request: Request) -> bool:
+    """Tell whether a request is no matter of the cache: only the application can answer it.
 
     Ranges, and the conditions that guard a change, are not ours to evaluate; content, which
     a GET should not have, is in no key; and fields of extreme length are not worth parsing.

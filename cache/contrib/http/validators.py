@@ -3,9 +3,9 @@
 import re
 from hashlib import blake2b
 
-from twofold.contrib.http.encoding import encode
 from twofold.contrib.http.freshness import date
 from twofold.contrib.http.headers import Headers
+from twofold.keys.length_prefixed import length_prefixed
 
 _TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
@@ -20,7 +20,7 @@ CONDITIONS = frozenset({b"if-none-match", b"if-modified-since"})
 def entity_tag(headers: Headers, body: bytes) -> str:
     """Return a strong tag: equal only for equal bytes of the same type and encoding."""
     described = [headers.raw(name) for name in ("content-type", "content-encoding")]
-    digest = blake2b(encode(*described, [body]), digest_size=20)
+    digest = blake2b(length_prefixed(*described, [body]), digest_size=20)
     return f'"{digest.hexdigest()}"'
 
 

@@ -38,7 +38,7 @@ class Responder:
         self._held: _Head | None = None
         self._answered = False
         self._around: Responder | None = scope.get(IN_SCOPE)
-        self._realm: str = "page" if self._around is None else f"{self._around._realm}-inner"
+        self._layer: str = "page" if self._around is None else f"{self._around._layer}-inner"
         scope[IN_SCOPE] = self
 
     def __repr__(self) -> str:
@@ -47,7 +47,7 @@ class Responder:
     async def open(self, timeout: Timeout) -> Response | None:
         """Return what is answered from the cache, if anything; see `Pages.open`."""
         request = await self._content.told(self.request)
-        exchange = await self._pages.open(NATIVE, request, timeout, self._realm)
+        exchange = await self._pages.open(NATIVE, request, timeout, self._layer)
         if exchange.answer is None:
             self._exchange = exchange
         return exchange.answer
@@ -64,7 +64,7 @@ class Responder:
 
     def _leave(self) -> None:
         """Store no page of the application, nor do caches around this one."""
-        self.release(shared=False)  # those who wait for a page of the other realm
+        self.release(shared=False)  # those who wait for a page of the other layer
         self._left, self._exchange = self._exchange, None
         if self._around is not None:
             self._around._leave()

@@ -1,10 +1,10 @@
-"""One encoding of lists of bytes, in which no two lists meet."""
+"""Lists of bytes as one text of bytes, each with its length in front: no two give the same."""
 
 from collections.abc import Sequence
 from struct import pack
 
 
-def encode(*lists: Sequence[bytes]) -> bytes:
+def length_prefixed(*lists: Sequence[bytes]) -> bytes:
     """Return `lists`, each with its length and those of its members in front."""
     parts: list[bytes] = []
     for each in lists:
