@@ -54,7 +54,7 @@ class Engine:
         self._remote = backend.kind == "native"
         note = None if fail_open is None else fail_open.outage.fail
         self._counts = Counts()
-        self._computations = Computations(store, codec, keys.lease, note, self._counts)
+        self._computations = Computations(store, codec, keys.claim, note, self._counts)
         self._claims = self._computations.claims
 
     def __copy__(self) -> Self:
@@ -90,7 +90,7 @@ class Engine:
 
     def _claim(self, full: str, turn: Turn) -> KeyClaim:
         """Return a claim to a normalised key, for the holder of `turn`."""
-        return KeyClaim(self._store, self._codec, full, self._keys.lease, turn, self._counts)
+        return KeyClaim(self._store, self._codec, full, self._keys.claim, turn, self._counts)
 
     async def _swap(self, io: Effects, key: str, old: Any, new: Any, ttl: float | None) -> bool:
         """Store `new` if `key` still holds the value `old`, and tell whether it is stored."""

@@ -303,7 +303,7 @@ def test_a_leader_that_hangs_beside_an_entry_is_waited_for_once(
     monkeypatch.setattr(stored, "LIFE", 0.2)
     ours = another()
     key = ours._key("k")
-    beside, hung = ours._keys.lease(key), b"\xf3of-another-host?"
+    beside, hung = ours._keys.claim(key), b"\xf3of-another-host?"
     ours.backend.set(key, b"unreadable", LONG)
     assert ours.backend.get_or_claim(beside, hung, LONG) is None
     assert ours.get_or_set("k", lambda: "mine") == "mine"
@@ -329,7 +329,7 @@ def test_an_entry_that_cannot_be_read_stays_until_it_is_replaced(
     assert ours.get_or_set("k", lambda: found.append(theirs.backend.get(key)) or "value") == "value"
     assert found == [b"unreadable"]
     assert theirs.get("k") == "value"
-    assert theirs.backend.get(ours._keys.lease(key)) is None
+    assert theirs.backend.get(ours._keys.claim(key)) is None
 
 
 def test_a_refresh_that_is_refused_begins_again(another: Callable[[], Cache]) -> None:
@@ -411,7 +411,7 @@ def test_a_claim_stands_where_an_unreadable_entry_was(another: Callable[[], Cach
     """What cannot be read may go while another is waited for; then the value is stored."""
     ours, theirs = another(), another()
     key = ours._key("k")
-    beside = ours._keys.lease(key)
+    beside = ours._keys.claim(key)
     theirs.backend.set(key, b"unreadable", LONG)
     assert theirs.backend.get_or_claim(beside, b"\xf3another-host-yet.", LONG) is None
     with ThreadPoolExecutor(1) as threads:

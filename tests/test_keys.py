@@ -191,7 +191,7 @@ def test_a_key_function_leaves_no_prefix_to_clear_by():
 
 LOCK_LIKE = st.lists(
     st.sampled_from(
-        ["!", ":", "lock:", "lease:", "!lock:", "!lease:", "_", "#", "p", "é", "x" * 99]
+        ["!", ":", "lock:", "claim:", "!lock:", "!claim:", "_", "#", "p", "é", "x" * 99]
     )
 ).map("".join)
 
@@ -202,9 +202,9 @@ LOCK_LIKE = st.lists(
 @given(st.lists(LOCK_LIKE.filter(bool), min_size=2, max_size=6, unique=True))
 @settings(max_examples=200, deadline=None)
 def test_values_locks_and_leases_never_meet(make, texts):
-    """Whoever makes the keys: all are told apart, and only locks and leases look like such."""
+    """Whoever makes the keys: all are told apart, and only locks and claims look like such."""
     values = [make(text) for text in texts]
-    held = [make.lock(text) for text in texts] + [make.lease(value) for value in values]
+    held = [make.lock(text) for text in texts] + [make.claim(value) for value in values]
     assert len({*values, *held}) == 3 * len(texts)
     assert not any(map(is_lock, values))
     assert all(map(is_lock, held))

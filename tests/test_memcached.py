@@ -307,7 +307,7 @@ FORMS = (
     "canary {}",
     "*{}?[a-z]%_'\"\\",
     "!lock:{}",
-    "shop!lease:{}",
+    "shop!claim:{}",
 )
 
 
@@ -1198,14 +1198,14 @@ class TestClear:
             await cache.set("k", 1, version=7)
         put(memcached_servers[0], "shop", b"foreign")
         put(memcached_servers[1], "shop!lock:k", b"foreign")
-        put(memcached_servers[2], "shop!lease:shop:1:k", b"foreign")
+        put(memcached_servers[2], "shop!claim:shop:1:k", b"foreign")
         put(memcached_servers[2], "SHOP:1:k", b"foreign")
         await mine.clear()
         left = set().union(*map(keys_of, memcached_servers))
         assert {key for key in left if key.startswith("shop") and not key.startswith("shop2")} == {
             "shop",
             "shop!lock:k",
-            "shop!lease:shop:1:k",
+            "shop!claim:shop:1:k",
         }
         assert "SHOP:1:k" in left
         for cache in (longer, none):
@@ -1381,7 +1381,7 @@ class TestExamine:
             store = opened(server.address)
             [found] = await store.examine()
             [warning] = found.warnings
-            assert f"{server.address} runs with -C: locks and leases need its CAS" in warning
+            assert f"{server.address} runs with -C: locks and claims need its CAS" in warning
             await store.set("k", b"1", None)
             for call in (
                 store.compare_and_set("k", b"1", b"2", None),

@@ -105,9 +105,9 @@ def test_keys_without_a_prefix_are_spread() -> None:
     [
         ("!lock:a", True),
         ("shop!lock:a", True),
-        ("shop!lease:shop:1:k", True),
+        ("shop!claim:shop:1:k", True),
         ("shop:1:k!lock:a", False),
-        ("shop:!lease:a", False),
+        ("shop:!claim:a", False),
         ("shop!a", False),
         ("a!b!lock:c", False),
         ("", False),

@@ -317,8 +317,8 @@ VECTORS = {
     normalise("shop:1:two words"): ("cache2", "cache2", "10.0.0.1:11211"),
     normalise("shop:1:grüße"): ("cache2", "cache2", "10.0.0.1:11211"),
     normalise("shop:1:" + "x" * 300): ("cache1", "cache1", "10.0.0.1:11211"),
-    "shop!lease:shop:1:user:1": ("cache2", "cache3", "/run/m.sock"),
-    "shop!lease:shop:1:user:2": ("cache2", "cache2", "10.0.0.1:11211"),
+    "shop!claim:shop:1:user:1": ("cache2", "cache3", "/run/m.sock"),
+    "shop!claim:shop:1:user:2": ("cache2", "cache2", "10.0.0.1:11211"),
     "shop!lock:report": ("cache3", "cache3", "/run/m.sock"),
 }
 
@@ -379,13 +379,13 @@ def test_a_heavier_server_takes_keys_and_gives_none() -> None:
 
 
 def test_a_lease_is_with_its_key() -> None:
-    """A dead server takes no lease of a living one's key with it, whatever the prefix."""
+    """A dead server takes no claim of a living one's key with it, whatever the prefix."""
     router = routed(SERVERS)
     for prefix in ("", "shop", "a.b-c"):
         maker = KeyMaker(prefix)
         for n in range(1000):
             key = maker(f"name {n}" if n % 2 else f"name:{n}!")
-            assert router.place(maker.lease(key)) is router.place(key)
+            assert router.place(maker.claim(key)) is router.place(key)
 
 
 def test_no_breaker_moves_a_key() -> None:
@@ -449,7 +449,7 @@ LAST = 2**31 - 1
 def test_a_life_as_the_server_wants_it(ttl: float | None, expiry: int, of_a_lock: int) -> None:
     """Whole seconds, up to 30 days of them; then a time, up to 2038; then for ever."""
     assert commands.expiry("shop:1:k", ttl, NOW) == expiry
-    for lock in ("shop!lock:k", "!lock:k", "shop!lease:shop:1:k"):
+    for lock in ("shop!lock:k", "!lock:k", "shop!claim:shop:1:k"):
         assert commands.expiry(lock, ttl, NOW) == of_a_lock
 
 

@@ -63,10 +63,10 @@ def test_culling_leaves_locks() -> None:
     for number in range(10):
         store.set(f"k{number}", "value", None)
     assert list(store._store.entries) == ["!lock:a", "k9"]
-    store.set("!lease:b", "token", 60)
+    store.set("!claim:b", "token", 60)
     for number in range(20, 28):
         store.set(f"k{number}", "value", None)
-    assert list(store._store.entries) == ["!lock:a", "!lease:b", "k27"]
+    assert list(store._store.entries) == ["!lock:a", "!claim:b", "k27"]
 
 
 @pytest.mark.parametrize("value", [-1, True, 1.5, "3"])

@@ -357,13 +357,13 @@ def test_a_held_lock_is_not_evicted(opened: Open, clock: Hands, bound: dict[str,
     store = opened(**bound)
     store.set("app!lock:a:b", b"token", 60)
     store.set("!lock:c", b"token", 60)
-    store.set("!lease:d", b"token", 60)
+    store.set("!claim:d", b"token", 60)
     for value in ("!d", "app!d:e", "app:1:!lock:e", "!lock_f"):
         store.set(value, b"value", 60)
     for number in range(200):
         store.set(f"app:1:{number}", b"x" * 1000, None)
-    keys = ["app!lock:a:b", "!lock:c", "!lease:d", "!d", "app!d:e", "app:1:!lock:e", "!lock_f"]
-    assert sorted(store.get_many(keys)) == ["!lease:d", "!lock:c", "app!lock:a:b"]
+    keys = ["app!lock:a:b", "!lock:c", "!claim:d", "!d", "app!d:e", "app:1:!lock:e", "!lock_f"]
+    assert sorted(store.get_many(keys)) == ["!claim:d", "!lock:c", "app!lock:a:b"]
     clock.now += 100
     assert store.get_many(keys[:3]) == {}
 
@@ -388,11 +388,11 @@ def test_culling_is_what_django_does(
 def test_culling_leaves_locks(opened: Open) -> None:
     """However many others go, a held lock stays; and so does the newcomer."""
     store = opened(max_entries=10, cull_frequency=0)
-    store.set_many({"!lock:a": b"token", "app!lease:b": b"token"}, 60)
+    store.set_many({"!lock:a": b"token", "app!claim:b": b"token"}, 60)
     for number in range(9):
         store.set(f"k{number}", b"v", None)
-    keys = ["!lock:a", "app!lease:b", *(f"k{number}" for number in range(9))]
-    assert sorted(store.get_many(keys)) == ["!lock:a", "app!lease:b", "k8"]
+    keys = ["!lock:a", "app!claim:b", *(f"k{number}" for number in range(9))]
+    assert sorted(store.get_many(keys)) == ["!lock:a", "app!claim:b", "k8"]
 
 
 def test_the_count_is_bounded_whoever_writes(opened: Open, path: Path) -> None:

@@ -86,7 +86,7 @@ class FileInfo(NamedTuple):
         return 0 < self.expires / _NANO <= now
 
     def is_held(self) -> bool:
-        """Tell whether it is a lock's or a lease's."""
+        """Tell whether it is a lock's or a claim's."""
         return is_held(self.name)
 
 

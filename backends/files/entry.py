@@ -96,7 +96,7 @@ def is_entry(name: str) -> bool:
 
 
 def is_held(name: str) -> bool:
-    """Tell whether a file of ours is that of a lock or a lease."""
+    """Tell whether a file of ours is that of a lock or a claim."""
     return name.endswith(".lock")
 
 

@@ -191,7 +191,7 @@ def examined(name: str, version: str, told: dict[str, str] | None, round_trip: f
             " wants evictions"
         )
     if told.get("cas_enabled") == "no":
-        warnings.append(f"{name} runs with -C: locks and leases need its CAS, so leave -C out")
+        warnings.append(f"{name} runs with -C: locks and claims need its CAS, so leave -C out")
     size = told.get("item_size_max", "")
     largest = int(size) if size.isdigit() else None
     return Examined(name, f"memcached {version}", round_trip, tuple(warnings), largest)

@@ -8,7 +8,7 @@ class FullKeys(KeyMaker):
     """Normalises keys that are full already; their versions are the maker's business.
 
     Args:
-        prefix: the prefix of their locks and leases.
+        prefix: the prefix of their locks and claims.
     """
 
     __slots__ = ()

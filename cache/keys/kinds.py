@@ -1,28 +1,28 @@
-"""What a stored key is of: a value, a lock or a lease. These never meet.
+"""What a stored key is of: a value, a lock or a claim. These never meet.
 
     value   {prefix}:{version}:{key}, or whatever a KEY_FUNCTION or a framework makes
     lock    {prefix}!lock:{name}
-    lease   {prefix}!lease:{the value's key}
+    claim   {prefix}!claim:{the value's key}
 
 A prefix has neither ":" nor "!" in it, so a "!" before the first ":" tells them apart. What
 somebody else makes may look like the key of a lock; then it is digested, and the ":" that
 makes it look so is replaced in the part that stays readable.
 
-Stores ask here what a key is of: they do not evict locks and leases.
+Stores ask here what a key is of: they do not evict locks and claims.
 """
 
 import re
 from typing import Final
 
-MARKS: Final = ("!lock:", "!lease:")
-"""What the key of a lock or a lease has at its first "!"; no ":" comes before that."""
+MARKS: Final = ("!lock:", "!claim:")
+"""What the key of a lock or a claim has at its first "!"; no ":" comes before that."""
 
 _LOCK = re.compile(rf"\A([^:!]*(?:{'|'.join(mark[:-1] for mark in MARKS)})):")
-_DIGESTED_TWICE = re.compile(r"(#[0-9a-f]{40})#[0-9a-f]{40}\Z")  # a lease of a digested key
+_DIGESTED_TWICE = re.compile(r"(#[0-9a-f]{40})#[0-9a-f]{40}\Z")  # a claim of a digested key
 
 
 def is_lock(key: str) -> bool:
-    """Tell whether `key` is a lock's or a lease's: "prefix!lock:name", "prefix!lease:key"."""
+    """Tell whether `key` is a lock's or a claim's: "prefix!lock:name", "prefix!claim:key"."""
     return "!" in key and _LOCK.match(key) is not None
 
 
@@ -31,15 +31,15 @@ def lock(prefix: str, name: str) -> str:
     return f"{prefix}!lock:{name}"
 
 
-def lease(prefix: str, key: str) -> str:
-    """Return the full key of the lease of `key`: of a claim beside an entry."""
-    return f"{prefix}!lease:{key}"
+def claim(prefix: str, key: str) -> str:
+    """Return the full key of a claim that stands beside the entry of `key`."""
+    return f"{prefix}!claim:{key}"
 
 
 def belongs_to(key: str) -> str:
-    """Return the key whose server has `key`: a lease lies beside the value it is of.
+    """Return the key whose server has `key`: a claim is on the server of its value.
 
-    Unless the lease's key was too long, and the value's is not to be read in it any more.
+    Not so where the claim's key was too long to still contain the value's.
     """
     return _DIGESTED_TWICE.sub(r"\1", key.partition(":")[2]) if is_lock(key) else key
 

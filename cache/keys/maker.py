@@ -52,7 +52,7 @@ def normalise(full_key: str) -> str:
 
 
 def normalise_value(full_key: str) -> str:
-    """Return `full_key` as `normalise` does, but never like the key of a lock or a lease."""
+    """Return `full_key` as `normalise` does, but never like the key of a lock or a claim."""
     if not is_lock(full_key):
         return normalise(full_key)
     return f"{head(unlike_a_lock(full_key))}#{_digest(full_key, 20)}"
@@ -181,9 +181,9 @@ class KeyMaker:
         name = _checked(key) if self._function is None else self._full(key, self.version)
         return normalise(kinds.lock(self.key_prefix, name))
 
-    def lease(self, full_key: str) -> str:
-        """Return the key of the lease of a normalised key, which no other key can be."""
-        return normalise(kinds.lease(self.key_prefix, full_key))
+    def claim(self, full_key: str) -> str:
+        """Return the key of a claim beside a normalised key, which no other key can be."""
+        return normalise(kinds.claim(self.key_prefix, full_key))
 
     def scope(self) -> str:
         """Return what every value's key of this alias begins with, in all versions.

@@ -71,7 +71,7 @@ def _derived(secret_key: str | bytes) -> bytes:
 
 
 def lease_prefix(params: Mapping[str, Any]) -> str:
-    """Return the prefix that twofold itself gives to the leases of an entry."""
+    """Return the prefix that twofold itself gives to the claims beside an entry."""
     return str(raw_keys(params).get("KEY_PREFIX", ""))
 
 
