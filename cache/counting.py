@@ -6,7 +6,7 @@ is still what it was; else all is done again. The life that is left stays as it 
 
 from twofold import counter
 from twofold.backend import Backend
-from twofold.contention import pauses
+from twofold.backoff import pauses
 from twofold.effects import Effects, within
 from twofold.entry import MISSING, Codec
 from twofold.errors import BackendUnavailable, MissingKey, NotACounter

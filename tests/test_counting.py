@@ -7,7 +7,7 @@ import pytest
 
 from tests.dict_backend import DictBackend
 from twofold.backend import Backend
-from twofold.contention import pauses
+from twofold.backoff import pauses
 from twofold.core import Cache
 from twofold.errors import BackendUnavailable, MissingKey
 from twofold.testing import FACES, ChaosBackend, Face

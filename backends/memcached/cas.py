@@ -12,7 +12,7 @@ from twofold.backends.memcached.operations import ADD, CAS, CAS_AWAY, DELETE, GE
 from twofold.backends.memcached.proxies import Proxies
 from twofold.backends.memcached.replies import Item
 from twofold.backends.network import Client, Command
-from twofold.contention import pauses
+from twofold.backoff import pauses
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable, CacheError
 from twofold.stub import is_stub

@@ -1,4 +1,4 @@
-"""What is tried again because others were faster, until the time for it is over."""
+"""Back-off with jitter: the pauses between tries where others were faster."""
 
 import random
 from collections.abc import Callable, Iterator
