@@ -26,7 +26,7 @@ from twofold.backends.disk.ownership import (
     require_safe_place,
 )
 from twofold.backends.sqlite.codes import CorruptDatabase, InUse, is_busy, is_corrupt
-from twofold.backends.sqlite.entries import SCHEMA, TABLE
+from twofold.backends.sqlite.statements import SCHEMA, TABLE
 from twofold.display import printable
 from twofold.errors import BackendUnavailable, DeadlineExceeded, SettingsError
 

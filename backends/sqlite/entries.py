@@ -1,16 +1,8 @@
-"""The entries in the file: what each operation is in SQL.
+"""The operations on the table of entries.
 
 Each method works through the cursor it is given and knows nothing of connections. Those
 that write are called inside a transaction that holds the write lock, so that reading
 first and writing then is atomic.
-
-A row has its key, value and a CRC-32 of both, since SQLite itself does not notice flipped
-bits; `expires` and `written` by the wall clock; and `due`, the expiry rounded up, whose
-index finds expired rows and is left alone when a row is rewritten soon. New rows are
-appended, so the order of rowids is the order of storing.
-
-A stub, see `twofold.stub`, has the negative of that in `due`. So SQL tells it from a value,
-and the bounds count the stubs in the index, without a look at any row.
 """
 
 import math
@@ -22,64 +14,36 @@ from typing import Any, Final, TypeAlias
 from zlib import crc32
 
 from twofold import counter
-from twofold.backends.sqlite.bounds import SWEEP_EVERY, VISIBLE, Bounds
+from twofold.backends.sqlite.bounds import Bounds
 from twofold.backends.sqlite.codes import CorruptDatabase
+from twofold.backends.sqlite.statements import (
+    APPEND,
+    CLAIM,
+    CLEAR,
+    CLEAR_RANGE,
+    DELETE,
+    DELETE_MANY,
+    FILL_YOUNG,
+    GET,
+    GET_MANY,
+    LIFE,
+    LIFE_OF_ANY,
+    LIVES,
+    NEWEST,
+    PLACE,
+    PLACES,
+    RELEASE,
+    RENEW,
+    REPLACE,
+    REWRITE,
+    REWRITE_DUE,
+    REWRITE_YOUNG,
+    STUB_PLACE,
+    TOUCH,
+)
 from twofold.clock import Clock
 from twofold.policy import is_from_later
 from twofold.stub import STUB_SIZE, is_stub
-
-SCHEMA: Final = (
-    "CREATE TABLE twofold (key TEXT PRIMARY KEY, value BLOB, crc INTEGER,"
-    " expires REAL, written REAL, due INTEGER)",
-    "CREATE INDEX twofold_due ON twofold (due) WHERE due IS NOT NULL",
-)
-TABLE: Final = b"twofold"
-
-_GET = "SELECT value, crc, expires, written FROM twofold WHERE key = ?"
-_GET_MANY = "SELECT key, value, crc, expires, written FROM twofold WHERE key IN ({})"
-_LIFE = " ".join(("SELECT expires, written FROM twofold WHERE key = ? AND", VISIBLE))
-_LIVES = " ".join(("SELECT expires, written FROM twofold WHERE key IN ({}) AND", VISIBLE))
-_LIFE_OF_ANY = "SELECT expires, written, value FROM twofold WHERE key = ?"
-_PLACE = " ".join(
-    (
-        "SELECT rowid, due, (SELECT max(rowid) FROM twofold) FROM twofold WHERE key = ? AND",
-        VISIBLE,
-    )
-)
-_PLACES = " ".join(("SELECT key, rowid, due FROM twofold WHERE key IN ({}) AND", VISIBLE))
-_NEWEST = "SELECT max(rowid) FROM twofold"
-_APPEND = (
-    "INSERT OR REPLACE INTO twofold (value, crc, expires, written, due, key)"
-    " VALUES (?, ?, ?, ?, ?, ?)"
-)
-_REWRITE = "UPDATE twofold SET value = ?, crc = ?, expires = ?, written = ? WHERE key = ?"
-_REWRITE_DUE = (
-    "UPDATE twofold SET value = ?, crc = ?, expires = ?, written = ?, due = ? WHERE key = ?"
-)
-_REWRITE_YOUNG = (
-    "UPDATE twofold SET value = ?, crc = ?, expires = ?, written = ?"
-    " WHERE key = ? AND due IS ? AND rowid > ?"
-)
-_REPLACE = "UPDATE twofold SET value = ?, crc = ? WHERE key = ?"
-_TOUCH = "UPDATE twofold SET expires = ?, written = ?, due = ? WHERE key = ?"
-_DELETE = "DELETE FROM twofold WHERE key = ?"
-_DELETE_MANY = "DELETE FROM twofold WHERE key IN ({})"
-_CLAIM = _APPEND.replace("REPLACE", "IGNORE")
-_STANDS = "key = ? AND due < 0 AND value = ? AND expires > ?"
-_STUB_PLACE = " ".join(
-    ("SELECT rowid, (SELECT max(rowid) FROM twofold) FROM twofold WHERE", _STANDS)
-)
-_FILL_YOUNG = " ".join(
-    (
-        "UPDATE twofold SET value = ?, crc = ?, expires = ?, written = ?, due = ? WHERE",
-        _STANDS,
-        f"AND rowid > ? AND rowid % ? > 0 AND rowid % {SWEEP_EVERY} > 0",
-    )
-)
-_RENEW = " ".join(("UPDATE twofold SET expires = ?, written = ?, due = ? WHERE", _STANDS))
-_RELEASE = " ".join(("DELETE FROM twofold WHERE", _STANDS))
-_CLEAR = "DELETE FROM twofold"
-_CLEAR_RANGE = "DELETE FROM twofold WHERE key >= ? AND key < ?"
 
 _NO_TIMES = "a row's times are no numbers"
 _CHUNK = 500  # keys in one statement; SQLite before 3.32 takes 999 variables
@@ -117,13 +81,13 @@ class Entries:
         self.largest: int = min(max_bytes, _LARGEST_VALUE)
 
     def get(self, db: sqlite3.Cursor, key: str) -> bytes | None:
-        row = db.execute(_GET, (key,)).fetchone()
+        row = db.execute(GET, (key,)).fetchone()
         return None if row is None else self._value(key, row)
 
     def get_many(self, db: sqlite3.Cursor, keys: Sequence[str]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
         for chunk in _chunks(keys):
-            for name, *row in db.execute(_GET_MANY.format(_marks(chunk)), chunk).fetchall():
+            for name, *row in db.execute(GET_MANY.format(_marks(chunk)), chunk).fetchall():
                 key = name.decode("utf-8", "replace")
                 value = self._value(key, row)
                 if value is not None:
@@ -131,7 +95,7 @@ class Entries:
         return found
 
     def ttl(self, db: sqlite3.Cursor, key: str) -> float | None:
-        life = db.execute(_LIFE, (key,)).fetchone()
+        life = db.execute(LIFE, (key,)).fetchone()
         if life is None or self._is_over(key, *life):
             return 0.0
         expires, written = life
@@ -141,7 +105,7 @@ class Entries:
         return max(0.0, left)
 
     def has(self, db: sqlite3.Cursor, key: str) -> bool:
-        life = db.execute(_LIFE, (key,)).fetchone()
+        life = db.execute(LIFE, (key,)).fetchone()
         return life is not None and not self._is_over(key, *life)
 
     def rewrite(self, db: sqlite3.Cursor, key: str, value: bytes, ttl: float | None) -> bool:
@@ -158,7 +122,7 @@ class Entries:
         expires, due = _expiry(now, ttl, value)
         check = crc32(value, crc32(key.encode()))  # `_check`, without a call
         row = (value, check, expires, now, key, due, self._newest - self._recent)
-        self._rewriting = db.execute(_REWRITE_YOUNG, row).rowcount == 1
+        self._rewriting = db.execute(REWRITE_YOUNG, row).rowcount == 1
         return self._rewriting
 
     def set(self, db: sqlite3.Cursor, key: str, value: bytes, ttl: float | None) -> bool:
@@ -168,10 +132,10 @@ class Entries:
         `max_entries` rows. One stored over a stub is a new one, and counted as such.
         """
         row = self._row(key, value, ttl)
-        place = db.execute(_PLACE, (key,)).fetchone()
+        place = db.execute(PLACE, (key,)).fetchone()
         if place is None or place[0] <= place[2] - self._recent:
             self._rewriting = False
-            db.execute(_APPEND, row)
+            db.execute(APPEND, row)
             rowid = db.lastrowid or 0
             self._bounds.keep(db, rowid - 1, rowid, len(value))
             return True
@@ -194,18 +158,18 @@ class Entries:
                 appended.append(row)
         for due, rows in rewritten.items():
             _rewrite(db, rows, due)
-        db.executemany(_APPEND, appended)
+        db.executemany(APPEND, appended)
         largest = max((len(value) for value, _ in items.values()), default=0)
         self._bounds.keep(db, newest, newest + len(appended), largest)
         return True
 
     def _young(self, db: sqlite3.Cursor, keys: Sequence[str]) -> tuple[dict[str, int | None], int]:
         """Return when those of `keys` that keep their places are due, and the last rowid."""
-        newest: int = db.execute(_NEWEST).fetchone()[0] or 0
+        newest: int = db.execute(NEWEST).fetchone()[0] or 0
         dues = {
             name.decode("utf-8", "replace"): due
             for chunk in _chunks(keys)
-            for name, rowid, due in db.execute(_PLACES.format(_marks(chunk)), chunk).fetchall()
+            for name, rowid, due in db.execute(PLACES.format(_marks(chunk)), chunk).fetchall()
             if rowid > newest - self._recent
         }
         return dues, newest
@@ -223,28 +187,28 @@ class Entries:
             return False
         now = self._clock.time()
         expires, due = _expiry(now, ttl)
-        db.execute(_TOUCH, (expires, now, due, key))
+        db.execute(TOUCH, (expires, now, due, key))
         return True
 
     def delete(self, db: sqlite3.Cursor, key: str) -> bool:
         """Remove an expired row too: with the clock set back, it could live again."""
         there = self.has(db, key)
-        db.execute(_DELETE, (key,))
+        db.execute(DELETE, (key,))
         return there
 
     def delete_many(self, db: sqlite3.Cursor, keys: Sequence[str]) -> int:
         there = 0
         for chunk in _chunks(keys):
-            lives = db.execute(_LIVES.format(_marks(chunk)), chunk).fetchall()
+            lives = db.execute(LIVES.format(_marks(chunk)), chunk).fetchall()
             there += sum(not self._is_over("", *life) for life in lives)
-            db.execute(_DELETE_MANY.format(_marks(chunk)), chunk)
+            db.execute(DELETE_MANY.format(_marks(chunk)), chunk)
         return there
 
     def incr(self, db: sqlite3.Cursor, key: str, delta: int) -> int:
         found = self.get(db, key)
         total = counter.total(key, None if is_stub(found) else found, delta)
         value = counter.write(total)
-        db.execute(_REPLACE, (value, _check(key, value), key))
+        db.execute(REPLACE, (value, _check(key, value), key))
         return total
 
     def compare_and_set(
@@ -255,19 +219,19 @@ class Entries:
     def replace(self, db: sqlite3.Cursor, key: str, expected: bytes, value: bytes) -> bool:
         if is_stub(expected) or self.get(db, key) != expected:
             return False
-        db.execute(_REPLACE, (value, _check(key, value), key))
+        db.execute(REPLACE, (value, _check(key, value), key))
         return True
 
     def compare_and_delete(self, db: sqlite3.Cursor, key: str, expected: bytes) -> bool:
         if self.get(db, key) != expected:
             return False
-        db.execute(_DELETE, (key,))
+        db.execute(DELETE, (key,))
         return True
 
     def claim(self, db: sqlite3.Cursor, key: str, stub: bytes, life: float) -> Found:
         """Store `stub` by one statement if there is no row; `get_or_claim` does the rest."""
         row = self._row(key, stub, life)
-        if db.execute(_CLAIM, row).rowcount == 1:
+        if db.execute(CLAIM, row).rowcount == 1:
             self._newest, self._newest_at = db.lastrowid or 0, row[3]
             return _NOTHING
         found = self.get(db, key)
@@ -277,7 +241,7 @@ class Entries:
         """Return what is there, or store `stub`: as a new row, which nothing has to go for."""
         found = self.get(db, key)
         if found is None:
-            db.execute(_APPEND, self._row(key, stub, life))
+            db.execute(APPEND, self._row(key, stub, life))
         return (found,)
 
     def fill_young(
@@ -293,21 +257,21 @@ class Entries:
         row = self._row(key, value, ttl)
         young = self._newest - self._recent
         stands = (key, stub, now, young, self._bounds.interval)
-        return db.execute(_FILL_YOUNG, (*row[:5], *stands)).rowcount == 1
+        return db.execute(FILL_YOUNG, (*row[:5], *stands)).rowcount == 1
 
     def fill(
         self, db: sqlite3.Cursor, key: str, stub: bytes, value: bytes, ttl: float | None
     ) -> bool:
         """Store `value` over `stub`, in its row if that is young; now it counts."""
         row = self._row(key, value, ttl)
-        place = db.execute(_STUB_PLACE, (key, stub, row[3])).fetchone()
+        place = db.execute(STUB_PLACE, (key, stub, row[3])).fetchone()
         if place is None:
             return False
         rowid, newest = place
         if rowid > newest - self._recent:
-            db.execute(_REWRITE_DUE, row)
+            db.execute(REWRITE_DUE, row)
         else:
-            db.execute(_APPEND, row)
+            db.execute(APPEND, row)
             rowid = db.lastrowid or 0
         self._bounds.keep(db, rowid - 1, rowid, len(value))
         return True
@@ -315,10 +279,10 @@ class Entries:
     def renew(self, db: sqlite3.Cursor, key: str, stub: bytes, life: float) -> bool:
         now = self._clock.time()
         expires, due = _expiry(now, life, stub)
-        return db.execute(_RENEW, (expires, now, due, key, stub, now)).rowcount == 1
+        return db.execute(RENEW, (expires, now, due, key, stub, now)).rowcount == 1
 
     def release(self, db: sqlite3.Cursor, key: str, stub: bytes) -> bool:
-        return db.execute(_RELEASE, (key, stub, self._clock.time())).rowcount == 1
+        return db.execute(RELEASE, (key, stub, self._clock.time())).rowcount == 1
 
     def begin_again(self, db: sqlite3.Cursor) -> None:
         """Have the `early` begin their lives again, unless that was done meanwhile.
@@ -329,17 +293,17 @@ class Entries:
         while self.early:
             with suppress(IndexError):
                 key = self.early.popleft()
-                life = db.execute(_LIFE_OF_ANY, (key,)).fetchone()
+                life = db.execute(LIFE_OF_ANY, (key,)).fetchone()
                 if life is None or life[0] is None or not is_from_later(now, life[1]):
                     continue
                 expires, due = _expiry(now, life[0] - life[1], life[2])
-                db.execute(_TOUCH, (expires, now, due, key))
+                db.execute(TOUCH, (expires, now, due, key))
 
     def clear(self, db: sqlite3.Cursor, prefix: str) -> None:
         if prefix:
-            db.execute(_CLEAR_RANGE, (prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)))
+            db.execute(CLEAR_RANGE, (prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)))
         else:
-            db.execute(_CLEAR)
+            db.execute(CLEAR)
 
     @staticmethod
     def checkpoint(db: sqlite3.Cursor) -> None:
@@ -390,9 +354,9 @@ def _rewrite(db: sqlite3.Cursor, rows: Sequence[EntryRow], due: int | None) -> N
     same = [(*row[:4], row[5]) for row in rows if row[4] == due]
     others = [row for row in rows if row[4] != due]
     if same:
-        db.executemany(_REWRITE, same)
+        db.executemany(REWRITE, same)
     if others:
-        db.executemany(_REWRITE_DUE, others)
+        db.executemany(REWRITE_DUE, others)
 
 
 def _expiry(now: float, ttl: float | None, value: bytes = b"") -> tuple[float | None, int | None]:
