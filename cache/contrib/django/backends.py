@@ -21,7 +21,7 @@ from django.core.cache.backends.base import (
 )
 
 from twofold.contrib.django.pickles import evaluated, needs_thread, pickled
-from twofold.contrib.django.settings import frozen, lease_prefix, raw_keys, raw_settings
+from twofold.contrib.django.settings import claim_prefix, frozen, raw_keys, raw_settings
 from twofold.contrib.django.stores import stores
 from twofold.core import Cache
 from twofold.errors import (
@@ -84,7 +84,7 @@ class TwofoldCache(BaseCache):
             lambda: _alias(location, params),
             lambda: {
                 **raw_settings(self.store, location, params, bounded=self.bounded),
-                "KEY_PREFIX": lease_prefix(params),
+                "KEY_PREFIX": claim_prefix(params),
             },
         )
 

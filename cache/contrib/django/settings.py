@@ -70,7 +70,7 @@ def _derived(secret_key: str | bytes) -> bytes:
     return key and blake2b(key, person=b"twofold.django").digest()
 
 
-def lease_prefix(params: Mapping[str, Any]) -> str:
+def claim_prefix(params: Mapping[str, Any]) -> str:
     """Return the prefix that twofold itself gives to the claims beside an entry."""
     return str(raw_keys(params).get("KEY_PREFIX", ""))
 
