@@ -1,9 +1,7 @@
 """Decorated functions: called as before, and with the methods of their cache."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import _lru_cache_wrapper, update_wrapper
-from inspect import Signature, signature
 from time import monotonic
 from typing import (
     TYPE_CHECKING,
@@ -13,10 +11,8 @@ from typing import (
     NamedTuple,
     ParamSpec,
     Self,
-    SupportsIndex,
     TypeAlias,
     TypeVar,
-    cast,
     overload,
 )
 
@@ -27,6 +23,7 @@ from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable, BlockingCallInEventLoop, SettingsError
 from twofold.plan import Plan
+from twofold.wrapper import FunctionWrapper
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -34,7 +31,6 @@ R = TypeVar("R")
 S = TypeVar("S")
 D = TypeVar("D")
 
-_NAMES_OF_PARTS = 4  # the protocol of pickle that can name a card, which is part of another
 _PERMIT = 'OPTIONS["blocking_calls"] = "warn" or "allow" permits it.'
 
 
@@ -47,99 +43,12 @@ class CacheInfo(NamedTuple):
     """How often the function ran; misses that waited together share one run."""
 
 
-class _SignatureOfFunction:
-    """The `__signature__` of a decorated function, which the class itself has not."""
-
-    def __get__(self, decorated: Any, owner: type[Any]) -> Signature:
-        if decorated is None:
-            raise AttributeError("__signature__")
-        full = signature(decorated._plan.function)
-        return full.replace(parameters=list(full.parameters.values())[len(decorated._bound) :])
-
-
-class _CachedFunction(Generic[P, R]):
+class _CachedFunction(FunctionWrapper, Generic[P, R]):
     """What decorated functions of both kinds offer, beside being called."""
-
-    __signature__: _SignatureOfFunction = _SignatureOfFunction()
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type[Any]:
-        """The class of what `functools.lru_cache` returns, which is no field of a class.
-
-        pydantic and its like know methods by their class. (To claim the class of plain
-        functions would have cloudpickle take this object apart.)
-        """
-        return _lru_cache_wrapper
-
-    def __new__(cls, plan: Any, *instance: object) -> Any:
-        """Return a new function; of a function and an instance, as of methods, the bound one.
-
-        `weakref.WeakMethod`, and so Django's signals, makes a method again like that.
-        """
-        return plan._bind(*instance) if instance else object.__new__(cls)
-
-    def __init__(self, plan: Any, *instance: object) -> None:
-        if not instance:
-            self._begin(plan)
-
-    def _begin(self, plan: Plan) -> None:
-        self._resemble(plan)
-        self._plan = plan
-        self._bound: tuple[Any, ...] = ()
-        plan.decorated = self
 
     def __repr__(self) -> str:
         bound = f" of {self._bound[0]!r}" if self._bound else ""
         return f"<cached {self._plan.name}{bound} {self.cache_info()}>"
-
-    def __dir__(self) -> list[str]:
-        return sorted({*dir(type(self)), *vars(self)})
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _CachedFunction):
-            return NotImplemented
-        return self._identity() == other._identity()
-
-    def __hash__(self) -> int:
-        return hash(self._identity())
-
-    def _identity(self) -> tuple[int, ...]:
-        return id(self._plan), *map(id, self._bound)
-
-    @property
-    def __self__(self) -> Any:
-        if not self._bound:
-            raise AttributeError(f"{self._plan.name}() is bound to no object")
-        return self._bound[0]
-
-    @property
-    def __func__(self) -> Any:
-        if not self._bound:
-            raise AttributeError(f"{self._plan.name}() is bound to no object")
-        return self._plan.decorated
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
-        if self._bound:
-            return getattr, (self._bound[0], self._plan.name.rpartition(".")[2])
-        if protocol.__index__() < _NAMES_OF_PARTS:
-            return self._plan.name
-        return _of_card, (type(self), self._card)
-
-    @property
-    def _card(self) -> Callable[[], None]:
-        """Return a function that is pickled for this one, see `_new_card`."""
-        if self._plan.card is None:
-            self._plan.card = _new_card(self._plan)
-        card: Callable[[], None] = self._plan.card
-        return card
-
-    def _resemble(self, plan: Plan) -> None:
-        """Take over the name, the text and the attributes of the function, but none of ours."""
-        theirs = getattr(plan.function, "__dict__", {})
-        reserved = {*dir(type(self)), "_plan", "_bound"}
-        vars(self).update({name: theirs[name] for name in theirs.keys() - reserved})
-        vars(self).update(__name__=plan.name.rpartition(".")[2], __qualname__=plan.name)
-        update_wrapper(cast(Any, self), plan.function, updated=())
 
     def key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return the key of a call with these arguments."""
@@ -283,12 +192,6 @@ class _CachedFunction(Generic[P, R]):
         result: R = await store._refresh(io, key, function, plan.timeout, plan.condition)
         return result
 
-    def _bind(self, first: object) -> Self:
-        bound = object.__new__(type(self))
-        vars(bound).update(vars(self))
-        bound._bound = (first,)
-        return bound
-
 
 class Cached(_CachedFunction[P, R]):
     """A decorated `def`: call it as before, or by its cache."""
@@ -418,35 +321,3 @@ class CachedStaticMethod(_StaticMethod):
 
     def __reduce__(self) -> Any:
         return type(self), (self.__func__,)
-
-
-def _new_card(plan: Plan) -> Callable[[], None]:
-    """Return a function by which the decorated one is pickled.
-
-    pickle stores where it is found, and so the decorated function by its name. cloudpickle
-    does likewise, but of what another process cannot import it stores all: then the card
-    brings along of what a decorated function is made.
-    """
-
-    def card() -> None:
-        """Stand for a decorated function in a pickle."""
-
-    card.__module__ = str(getattr(plan.function, "__module__", None))
-    card.__name__, card.__qualname__ = "_card", f"{plan.name}._card"
-    vars(card).update(function=plan.function, options=plan.options, made=plan.decorated)
-    return card
-
-
-def _of_card(cls: type[_CachedFunction[..., Any]], card: Any) -> Any:
-    """Return the decorated function of `card`, made at the first time in this process.
-
-    A function that calls itself holds itself, and is asked for before its card is whole.
-    """
-    there = vars(card)
-    made = there.setdefault("made", None) or object.__new__(cls)
-    there["made"] = made
-    if "options" in there and "_plan" not in vars(made):
-        plan = Plan(there["function"], **there["options"])
-        plan.card = card
-        made._begin(plan)
-    return made

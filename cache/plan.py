@@ -57,7 +57,7 @@ class Plan:
             "condition": condition,
         }
         self.decorated: Any = None
-        self.card: Any = None
+        self.surrogate: Any = None
         self._told = False
 
     def producer(self, args: tuple[Any, ...], kwargs: Any) -> Callable[[], Any]:
