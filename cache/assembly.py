@@ -47,7 +47,7 @@ def parts_of(config: CacheConfig, clock: Clock = SYSTEM_CLOCK) -> Parts:
 def parts_over(backend: Backend, config: CacheConfig, keys: KeyMaker) -> Parts:
     """Return the parts of a cache over a store that is there already, which others may use too."""
     options, _ = split_options(config, type(backend))
-    codec = codec_for(config, backend.holds_objects)
+    codec = codec_for(config, backend.holds_objects, backend.clock)
     return Parts(config.alias, backend, codec, keys, config.timeout, options)
 
 
@@ -56,7 +56,7 @@ def key_maker(config: CacheConfig) -> KeyMaker:
     return KeyMaker(config.key_prefix, config.version, config.key_function)
 
 
-def codec_for(config: CacheConfig, holds_objects: bool) -> Codec:
+def codec_for(config: CacheConfig, holds_objects: bool, clock: Clock = SYSTEM_CLOCK) -> Codec:
     """Return the codec that `config` asks for, for a store of objects or of bytes.
 
     Raises:
@@ -66,14 +66,19 @@ def codec_for(config: CacheConfig, holds_objects: bool) -> Codec:
         serializer = None if config.serializer is None else resolve_serializer(config.serializer)
         compressor = resolve_compressor(config.compressor)
         if holds_objects:
-            return Objects(serializer)
+            return Objects(serializer, clock=clock)
         if serializer is None:
             raise SettingsError(
                 "SERIALIZER None keeps objects as they are, but the store keeps bytes:"
                 " name a serializer, or leave SERIALIZER out"
             )
         return Envelope(
-            serializer, compressor, config.compress_min, config.secret, **entry_options(config)
+            serializer,
+            compressor,
+            config.compress_min,
+            config.secret,
+            clock=clock,
+            **entry_options(config),
         )
 
 

@@ -17,9 +17,11 @@ from twofold.codecs import resolve_compressor, resolve_serializer
 from twofold.entry import MISSING, Described, Entry, Envelope, Meta, Objects, metadata
 from twofold.errors import CannotSerialize
 from twofold.stub import new_stub
+from twofold.testing import FakeClock
 
 KEY = "shop:1:user:7"
 META = Meta(1000.5, 1060.5, 1120.5, 0.25, (("user:7", b"8 bytes!"), ("é", b"")))
+CLOCK = FakeClock(1010.0)
 SECRET = "sixteen bytes at least"
 VALUES = [{"a": [1, 2]}, "text", 7, -(2**63), 2**63, None, (1, 2), True, "long " * 200]
 
@@ -31,7 +33,7 @@ def envelope(
     **options: Any,
 ) -> Envelope:
     packer = resolve_compressor(compressor)
-    return Envelope(resolve_serializer(serializer), packer, 0, secret, **options)
+    return Envelope(resolve_serializer(serializer), packer, 0, secret, clock=CLOCK, **options)
 
 
 CODECS = [
@@ -40,8 +42,8 @@ CODECS = [
     envelope(secret=SECRET),
     envelope(secret=SECRET, numbers="bare"),
     envelope("pickle", "lz4", SECRET),
-    Objects(resolve_serializer("msgpack")),
-    Objects(None),
+    Objects(resolve_serializer("msgpack"), clock=CLOCK),
+    Objects(None, clock=CLOCK),
 ]
 
 metas = st.builds(
@@ -63,6 +65,30 @@ def test_metadata_come_back(codec: Any, value: Any) -> None:
         stored = codec.dump(KEY, value, meta)
         assert codec.load(KEY, stored) == value
         assert type(codec.load(KEY, stored)) is type(value)
+        assert codec.open(KEY, stored) == Entry(value, meta)
+    assert codec.damaged == before
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=repr)
+@pytest.mark.parametrize(
+    ("meta", "is_fresh"),
+    [
+        (Meta(1000.0, 1010.5), True),
+        (Meta(1000.0), True),
+        (Meta(1011.0), True),
+        (Meta(1000.0, 1010.0), False),
+        (Meta(1000.0, 1005.0, 1100.0), False),
+        (Meta(1000.0, inf, 1010.0), False),
+        (Meta(1011.5, 1100.0), False),
+        (Meta(1011.5), False),
+    ],
+)
+def test_what_is_stale_is_missing_and_no_damage(codec: Any, meta: Meta, is_fresh: bool) -> None:
+    """Stale, gone, or from later than a clock that was set back: only `open` brings a value."""
+    before = codec.damaged
+    for value in VALUES:
+        stored = codec.dump(KEY, value, meta)
+        assert codec.load(KEY, stored) == (value if is_fresh else MISSING)
         assert codec.open(KEY, stored) == Entry(value, meta)
     assert codec.damaged == before
 
@@ -168,7 +194,8 @@ def test_random_metadata_never_raise(seed: int) -> None:
         del body[dice.choice([len(body), dice.randrange(len(body))]) :]
         stored = forged(bytes(body))
         opened, loaded = codec.open(KEY, stored), codec.load(KEY, stored)
-        assert (opened is MISSING) == (loaded is MISSING)
+        is_good = opened is not MISSING and opened.is_fresh(CLOCK.time())
+        assert (loaded is not MISSING) == is_good
 
 
 def test_metadata_are_bounded() -> None:
@@ -229,7 +256,7 @@ def test_what_is_cut_or_foreign_is_damage(stored: bytes) -> None:
 
 def test_with_metadata_an_object_is_in_one_wrapper() -> None:
     """In process an atom with metadata is itself, in one object that stores measure and compare."""
-    objects = Objects(resolve_serializer("msgpack"))
+    objects = Objects(resolve_serializer("msgpack"), clock=CLOCK)
     value = "text " * 100
     kept = objects.dump(KEY, value, META)
     assert type(kept) is Described
@@ -247,7 +274,7 @@ def test_with_metadata_an_object_is_in_one_wrapper() -> None:
 
 def test_an_object_that_cannot_be_read_is_missed_with_its_metadata() -> None:
     """What its serializer cannot read back is a miss for `open` too."""
-    objects = Objects(resolve_serializer("msgpack"))
+    objects = Objects(resolve_serializer("msgpack"), clock=CLOCK)
     kept = objects.dump(KEY, [1], META)
     kept.kept.data = b"\xc1"
     assert objects.open(KEY, kept) is MISSING

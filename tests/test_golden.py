@@ -19,6 +19,7 @@ import pytest
 
 from twofold.codecs import resolve_compressor, resolve_serializer
 from twofold.entry import Entry, Envelope, Meta
+from twofold.testing import FakeClock
 
 FOLDER = Path(__file__).parent / "golden" / "v1"
 KEY = "shop:1:user:7"
@@ -44,7 +45,8 @@ class Golden:
             resolve_serializer(self.serializer),
             resolve_compressor(self.compressor),
         )
-        return Envelope(serializer, packer, 0, self.secret, **self.options)
+        clock = FakeClock(self.meta.created if self.meta is not None else 0.0)
+        return Envelope(serializer, packer, 0, self.secret, clock=clock, **self.options)
 
     @property
     def repeats(self) -> bool:

@@ -27,6 +27,10 @@ class Entry:
     value: Any
     meta: Meta | None = None
 
+    def is_fresh(self, now: float) -> bool:
+        """Tell whether the value is good by the wall clock; without metadata it always is."""
+        return self.meta is None or self.meta.is_fresh(now)
+
 
 class Codec(Protocol):
     """What turns values into what a store keeps, and back."""
@@ -51,7 +55,7 @@ class Codec(Protocol):
         """
 
     def load(self, key: str, stored: Any) -> Any | Missing:
-        """Return the value stored under `key`; MISSING, whatever is wrong with it."""
+        """Return the value stored under `key`; MISSING if it is stale, or whatever is wrong."""
 
     def open(self, key: str, stored: Any) -> Entry | Missing:
-        """Return what `load` does, with its metadata."""
+        """Return what `load` does, with its metadata, and however old it is."""

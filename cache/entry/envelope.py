@@ -30,6 +30,7 @@ from typing import Any, Final, Literal, NamedTuple
 from zlib import crc32
 
 from twofold import counter
+from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.codecs.compressors import Compressor
 from twofold.codecs.limits import HEAVY, LIGHT, may_build
 from twofold.codecs.refusal import refuse
@@ -67,9 +68,7 @@ class _Form(NamedTuple):
 
     beginning: Any
     read: Callable[[bytes], Any]
-    """Returns the value of a body."""
-    payload: Callable[[bytes], Any] | None
-    """Returns the value of what follows the metadata; None where there are none."""
+    """Returns the value of a payload."""
 
 
 class Envelope:
@@ -84,6 +83,7 @@ class Envelope:
         context: text that the signature covers; entries of another are misses.
         numbers: whether counters are "signed" as well, or "bare" for a store to add to;
             None signs them where there is a secret.
+        clock: tells what is stale.
 
     Raises:
         SettingsError: the secret is too short, or is missing where it is needed.
@@ -100,6 +100,7 @@ class Envelope:
         *,
         context: str = "",
         numbers: Literal["signed", "bare"] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.damaged: int = 0
         self.owner: str = ""
@@ -114,10 +115,14 @@ class Envelope:
         self._loads = serializer.loads_foreign if secret is None else serializer.loads
         self._errors: tuple[type[Exception], ...] = (*serializer.errors, ValueError)
         self._packed, self._plain, self._number = self._headers(0)
+        self._clock = clock
         self._described: dict[bytes, bytes] = dict(
             zip(self._headers(0), self._headers(_DESCRIBED), strict=True)
         )
-        self._forms = self._forms_by_header()
+        self._described_forms = self._forms_by_header(_DESCRIBED)
+        self._forms = self._forms_by_header(0)
+        if not self.signs_numbers:
+            del self._forms[self._number]
         self._usual = self._plain if secret is None else None
         self._usual_beginning: Any = self._forms[self._plain].beginning
 
@@ -138,13 +143,15 @@ class Envelope:
                 header, body = self._smaller(value, body)
         if meta is not None:
             header, body = self._described[header], metadata.write(meta) + body
+            beginning = self._described_forms[header].beginning
+            return header + self._check.over(beginning, key, body) + body
         if header is self._usual:
             check = crc32(body, crc32(key.encode() + END, self._usual_beginning))
             return _USUAL.pack(header, check) + body
         return header + self._check.over(self._forms[header].beginning, key, body) + body
 
     def load(self, key: str, stored: bytes) -> Any | Missing:
-        """Return the value stored under `key`; MISSING, whatever is wrong with it."""
+        """Return the value stored under `key`; MISSING if it is stale, or whatever is wrong."""
         value: Any = MISSING
         if type(stored) is bytes:
             header = stored[:_HEADER_SIZE]
@@ -161,9 +168,7 @@ class Envelope:
             elif not self.signs_numbers:
                 number = counter.read(stored)
                 value = MISSING if number is None else number
-        if value is MISSING and not _is_of_others(stored):
-            self._note_damage()
-        return value
+        return self._load_other(key, stored) if value is MISSING else value
 
     def _read(self, form: _Form, key: str, stored: bytes) -> Any | Missing:
         body, check = stored[self._body_at :], stored[_HEADER_SIZE : self._body_at]
@@ -174,21 +179,37 @@ class Envelope:
                 raise_if_of_others(error)
         return MISSING
 
+    def _load_other(self, key: str, stored: Any) -> Any | Missing:
+        """Return the value of what has metadata and is fresh; note any damage."""
+        form = self._described_form(stored)
+        if form is not None:
+            entry = self._open_described(form, key, stored)
+            if entry is not MISSING and entry.is_fresh(self._clock.time()):
+                return entry.value
+            return MISSING
+        if not _is_of_others(stored):
+            self._note_damage()
+        return MISSING
+
     def open(self, key: str, stored: bytes) -> Entry | Missing:
-        """Return what `load` does, with its metadata."""
-        form = self._forms.get(stored[:_HEADER_SIZE]) if type(stored) is bytes else None
-        if form is not None and form.payload is not None:
+        """Return what `load` does, with its metadata, and however old it is."""
+        form = self._described_form(stored)
+        if form is not None:
             return self._open_described(form, key, stored)
         value = self.load(key, stored)
         return MISSING if value is MISSING else Entry(value)
 
+    def _described_form(self, stored: Any) -> _Form | None:
+        if type(stored) is not bytes:
+            return None
+        return self._described_forms.get(stored[:_HEADER_SIZE])
+
     def _open_described(self, form: _Form, key: str, stored: bytes) -> Entry | Missing:
-        assert form.payload is not None  # noqa: S101
         body, check = stored[self._body_at :], stored[_HEADER_SIZE : self._body_at]
         if self._check.holds(form.beginning, key, body, check):
             try:
                 meta, payload = metadata.split(body)
-                value = form.payload(payload)
+                value = form.read(payload)
                 if value is not MISSING:
                     return Entry(value, meta)
             except self._errors as error:
@@ -211,17 +232,13 @@ class Envelope:
         )
         return packed, plain, number
 
-    def _forms_by_header(self) -> dict[bytes, _Form]:
-        forms: dict[bytes, _Form] = {}
+    def _forms_by_header(self, flag: int) -> dict[bytes, _Form]:
         name = self._serializer.name
         readers = ((name, self._unpack), (name, self._loads), ("", _read_number))
-        kinds = zip(self._headers(0), self._headers(_DESCRIBED), readers, strict=True)
-        for plain, described, (named, read) in kinds:
-            forms[plain] = _Form(self._check.begin(plain, named), read, None)
-            forms[described] = _Form(self._check.begin(described, named), _behind(read), read)
-        if not self.signs_numbers:
-            del forms[self._number]
-        return forms
+        return {
+            header: _Form(self._check.begin(header, named), read)
+            for header, (named, read) in zip(self._headers(flag), readers, strict=True)
+        }
 
     def _smaller(self, value: Any, body: bytes) -> tuple[bytes, bytes]:
         """Return a header and `body`, compressed if that helps and may be."""
@@ -260,11 +277,6 @@ def _need_no_secret(context: str, numbers: str | None) -> None:
     given = ["'context'"] if context else ["'numbers': 'signed'"] if numbers == "signed" else []
     if given:
         raise SettingsError(f"OPTIONS[{given[0]}] is about signatures: set SECRET, or leave it out")
-
-
-def _behind(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Return what reads a body that begins with metadata."""
-    return lambda body: read(metadata.split(body)[1])
 
 
 def _read_number(body: bytes) -> Any | Missing:

@@ -17,6 +17,7 @@ from struct import Struct, error
 from typing import Final
 
 from twofold.errors import CannotSerialize
+from twofold.policy import is_from_later
 
 MOST: Final = 0xFFFF
 """Bytes that metadata take at most, so that what nobody signed cannot make them large."""
@@ -40,6 +41,10 @@ class Meta:
     """Seconds that it took to compute."""
     tags: tuple[tuple[str, bytes], ...] = ()
     """Its tags, each with the generation that was current before the computation."""
+
+    def is_fresh(self, now: float) -> bool:
+        """Tell whether the value is good by the wall clock; set back, that tells no age."""
+        return now < self.soft and now < self.hard and not is_from_later(now, self.created)
 
 
 def write(meta: Meta) -> bytes:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from twofold import counter
+from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.codecs.immutables import ATOMS
 from twofold.codecs.refusal import refuse_awaitable
 from twofold.codecs.serializers import Serializer
@@ -71,15 +72,17 @@ class Objects:
     Args:
         serializer: makes private copies; with None every value is kept as it is, and
             shared by all who read it.
+        clock: tells what is stale.
     """
 
     unwrapped_types: Final[frozenset[type]] = ATOMS
     signs_numbers: bool = False
 
-    def __init__(self, serializer: Serializer | None) -> None:
+    def __init__(self, serializer: Serializer | None, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self.damaged: int = 0
         self.owner: str = ""
         self._serializer = serializer
+        self._clock = clock
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._serializer and self._serializer.name}>"
@@ -98,20 +101,20 @@ class Objects:
         return Serialized(serializer.dumps(value))
 
     def load(self, key: str, stored: Any) -> Any | Missing:
-        """Return the value; MISSING if it cannot be read back."""
+        """Return the value; MISSING if it is stale, or cannot be read back."""
         kind = type(stored)
         if kind is Serialized:
             return self._unpack(stored)
         if kind is Described:
-            return self.load(key, stored.kept)
+            is_fresh = stored.meta.is_fresh(self._clock.time())
+            return self.load(key, stored.kept) if is_fresh else MISSING
         return MISSING if kind is Stub else stored
 
     def open(self, key: str, stored: Any) -> Entry | Missing:
-        """Return what `load` does, with its metadata."""
-        value = self.load(key, stored)
-        if value is MISSING:
-            return MISSING
-        return Entry(value, stored.meta if type(stored) is Described else None)
+        """Return what `load` does, with its metadata, and however old it is."""
+        kept, meta = (stored.kept, stored.meta) if type(stored) is Described else (stored, None)
+        value = self.load(key, kept)
+        return MISSING if value is MISSING else Entry(value, meta)
 
     def _unpack(self, stored: Serialized) -> Any | Missing:
         if self._serializer is None:
