@@ -53,15 +53,15 @@ def test_every_method_has_its_twin(face: type) -> None:
 
 @pytest.mark.parametrize("path", ROOMS, ids=name_of)
 def test_only_effects_knows_threads_and_loops(path: Path) -> None:
-    """No room but `effects` (and the testing kit and the command line) imports them."""
-    if name_of(path).split("/")[0] not in ("effects", "testing", "cli"):
+    """No room but `effects` (and the testing kit) imports them."""
+    if name_of(path).split("/")[0] not in ("effects", "testing"):
         assert not imports(path) & LOOPS_AND_THREADS
 
 
 @pytest.mark.parametrize("path", ROOMS, ids=name_of)
 def test_no_room_names_a_backend(path: Path) -> None:
     """Backends are found by their dotted path in the settings, never imported."""
-    if name_of(path).split("/")[0] not in ("testing", "cli"):
+    if name_of(path).split("/")[0] != "testing":
         assert not any(name.startswith("twofold.backends") for name in imports(path))
 
 

@@ -76,20 +76,17 @@ def demo_command(
     cold: Annotated[bool, typer.Option("--cold", help="Forget what the last run stored.")] = False,
     files: Annotated[int, typer.Option(min=demo.FEWEST, help="Modules to parse at most.")] = 500,
 ) -> None:
-    """Cache an expensive function over real input: parse this machine's Python modules.
+    """Show what a cache saves: parse this machine's Python modules, with one and without.
 
-    It is reached from a sync view, from an async view with many concurrent requests, and
-    by plain get/set and aget/aset, over an alias in memory and one in SQLite.
+    Many callers ask at once, in threads and in an event loop, over an alias in memory and one
+    in SQLite.
     """
     console = Console(quiet=as_json)
     modules = corpus.collect(files)
-    if len(modules.modules) < demo.FEWEST:
-        _fail(
-            f"the demo needs {demo.FEWEST} modules, and of {files} picked only"
-            f" {len(modules.modules)} can be read: raise --files"
-        )
+    if len(modules) < demo.FEWEST:
+        _fail(f"the demo needs {demo.FEWEST} modules and found {len(modules)}: raise --files")
     with demo.storage() as place:
-        report.show_start(console, modules, place)
+        report.show_start(console, len(modules), place)
         outcome = _run_with_progress(modules, place, cold, as_json)
     report.show_outcome(console, outcome)
     if as_json:
@@ -186,7 +183,7 @@ def clear(
 
 
 def _run_with_progress(
-    modules: corpus.Corpus, place: demo.Place, cold: bool, quiet: bool
+    modules: list[corpus.Module], place: demo.Place, cold: bool, quiet: bool
 ) -> demo.Outcome:
     columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True, quiet=quiet)

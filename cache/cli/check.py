@@ -1,11 +1,11 @@
 """What `twofold check` finds out: whether every alias works, in both faces."""
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
 from time import perf_counter
+from typing import Any
 
 from twofold.backend import Examined
 from twofold.core import Cache
@@ -15,6 +15,7 @@ from twofold.registry import build
 from twofold.risks import has_unsigned_pickles, shares_keys, skips_certificates
 from twofold.settings import CacheConfig, discover
 from twofold.spelling import unknown
+from twofold.testing import FACES
 
 ROUNDS = 5
 """Round trips in each face, of which the fastest counts: the first one connects."""
@@ -59,8 +60,7 @@ def check_alias(config: CacheConfig) -> Checked:
     if type(cache.backend).__module__ == _KEEPS_NOTHING:
         return Checked(config.alias, store, warnings=(*warnings, "the dummy store keeps nothing"))
     try:
-        in_sync = min(_round_trip(cache) for _ in range(ROUNDS))
-        in_async = asyncio.run(_fastest_async(cache))
+        in_sync, in_async = (face.run(_fastest(face.view(cache))) for face in FACES)
         servers = tuple(cache.backend.examine())
     except Exception as error:  # a backend of somebody else's may raise anything
         trouble = told(error)
@@ -112,34 +112,19 @@ def _warnings(config: CacheConfig, cache: Cache) -> Iterator[str]:
         )
 
 
-def _round_trip(cache: Cache) -> float:
-    key, value = _probe()
+async def _fastest(view: Any) -> float:
+    return min([await _round_trip(view) for _ in range(ROUNDS)])
+
+
+async def _round_trip(view: Any) -> float:
+    key, value = f"twofold-check:{token_hex(8)}", token_hex(8)
     started = perf_counter()
-    stored = cache.set(key, value, _PROBE_LIFE)
-    found = cache.get(key)
-    deleted = cache.delete(key)
+    stored = await view.set(key, value, _PROBE_LIFE)
+    found = await view.get(key)
+    deleted = await view.delete(key)
     seconds = perf_counter() - started
-    _require(stored and found == value and deleted and not cache.has_key(key))
+    _require(stored and found == value and deleted and not await view.has_key(key))
     return seconds
-
-
-async def _round_trip_async(cache: Cache) -> float:
-    key, value = _probe()
-    started = perf_counter()
-    stored = await cache.aset(key, value, _PROBE_LIFE)
-    found = await cache.aget(key)
-    deleted = await cache.adelete(key)
-    seconds = perf_counter() - started
-    _require(stored and found == value and deleted and not await cache.ahas_key(key))
-    return seconds
-
-
-async def _fastest_async(cache: Cache) -> float:
-    return min([await _round_trip_async(cache) for _ in range(ROUNDS)])
-
-
-def _probe() -> tuple[str, str]:
-    return f"twofold-check:{token_hex(8)}", token_hex(8)
 
 
 def _require(kept: bool) -> None:

@@ -1,47 +1,56 @@
-"""The demo's input: Python modules of this machine."""
+"""The demo's input, Python modules of this machine, and the expensive function over them."""
 
+import ast
 import os
 import site
 import sysconfig
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
-LARGEST = 128 * 1024
-"""Bytes of the largest module that is read: one parse holds the interpreter's lock."""
+from twofold.effects import new_lock
 
 _SKIPPED = frozenset({"__pycache__", "site-packages", "dist-packages", "test", "tests"})
 
+# In some releases of 3.11 and 3.12, parsers in several threads count each other's
+# recursion and raise SystemError (python/cpython#106905).
+_one_parse = new_lock()
+
 
 class Module(NamedTuple):
-    """A module's name, and the identity of its file as it is now."""
+    """The file of a module, as it is now."""
 
-    name: str
     path: str
     mtime_ns: int
     size: int
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """The modules to read, how many there are in all, and those picked but left out."""
-
-    modules: list[Module]
-    found: int
-    left_out: int
-
-
-def collect(limit: int) -> Corpus:
+def collect(limit: int) -> list[Module]:
     """Return `limit` modules at most, evenly spread over the standard library and packages.
 
-    Directories of tests are passed over. Modules larger than `LARGEST` bytes or not
-    readable are left out of what was picked.
+    Directories of tests are left out.
     """
-    found = [(root, path) for root in _roots() for path in _python_files(root)]
-    picks = min(limit, len(found))
-    picked = [found[each * len(found) // picks] for each in range(picks)]
-    modules = [module for root, path in picked if (module := _module(root, path))]
-    return Corpus(modules, len(found), picks - len(modules))
+    paths = [path for root in _roots() for path in _python_files(root)]
+    picks = min(limit, len(paths))
+    picked = (paths[each * len(paths) // picks] for each in range(picks))
+    return [module for path in picked if (module := _module(path))]
+
+
+def count(path: str, mtime_ns: int, size: int) -> dict[str, int]:  # noqa: ARG001  # see `key`
+    """Return how many functions, classes, names and so on a module has; {} if it is no Python."""
+    try:
+        source = Path(path).read_bytes()
+        with _one_parse:
+            tree = ast.parse(source)
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    return dict(Counter(type(node).__name__ for node in ast.walk(tree)))
+
+
+def key(path: str, mtime_ns: int, size: int) -> str:
+    """Return the key of a module's counts; a changed file has another."""
+    return f"counts:{mtime_ns}:{size}:{path}"
 
 
 def _roots() -> list[str]:
@@ -57,12 +66,9 @@ def _python_files(root: str) -> Iterator[str]:
         yield from (os.path.join(folder, name) for name in sorted(files) if name.endswith(".py"))
 
 
-def _module(root: str, path: str) -> Module | None:
+def _module(path: str) -> Module | None:
     try:
         status = os.stat(path)
     except OSError:
         return None
-    if status.st_size > LARGEST or not os.access(path, os.R_OK):
-        return None
-    name = os.path.relpath(path, root).removesuffix(".py").replace(os.sep, ".")
-    return Module(name.removesuffix(".__init__"), path, status.st_mtime_ns, status.st_size)
+    return Module(path, status.st_mtime_ns, status.st_size)

@@ -1,57 +1,56 @@
-"""The demo: the main job on real input, over an alias in memory and one in SQLite."""
+"""The demo: what a cache saves on real input, in memory and in SQLite, from both faces."""
 
 import os
 import platform
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
-from twofold.cli.corpus import Corpus, Module
-from twofold.cli.counting import Counts
-from twofold.cli.ways import WAYS, Request, Way, key
+from twofold.cli.corpus import Module, count, key
 from twofold.core import Cache
+from twofold.decorators import cached
+from twofold.effects import call_in_thread
 from twofold.registry import caches, configure
+from twofold.testing import FACES, Face
 
 REPEATS = 6
-"""How often each module is asked for, in each way."""
+"""How often each module is asked for."""
 
-PER_REQUEST = 5
-"""Modules that one request asks for."""
+ALIASES = ("memory", "sqlite")
 
-FEWEST = len(WAYS) * 2
-"""Modules that the demo needs: one for each way and alias."""
+FEWEST = len(FACES) * len(ALIASES)
+"""Modules that the demo needs: one for each row."""
+
+Counting: TypeAlias = Callable[..., Any]
+Tick: TypeAlias = Callable[[str, int], None]
+"""Called with the name of a row and the number of its calls that have returned."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way over one alias: its calls, and what they cost with and without the cache."""
+    """The calls from one face over one alias, and what they cost with and without the cache."""
 
     alias: str
-    way: str
     face: str
     modules: int
-    requests: int
     calls: int
     hits: int
     shared: int
     computed: int
     seconds: float
-    """Measured: all the calls, through the cache."""
     seconds_without: float
-    """Measured: the same calls, in the same way, without the cache."""
-    longest_pause: float | None
-    """Of the event loop, in seconds; None where there is none."""
 
     @property
     def speed_up(self) -> float:
-        """Return how many times faster the calls are with the cache."""
+        """How many times faster the calls are with the cache."""
         return self.seconds_without / max(self.seconds, 1e-9)
 
 
@@ -65,18 +64,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that a run of the demo found out."""
+    """What a run of the demo measured."""
 
-    corpus: Corpus
+    modules: int
     place: Place
-    kept_results: int
-    """Results of the SQLite alias that an earlier run had stored."""
-    durable_results: int
-    """Results of the SQLite alias in all."""
+    from_last_run: int
+    """Results that an earlier run left in SQLite."""
+    durable: int
+    """Results in SQLite in all."""
     rows: list[Row]
-    counts: dict[Module, Counts]
-    """What was counted, as read back from both aliases."""
-    seconds: float
 
 
 @contextmanager
@@ -104,92 +100,94 @@ def _cache_directory() -> Path | None:
     return None
 
 
-def settings(path: Path) -> dict[str, dict[str, Any]]:
+def _settings(path: Path) -> dict[str, dict[str, Any]]:
     """Return the demo's `CACHES`; other Pythons parse otherwise, and have their own prefix."""
-    common = {
-        "TIMEOUT": "30d",
-        "KEY_PREFIX": f"{platform.python_implementation()}-{platform.python_version()}",
-    }
+    prefix = f"{platform.python_implementation()}-{platform.python_version()}"
+    common = {"TIMEOUT": "30d", "KEY_PREFIX": prefix}
+    on_disk = {"LOCATION": str(path), "OPTIONS": {"deadline": 10}}
     return {
         "memory": {"BACKEND": "memory", "LOCATION": "demo", **common},
-        "sqlite": {
-            "BACKEND": "sqlite",
-            "LOCATION": str(path),
-            "OPTIONS": {"deadline": 10},
-            **common,
-        },
+        "sqlite": {"BACKEND": "sqlite", **on_disk, **common},
     }
 
 
-def run(corpus: Corpus, place: Place, cold: bool, tick: Callable[[str, int], None]) -> Outcome:
-    """Count what the modules of `corpus` define, in every way over both aliases.
+def run(modules: Sequence[Module], place: Place, cold: bool, tick: Tick) -> Outcome:
+    """Count what `modules` define, over both aliases from both faces; each row has a share.
 
     Args:
-        corpus: the modules; each way over each alias has a share of its own.
+        modules: the input.
         place: where the SQLite alias has its file.
         cold: forget first what an earlier run stored.
-        tick: called with the name of a way and a number of calls, once they are answered.
+        tick: told of each call that returns.
 
     Raises:
         BackendUnavailable: the file cannot be used.
     """
-    started = perf_counter()
-    configure(settings(place.path))
+    configure(_settings(place.path))
     if cold:
         caches["sqlite"].clear()
-    ways = [way(caches[alias]) for alias in ("memory", "sqlite") for way in WAYS]
-    shares = [corpus.modules[first :: len(ways)] for first in range(len(ways))]
-    durable = [module for share in shares[len(WAYS) :] for module in share]
-    kept = len(read_back(caches["sqlite"], durable))
+    pairs = [(caches[alias], face) for alias in ALIASES for face in FACES]
+    shares = [modules[first :: len(pairs)] for first in range(len(pairs))]
+    durable = [key(*module) for share in shares[len(FACES) :] for module in share]
+    kept = len(caches["sqlite"].get_many(durable))
     with warnings.catch_warnings():  # about what is written in the modules
         warnings.simplefilter("ignore", SyntaxWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
-        rows = [measure(way, share, tick) for way, share in zip(ways, shares, strict=True)]
-    counts: dict[Module, Counts] = {}
-    for way, share in zip(ways, shares, strict=True):
-        counts.update(read_back(way.store, share))
-    return Outcome(corpus, place, kept, len(durable), rows, counts, perf_counter() - started)
+        rows = [
+            _measure(cache, face, share, tick)
+            for (cache, face), share in zip(pairs, shares, strict=True)
+        ]
+    return Outcome(len(modules), place, kept, len(durable), rows)
 
 
-def measure(way: Way, share: Sequence[Module], tick: Callable[[str, int], None]) -> Row:
-    """Serve the same requests for the modules of `share` through the cache, then without it."""
+def calls_in_all(modules: Sequence[Module]) -> int:
+    """Return the number of calls that `run` will make, with the cache and without."""
+    return len(modules) * REPEATS * 2
 
-    def ticked(calls: int) -> None:
-        tick(f"{way.store.alias}, {way.face} {way.name}", calls)
 
-    requests = overlapping(share)
-    cached = way.serve(requests, ticked)
-    uncached = way.serve_uncached(requests, ticked)
-    tally = way.tally()
+def _measure(cache: Cache, face: Face, share: Sequence[Module], tick: Tick) -> Row:
+    """Make the same calls for the modules of `share` with the cache, then without it."""
+    plain: Counting = _acount if face.is_async else count
+    decorated: Any = cached(cache=cache, key=key)(plain)
+    asked = [*share] * REPEATS
+    Random(REPEATS).shuffle(asked)  # noqa: S311  # not for secrets
+    ticked = partial(tick, f"{cache.alias}, {face.name}", 1)
+    seconds = _time(face, decorated, asked, ticked)
+    seconds_without = _time(face, plain, asked, ticked)
+    info = decorated.cache_info()
     return Row(
-        alias=way.store.alias,
-        way=way.name,
-        face=way.face,
+        alias=cache.alias,
+        face=face.name,
         modules=len(share),
-        requests=len(requests),
-        calls=sum(map(len, requests)),
-        hits=tally.hits,
-        shared=tally.shared,
-        computed=tally.computed,
-        seconds=cached.seconds,
-        seconds_without=uncached.seconds,
-        longest_pause=cached.longest_pause,
+        calls=len(asked),
+        hits=info.hits,
+        shared=info.misses - info.computed,
+        computed=info.computed,
+        seconds=seconds,
+        seconds_without=seconds_without,
     )
 
 
-def overlapping(modules: Sequence[Module]) -> list[Request]:
-    """Return requests that ask for each module `REPEATS` times, in a shuffled order."""
-    asked = list(modules) * REPEATS
-    Random(REPEATS).shuffle(asked)  # noqa: S311  # not for secrets
-    return [asked[at : at + PER_REQUEST] for at in range(0, len(asked), PER_REQUEST)]
+async def _acount(path: str, mtime_ns: int, size: int) -> dict[str, int]:
+    """Do what `count` does, in a thread, for parsing would freeze the event loop."""
+    counts: dict[str, int] = await call_in_thread(partial(count, path, mtime_ns, size))
+    return counts
 
 
-def calls_in_all(corpus: Corpus) -> int:
-    """Return the number of calls that `run` will make, with the cache and without."""
-    return len(corpus.modules) * REPEATS * 2
+def _time(
+    face: Face, function: Counting, asked: Sequence[Module], ticked: Callable[[], None]
+) -> float:
+    """Return the seconds that calls of `function` take, made together in threads or tasks."""
 
+    async def call(module: Module) -> None:
+        result = function(*module)
+        if face.is_async:
+            await result
+        ticked()
 
-def read_back(store: Cache, modules: Sequence[Module]) -> dict[Module, Counts]:
-    """Return what is stored of `modules`, read in one round trip."""
-    keys = {key(each.path, each.mtime_ns, each.size): each for each in modules}
-    return {keys[name]: counts for name, counts in store.get_many(keys).items()}
+    def calls() -> Iterator[Callable[[], Coroutine[Any, Any, None]]]:
+        return (partial(call, module) for module in asked)
+
+    started = perf_counter()
+    face.run(face.together(calls()))
+    return perf_counter() - started

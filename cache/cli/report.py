@@ -1,7 +1,6 @@
 """How results are shown: tables for people, one JSON object for machines."""
 
 import platform
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,27 +12,18 @@ from rich.table import Table
 from rich.text import Text
 
 from twofold.cli.check import Checked
-from twofold.cli.corpus import LARGEST, Corpus, Module
-from twofold.cli.counting import Counts
 from twofold.cli.demo import REPEATS, Outcome, Place, Row
 from twofold.display import printable
 
-_SHOWN = 5
 _UNITS = ("B", "KiB", "MiB", "GiB")
-_COLUMNS = ("lines", "functions", "async_functions", "classes", "awaits")
 
 
-def show_start(console: Console, corpus: Corpus, place: Place) -> None:
-    """Say what the demo will do, with what, and what it leaves out."""
+def show_start(console: Console, modules: int, place: Place) -> None:
+    """Say what the demo will do, and where it keeps it."""
     console.print(
-        f"Parsing [bold]{len(corpus.modules):,}[/] of {corpus.found:,} modules, evenly spread over"
-        " the standard library and the installed packages, and counting what they define."
-    )
-    left_out = f", and {corpus.left_out} that are larger than {LARGEST // 1024} KiB or unreadable"
-    console.print(
-        f"Left out: directories of tests{left_out if corpus.left_out else ''}."
-        " --files sets how many to take.",
-        style="dim",
+        f"Parsing {modules:,} Python modules, spread over the standard library and the installed"
+        f" packages, and counting what they define. Each is asked for {REPEATS} times, by many"
+        " callers at once: sync ones in threads, async ones in an event loop."
     )
     aliases = f"Caches: memory, in this process; sqlite, in {escape(printable(str(place.path)))}"
     console.print(aliases, soft_wrap=True)
@@ -46,37 +36,26 @@ def show_start(console: Console, corpus: Corpus, place: Place) -> None:
 
 
 def show_outcome(console: Console, outcome: Outcome) -> None:
-    """Show what the demo measured and found."""
+    """Show what the demo measured."""
     console.print(_origin(outcome))
     console.print(_rows_table(outcome.rows))
     console.print(
-        f"Each module is asked for {REPEATS} times, by overlapping requests; shared: given what"
-        " another caller was just computing. Without: the same requests, measured with no cache.",
+        "hits: found in the cache; computed: parsed, then stored; shared: given the result that"
+        " another caller was just computing. with, without: the same calls, with the cache and"
+        " with none.",
         style="dim",
     )
-    console.print(_pauses(outcome.rows))
-    console.print(_findings_table(outcome.counts))
-    console.print(f"Done in {outcome.seconds:.1f} s.")
 
 
 def outcome_as_dict(outcome: Outcome) -> dict[str, Any]:
-    """Return what the demo measured and found, to be written as JSON; times in seconds."""
+    """Return what the demo measured, to be written as JSON; times in seconds."""
     return {
         "python": platform.python_version(),
-        "modules": {
-            "found": outcome.corpus.found,
-            "read": len(outcome.corpus.modules),
-            "left_out": outcome.corpus.left_out,
-        },
+        "modules": outcome.modules,
         "sqlite_file": {"path": str(outcome.place.path), "kept": outcome.place.kept},
-        "from_last_run": {"results": outcome.kept_results, "of": outcome.durable_results},
+        "from_last_run": {"results": outcome.from_last_run, "of": outcome.durable},
         "calls_per_module": REPEATS,
         "rows": [{**asdict(row), "speed_up": row.speed_up} for row in outcome.rows],
-        "totals": _totals(outcome.counts),
-        "longest_modules": [
-            {"module": module.name, **counts} for module, counts in _longest(outcome.counts)
-        ],
-        "seconds": outcome.seconds,
     }
 
 
@@ -127,7 +106,7 @@ def _bytes(count: int | None) -> str:
 
 
 def _origin(outcome: Outcome) -> str:
-    kept, every = outcome.kept_results, outcome.durable_results
+    kept, every = outcome.from_last_run, outcome.durable
     if kept:
         return f"[green]Warm start:[/] {kept} of {every} results in sqlite came from the last run."
     again = " Run it again, and sqlite starts warm." if outcome.place.kept else ""
@@ -135,7 +114,7 @@ def _origin(outcome: Outcome) -> str:
 
 
 def _rows_table(rows: Sequence[Row]) -> Table:
-    table = Table("alias", "face", "way", box=SIMPLE_HEAD, padding=0)
+    table = Table("alias", "face", box=SIMPLE_HEAD, padding=0)
     for name in ("calls", "hits", "shared", "computed", "with", "without", "speed-up"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
@@ -143,46 +122,9 @@ def _rows_table(rows: Sequence[Row]) -> Table:
         table.add_row(
             row.alias,
             row.face,
-            row.way,
             *(f"{number:,}" for number in numbers),
             f"{row.seconds:.2f} s",
             f"{row.seconds_without:.1f} s",
             f"{row.speed_up:,.1f}x",
         )
     return table
-
-
-def _pauses(rows: Sequence[Row]) -> str:
-    """Say how long the event loop stood still at most in the async views."""
-    views = [row for row in rows if row.longest_pause is not None]
-    busiest = max(views, key=lambda row: row.requests)
-    pause = max(row.longest_pause or 0.0 for row in views)
-    return (
-        f"The async view answered {busiest.requests} requests at a time. Parsing and SQLite run in"
-        f" threads: the event loop was never late by more than {pause * 1000:.0f} ms."
-    )
-
-
-def _findings_table(counts: dict[Module, Counts]) -> Table:
-    totals = _totals(counts)
-    title = f"Found in {len(counts):,} modules, {totals['unparsable']} of them unparsable"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, show_footer=True)
-    table.add_column("longest modules", footer="all")
-    for name in _COLUMNS:
-        footer = f"{totals[name]:,}"
-        table.add_column(name.replace("_", " "), justify="right", footer=footer, no_wrap=True)
-    for module, found in _longest(counts):
-        table.add_row(_plain(module.name), *(f"{found[name]:,}" for name in _COLUMNS))
-    return table
-
-
-def _totals(counts: dict[Module, Counts]) -> Counts:
-    totals: Counter[str] = Counter(dict.fromkeys((*_COLUMNS, "unparsable"), 0))
-    for each in counts.values():
-        totals.update(each)
-    return dict(totals)
-
-
-def _longest(counts: dict[Module, Counts]) -> list[tuple[Module, Counts]]:
-    parsed = [item for item in counts.items() if not item[1]["unparsable"]]
-    return sorted(parsed, key=lambda item: item[1]["lines"], reverse=True)[:_SHOWN]
