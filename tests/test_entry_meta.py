@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twofold import metadata
 from twofold.backends.memory.entry import same, size_of
 from twofold.codecs import resolve_compressor, resolve_serializer
-from twofold.entry import MISSING, Described, Entry, Envelope, Meta, Objects, metadata
+from twofold.entry import MISSING, Described, Entry, Envelope, Meta, Objects
 from twofold.errors import CannotSerialize
 from twofold.stub import new_stub
 from twofold.testing import FakeClock
@@ -108,6 +109,23 @@ def test_a_counter_with_metadata_is_enveloped() -> None:
     assert stored[:4] == b"\xf2\x01\x02\x00"
     assert stored.endswith(b"7")
     assert envelope("json").open(KEY, stored) == Entry(7, META)
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=repr)
+def test_a_store_can_tell_what_has_metadata(codec: Any) -> None:
+    """By its type or its first bytes; the times are in its head, cut or forged ones are over."""
+    holds_objects = isinstance(codec, Objects)
+    for value in VALUES:
+        stored = codec.dump(KEY, value, META)
+        assert metadata.has_metadata(stored, holds_objects)
+        assert not metadata.has_metadata(codec.dump(KEY, value), holds_objects)
+        cut = stored if holds_objects else stored[: metadata.HEAD_SIZE]
+        assert metadata.head(cut).soft == META.soft
+        assert metadata.head(cut).hard == META.hard
+    assert not metadata.has_metadata(b"\xf2\x01\x02", holds_objects=True)
+    for alien in (b"", b"\xf2", b"\xf2\x01\x04\x10", b"\xf2\x02\x02\x10", b"7", new_stub()):
+        assert not metadata.has_metadata(alien)
+    assert metadata.head(b"\xf2\x01\x02").is_gone(0.0)
 
 
 def test_plain_entries_know_nothing_of_metadata() -> None:

@@ -2,8 +2,8 @@
 
 from twofold.entry.codec import MISSING, Codec, Entry, Missing
 from twofold.entry.envelope import MAX_PAYLOAD, Envelope
-from twofold.entry.metadata import Meta
-from twofold.entry.objects import Described, Objects, Serialized
+from twofold.entry.objects import Objects, Serialized
+from twofold.metadata import Described, Meta
 
 __all__ = [
     "MAX_PAYLOAD",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
-from twofold.entry.metadata import Meta
+from twofold.metadata import Meta
 
 
 class _Sentinel(Enum):

@@ -29,19 +29,18 @@ from struct import Struct
 from typing import Any, Final, Literal, NamedTuple
 from zlib import crc32
 
-from twofold import counter
+from twofold import counter, metadata
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.codecs.compressors import Compressor
 from twofold.codecs.limits import HEAVY, LIGHT, may_build
 from twofold.codecs.refusal import refuse
 from twofold.codecs.serializers import Serializer
-from twofold.entry import metadata
 from twofold.entry.checks import END, Check, Checksum, Signature
 from twofold.entry.codec import MISSING, Entry, Missing
-from twofold.entry.metadata import Meta
 from twofold.errors import SettingsError
 from twofold.events import EntriesDamaged, emit
 from twofold.interrupts import raise_if_of_others
+from twofold.metadata import Meta
 from twofold.settings.config import Secret
 
 MAX_PAYLOAD: Final = 64 * 1024 * 1024

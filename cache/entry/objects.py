@@ -1,7 +1,5 @@
 """What a store in this process keeps: values themselves, or private copies in bytes."""
 
-import sys
-from dataclasses import dataclass
 from typing import Any, Final
 
 from twofold import counter
@@ -10,9 +8,9 @@ from twofold.codecs.immutables import ATOMS
 from twofold.codecs.refusal import refuse_awaitable
 from twofold.codecs.serializers import Serializer
 from twofold.entry.codec import MISSING, Entry, Missing
-from twofold.entry.metadata import Meta
 from twofold.events import EntriesDamaged, emit
 from twofold.interrupts import raise_if_of_others
+from twofold.metadata import Described, Meta
 from twofold.stub import Stub
 
 
@@ -35,28 +33,6 @@ class Serialized:
 
     def __sizeof__(self) -> int:
         return object.__sizeof__(self) + self.data.__sizeof__()
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """What is kept without metadata, and the metadata."""
-
-    kept: Any
-    meta: Meta
-
-    def __sizeof__(self) -> int:
-        """Return the bytes of all of it: stores measure what they keep by this."""
-        tags = [part for tag in self.meta.tags for part in (tag, *tag)]
-        own = object.__sizeof__(self) + sum(map(sys.getsizeof, (self.meta, self.meta.tags, *tags)))
-        return own + _size(self.kept) + _FLOATS
-
-
-_FLOATS = 4 * sys.getsizeof(0.5)
-
-
-def _size(kept: Any) -> int:
-    nests = type(kept) is tuple or type(kept) is frozenset
-    return sys.getsizeof(kept) + (sum(map(_size, kept)) if nests else 0)
 
 
 _NONE = Serialized(b"")

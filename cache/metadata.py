@@ -8,23 +8,34 @@ In bytes, before the payload and never compressed:
     hard        8 bytes   infinite if it is never gone
     took        8 bytes   seconds
     tags        each: 2 bytes the size of its name, 1 byte that of its generation, name, generation
+
+A store knows no rule of freshness, and cannot tell whether a value that has metadata is there
+for who asks. It raises `HasMetadata`, and the cache, which can, reads the value and decides.
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import inf, isnan
 from struct import Struct, error
-from typing import Final
+from typing import Any, Final, Self
 
-from twofold.errors import CannotSerialize
+from twofold.errors import CacheError, CannotSerialize
 from twofold.policy import is_from_later
 
 MOST: Final = 0xFFFF
 """Bytes that metadata take at most, so that what nobody signed cannot make them large."""
 
+DESCRIBED: Final = frozenset({b"\xf2\x01\x02", b"\xf2\x01\x03"})
+"""How the bytes of what has metadata begin: unsigned, and signed; see `entry.envelope`."""
+
+_BODY_AT: Final = {2: 8, 3: 24}  # by the third byte
 _SIZE = 2
 _FIELDS = Struct(">dddd")
 _TAG = Struct(">HB")
+
+HEAD_SIZE: Final = max(_BODY_AT.values()) + _SIZE + _FIELDS.size
+"""Bytes at the beginning that tell how long a value is good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,77 @@ class Meta:
     def is_fresh(self, now: float) -> bool:
         """Tell whether the value is good by the wall clock; set back, that tells no age."""
         return now < self.soft and now < self.hard and not is_from_later(now, self.created)
+
+    def is_gone(self, now: float) -> bool:
+        """Tell whether nobody may be given the value any more, not even as a stale one."""
+        return now >= self.hard
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What an in-process store keeps of a value, and its metadata."""
+
+    kept: Any
+    meta: Meta
+
+    def __sizeof__(self) -> int:
+        """Return the bytes of all of it: stores measure what they keep by this."""
+        tags = [part for tag in self.meta.tags for part in (tag, *tag)]
+        own = object.__sizeof__(self) + sum(map(sys.getsizeof, (self.meta, self.meta.tags, *tags)))
+        return own + _size(self.kept) + _FLOATS
+
+
+_FLOATS = 4 * sys.getsizeof(0.5)
+
+
+def _size(kept: Any) -> int:
+    nests = type(kept) is tuple or type(kept) is frozenset
+    return sys.getsizeof(kept) + (sum(map(_size, kept)) if nests else 0)
+
+
+class HasMetadata(CacheError):
+    """What a store met has metadata, and it did nothing: the cache tells whether it is there."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the value of {key!r} has metadata")
+
+
+class Removed(int):
+    """How many values without metadata were removed, and the metadata of the others."""
+
+    described: tuple[Meta, ...]
+
+    def __new__(cls, plain: int, described: Iterable[Meta]) -> Self:
+        made = super().__new__(cls, plain)
+        made.described = tuple(described)
+        return made
+
+    @classmethod
+    def of(cls, plain: int, described: Iterable[Meta]) -> int:
+        """Return a mere number if no value had metadata."""
+        metas = tuple(described)
+        return cls(plain, metas) if metas else plain
+
+
+def has_metadata(stored: Any, holds_objects: bool = False) -> bool:
+    """Tell whether what a store keeps, or its beginning, is a value that has metadata."""
+    if holds_objects or type(stored) is not bytes:
+        return type(stored) is Described
+    return stored[:3] in DESCRIBED
+
+
+def head(stored: Any) -> Meta:
+    """Return the metadata of what has some, or of its first `HEAD_SIZE` bytes: unchecked, no tags.
+
+    Those that are cut are of a value that is gone.
+    """
+    if type(stored) is Described:
+        return stored.meta
+    at = _BODY_AT[stored[2]] + _SIZE
+    try:
+        return Meta(*_FIELDS.unpack_from(stored, at))
+    except error:
+        return Meta(0.0, -inf, -inf)
 
 
 def write(meta: Meta) -> bytes:
