@@ -42,6 +42,7 @@ from twofold.contrib.django import (
     UpdateCacheMiddleware,
     cache_page,
     make_template_fragment_key,
+    page_store,
 )
 from twofold.contrib.django import pages as pages_room
 from twofold.contrib.django.shelf import elsewhere
@@ -715,7 +716,7 @@ def test_a_broken_cache_is_no_broken_page(
         f"cache 'default' fails to {what}, going on without it: ConnectionError('away')"
         for what in ("read", "write")
     ]
-    pages_room._outages.clear()
+    page_store._outages.clear()
 
 
 def test_an_unpicklable_response_is_answered(
@@ -733,7 +734,7 @@ def test_an_unpicklable_response_is_answered(
         assert [shop.get().content for _ in range(2)] == [b"page"] * 2
     assert shop.runs == 2
     assert caplog.text.count("going on without it") == 1
-    pages_room._outages.clear()
+    page_store._outages.clear()
 
 
 @pytest.mark.parametrize("face", ["sync", "async"])

@@ -19,43 +19,38 @@ and what was removed meanwhile is not stored: see `shelf`. What is missing, and 
 page; or what the pages of the address vary on, as long as nobody knows that.
 """
 
-import re
 from collections.abc import Awaitable, Callable
 from copy import copy
-from functools import cached_property
-from hashlib import blake2b
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 from weakref import finalize
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import ResponseHeaders
 from django.utils.cache import patch_vary_headers
-from django.utils.functional import LazyObject
 
 from twofold.claims.turns import Turns
 from twofold.contrib.django.content import bypasses
-from twofold.contrib.django.deciding import Middleware, StandIn, Unread, deciding
-from twofold.contrib.django.shelf import Hold, Shelf, cache_behind
-from twofold.contrib.http.headers import Headers
+from twofold.contrib.django.deciding import Middleware, StandIn, deciding
+from twofold.contrib.django.page_lookup import (
+    Look,
+    control,
+    is_authenticated,
+    is_for,
+    varied_key,
+    within_others,
+)
+from twofold.contrib.django.page_store import attempt, write
+from twofold.contrib.django.shelf import Hold, cache_behind
 from twofold.contrib.http.replay import says_personal
-from twofold.contrib.http.storing import shared_with
 from twofold.core import Cache
 from twofold.effects import BLOCKING, Effects, run_sync
-from twofold.keys.length_prefixed import length_prefixed
-from twofold.outage import Outage
-
-T = TypeVar("T")
 
 Proceed = Callable[[], Awaitable[HttpResponse]]
 """Goes on to what is inside: the next middleware, or the view."""
 
 turns: Turns = Turns()
 """Who computes which page; the others wait."""
-
-_NAME = re.compile(r"HTTP_[!-~]*")
-
-_outages: dict[tuple[str, str], Outage] = {}  # by aliases, and what has failed there
 
 
 class _Held(list[Hold]):
@@ -119,7 +114,7 @@ async def fetch(
     if bypasses(request):
         return await proceed()
     held: _Held | None = getattr(request, "_twofold_held", None)
-    look, began = _Look(request, middleware), monotonic()
+    look, began = Look(request, middleware), monotonic()
     response, key = await look(io)
     if response is not None or not key or held is None or not middleware.single_flight():
         return response or await proceed()
@@ -191,88 +186,6 @@ def _store_when_rendered(
     response.add_post_render_callback(store)
 
 
-class _Look:
-    """The look for the page of a request.
-
-    It returns the page, or None and what is missing on `shelf`; "" if no page may answer.
-    """
-
-    def __init__(self, request: HttpRequest, middleware: Middleware) -> None:
-        self.is_known: bool = _is_authenticated(request)
-        self._request = request
-        self._middleware = middleware
-        self._misses_page = False
-
-    async def __call__(self, io: Effects) -> tuple[HttpResponse | None, str]:
-        request, middleware, stand_in = self._request, self._middleware, StandIn()
-        rule = deciding(middleware, stand_in)
-        place = ""
-        headers: list[str] = []
-        within = getattr(getattr(request, "_twofold_held", None), "within", 0)
-        while True:
-            try:
-                response = rule.process_request(request)
-            except Unread as unread:
-                self._misses_page = bool(stand_in.known)
-                own = _within(unread.key, within)
-                if self._misses_page:
-                    own = _key(own, headers, request)
-                found = await _read(io, middleware, own)
-                if not self.is_usable(found):
-                    found = None
-                if not self._misses_page:
-                    headers = request._twofold_varies = found or []  # type: ignore[attr-defined]
-                stand_in.known[unread.key] = found
-                place = self._place(own)
-            else:
-                return response, place
-
-    @cached_property
-    def shelf(self) -> Shelf:
-        """Where the page is kept."""
-        return Shelf(self._middleware.cache_alias, self._middleware.cache)
-
-    def _place(self, key: str) -> str:
-        try:
-            return self.shelf.place(key)
-        except Exception:  # reading has told of a key that cannot be
-            return ""
-
-    def is_usable(self, value: Any) -> bool:
-        """Tell whether a value is what was asked for last."""
-        if not self._misses_page:
-            return _is_names(value)
-        return isinstance(value, HttpResponse) and _is_for(self.is_known, value)
-
-
-def _is_names(found: Any) -> bool:
-    """Tell whether something read lists headers, as Django stores them: anybody may put numbers."""
-    return isinstance(found, list) and all(
-        isinstance(each, str) and _NAME.fullmatch(each) for each in found
-    )
-
-
-def _is_for(is_known: bool, response: HttpResponse) -> bool:
-    """Tell whether a response may be shared as far as it is known who asks."""
-    return not is_known or shared_with(is_known, _control(response))
-
-
-def _control(response: HttpResponse) -> Headers:
-    return Headers([(b"cache-control", response.get("Cache-Control", "").encode())])
-
-
-def _is_authenticated(request: HttpRequest) -> bool:
-    """Tell whether it is known who asks, by other means than a session.
-
-    Django's `request.user` is lazy, and a page that looks at it varies on the cookie. A
-    user that is there at once was found otherwise, by a token for instance.
-    """
-    if "HTTP_AUTHORIZATION" in request.META or request.META.get("REMOTE_USER"):
-        return True
-    user = vars(request).get("user")
-    return not isinstance(user, LazyObject) and bool(getattr(user, "is_authenticated", False))
-
-
 async def _store(
     io: Effects,
     request: HttpRequest,
@@ -292,25 +205,25 @@ async def _store(
     """
     made = held.made
     if made is not None:
-        if made.status_code != response.status_code or says_personal(_control(made)):
+        if made.status_code != response.status_code or says_personal(control(made)):
             return False
         _say_as(made, response)
     _mend_vary(held.varies, response)
     stand_in = StandIn()
     deciding(middleware, stand_in).process_response(request, response)
-    if not stand_in.written or not _is_for(_is_authenticated(request), response):
+    if not stand_in.written or not is_for(is_authenticated(request), response):
         return False
     (header_key, headers, timeout), (page_key, page, _) = stand_in.written
-    names = _within(header_key, held.within), headers
-    shown = _key(_within(page_key, held.within), headers, request), _under(page, made)
+    names = within_others(header_key, held.within), headers
+    shown = varied_key(within_others(page_key, held.within), headers, request), _under(page, made)
     hold = held.over(cache_behind(middleware.cache))
     if hold is None:
-        return await _write(io, middleware, *shown, timeout) and await _write(
+        return await write(io, middleware, *shown, timeout) and await write(
             io, middleware, *names, timeout
         )
     if hold.beside:
         return True  # the next one stores it
-    return await _try(
+    return await attempt(
         middleware, "write", _keep(io, middleware, hold, names, shown, timeout), False
     )
 
@@ -329,11 +242,11 @@ async def _keep(
     """
     own, page = shown
     if hold.is_of(own):
-        return await hold.fill(io, page, timeout) and await _write(io, middleware, *names, timeout)
+        return await hold.fill(io, page, timeout) and await write(io, middleware, *names, timeout)
     if not await hold.fill_other(io, own, page, timeout):
         return False
     if not hold.is_of(names[0]):
-        return await _write(io, middleware, *names, timeout)
+        return await write(io, middleware, *names, timeout)
     if await hold.fill(io, names[1], timeout):
         return True
     # All was cleared between the two, perhaps before the page was there.
@@ -359,28 +272,6 @@ def _under(response: HttpResponse, made: HttpResponse | None) -> HttpResponse:
     return made
 
 
-def _within(key: str, within: int) -> str:
-    """Return Django's `key` for a cache within so many others, which has pages of its own."""
-    return f"{key}.{within}" if within else key
-
-
-def _key(key: str, headers: list[str], request: HttpRequest) -> str:
-    """Return Django's `key` of a page with the digest of `headers`, by name; absent is not empty.
-
-    A page for an origin is for that alone, also where nothing says `Vary: Origin`; and the
-    place of the application counts, which Django takes for a part of the path.
-    """
-    if "HTTP_ORIGIN" in request.META and "HTTP_ORIGIN" not in headers:
-        headers = [*headers, "HTTP_ORIGIN"]
-    place = request.META.get("SCRIPT_NAME", "")
-    if not headers and not place:
-        return key
-    values = [request.META.get(name) for name in headers]
-    told = [length_prefixed([] if value is None else [value.encode()]) for value in values]
-    names = [name.encode() for name in (place, *headers)]
-    return f"{key}.{blake2b(length_prefixed(names, told), digest_size=20).hexdigest()}"
-
-
 def _mend_vary(varies: tuple[str, ...], response: HttpResponse) -> None:
     """Take blanks off `Vary`, as Django 5.2 does not, and add what pages here varied on."""
     if "Vary" in response.headers:
@@ -388,28 +279,3 @@ def _mend_vary(varies: tuple[str, ...], response: HttpResponse) -> None:
     if varies:
         names = [name.removeprefix("HTTP_").replace("_", "-").title() for name in varies]
         patch_vary_headers(response, names)
-
-
-async def _read(io: Effects, middleware: Middleware, key: str) -> Any:
-    cache = middleware.cache
-    return await _try(middleware, "read", io.op(cache.get, cache.aget, key), None)
-
-
-async def _write(io: Effects, middleware: Middleware, key: str, value: Any, timeout: float) -> bool:
-    """Store a value, and return whether that was done: `set_many` tells, in all caches."""
-    cache = middleware.cache
-    storing = io.op(cache.set_many, cache.aset_many, {key: value}, timeout)
-    return not await _try(middleware, "write", storing, [key])
-
-
-async def _try(middleware: Middleware, what: str, doing: Awaitable[T], otherwise: T) -> T:
-    """Return what an operation brings, or `otherwise` in an outage."""
-    place = middleware.cache_alias, what
-    try:
-        result = await doing
-    except Exception as error:
-        _outages.setdefault(place, Outage(middleware.cache_alias)).fail(error, what)
-        return otherwise
-    if place in _outages:
-        _outages[place].end(what)
-    return result

@@ -1,0 +1,124 @@
+"""The look for the page of a request: under which keys, and who may be given what is there."""
+
+import re
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.functional import LazyObject
+
+from twofold.contrib.django.deciding import Middleware, StandIn, Unread, deciding
+from twofold.contrib.django.page_store import read
+from twofold.contrib.django.shelf import Shelf
+from twofold.contrib.http.headers import Headers
+from twofold.contrib.http.storing import shared_with
+from twofold.effects import Effects
+from twofold.keys.length_prefixed import length_prefixed
+
+_NAME = re.compile(r"HTTP_[!-~]*")
+
+
+class Look:
+    """A look for the page of a request.
+
+    Called, it returns the page, or None and what is missing on `shelf`; "" if no page may answer.
+    """
+
+    def __init__(self, request: HttpRequest, middleware: Middleware) -> None:
+        self.is_known: bool = is_authenticated(request)
+        self._request = request
+        self._middleware = middleware
+        self._misses_page = False
+
+    async def __call__(self, io: Effects) -> tuple[HttpResponse | None, str]:
+        request, middleware, stand_in = self._request, self._middleware, StandIn()
+        rule = deciding(middleware, stand_in)
+        place = ""
+        headers: list[str] = []
+        within = getattr(getattr(request, "_twofold_held", None), "within", 0)
+        while True:
+            try:
+                response = rule.process_request(request)
+            except Unread as unread:
+                self._misses_page = bool(stand_in.known)
+                own = within_others(unread.key, within)
+                if self._misses_page:
+                    own = varied_key(own, headers, request)
+                found = await read(io, middleware, own)
+                if not self.is_usable(found):
+                    found = None
+                if not self._misses_page:
+                    headers = request._twofold_varies = found or []  # type: ignore[attr-defined]
+                stand_in.known[unread.key] = found
+                place = self._place(own)
+            else:
+                return response, place
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        """Where the page is kept."""
+        return Shelf(self._middleware.cache_alias, self._middleware.cache)
+
+    def _place(self, key: str) -> str:
+        try:
+            return self.shelf.place(key)
+        except Exception:  # reading has told of a key that cannot be
+            return ""
+
+    def is_usable(self, value: Any) -> bool:
+        """Tell whether a value is what was asked for last."""
+        if not self._misses_page:
+            return _is_names(value)
+        return isinstance(value, HttpResponse) and is_for(self.is_known, value)
+
+
+def _is_names(found: Any) -> bool:
+    """Tell whether something read lists headers, as Django stores them: anybody may put numbers."""
+    return isinstance(found, list) and all(
+        isinstance(each, str) and _NAME.fullmatch(each) for each in found
+    )
+
+
+def is_for(is_known: bool, response: HttpResponse) -> bool:
+    """Tell whether a response may be shared as far as it is known who asks."""
+    return not is_known or shared_with(is_known, control(response))
+
+
+def control(response: HttpResponse) -> Headers:
+    """Return the `Cache-Control` of a response, for the rules that read `Headers`."""
+    return Headers([(b"cache-control", response.get("Cache-Control", "").encode())])
+
+
+def is_authenticated(request: HttpRequest) -> bool:
+    """Tell whether it is known who asks, by other means than a session.
+
+    Django's `request.user` is lazy, and a page that looks at it varies on the cookie. A
+    user that is there at once was found otherwise, by a token for instance.
+    """
+    if "HTTP_AUTHORIZATION" in request.META or request.META.get("REMOTE_USER"):
+        return True
+    user = vars(request).get("user")
+    return not isinstance(user, LazyObject) and bool(getattr(user, "is_authenticated", False))
+
+
+def within_others(key: str, within: int) -> str:
+    """Return Django's `key` for a cache that has `within` others around it, and its own pages."""
+    return f"{key}.{within}" if within else key
+
+
+def varied_key(key: str, headers: list[str], request: HttpRequest) -> str:
+    """Return Django's `key` of a page with the digest of `headers`, by name; absent is not empty.
+
+    A page for an origin is for that alone, also where nothing says `Vary: Origin`; and the
+    place of the application counts, which Django takes for a part of the path.
+    """
+    if "HTTP_ORIGIN" in request.META and "HTTP_ORIGIN" not in headers:
+        headers = [*headers, "HTTP_ORIGIN"]
+    place = request.META.get("SCRIPT_NAME", "")
+    if not headers and not place:
+        return key
+    values = [request.META.get(name) for name in headers]
+    told = [length_prefixed([] if value is None else [value.encode()]) for value in values]
+    names = [name.encode() for name in (place, *headers)]
+    return f"{key}.{blake2b(length_prefixed(names, told), digest_size=20).hexdigest()}"
