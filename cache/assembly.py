@@ -88,7 +88,7 @@ def build_backend(config: CacheConfig, clock: Clock = SYSTEM_CLOCK) -> Backend:
     _, options = split_options(config, store)
     if isinstance(config.location, list) and not store.takes_many_locations:
         raise SettingsError(
-            f"{config.where('LOCATION')} is a list, and {store.__name__} has one place"
+            f"{config.where('LOCATION')} is a list, and {store.__name__} takes one place: give that"
         )
     if clock is not SYSTEM_CLOCK:
         options = {**options, "clock": clock}

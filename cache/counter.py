@@ -60,5 +60,7 @@ def total(key: str, stored: bytes | None, change: int) -> int:
         raise MissingKey(f"no counter {key!r} to add to: set it first")
     number = read(stored)
     if number is None:
-        raise NotACounter(f"{key!r} does not hold a signed 64-bit integer to add to")
+        raise NotACounter(
+            f"{key!r} does not hold a signed 64-bit integer to add to: set it to one first"
+        )
     return add(number, change)

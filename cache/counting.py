@@ -30,7 +30,9 @@ async def add(io: Effects, store: Backend, codec: Codec, key: str, change: int) 
         if number is MISSING:
             raise MissingKey(f"no counter {key!r} to add to: set it first")
         if not counter.is_counter(number):
-            raise NotACounter(f"{key!r} does not hold a signed 64-bit integer to add to")
+            raise NotACounter(
+                f"{key!r} does not hold a signed 64-bit integer to add to: set it to one first"
+            )
         total = counter.add(number, change)
         if await io.op(store.replace, store.areplace, key, stored, codec.dump(key, total)):
             return total

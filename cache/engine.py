@@ -142,7 +142,8 @@ class Engine:
         self._detach(new)
         if not await io.op(store.set, store.aset, new, self._dump(new, value), ttl):
             raise BackendUnavailable(
-                f"the value of {key!r} was not stored under version {there}: it is where it was"
+                f"the value of {key!r} was not stored under version {there}, and keeps the old one:"
+                " see whether the store has room, and try again"
             )
         self._stored(True)
         self._deleted(await io.op(store.delete, store.adelete, old))

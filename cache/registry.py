@@ -194,7 +194,10 @@ class _DefaultCache(StandIn):
 def _reduce(cache: Cache) -> Any:
     """Pickle a cache as its alias."""
     if caches.built.get(cache.alias) is not cache:
-        raise PicklingError(f"{cache!r} is not of the settings, and is pickled by its alias alone")
+        raise PicklingError(
+            f"{cache!r} cannot be pickled: only caches of the settings can, by their alias. Make it"
+            " in each process"
+        )
     return _by_alias, (cache.alias,)
 
 

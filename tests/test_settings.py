@@ -384,7 +384,9 @@ def test_a_wrong_redis_is_refused(raw, message):
 
 def test_a_list_of_servers_is_for_stores_that_have_several():
     """A store with one place refuses a list; Redis takes it as it is."""
-    with pytest.raises(SettingsError, match="'LOCATION'] is a list, and SQLiteBackend has one"):
+    with pytest.raises(
+        SettingsError, match="'LOCATION'] is a list, and SQLiteBackend takes one place"
+    ):
         build(read_cache("x", {"BACKEND": "sqlite", "LOCATION": ["a.db", "b.db"]}))
     servers = ["redis://h:1", "redis://h:2"]
     cache = build(read_cache("x", {"BACKEND": "redis", "LOCATION": servers}))

@@ -89,6 +89,7 @@ def _tls(addresses: Sequence[NodeAddress], options: dict[str, Any]) -> Tls:
         (tls := Tls(options)).context()
     except OSError as error:
         raise SettingsError(
-            f"OPTIONS['ssl_ca_certs'], ['ssl_certfile'] or ['ssl_keyfile'] cannot be used: {error}"
+            f"OPTIONS['ssl_ca_certs'], ['ssl_certfile'] or ['ssl_keyfile'] cannot be used: {error}."
+            " Give files in PEM format, and the key that belongs to the certificate"
         ) from error
     return tls

@@ -86,7 +86,9 @@ def _check_db(addresses: Sequence[Address], db: int | None) -> None:
 def _check_alike(addresses: Sequence[Address], option: str) -> None:
     """Raise SettingsError unless one login, that of the first server, can hold for all."""
     if any(address.path for address in addresses):
-        raise SettingsError(f"OPTIONS[{option!r}] and a Unix socket in LOCATION do not go together")
+        raise SettingsError(
+            f"OPTIONS[{option!r}] and a Unix socket in LOCATION do not go together: leave one out"
+        )
     first = addresses[0]
     for address in addresses[1:]:
         if not _is_like(first, address):

@@ -31,7 +31,9 @@ def run_sync(body: Coroutine[Any, Any, T]) -> T:
         result: T = done.value
         return result
     body.close()
-    raise RuntimeError(f"{body!r} suspended outside an event loop")
+    raise RuntimeError(
+        f"{body!r} suspended outside an event loop: it may await only methods of its `io`"
+    )
 
 
 class Spawned(Protocol):

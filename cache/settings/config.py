@@ -309,7 +309,9 @@ def import_object(path: str) -> Any:
     except ModuleNotFoundError as error:
         if not f"{module_name}.".startswith(f"{error.name}."):
             raise
-        raise SettingsError(f"{path!r}: there is no module {error.name!r}") from error
+        raise SettingsError(
+            f"{path!r}: there is no module {error.name!r}: install it, or correct the path"
+        ) from error
     if not hasattr(module, name):
         near = did_you_mean(name, dir(module))
         raise SettingsError(f"{path!r}: there is no {name!r} in {module_name}{near}")

@@ -84,7 +84,10 @@ def backend_class(config: CacheConfig) -> type[Backend]:
         except ImportError as error:
             raise SettingsError(_missing_driver(name, path, error)) from error
         if not isinstance(found, type) or not issubclass(found, Backend):
-            raise SettingsError(f"{name!r} is no subclass of twofold.backend.Backend")
+            raise SettingsError(
+                f"{name!r} is no subclass of twofold.backend.Backend: name one, or a short name"
+                " such as 'redis'"
+            )
         return found
 
 
