@@ -366,6 +366,7 @@ class Cache(ComputingCache):
 
         Raises:
             LockNotAcquired: on entering, after `wait`.
+            ReentrantCall: on entering, if whoever holds it waits for the caller.
             LockLost: on leaving, if it was held for longer than `timeout`.
         """
         ttl = self._ttl(timeout)
@@ -374,7 +375,16 @@ class Cache(ComputingCache):
                 f"a lock's timeout is how long it is held at most, more than 0; not {timeout!r}"
             )
         name = self._keys.lock(key)
-        return Lock(self.backend, self._codec, name, ttl, seconds(wait), self._guard, renew=renew)
+        return Lock(
+            self.backend,
+            self._codec,
+            self._claims,
+            name,
+            ttl,
+            seconds(wait),
+            self._guard,
+            renew=renew,
+        )
 
     def clear(self) -> None:
         """Remove every entry of this alias's prefix, in all versions; locks stay.

@@ -9,7 +9,7 @@ CacheError
 ├── AwaitableResult          (TypeError)     async code was given to the sync face
 ├── BlockingCallInEventLoop  (RuntimeError)  a sync call would freeze a running loop
 ├── NoEventLoop              (RuntimeError)  an async call outside of an asyncio event loop
-├── ReentrantCall            (RuntimeError)  a function needs its own key to compute it
+├── ReentrantCall            (RuntimeError)  who would be waited for waits for the caller
 ├── MissingKey               (ValueError)    the key to count on is not there
 ├── NotACounter              (TypeError)     the value to count on is no 64-bit integer
 ├── CounterOverflow          (OverflowError) the sum leaves signed 64 bits
@@ -64,7 +64,7 @@ class NoEventLoop(CacheError, RuntimeError):
 
 
 class ReentrantCall(CacheError, RuntimeError):
-    """A function asked, while computing a key, for that very key."""
+    """A function asked for the key that it computes, or a lock's holder waits for who asks."""
 
 
 class MissingKey(CacheError, ValueError):

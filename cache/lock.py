@@ -5,8 +5,8 @@ that token. A holder that dies loses the lock when its life ends, and so does on
 works longer than that, unless the lock is renewed meanwhile: `LockLost` tells it.
 
 An exception of a signal's handler may come after any call, also after the one that added
-the token. So a list notes the token before it is sent, and outermost, whatever comes, what
-is on the list is removed again.
+the token. So the token is noted before it is sent, and outermost, whatever comes, what is
+noted is removed again.
 """
 
 import logging
@@ -19,6 +19,8 @@ from typing import NamedTuple
 from weakref import ref
 
 from twofold.backend import Backend, Stored
+from twofold.claims.holdings import Holding, circle_at
+from twofold.claims.table import Claims, Joined, held
 from twofold.effects import BLOCKING, NATIVE, Effects, Tick, renewals, run_sync, within
 from twofold.entry import Codec
 from twofold.errors import (
@@ -27,6 +29,7 @@ from twofold.errors import (
     CacheError,
     LockLost,
     LockNotAcquired,
+    ReentrantCall,
 )
 from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
 
@@ -38,11 +41,19 @@ _log = logging.getLogger("twofold")
 
 
 class Noted(NamedTuple):
-    """What an operation that may be interrupted leaves in the store."""
+    """What may be in the store."""
 
     token: Stored
     io: Effects
     """Bounded by the operation's deadline: removing the token has what is left of that."""
+
+
+class Attempt(NamedTuple):
+    """What an operation leaves if it is interrupted."""
+
+    tokens: list[Noted]
+    joined: Joined
+    """Whom it waits for in this process."""
 
 
 class Lock:
@@ -51,6 +62,7 @@ class Lock:
     Args:
         backend: where the lock lives.
         codec: makes a stored entry of the token.
+        claims: where this process notes who holds and awaits what.
         key: the normalised key of the lock.
         ttl: seconds after which the lock is free again, whatever its holder does.
         wait: seconds to wait for it at most; None waits as long as it takes.
@@ -62,6 +74,7 @@ class Lock:
         self,
         backend: Backend,
         codec: Codec,
+        claims: Claims,
         key: str,
         ttl: float,
         wait: float | None,
@@ -71,12 +84,14 @@ class Lock:
     ) -> None:
         self._backend = backend
         self._codec = codec
+        self._claims = claims
         self._key = key
         self._ttl = ttl
         self._wait = wait
         self._guard = guard
         self._every = ttl / _RENEWALS if renew else None
         self._token: Stored | None = None
+        self._holding: Holding | None = None
         self._renewal: Tick | None = None
 
     def __repr__(self) -> str:
@@ -93,6 +108,7 @@ class Lock:
 
         Raises:
             RuntimeError: this object holds it already.
+            ReentrantCall: whoever holds it waits for the caller; they would wait for ever.
             BackendUnavailable: the store cannot be reached; it is not held.
         """
         if self._guard is not None:
@@ -106,14 +122,7 @@ class Lock:
 
     async def aacquire(self, wait: Timeout = DEFAULT_TIMEOUT) -> bool:
         """Do what `acquire` does; if it is cancelled, the lock is not held."""
-        io, patience, mine = NATIVE, self._patience(wait), self._new()
-        try:
-            return await self._acquire(io, mine, patience)
-        except GeneratorExit:  # the loop is gone, and nothing can be awaited
-            raise
-        except BaseException:
-            await io.shield(self._withdraw(mine))
-            raise
+        return await self._aacquire(self._patience(wait))
 
     def release(self) -> None:
         """Let go of the lock.
@@ -136,16 +145,16 @@ class Lock:
             self._guard("lock")
         mine = self._new()
         try:
-            held = run_sync(self._acquire(BLOCKING, mine, self._wait))
+            is_held = run_sync(self._acquire(BLOCKING, mine, self._wait, entered=True))
         except BaseException:
             run_sync(self._withdraw(mine))
             raise
-        if held:  # before the return no call, after which a handler might raise
+        if is_held:  # before the return no call, after which a handler might raise
             return self
         raise self._not_acquired()
 
     async def __aenter__(self) -> "Lock":
-        if not await self.aacquire():
+        if not await self._aacquire(self._wait, entered=True):
             raise self._not_acquired()
         return self
 
@@ -166,9 +175,9 @@ class Lock:
         await self._aleave(error)
 
     def _leave(self, error: BaseException | None) -> None:
-        mine: list[Noted] = []
+        mine = Attempt([], [])
         try:
-            mine.append(self._held(BLOCKING))
+            mine.tokens.append(self._noted(BLOCKING))
             run_sync(self._release(mine, error))
         except CacheError:
             raise
@@ -178,15 +187,24 @@ class Lock:
 
     async def _aleave(self, error: BaseException | None) -> None:
         io = NATIVE
-        await io.shield(self._release([self._held(io)], error))
+        await io.shield(self._release(Attempt([self._noted(io)], []), error))
 
-    def _new(self) -> list[Noted]:
-        """Return where a token is noted while it may be in the store."""
+    async def _aacquire(self, wait: float | None, *, entered: bool = False) -> bool:
+        io, mine = NATIVE, self._new()
+        try:
+            return await self._acquire(io, mine, wait, entered=entered)
+        except GeneratorExit:  # the loop is gone, and nothing can be awaited
+            raise
+        except BaseException:
+            await io.shield(self._withdraw(mine))
+            raise
+
+    def _new(self) -> Attempt:
         if self._token is not None:
             raise RuntimeError(f"{self!r} is held already: ask the cache for another lock object")
-        return []
+        return Attempt([], [])
 
-    def _held(self, io: Effects) -> Noted:
+    def _noted(self, io: Effects) -> Noted:
         if self._token is None:
             raise RuntimeError(f"{self!r} cannot be released: acquire it first")
         return Noted(self._token, within(io, self._backend.deadline))
@@ -194,19 +212,30 @@ class Lock:
     def _patience(self, wait: Timeout) -> float | None:
         return self._wait if wait is DEFAULT_TIMEOUT else seconds(wait)
 
-    async def _acquire(self, io: Effects, mine: list[Noted], wait: float | None) -> bool:
-        """Try until the token is in the store, `wait` is over, or waiting would block a loop."""
+    async def _acquire(
+        self, io: Effects, mine: Attempt, wait: float | None, *, entered: bool = False
+    ) -> bool:
+        """Try until the token is in the store, `wait` is over, or waiting would block a loop.
+
+        Who `entered` a `with` will leave it too, and may be said to hold the lock meanwhile.
+        """
+        try:
+            return await self._try(io, mine, wait, entered=entered)
+        finally:
+            self._claims.leave(mine.joined)
+
+    async def _try(self, io: Effects, mine: Attempt, wait: float | None, *, entered: bool) -> bool:
         store = self._backend
         token = self._codec.dump(self._key, secrets.token_hex(16))
         pause, waited = _FIRST_PAUSE, 0.0
         while True:
             bounded = within(io, store.deadline)
-            mine.append(Noted(token, bounded))
+            mine.tokens.append(Noted(token, bounded))
             adding = bounded.op(store.add, store.aadd, self._key, token, self._ttl)
             if await io.shield(adding):
-                self._hold(token)
+                self._hold(token, entered)
                 return True
-            mine.clear()
+            mine.tokens.clear()
             if wait is not None and waited >= wait:
                 return False
             if not io.may_wait(for_loop=False):
@@ -214,6 +243,7 @@ class Lock:
                     f"the lock {self._key!r} is held by another, and waiting for it here would"
                     " block the event loop that runs in this thread: use `async with`, or aacquire"
                 )
+            await self._refuse_circle(within(io, store.deadline), mine.joined)
             rest = pause * random.uniform(0.5, 1.0)  # noqa: S311 - it only spreads the tries
             if wait is not None:
                 rest = min(rest, wait - waited)
@@ -221,30 +251,52 @@ class Lock:
             waited += rest
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _hold(self, token: Stored) -> None:
+    async def _refuse_circle(self, io: Effects, joined: Joined) -> None:
+        """Raise if whoever holds the lock here waits, directly or through others, for the caller.
+
+        The store is asked whether they still do: their life may be over, or the key removed.
+        """
+        holding = circle_at(self._claims, self._key, joined)
+        if holding is None:
+            return
+        store = self._backend
+        if await io.op(store.get, store.aget, self._key) == holding.token:
+            raise ReentrantCall(self._circle(is_own=holding in held()))
+
+    def _hold(self, token: Stored, entered: bool) -> None:
         self._token = token
+        if entered:
+            self._holding = Holding(self._claims, self._key, token)
+            self._holding.begin()
         if self._every is not None:
             self._renewal = renewals.tick(_Renewal(self), self._every)
             self._renewal.start()
+
+    def _let_go(self) -> None:
+        if self._holding is not None:
+            self._holding.end()
+            self._holding = None
+        self._token = None
 
     def _stop_renewing(self) -> None:
         if self._renewal is not None:
             self._renewal.cancel()
             self._renewal = None
 
-    async def _withdraw(self, mine: list[Noted]) -> None:
-        """Remove what an interrupted operation may have left in the store."""
-        for noted in mine:
+    async def _withdraw(self, mine: Attempt) -> None:
+        """Remove what an interrupted operation may have left."""
+        self._claims.leave(mine.joined)
+        for noted in mine.tokens:
             self._stop_renewing()
-            self._token = None
+            self._let_go()
             with suppress(BackendUnavailable):  # then it stays for its life, and not longer
                 await self._remove(noted)
 
-    async def _release(self, mine: list[Noted], error: BaseException | None) -> None:
+    async def _release(self, mine: Attempt, error: BaseException | None) -> None:
         self._stop_renewing()
-        was_there = await self._remove(mine[0])
-        self._token = None
-        mine.clear()
+        was_there = await self._remove(mine.tokens[0])
+        self._let_go()
+        mine.tokens.clear()
         if was_there:
             return
         if error is None:
@@ -265,6 +317,18 @@ class Lock:
         if self._renewal is not None:  # else it was released meanwhile
             _log.warning("%s", self._lost())
         return False
+
+    def _circle(self, *, is_own: bool) -> str:
+        if is_own:
+            return (
+                f"the lock {self._key!r} is held by this very task or thread, which would wait for"
+                " itself: a lock is not reentrant, so take it once, around both uses"
+            )
+        return (
+            f"waiting for the lock {self._key!r} would never end, for whoever holds it waits for"
+            " what is held or computed here: take locks in one order everywhere, and ask for no"
+            " key while holding a lock that the key's function takes"
+        )
 
     def _not_acquired(self) -> LockNotAcquired:
         return LockNotAcquired(

@@ -4,7 +4,7 @@ A claim is one caller's right to compute a key. Threads and tasks of any number 
 that want the same key meanwhile wait for it, if that is safe:
 
 - Deadlock avoidance: each caller knows the claims that it holds, and never waits for one whose
-  holder waits, directly or through others, for one of those.
+  holder waits, directly or through others, for one of those. Locks take part in that check too.
 - Sync code that a running loop waits for does not wait for a loop, which may need that very
   thread (code inside the loop, and in threads of asgiref's that serve one). Such callers share
   claims of their own; inside a running loop they do not wait even for those.
@@ -12,7 +12,7 @@ that want the same key meanwhile wait for it, if that is safe:
   not stored.
 
 What is claimed, what the holder does and what the others get is for each user of this room:
-see `flights` and `turns`.
+see `flights`, `turns` and `holdings`.
 """
 
 import math
@@ -23,7 +23,7 @@ from contextvars import ContextVar
 from typing import Any, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
-from twofold.effects import Effects, after_fork_in_child, leak_on_fork, new_rlock
+from twofold.effects import Effects, after_fork_in_child, leak_on_fork, new_rlock, this_caller
 
 C = TypeVar("C", bound="Claim")
 
@@ -35,6 +35,10 @@ _held: "ContextVar[tuple[Claim, ...]]" = ContextVar("twofold_held", default=())
 
 class Claim:
     """The right of one caller to compute a key.
+
+    Whoever runs in the context of its holder works for it, and does not wait for it. Where
+    `held_by` names a thread or a task, that one alone does: others that inherited the context
+    may go on after it.
 
     Args:
         claims: the table that it is in, or beside.
@@ -58,6 +62,7 @@ class Claim:
         self.group = group
         self.ends = ends
         self.holder = 0
+        self.held_by: int | None = None
         self.callers: set[int] = set()
         self.wants: list[Claim] = []
         self.done: Future[None] = Future()
@@ -135,14 +140,14 @@ class Claims:
                 other = there.get(place)
             if other is not None and other.ends > now:
                 if not (alone or _waits_for(other, mine)) and io.may_wait(for_loop=False):
-                    joined.append(other)
-                    other.callers.add(id(joined))
-                    for claim in mine:
-                        claim.wants.append(other)
+                    _follow(other, joined, mine)
                     return other  # type: ignore[no-any-return]
                 own._detached = True
             joined.append(own)
             own.callers.add(id(joined))
+            for claim in mine:
+                if claim.held_by is not None:  # its task waits for the task that computes
+                    claim.wants.append(own)
             if not own._detached:
                 self.table.setdefault(own.key, {})[place] = own
         return own
@@ -153,11 +158,16 @@ class Claims:
             claim = joined[-1]
             with _shared.lock:
                 for own in _held.get():
-                    if claim in own.wants:
+                    if claim in own.wants and _is_of_caller(own):
                         own.wants.remove(claim)
                 claim.callers.discard(id(joined))
             claim.left(claim.holder == id(joined), not claim.callers)
             joined.pop()
+
+    def place(self, claim: Claim) -> None:
+        """Let those who want its key find `claim`, which excludes nobody by itself."""
+        with _shared.lock:
+            self.table.setdefault(claim.key, {})[claim.group, False] = claim
 
     def remove(self, claim: Claim) -> None:
         """Let nobody join `claim` any more."""
@@ -193,11 +203,41 @@ def hold(claim: Claim) -> None:
 
 def held(now: float = 0.0) -> tuple[Claim, ...]:
     """Return the claims that the caller holds at a time."""
-    return tuple(claim for claim in _held.get() if not claim.done.done() and claim.ends > now)
+    return tuple(
+        claim
+        for claim in _held.get()
+        if not claim.done.done() and claim.ends > now and _is_of_caller(claim)
+    )
+
+
+def closes_circle(claim: Claim, joined: Joined) -> bool:
+    """Tell whether the holder of `claim` waits for the caller; else note that the caller waits.
+
+    It is in `joined` then, with which `Claims.leave` ends the waiting.
+    """
+    mine = held()
+    with _shared.lock:
+        if _waits_for(claim, mine):
+            return True
+        _follow(claim, joined, mine)
+    return False
+
+
+def _follow(claim: Claim, joined: Joined, mine: tuple[Claim, ...]) -> None:
+    joined.append(claim)
+    claim.callers.add(id(joined))
+    for each in mine:
+        each.wants.append(claim)
+
+
+def _is_of_caller(claim: Claim) -> bool:
+    return claim.held_by is None or claim.held_by == this_caller()
 
 
 def _waits_for(claim: Claim, mine: tuple[Claim, ...]) -> bool:
     """Tell whether the holder of `claim` waits, directly or through others, for one of `mine`."""
+    if not mine:
+        return False
     seen: set[Claim] = set()
     ahead = [claim]
     while ahead:

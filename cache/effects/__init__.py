@@ -18,7 +18,13 @@ from twofold.effects.faces import (
 )
 from twofold.effects.forks import after_fork_in_child, leak_on_fork
 from twofold.effects.locks import Lock, RLock, ThreadLocal, new_lock, new_rlock, take
-from twofold.effects.loops import PerLoop, in_event_loop, running_loop, serves_event_loop
+from twofold.effects.loops import (
+    PerLoop,
+    in_event_loop,
+    running_loop,
+    serves_event_loop,
+    this_caller,
+)
 from twofold.effects.ticker import Tick, Ticker, renewals
 from twofold.effects.worker_pool import Call, WorkerPool, call_in_thread
 
@@ -49,5 +55,6 @@ __all__ = [
     "running_loop",
     "serves_event_loop",
     "take",
+    "this_caller",
     "within",
 ]

@@ -5,6 +5,7 @@ import os
 from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import suppress
+from threading import get_ident
 from typing import Generic, TypeVar
 
 from asgiref.sync import SyncToAsync
@@ -19,6 +20,13 @@ T = TypeVar("T")
 def in_event_loop() -> bool:
     """Tell whether an event loop is running in this thread."""
     return asyncio._get_running_loop() is not None
+
+
+def this_caller() -> int:
+    """Return what tells the running task from all others, or outside of one the thread."""
+    loop = asyncio._get_running_loop()
+    task = None if loop is None else asyncio.current_task(loop)
+    return get_ident() if task is None else id(task)
 
 
 def running_loop() -> asyncio.AbstractEventLoop:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from twofold.backend import Backend
-from twofold.errors import AwaitableResult, LockLost, LockNotAcquired
+from twofold.errors import AwaitableResult, LockLost, LockNotAcquired, ReentrantCall
 from twofold.testing.faces import Face, case
 from twofold.testing.suite import Suite, lasts
 
@@ -132,13 +132,21 @@ class ComputingCases(Suite):
         assert await cache.get("l") == "fresh"
 
     @case
-    async def test_a_lock_excludes(self, cache: Any) -> None:
+    async def test_a_lock_excludes(self, face: Face, cache: Any) -> None:
         """While it is held no other holds it, and afterwards it is free."""
+
+        async def enter(wait: float) -> None:
+            async with cache.lock("l", wait=wait):
+                pass
+
+        async def refused(wait: float) -> None:
+            with pytest.raises(LockNotAcquired):
+                await enter(wait)
+
         async with cache.lock("l", timeout=1000):
-            for wait in (0, 0.01):
-                with pytest.raises(LockNotAcquired):
-                    async with cache.lock("l", wait=wait):
-                        pass
+            await face.together([partial(refused, 0), partial(refused, 0.01)])
+            with pytest.raises(ReentrantCall):
+                await enter(0.01)
             async with cache.lock("another", wait=0):
                 pass
         async with cache.lock("l", wait=0):
