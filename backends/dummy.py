@@ -9,7 +9,7 @@ from twofold.errors import MissingKey
 class DummyBackend(InlineBackend):
     """Accept every write, keep none; every read is a miss, and every lock is free.
 
-    A lock is given and taken back, so that code with locks runs; it excludes nobody.
+    A lock is given and taken back, so that code with locks runs; it excludes no other holder.
     """
 
     private = True

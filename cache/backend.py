@@ -92,7 +92,7 @@ class Backend(ABC):
     """Calls at most that a worker gives to `run_batch` at a time."""
 
     private: bool = False
-    """Whether nobody outside this process reads or writes it, so that no stub need tell others
+    """Whether only this process reads and writes it, so that no stub need tell others
     of a computation. Its operations never wait."""
 
     hides_stubs: bool = False
@@ -234,7 +234,7 @@ class Backend(ABC):
         """Do what `compare_and_set` does, but leave `key` the life that it has.
 
         Override it where the store can do that in one step: here, what passes between
-        reading the life and writing it anew is added to it.
+        reading the life and writing it again is added to it.
         """
         ttl = self.ttl(key)
         return ttl != 0 and self.compare_and_set(key, expected, value, ttl)
@@ -313,7 +313,7 @@ class Backend(ABC):
         return await self._worker_pool(self.examine)
 
     def close(self) -> None:
-        """Let go of connections, files and threads; the next operation takes them anew.
+        """Let go of connections, files and threads; the next operation takes them again.
 
         A subclass that overrides this calls `super().close()` first, which waits for
         the calls that its workers are still at.

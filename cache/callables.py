@@ -12,7 +12,7 @@ def name_of(function: Callable[..., Any]) -> str:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Tell whether a call is to be awaited."""
+    """Tell whether calls return an awaitable."""
     return iscoroutinefunction(function) or iscoroutinefunction(body_of(function))
 
 

@@ -154,6 +154,6 @@ class ComputingCache(Engine):
         timeout: Timeout,
         condition: Condition | None,
     ) -> Any:
-        """Compute and store anew what a decorated function brings."""
+        """Run a decorated function again, and store its result."""
         full, policy = self._key(key, None), Policy(self._ttl(timeout), condition)
         return await self._computations.refresh(io, full, function, policy)

@@ -129,7 +129,7 @@ class Cache(ComputingCache):
             Whether that was done; False if the store had no room for the value.
 
         Raises:
-            CannotSerialize: the serializer cannot bring the value back as it is.
+            CannotSerialize: the serializer cannot restore the value exactly.
         """
         if self._guard is not None:
             self._guard("set")
@@ -361,7 +361,7 @@ class Cache(ComputingCache):
             key: its name; locks and values do not meet.
             timeout: how long it is held at most; when that is over it is free.
             wait: how long to wait for it at most; None waits until it is free.
-            renew: begin `timeout` anew again and again while it is held: then it is free
+            renew: restart `timeout` regularly while it is held: then it is free
                 that long after its holder's process ended, or lost the store.
 
         Raises:
@@ -406,7 +406,7 @@ class Cache(ComputingCache):
         await self._aclear(self._keys.prefix(prefix, version))
 
     def close(self) -> None:
-        """Let go of connections, files and threads; the next operation takes them anew."""
+        """Let go of connections, files and threads; the next operation takes them again."""
         if self._guard is not None:
             self._guard("close")
         rest()

@@ -43,7 +43,8 @@ def add(number: int, change: int) -> int:
     total = number + change
     if not LOWEST <= total <= HIGHEST:
         raise CounterOverflow(
-            f"{number} + {change} leaves the range of a signed 64-bit counter: set it anew"
+            f"{number} + {change} leaves the range of a signed 64-bit counter: set it to a smaller"
+            " one"
         )
     return total
 

@@ -31,7 +31,7 @@ class Decorator:
         key: a template such as "user:{user.id}" over the function's parameters, or a
             function of the same arguments that returns the key.
         ignore: parameters that do not change the result, and stay out of the key.
-        condition: tells of a result whether to store it.
+        condition: tells whether to store a result.
 
     Raises:
         SettingsError: an option is none of these, or cannot be: a parameter that `key` or

@@ -51,7 +51,7 @@ def mask_location(location: str) -> str:
 
 
 def mask_url(text: str) -> str:
-    """Return `text` with `***` in the place of credentials in the URLs in it.
+    """Return `text` with `***` in place of credentials in the URLs in it.
 
     That is a password, or a user without one, and parameters that sound secret. Where a
     password ends cannot always be told: more may be masked than necessary, never less.

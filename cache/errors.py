@@ -13,7 +13,7 @@ CacheError
 ├── MissingKey               (ValueError)    the key to count on is not there
 ├── NotACounter              (TypeError)     the value to count on is no 64-bit integer
 ├── CounterOverflow          (OverflowError) the sum leaves signed 64 bits
-├── LockNotAcquired          (TimeoutError)  somebody else kept the lock
+├── LockNotAcquired          (TimeoutError)  another holder kept the lock
 ├── LockLost                 (RuntimeError)  the lock expired while it was held
 └── BackendUnavailable                       the store cannot be reached or used
     ├── DeadlineExceeded     (TimeoutError)  the store did not answer in time
@@ -44,7 +44,7 @@ class UnstableArgument(CacheError, TypeError):
 
 
 class CannotSerialize(CacheError, TypeError):
-    """A value of a type that the alias's serializer cannot bring back as it was."""
+    """A value of a type that the alias's serializer cannot restore exactly."""
 
 
 class AwaitableResult(CacheError, TypeError):

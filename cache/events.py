@@ -1,4 +1,4 @@
-"""What happens rarely to caches and their stores, told to whoever subscribes.
+"""What happens rarely to caches and their stores, as events for subscribers.
 
     unsubscribe = events.subscribe(print)
 

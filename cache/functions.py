@@ -171,7 +171,7 @@ class _CachedFunction(FunctionWrapper, Generic[P, R]):
         since: float,
         outage: BackendUnavailable | None,
     ) -> R:
-        """Return what the call brings, which the store does not have, or cannot tell."""
+        """Return the result of a call that the store does not have, or cannot look up."""
         plan, store = self._plan, self._plan.store()
         given, named = plan.keys.snapshot(args, kwargs)
         if given is not args:

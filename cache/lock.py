@@ -1,6 +1,6 @@
 """A lock that lives in the store: a random token under a key, with a bounded life.
 
-Held by whoever added the token; let go by removing the key only while it still holds
+Held by the caller that added the token; let go by removing the key only while it still holds
 that token. A holder that dies loses the lock when its life ends, and so does one that
 works longer than that, unless the lock is renewed meanwhile: `LockLost` tells it.
 
@@ -67,7 +67,7 @@ class Lock:
         ttl: seconds after which the lock is free again, whatever its holder does.
         wait: seconds to wait for it at most; None waits as long as it takes.
         guard: refuses a sync use that would block a running event loop.
-        renew: whether its life begins anew again and again while it is held.
+        renew: whether its life is restarted regularly while it is held.
     """
 
     def __init__(
@@ -308,7 +308,7 @@ class Lock:
         return await io.op(store.compare_and_delete, store.acompare_and_delete, self._key, token)
 
     def _renew(self) -> bool:
-        """Begin the life of a held lock anew, and tell whether to go on with that."""
+        """Restart the life of a held lock, and tell whether to go on with that."""
         token = self._token
         if token is None or self._renewal is None:
             return False
@@ -351,7 +351,7 @@ class Lock:
 
 
 class _Renewal:
-    """Renews a lock as long as somebody holds on to it."""
+    """Renews a lock as long as it is held."""
 
     def __init__(self, lock: Lock) -> None:
         self._lock = ref(lock)

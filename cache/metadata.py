@@ -24,7 +24,7 @@ from twofold.errors import CacheError, CannotSerialize
 from twofold.policy import is_from_later
 
 MOST: Final = 0xFFFF
-"""Bytes that metadata take at most, so that what nobody signed cannot make them large."""
+"""Bytes that metadata take at most, so that unsigned data cannot make them large."""
 
 DESCRIBED: Final = frozenset({b"\xf2\x01\x02", b"\xf2\x01\x03"})
 """How the bytes of what has metadata begin: unsigned, and signed; see `entry.envelope`."""
@@ -58,7 +58,7 @@ class Meta:
         return now < self.soft and now < self.hard and not is_from_later(now, self.created)
 
     def is_gone(self, now: float) -> bool:
-        """Tell whether nobody may be given the value any more, not even as a stale one."""
+        """Tell whether the value may no longer be served, not even as a stale one."""
         return now >= self.hard
 
 

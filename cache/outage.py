@@ -18,7 +18,7 @@ _QUIET: Final = 10.0  # seconds from one outage's beginning to when another may 
 class Outage:
     """From the first failure of something on until it works again.
 
-    Beginning and end are told as events. A store that fails now and then would tell of both at
+    Beginning and end are events. A store that fails now and then would send both at
     each failure, so an outage that begins within 10 s of the last one is told of, with its end,
     only if it lasts longer.
 
@@ -84,7 +84,7 @@ class FailOpen(Backend):
         return result
 
     def _failed(self, exc: BackendUnavailable, otherwise: T) -> T:
-        """Take note of a failure, and return what was done all the same, or `otherwise`."""
+        """Take note of a failure, and return what was done nevertheless, or `otherwise`."""
         self.outage.fail(exc)
         return exc.result if isinstance(exc, PartlyUnavailable) else otherwise
 

@@ -19,7 +19,7 @@ class _DefaultTimeout(Enum):
 
 
 DEFAULT_TIMEOUT: Final = _DefaultTimeout.DEFAULT_TIMEOUT
-"""In the place of a timeout: the alias's own `TIMEOUT`."""
+"""In place of a timeout: the alias's own `TIMEOUT`."""
 
 Timeout: TypeAlias = float | timedelta | str | _DefaultTimeout | None
 """Seconds, a `timedelta`, text like "1h30m", None for ever, or `DEFAULT_TIMEOUT`."""
@@ -107,7 +107,7 @@ def _read(text: str) -> float:
 def is_from_later(now: float, written: float) -> bool:
     """Tell whether the wall clock was set back since an entry was written, by more than a bit.
 
-    Nobody knows then how old it is. Whoever asks for it gives it its whole life once more,
+    Its age is unknown then. The next read gives it its whole life once more,
     from now on: nothing ends before its time since a clock was wrong, a lock least of all,
     and nothing lives longer than its life after it was first asked for.
     """

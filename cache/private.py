@@ -19,7 +19,7 @@ _made: WeakValueDictionary[int, Closable] = WeakValueDictionary()
 
 
 def remember(cache: Closable) -> None:
-    """Have `close_all` close `cache`, as long as somebody uses it."""
+    """Have `close_all` close `cache`, as long as it is referenced."""
     _made[id(cache)] = cache
 
 

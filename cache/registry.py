@@ -78,7 +78,7 @@ class Caches:
     def configure(self, caches: RawCaches | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
         """Use `caches` from now on: a dict like Django's `CACHES`, or one URL for "default".
 
-        Without `caches` the settings are looked for anew where they are kept. The caches
+        Without `caches` the settings are looked for again where they are kept. The caches
         built so far are closed.
 
         Raises:
@@ -156,7 +156,7 @@ class Caches:
         return configs
 
     def _django_changed(self, *, setting: str, **_: Any) -> None:
-        """Look for the settings anew when a test replaces those of Django.
+        """Look for the settings again when a test replaces those of Django.
 
         What is in memory stays there, as in Django's own caches.
         """

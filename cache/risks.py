@@ -14,7 +14,7 @@ _PICKLERS = frozenset({"cloudpickle", "dill", "joblib", "jsonpickle", "marshal",
 
 
 def has_unsigned_pickles(config: CacheConfig, holds_objects: bool) -> bool:
-    """Tell whether whoever writes to the store can run code here, by a pickle or its like.
+    """Tell whether anyone who writes to the store can run code here, by a pickle or its like.
 
     Args:
         config: the settings of an alias.

@@ -1,4 +1,4 @@
-"""The nearest right name, for whoever mistyped one."""
+"""The nearest right name for a mistyped one."""
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches

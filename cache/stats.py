@@ -1,7 +1,7 @@
 """What a cache counts, always: plain ints, without a lock or a look at a clock.
 
 Two threads that count in the same moment may count once. That is the price of a hit that
-waits for nobody, and is far below what anybody reads off these numbers.
+takes no lock, and is too small to matter in these numbers.
 """
 
 from dataclasses import dataclass

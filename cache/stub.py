@@ -2,7 +2,7 @@
 
 A stub is a claim to compute: a byte that begins no entry and no counter, the process, and a
 random token. It has a bounded life, stands in the value's own key, and is a missing value to
-every operation. So whoever writes or removes the key, other programs included, ends the claim.
+every operation. So each write or removal of the key, by other programs too, ends the claim.
 """
 
 import os

@@ -108,7 +108,7 @@ class FunctionWrapper:
 
 
 def _new_surrogate(plan: Plan) -> Callable[[], None]:
-    """Return a function that is pickled in the place of the decorated one.
+    """Return a function that is pickled in place of the decorated one.
 
     pickle stores the name by which it is found. So does cloudpickle, but what another process
     cannot import it stores whole: then the surrogate carries all that the decorated function is

@@ -25,7 +25,7 @@ def is_disk_fault(exc: OSError) -> bool:
 
 
 class RareWarnings:
-    """What one store tells of its faults: each may happen at every call, so one a minute."""
+    """The log of one store's faults: each may happen at every call, so one a minute."""
 
     def __init__(self, store: str) -> None:
         self._store = store

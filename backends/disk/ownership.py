@@ -40,7 +40,7 @@ def require_own_file(path: str, found: os.stat_result) -> None:
 
 
 def require_safe_place(folder: str) -> None:
-    """Raise `BackendUnavailable` if any user may put a file in the place of another's there."""
+    """Raise `BackendUnavailable` if any user may put a file in place of another's there."""
     found = os.stat(folder)
     if _has_users() and found.st_mode & _WRITABLE_BY_ALL and not found.st_mode & stat.S_ISVTX:
         raise BackendUnavailable(

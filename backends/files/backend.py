@@ -40,7 +40,7 @@ _REMOVED: Final = {errno.ENOENT, errno.ESTALE}  # the directory, while it was wr
 class FilesBackend(Backend):
     """A durable store of one file per entry, for many threads and processes of one host.
 
-    The directory is to be on a local disk. It is made with mode 0700, as its 64 folders
+    The directory must be on a local disk. It is made with mode 0700, as its 64 folders
     are, and files with 0600; 0400 marks a stub. One that belongs to another user, or that
     others may write in, is refused with `BackendUnavailable`. No symbolic link in it is
     followed.

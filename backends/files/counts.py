@@ -23,7 +23,7 @@ class Totals(NamedTuple):
     entries: int
     bytes: int
     unknown: tuple[int, ...]
-    """The shards that are to be counted."""
+    """The shards to count."""
 
 
 class ShardCounts:

@@ -139,7 +139,7 @@ def head(folder: int, name: str) -> bytes:
 
 
 def replace(folder: int, name: str, key: str, entry: Entry) -> Room:
-    """Put a whole new file in the place of `name`, at once, and return what it takes."""
+    """Put a whole new file in place of `name`, at once, and return what it takes."""
     data = encode(key, entry)
     stub = is_stub(entry.value)
     try:

@@ -39,7 +39,7 @@ _NAME = re.compile(r"[0-9a-f]{40}\.(?:entry|lock)").fullmatch
 
 
 class CorruptFile(Exception):
-    """A file is not what was written there: it counts as missing, and is to be removed."""
+    """A file is not what was written there: it counts as missing, and must be removed."""
 
 
 class Entry(NamedTuple):

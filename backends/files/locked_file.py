@@ -151,7 +151,7 @@ class LockedFile:
             return None
 
     def _write(self, entry: Entry) -> None:
-        """Put a new file in the place of the one that is there."""
+        """Put a new file in place of the one that is there."""
         try:
             before = directory.room(self._folder, self._name)
             after = directory.replace(self._folder, self._name, self._key, entry)

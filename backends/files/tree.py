@@ -1,4 +1,4 @@
-"""The directory of a cache: its shards, whom they belong to, and their locks.
+"""The directory of a cache: its shards, their owners, and their locks.
 
 Folders stay open, so that a file is opened by its name alone, and no link on the way to
 it can lead elsewhere. A folder is closed with its last user. Readers check once a second,
@@ -154,8 +154,8 @@ class Tree:
             self.forget()
             if time.monotonic() >= until:
                 raise BackendUnavailable(
-                    f"the cache directory {self.path} is removed again and again: find out by whom,"
-                    " or let LOCATION be another one"
+                    f"the cache directory {self.path} is removed again and again: find out what"
+                    " does it, or let LOCATION be another one"
                 )
 
     def _is_current(self) -> bool:

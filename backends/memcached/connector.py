@@ -2,7 +2,7 @@
 
 aiomcache makes the streams of the async face, pymemcache logs in for the sync one, each
 over a socket of ours: aiomcache looks hosts up where that holds up others, and pymemcache
-tries only the first address of a host. They are used for no more, since what they do later
+tries only the first address of a host. They are used for nothing else, since what they do later
 cannot be made safe from outside: aiomcache 0.8.2 loops for ever over a connection that the
 server closes, and sends one command at a time; pymemcache 4.0 limits each receive instead
 of the call, and asks one server after the other. So the socket or transport that they

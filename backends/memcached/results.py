@@ -81,7 +81,7 @@ def is_done(_key: str, outcome: Outcome) -> bool:
 
 
 def seen(_key: str, outcome: Outcome) -> Seen | None:
-    """Return what a server tells of an item, if there is one.
+    """Return what a server says about an item, if there is one.
 
     A server or proxy without `mg` was asked for the value, and tells nothing of its life.
     """
@@ -168,14 +168,14 @@ def settings(lines: Reply) -> dict[str, str]:
 
 
 def item_size_max(outcome: Outcome | None) -> int:
-    """Return the bytes of the largest item; a proxy in the place of a server may not tell."""
+    """Return the bytes of the largest item; a proxy in place of a server may not tell."""
     lines = [] if outcome is None or isinstance(outcome, Refused) else unwrap(outcome)
     told = settings(lines).get("item_size_max", "")
     return int(told) if told.isdigit() else DEFAULT_ITEM_SIZE_MAX
 
 
 def examined(name: str, version: str, told: dict[str, str] | None, round_trip: float) -> Examined:
-    """Return what a server tells of itself that is worth knowing; a proxy tells nothing."""
+    """Return what is worth knowing of a server; a proxy says nothing."""
     warnings = []
     if told is None:
         told = {}

@@ -57,8 +57,8 @@ class StubHiding:
     async def touch(self, io: Effects, key: str, expiry: int, deadline: float) -> bool:
         """Give a value a new life, and return whether there is one.
 
-        A stub that has come since the look is removed, for it must not live longer than
-        others wait for it: its value is refused then, and computed anew.
+        A stub that has come since the look is removed, since it must not live longer than
+        others wait for it: its value is refused then, and computed again.
         """
         [look] = await self._proxies.looks(io, [key], deadline)
         if look.packed.startswith(b"gets"):

@@ -1,7 +1,7 @@
 """The entries of one store: a dict with bounds.
 
 Readers take no lock. Writers take one, and the thread that holds it may come in again:
-the interpreter can run a finaliser or a signal handler amid a write, and that may call the
+the interpreter can run a finaliser or a signal handler during a write, and that may call the
 cache. Its write is done after the one it came into.
 
 Eviction is second chance (CLOCK): entries stand in a ring in the order they came, a hit
@@ -82,7 +82,7 @@ class Store:
         with self.lock:
             if self.busy:
                 raise BackendUnavailable(
-                    f"a finaliser or signal handler called {step.__name__} of a memory cache amid"
+                    f"a finaliser or signal handler called {step.__name__} of a memory cache during"
                     " another operation of it in the same thread: there, only get, set, touch,"
                     " delete and clear are possible. Call the others from elsewhere"
                 )

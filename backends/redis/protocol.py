@@ -1,7 +1,7 @@
 """Which reply can be the one to a command, so that no other is ever taken for it.
 
 Replies of RESP do not name what they are to. A server or a proxy that is one reply off,
-or that means harm, shows by a reply of another kind, or by an array of another length.
+or that is malicious, shows by a reply of another kind, or by an array of another length.
 """
 
 import re

@@ -2,8 +2,8 @@
 
 The protocol is RESP2 (https://redis.io/docs/latest/develop/reference/protocol-spec/).
 hiredis reads it where it is installed. It makes room for an array as soon as it has read
-how long that will be, 3 GB for 12 bytes. So it is given what surely asks for no more than
-it brings; the exact reader below, a few times slower, has the rest.
+how long that will be, 3 GB for 12 bytes. So it is given only what certainly allocates no more than
+it contains; the exact reader below, a few times slower, has the rest.
 """
 
 import re
@@ -29,7 +29,7 @@ except ImportError:  # there is no wheel for every platform
 _LARGEST_VALUE: Final = 2**30  # bytes, twice what a server takes unless it is told otherwise
 _LONGEST_LINE: Final = 65_536  # bytes
 _LONGEST_ARRAY: Final = 2**24
-_DEEPEST: Final = 6  # arrays in each other; what a cluster tells of itself has 4
+_DEEPEST: Final = 6  # arrays in each other; a cluster's description of itself has 4
 _MOST_PIECES: Final = 16  # of a reply; hiredis looks for its end from its start, at each
 _HEADER: Final = 24  # bytes at most
 _REMEMBERED: Final = 8192  # lengths of values whose headers need not be made again
@@ -60,12 +60,12 @@ def new_reader() -> Reader:
 
 
 def reply_error(text: str) -> ReplyError:
-    """Return an error; Redis 6.2 tells of one inside a script where that is, before what it is."""
+    """Return an error; Redis 6.2 says of one inside a script where that is, before what it is."""
     return ReplyError(_before_error(text)[1])
 
 
 class QuickReader:
-    """One value at a time, as most replies are; hiredis for others, unless they may harm it."""
+    """One value at a time, as most replies are; hiredis for others that cannot be an attack."""
 
     gets: Callable[[], Reply]
 
@@ -84,7 +84,7 @@ class QuickReader:
             if data.startswith(header := _header(len(data))):
                 self._value = data[len(header) : -2]
                 return
-            if len(data) < _SHORT and data in _COMMON:  # to hash what is long is dear
+            if len(data) < _SHORT and data in _COMMON:  # hashing long data is slow
                 self._value = _COMMON[data]
                 return
         self._feed_others(data)
@@ -121,7 +121,7 @@ class Guarded:
         self.gets: Callable[[], Reply] = self._reader.gets
 
     def feed(self, data: bytes) -> None:
-        """Take what may not do harm."""
+        """Take what cannot be an attack."""
         if not self._pieces or not self.has_data():
             self._pieces = []
             self._array = Array(self._reader.gets) if data[0] == _STAR else None
@@ -130,7 +130,7 @@ class Guarded:
         self._reader.feed(data)
 
     def may_have(self, data: bytes) -> bool:
-        """Tell whether what continues a reply may do no harm, and can soon be at its end."""
+        """Tell whether what continues a reply is no attack, and can soon be at its end."""
         seam = b"".join(self._pieces)[-_HEADER:] + data[:_HEADER]
         if len(self._pieces) == _MOST_PIECES:
             return False
@@ -186,7 +186,7 @@ def _is_harmless(data: bytes) -> bool:
     """Tell whether hiredis may have what begins a reply."""
     if data[0] == _DOLLAR and (value := _value_begins(data)):
         if value.end() + int(value[1]) + 2 > len(data):
-            return False  # what is to be put together is not its business
+            return False  # joining data is not its business
     elif not _begins_well(data):
         return False
     return not _announces_much(data)

@@ -108,7 +108,8 @@ def counted(key: str, outcome: Outcome) -> int:
     if isinstance(outcome, Refused):
         if "overflow" in outcome.reason:
             raise CounterOverflow(
-                f"the sum of {key!r} leaves the range of a signed 64-bit counter: set it anew"
+                f"the sum of {key!r} leaves the range of a signed 64-bit counter: set it to a"
+                " smaller one"
             ) from outcome
         if "not an integer" in outcome.reason or "WRONGTYPE" in outcome.reason:
             raise NotACounter(
@@ -118,7 +119,7 @@ def counted(key: str, outcome: Outcome) -> int:
 
 
 def forbids_scripts(outcome: Outcome | ReplyError) -> bool:
-    """Tell whether a server refused a script as what nobody, or this user, may run at all."""
+    """Tell whether a server refused a script because no user, or not this one, may run any."""
     if type(outcome) is ReplyError:
         text = str(outcome)
     elif type(outcome) is Refused:
@@ -129,7 +130,7 @@ def forbids_scripts(outcome: Outcome | ReplyError) -> bool:
 
 
 def examined(name: str, info: str, round_trip: float, *, scripts: bool = True) -> Examined:
-    """Return what `INFO` tells of a server that is worth knowing, and whether it runs scripts."""
+    """Return what is worth knowing in a server's `INFO`, and whether it runs scripts."""
     facts = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
     if "valkey_version" in facts:
         version = f"Valkey {facts['valkey_version']}"

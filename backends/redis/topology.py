@@ -25,7 +25,7 @@ class RedisTopology(Topology, Protocol):
     """Whether commands must be on one key each, since their servers may differ."""
 
     wants_map: bool
-    """Whether somebody must ask for the slots before a command is placed."""
+    """Whether the slots must be asked for before a command is placed."""
 
     def primaries(self) -> Sequence[Server]:
         """Return the servers that take writes."""
@@ -55,7 +55,7 @@ class FixedTopology:
         return [self._primary]
 
     def distrust(self) -> None:
-        """Do nothing: there is nobody else to ask."""
+        """Do nothing: there is no other server to ask."""
 
 
 class ClusterTopology:
@@ -110,7 +110,7 @@ class ClusterTopology:
     def learn(self, reply: Sequence[Any], source: Server) -> list[Server]:
         """Take what `CLUSTER SLOTS` has told: first slot, last slot, primary, replicas.
 
-        Return the servers that are of the cluster no more.
+        Return the servers that have left the cluster.
         """
         slots: list[Server | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         primaries: dict[Server, None] = {}

@@ -14,7 +14,7 @@ from twofold.backends.redis.commands import pack
 from twofold.stub import STUB_SIZE, is_stub
 
 CHANGED: Final = object()
-"""Instead of a reply: somebody has changed what was read."""
+"""Instead of a reply: what was read has been changed."""
 
 _MULTI: Final = pack(b"MULTI")
 _QUEUED: Final = pack(b"QUEUED")  # stands for what is between MULTI and EXEC, as its reply does
@@ -41,13 +41,13 @@ class Found(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is to be done about what was found."""
+    """What to do about what was found."""
 
     reply: Reply
     """What the script would reply."""
     writes: Sequence[bytes] = ()
     queued: bool = True
-    """Whether they are to happen only if nobody has changed what was found."""
+    """Whether they happen only if what was found has not been changed."""
 
 
 def _put(key: bytes, value: bytes, life: bytes) -> bytes:
@@ -157,7 +157,7 @@ class Transaction:
         return pack(b"GETRANGE", key, b"0", b"%d" % STUB_SIZE)
 
     def plan(self, replies: Sequence[Reply]) -> Plan:
-        """Return what is to be done, by the replies to `reads`."""
+        """Return what to do, by the replies to `reads`."""
         for each in replies:
             if type(each) is ReplyError and each.code != "WRONGTYPE":
                 return Plan(each)

@@ -27,7 +27,7 @@ class CorruptDatabase(sqlite3.DatabaseError):
 
 
 class Replaced(sqlite3.OperationalError):
-    """What was written is in a file that the path names no more."""
+    """What was written is in a file that the path no longer names."""
 
 
 class InUse(DiskFault):

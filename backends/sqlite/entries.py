@@ -350,7 +350,7 @@ def _check(key: str, value: bytes) -> int:
 
 
 def _rewrite(db: sqlite3.Cursor, rows: Sequence[EntryRow], due: int | None) -> None:
-    """Put `rows` in the place of old ones that are `due`, sparing the index if it stays so."""
+    """Put `rows` in place of old ones that are `due`, sparing the index if it stays so."""
     same = [(*row[:4], row[5]) for row in rows if row[4] == due]
     others = [row for row in rows if row[4] != due]
     if same:

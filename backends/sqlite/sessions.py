@@ -141,7 +141,7 @@ class Session:
     def __del__(self) -> None:
         # The interpreter drops a handler's exception here, as in every finaliser. Nothing else
         # is lost: the connection closes itself too when it goes, and `Sessions` has parked
-        # what a child inherits. Python 3.13 warns of one that nobody has closed before.
+        # what a child inherits. Python 3.13 warns of one that was not closed before.
         if getattr(self, "_pid", 0) == os.getpid():  # it is not while there is no connection yet
             self._close()
         else:
@@ -199,7 +199,7 @@ class Sessions:
         return self._open(until)
 
     def _open(self, until: float) -> Session:
-        # Held over I/O, for a fork must not happen in the midst of it.
+        # Held over I/O, since a fork must not happen during it.
         taken: list[bool] = []
         try:
             if not take(self._opening, until - time.monotonic(), taken):

@@ -62,7 +62,7 @@ def check_alias(config: CacheConfig) -> Checked:
     try:
         in_sync, in_async = (face.run(_fastest(face.view(cache))) for face in FACES)
         servers = tuple(cache.backend.examine())
-    except Exception as error:  # a backend of somebody else's may raise anything
+    except Exception as error:  # a third-party backend may raise anything
         trouble = told(error)
         servers = _those_that_answer(cache)
         return Checked(config.alias, store, servers=servers, warnings=warnings, trouble=trouble)
@@ -83,7 +83,7 @@ def told(error: Exception) -> str:
 
 
 def _those_that_answer(cache: Cache) -> tuple[Examined, ...]:
-    """Return what servers tell of themselves beside one that does not."""
+    """Return what the servers that answer report, where another does not."""
     try:
         return tuple(cache.backend.examine())
     except PartlyUnavailable as error:
@@ -96,12 +96,12 @@ def _warnings(config: CacheConfig, cache: Cache) -> Iterator[str]:
     kind = cache.backend.kind
     if has_unsigned_pickles(config, holds_objects=kind == "inline"):
         yield (
-            f"SERIALIZER {config.serializer!r} without a SECRET: whoever can write to the store can"
-            " run code here. Set SECRET, which signs every entry, or use 'msgpack'"
+            f"SERIALIZER {config.serializer!r} without a SECRET: anyone who can write to the store"
+            " can run code here. Set SECRET, which signs every entry, or use 'msgpack'"
         )
     if option := skips_certificates(config):
         yield (
-            f"OPTIONS[{option!r}] leaves the server's certificate unverified: whoever is between"
+            f"OPTIONS[{option!r}] leaves the server's certificate unverified: anyone in between"
             " can read and change what is cached. Leave it out; OPTIONS['ssl_ca_certs'] names whom"
             " to trust"
         )

@@ -169,7 +169,7 @@ def _measure(cache: Cache, face: Face, share: Sequence[Module], tick: Tick) -> R
 
 
 async def _acount(path: str, mtime_ns: int, size: int) -> dict[str, int]:
-    """Do what `count` does, in a thread, for parsing would freeze the event loop."""
+    """Do what `count` does in a thread, since parsing would freeze the event loop."""
     counts: dict[str, int] = await call_in_thread(partial(count, path, mtime_ns, size))
     return counts
 

@@ -217,7 +217,7 @@ class _Task:
 
 
 def _start(body: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-    """Run `body` in a task of the running loop; without one, nobody is going to await it."""
+    """Run `body` in a task of the running loop; without one, close it and raise."""
     try:
         loop = running_loop()
     except NoEventLoop:

@@ -1,4 +1,4 @@
-"""Calls that are made again and again while somebody needs them, such as renewals of a lock.
+"""Calls that are made again and again while they are needed, for example renewals of a lock.
 
 One daemon thread makes all of them, for both faces and every event loop: an event loop that a
 user's function holds up would renew nothing. It begins with the first, and ends a moment after

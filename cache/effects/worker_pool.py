@@ -49,7 +49,7 @@ class Call:
         self._result: Any = None
 
     def run(self) -> None:
-        """Call the function in the context of who asked, unless nobody waits any more."""
+        """Call the function in the caller's context, unless the caller no longer waits."""
         if self.future.done():
             return
         try:
@@ -65,11 +65,11 @@ class Call:
         self._result, self._error = result, None
 
     def fail(self, error: BaseException) -> None:
-        """Answer with `error` instead of what `run` brought."""
+        """Answer with `error` instead of what `run` returned or raised."""
         self._error = error
 
     def answer(self) -> None:
-        """Hand the outcome to who asked; in the loop only."""
+        """Hand the outcome to the caller; in the loop only."""
         if self.future.done():
             return
         if self._error is None:
@@ -234,7 +234,7 @@ class _Queue:
         return taken
 
     def _wake(self) -> None:
-        """Have the loop answer what is done; waking it is dear, so it is done once at a time."""
+        """Have the loop answer what is done; waking it is slow, so it is done once at a time."""
         if self._waking:
             return
         self._waking = True
@@ -298,7 +298,7 @@ class _Queue:
 
 
 def _stopped(function: Callable[..., Any], exc: StopIteration) -> RuntimeError:
-    """Return an error in the place of a StopIteration, which no future can carry."""
+    """Return an error in place of a StopIteration, which no future can carry."""
     error = RuntimeError(f"{function!r} raised StopIteration")
     error.__cause__ = exc
     return error

@@ -12,7 +12,7 @@ SIGNED: Final = 1
 """The flag of what has a signature."""
 
 END: Final = b"\xff"
-"""Ends a text in what is checked, for it is in no UTF-8."""
+"""Ends a text in what is checked, since it is not in UTF-8."""
 
 
 class Check(Protocol):
@@ -48,7 +48,7 @@ class Checksum:
 
 
 class Signature:
-    """Keyed BLAKE2b, against whoever can write to the store without the secret."""
+    """Keyed BLAKE2b, against anyone who can write to the store without the secret."""
 
     flag: int = SIGNED
     size: int = 20

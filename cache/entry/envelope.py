@@ -17,7 +17,7 @@ The check is over the first four bytes, the serializer's name (none for a number
 signature the context and 0xFF, the key, 0xFF, and the body. It is verified before anything is
 unpacked or decoded, so that a damaged entry, or one copied under another key, is a miss; and
 only the configured serializer and compressor ever decode. A CRC guards against accidents;
-against somebody who can write to the store it takes a signature. Where counters are bare they
+against an attacker who can write to the store it takes a signature. Where counters are bare they
 have neither, for a server to add to them.
 
 An entry of a later version, or with a reserved flag, is a miss and no damage: a later release

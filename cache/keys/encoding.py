@@ -221,7 +221,7 @@ def _encode_instance(value: Any, depth: int, seen: _Seen) -> str:
         names = [field.name for field in fields(cls)]
         each = [getattr(value, name) for name in names]
         return _encode_fields(value, names, each, depth, seen)
-    if is_proxy(value):  # last, since to ask an Enum's class for what it lacks is dear
+    if is_proxy(value):  # last, since asking an Enum's class for what it lacks is slow
         return _encode_part(unwrap(value), depth, seen)
     raise Opaque(f"the content of a {class_name(cls)} cannot be told from outside")
 

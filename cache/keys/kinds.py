@@ -5,7 +5,7 @@
     claim   {prefix}!claim:{the value's key}
 
 A prefix has neither ":" nor "!" in it, so a "!" before the first ":" tells them apart. What
-somebody else makes may look like the key of a lock; then it is digested, and the ":" that
+a framework makes may look like the key of a lock; then it is digested, and the ":" that
 makes it look so is replaced in the part that stays readable.
 
 Stores ask here what a key is of: they do not evict locks and claims.

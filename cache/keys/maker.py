@@ -74,7 +74,7 @@ def many(keys: Keys) -> Keys:
         InvalidKey: it is.
     """
     if isinstance(keys, _TEXTS):
-        raise InvalidKey(f"{keys!r} stands in the place of many keys: write [{keys!r}]")
+        raise InvalidKey(f"{keys!r} stands in place of many keys: write [{keys!r}]")
     return keys
 
 
@@ -115,7 +115,7 @@ class KeyMaker:
     Args:
         prefix: the alias's `KEY_PREFIX`.
         version: the version of keys made without one.
-        function: the alias's `KEY_FUNCTION`, in the place of the pattern above.
+        function: the alias's `KEY_FUNCTION`, in place of the pattern above.
     """
 
     __slots__ = ("_function", "_start", "key_prefix", "known", "version")

@@ -1,4 +1,4 @@
-"""`pyproject.toml`: found upwards from a folder, and read if it is to be trusted.
+"""`pyproject.toml`: found upwards from a folder, and read if it can be trusted.
 
 Who writes the settings chooses what the program runs. So, as with git's `safe.directory`,
 a file counts that belongs to this user, to root or, under sudo, to who called it, and that
@@ -106,8 +106,7 @@ def _trusted(path: Path) -> bytes | None:
     if _speaks(data):
         tell(
             logging.WARNING,
-            f"passed over {path}: {doubt}. If its settings are to be used, say so by"
-            f" TWOFOLD_SETTINGS={path}",
+            f"passed over {path}: {doubt}. To use its settings, say so by TWOFOLD_SETTINGS={path}",
         )
     return None
 

@@ -171,7 +171,7 @@ class CacheCases(Suite):
     async def test_an_entry_ends(
         self, cache: Any, short: float, outlive: Callable[[], None]
     ) -> None:
-        """When its life is over an entry is a miss, and is computed anew."""
+        """When its life is over an entry is a miss, and is computed again."""
         await cache.set_many(dict.fromkeys("klm", "old"), short)
         await cache.set("long", "old", 1000)
         outlive()
@@ -211,7 +211,7 @@ class CacheCases(Suite):
 
     @case
     async def test_one_text_in_the_place_of_keys(self, cache: Any) -> None:
-        """A text in the place of keys is refused, and says what to write."""
+        """A text in place of keys is refused, and says what to write."""
         for text in ("user", b"user", ""):
             for method in (cache.get_many, cache.delete_many, cache.set_many):
                 with pytest.raises(InvalidKey, match=re.escape(f"write [{text!r}]")):

@@ -55,7 +55,7 @@ class ComputingCases(Suite):
 
     @case
     async def test_an_exception_is_raised_and_not_kept(self, cache: Any) -> None:
-        """What the function raises is raised, and the next call computes anew."""
+        """What the function raises is raised, and the next call computes again."""
 
         def function() -> int:
             raise Trouble

@@ -1,4 +1,4 @@
-"""The app, which brings the system checks and `{% load twofold %}`."""
+"""The app, which adds the system checks and `{% load twofold %}`."""
 
 from contextlib import suppress
 from importlib import import_module
@@ -21,5 +21,5 @@ class TwofoldConfig(AppConfig):
         import_module("twofold.contrib.django.checks")
         for alias, entry in settings.CACHES.items():
             if str(entry.get("BACKEND", "")).startswith("twofold."):
-                with suppress(ImproperlyConfigured):  # the checks tell of it
+                with suppress(ImproperlyConfigured):  # the checks report it
                     getattr(caches[alias], "cache", None)

@@ -60,7 +60,7 @@ class TwofoldCache(BaseCache):
         self._location = location
         self._params = params
         self._found: tuple[int, Cache] | None = None
-        with suppress(InvalidTimeout):  # `cache` tells of it
+        with suppress(InvalidTimeout):  # `cache` raises it
             self.default_timeout: float | None = seconds(
                 params.get("timeout", params.get("TIMEOUT", 300))
             )
@@ -130,7 +130,7 @@ class TwofoldCache(BaseCache):
         timeout: Timeout = DEFAULT_TIMEOUT,
         version: int | None = None,
     ) -> None:
-        """Store `value`; if the store has no room for it, the older one goes all the same."""
+        """Store `value`; if the store has no room for it, the older one is removed anyway."""
         full, life = self.make_and_validate_key(key, version), self._life(timeout)
         if not self.cache.set(full, value, life) and self.cache.available:
             self.cache.delete(full)
@@ -371,7 +371,7 @@ async def _pickled_if_lazy(store: Callable[[Any], Awaitable[T]], value: Any) -> 
 
 
 async def _result(default: Any) -> Any:
-    """Return what a default is or brings."""
+    """Return a default, or what it returns when it is called."""
     if not callable(default):
         return default
     if iscoroutinefunction(default):

@@ -37,7 +37,7 @@ def check_servers(**_: Any) -> list[CheckMessage]:
     """Tell of servers that do not answer, and of what they say is wrong with them."""
     messages: list[CheckMessage] = []
     for alias, cache in _ours():
-        with suppress(ImproperlyConfigured):  # `check_settings` tells of it
+        with suppress(ImproperlyConfigured):  # `check_settings` reports it
             messages += _examine(alias, cache)
     return messages
 
@@ -45,7 +45,7 @@ def check_servers(**_: Any) -> list[CheckMessage]:
 def _ours() -> Iterator[tuple[str, TwofoldCache]]:
     for alias in settings.CACHES:
         cache = None
-        with suppress(Exception):  # a backend of somebody else's, whose driver is not there
+        with suppress(Exception):  # a third-party backend whose driver is not installed
             cache = caches[alias]
         if isinstance(cache, TwofoldCache):
             yield alias, cache
@@ -56,16 +56,16 @@ def _advice(alias: str, cache: TwofoldCache) -> Iterator[CheckMessage]:
     config = read_cache(alias, cache.to_twofold(settings.CACHES[alias]))
     if has_unsigned_pickles(config, cache.cache.backend.holds_objects or cache.store == "dummy"):
         yield checks.Warning(
-            f"CACHES[{alias!r}] keeps pickles that are not signed: whoever can write to the store"
-            " can run code here.",
+            f"CACHES[{alias!r}] keeps pickles that are not signed: anyone who can write to the"
+            " store can run code here.",
             hint="Leave SECRET out, then SECRET_KEY signs them; or choose SERIALIZER 'msgpack'.",
             id="twofold.W001",
         )
     if option := skips_certificates(config):
         yield checks.Warning(
-            f"CACHES[{alias!r}] does not verify the server's certificate: whoever is between can"
+            f"CACHES[{alias!r}] does not verify the server's certificate: anyone in between can"
             " read and change what is cached.",
-            hint=f"Leave {option} out; OPTIONS['ssl_ca_certs'] names whom to trust.",
+            hint=f"Leave {option} out; OPTIONS['ssl_ca_certs'] names the authorities to trust.",
             id="twofold.W008",
         )
     yield from _exposure(alias, cache)

@@ -2,7 +2,7 @@
 
 What may be stored, for how long and under which key is decided by Django's middleware,
 which asks a cache as it goes. Here it asks a stand-in, which knows what was read so far
-and notes what is to be written.
+and notes what it would write.
 """
 
 from functools import cache

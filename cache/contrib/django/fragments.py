@@ -89,7 +89,7 @@ class FragmentNode(CacheNode):
 
 
 def _is_text(value: Any) -> bool:
-    """Tell whether a value may be a fragment, and not what somebody else has put there."""
+    """Tell whether a value may be a fragment, and not what another program has put there."""
     return isinstance(value, str)
 
 

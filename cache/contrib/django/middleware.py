@@ -63,7 +63,7 @@ class CacheMiddleware(_TwoFaces, rules.CacheMiddleware):
         page_timeout: seconds, whatever `max-age` says.
         single_flight: whether one request computes a page, and the others wait for it;
             None asks the setting `CACHE_MIDDLEWARE_SINGLE_FLIGHT`, which is True by default.
-        **kwargs: `cache_alias` and `key_prefix`, in the place of Django's settings.
+        **kwargs: `cache_alias` and `key_prefix`, in place of Django's settings.
     """
 
     def __init__(

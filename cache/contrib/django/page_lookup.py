@@ -63,7 +63,7 @@ class Look:
     def _place(self, key: str) -> str:
         try:
             return self.shelf.place(key)
-        except Exception:  # reading has told of a key that cannot be
+        except Exception:  # reading has logged the invalid key
             return ""
 
     def is_usable(self, value: Any) -> bool:

@@ -26,7 +26,7 @@ async def write(io: Effects, middleware: Middleware, key: str, value: Any, timeo
 
 
 async def attempt(middleware: Middleware, what: str, doing: Awaitable[T], otherwise: T) -> T:
-    """Return what an operation brings, or `otherwise` in an outage."""
+    """Return the result of an operation, or `otherwise` in an outage."""
     place = middleware.cache_alias, what
     try:
         result = await doing

@@ -200,7 +200,7 @@ async def _store(
         request: what was asked for.
         response: what is sent.
         middleware: whose rules hold.
-        held: what is known of the request; its `made` is stored in the place of the
+        held: what is known of the request; its `made` is stored in place of the
             response, under the conditions of both.
     """
     made = held.made
@@ -255,7 +255,7 @@ async def _keep(
 
 
 def _say_as(made: HttpResponse, response: HttpResponse) -> None:
-    """Have `response`, which a middleware may have made anew, say what `made` says of storing."""
+    """Have `response`, which a middleware may have made itself, say what `made` says of storing."""
     if "Cache-Control" not in response.headers and "Cache-Control" in made.headers:
         response.headers["Cache-Control"] = made.headers["Cache-Control"]
     if names := made.headers.get("Vary", "").replace(",", " ").split():

@@ -23,7 +23,7 @@ from twofold.interrupts import raise_if_of_others
 T = TypeVar("T")
 
 elsewhere: Claims = Claims()
-"""Who computes what is missing in caches of somebody else's making."""
+"""Who computes what is missing in third-party caches."""
 
 
 class Shelf:
@@ -60,7 +60,7 @@ class Shelf:
 
 
 class Hold:
-    """The right of one caller to compute a missing key; to be released, whatever happens.
+    """The right of one caller to compute a missing key; it must be released in any case.
 
     Args:
         shelf: where it is missing.
@@ -115,7 +115,7 @@ class Hold:
 
     @property
     def beside(self) -> bool:
-        """Whether somebody else here holds the key, or has changed it: nothing is to be stored."""
+        """Whether another caller here holds or has changed the key: then nothing may be stored."""
         return all(turn.detached() for turn in self._taken)
 
     def is_of(self, key: str) -> bool:
@@ -180,7 +180,7 @@ class Hold:
     async def release(self, io: Effects, shared: bool | None = None) -> None:
         """Let those who wait go on, in other processes and here; a second call does nothing.
 
-        That nothing was stored, for the key was changed, says nothing of the next one's.
+        That nothing was stored because the key was changed does not make the next one unshareable.
 
         Args:
             io: the face of the caller.
@@ -230,5 +230,5 @@ def cache_behind(django: Any) -> Cache | None:
     """Return the cache behind one of Django's, if that is ours, and can be."""
     try:
         return django.cache if isinstance(django, TwofoldCache) else None
-    except InvalidCacheBackendError:  # whoever reads from it is told
+    except InvalidCacheBackendError:  # reading from it raises this again
         return None

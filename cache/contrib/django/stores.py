@@ -65,7 +65,7 @@ class Stores:
         return self._backends[place]
 
     def close(self) -> None:
-        """Let go of connections, files and threads; the next operation takes them anew."""
+        """Let go of connections, files and threads; the next operation takes them again."""
         rest()
         for backend in list(self._backends.values()):
             backend.close()
@@ -77,7 +77,7 @@ class Stores:
             await backend.aclose()
 
     def forget(self) -> None:
-        """Close all, and build anew from the settings; what is in memory stays there."""
+        """Close all, and build again from the settings; what is in memory stays there."""
         self.close()
         with self._lock:
             self.generation += 1

@@ -4,7 +4,7 @@ What the view returned is stored, and replayed in its place: see `replay`. The f
 which tells whether it may be, is known when all hooks have run and the session is saved.
 
 A page is never stored if the session was touched before the view returned: then nobody
-knows for whom else it is.
+knows who else may be given it.
 """
 
 import flask
@@ -105,7 +105,7 @@ class CachedView:
             run_sync(self._exchange.close(BLOCKING))
 
     def _store(self, exchange: Exchange, given: Response, response: flask.Response) -> Pairs:
-        """Store the page if it may be, and return what the cache tells of that."""
+        """Store the page if it may be, and return the fields that say what the cache did."""
         page = page_of(given, response_of(response), self._view)
         answered = run_sync(
             exchange.respond(BLOCKING, page._replace(body=None) if self._personal else page)

@@ -1,4 +1,4 @@
-"""Whether a request has content that its fields do not tell of."""
+"""Whether a request has content that its header fields do not announce."""
 
 from io import BufferedReader, RawIOBase
 from typing import Any

@@ -135,7 +135,7 @@ class Caching:
         Args:
             view: as `@app.route` takes it; in class-based views, put the decorator into
                 `decorators`, or on a method.
-            timeout: how long a page lives that does not say so itself.
+            timeout: how long a page lives that does not set a lifetime itself.
             vary: names of request fields that the page depends on, added to its `Vary`.
             public: add `public` to its `Cache-Control`: it is the same for all, whatever
                 cookies or `Authorization` they send.
@@ -162,7 +162,7 @@ class Caching:
         return self.cache.delete_many(keys) > 0
 
     def close(self) -> None:
-        """Close the caches of all applications of this extension; the next use opens them anew.
+        """Close the caches of all applications of this extension; the next use opens them again.
 
         Another application may give its `CACHES` to the process then.
         """

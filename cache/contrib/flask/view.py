@@ -22,7 +22,7 @@ class PageDecorator:
 
     Args:
         pages: returns the pages of the current application.
-        timeout: how long a page lives that does not say so itself.
+        timeout: how long a page lives that does not set a lifetime itself.
         vary: names of request fields to add to `Vary`.
         public: whether to add `public` to `Cache-Control`.
     """

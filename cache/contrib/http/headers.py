@@ -11,7 +11,7 @@ Pairs: TypeAlias = tuple[tuple[bytes, bytes], ...]
 _MEMBER = re.compile(r'(?:[^",]+|"[^"\\]*(?:\\.?[^"\\]*)*"?)+', re.DOTALL)
 """All but commas and whole quoted strings; one that is not closed goes to the end.
 
-It is linear, for it cannot fail once it has begun: nothing in it depends on what follows.
+It is linear, since it cannot fail once it has begun: nothing in it depends on what follows.
 """
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -149,7 +149,7 @@ def _all_encoded(names: tuple[str, ...]) -> frozenset[bytes]:
 def varying(headers: Headers) -> tuple[str, ...] | None:
     """Return the names in `Vary`, lower-case, sorted; None for `*`: every request differs.
 
-    So it is taken to do where a name is none, for nobody knows which was meant.
+    So it is assumed to where a name is invalid, since nobody knows which was meant.
     """
     members = headers.members("vary")
     if not members:

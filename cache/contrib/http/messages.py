@@ -24,7 +24,7 @@ class Request(NamedTuple):
     application: str = ""
     """Tells the application from others, and is the same in all its processes."""
     has_content: bool = False
-    """Whether it has content that its fields do not tell of (RFC 9113, 8.1.1)."""
+    """Whether it has content that its header fields do not announce (RFC 9113, 8.1.1)."""
     has_user: bool = False
     """Whether the server, or a middleware, knows the user, by whatever the client sent."""
 
@@ -35,7 +35,7 @@ class Request(NamedTuple):
 
     @property
     def authenticated(self) -> bool:
-        """Whether it is of somebody known: by `Authorization`, or by whoever looked them up."""
+        """Whether the user is known: by `Authorization`, or because a middleware looked them up."""
         return self.has_user or "authorization" in self.headers
 
     @property
@@ -45,7 +45,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """An answer; `body` is None while it is streamed, and nobody has it as a whole."""
+    """An answer; `body` is None while it is streamed, and is nowhere as a whole."""
 
     status: int
     headers: Headers

@@ -106,7 +106,7 @@ def _is_dated(page: Page) -> bool:
 
 
 def _is_sendable(page: Page) -> bool:
-    """Tell whether a page is one response, as whoever wrote it may not have had in mind.
+    """Tell whether a page is exactly one response, which its author may not have checked.
 
     Nothing says that its body ends elsewhere.
     """

@@ -73,7 +73,7 @@ class Pages:
     ) -> "Exchange":
         """Begin to answer `request`, perhaps after another has computed its page.
 
-        Whatever comes of it, the exchange is to be closed. Directives of the request
+        The exchange must be closed in any case. Directives of the request
         other than `no-store` and `only-if-cached` are advice (RFC 9111, 5.2.1), and not
         taken: with them every client could have every page computed at will.
 
@@ -155,7 +155,7 @@ class Exchange:
     async def find(self, io: Effects) -> Page | None:
         """Return what `look` finds, perhaps after another has computed it; else take the turn."""
         pages = self._pages
-        # Whoever sends credentials may get what nobody else may.
+        # A request with credentials may get what no other one may.
         sent = f" {self._request.authenticated} {'cookie' in self._request.headers}"
         page, _ = await pages.turns.find(
             io, pages.store.claims(), self.look, self._taken, sent, self._look_again
@@ -163,7 +163,7 @@ class Exchange:
         return page
 
     async def _look_again(self, io: Effects, turn: Turn) -> tuple[Page | None, str]:
-        """Claim what is missing for this process, unless another has brought it meanwhile."""
+        """Claim what is missing, unless another process has stored it meanwhile."""
         assert self._place is not None  # noqa: S101 - there was a look before
         store = self._pages.store
         self._claim = claim = store.claim(self._place, turn)  # noted before it is taken
@@ -229,7 +229,7 @@ class Exchange:
             self._claim = None
 
     def abandon(self) -> None:
-        """Do what `close` does where nothing can be awaited, for the loop has gone."""
+        """Do what `close` does where nothing can be awaited, since the loop is gone."""
         self.release()
         if self._claim is not None:
             self._claim.forget()

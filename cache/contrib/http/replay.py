@@ -2,7 +2,7 @@
 
 Between a view and its client stand decorators, hooks and middleware, which run for each
 request. So what the view itself made is stored, and they run on it again as on a new
-response. But whether a page may be stored, for how long and for whom is told by the
+response. But whether a page may be stored, for how long and for whom is decided by the
 response that is sent in the end, since they add `Set-Cookie`, `Vary` and `Cache-Control`.
 """
 
@@ -40,7 +40,7 @@ def looking(request: Request) -> Request:
     """Return `request` as the look for a whole page.
 
     Whether the client has the page already is seen in the end, and for HEAD the body is
-    left out there; nobody is to wait for what HEAD computes, nor is that stored.
+    left out there; no caller waits for what HEAD computes, and that is not stored.
     """
     headers = request.headers
     if headers.any_of(CONDITIONS):
@@ -69,7 +69,7 @@ def page_of(given: Response, final: Response, maker: str) -> Response:
 
 
 def says_personal(headers: Headers) -> bool:
-    """Tell whether whoever made a response keeps it from others."""
+    """Tell whether a response says itself that it is not for others."""
     control = CacheControl(headers)
     return any(name in control for name in _PERSONAL)
 
@@ -103,7 +103,7 @@ class Replay(NamedTuple):
     made: Response
     """What the view once made."""
     told: Pairs
-    """The fields by which the cache tells of the page."""
+    """The fields by which the cache describes the page."""
     tag: str
     """What was computed as the tag of `made`; empty if the view gave one."""
 

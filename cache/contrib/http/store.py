@@ -74,7 +74,7 @@ class PageStore:
         return self.cache()._claims
 
     def claim(self, place: Place, turn: Turn) -> KeyClaim:
-        """Return a claim to what is missing, which is to be taken, and released."""
+        """Return a claim to what is missing, for the caller to take and release."""
         return self.cache()._claim(self.place(place.key), turn)
 
     async def take(
@@ -118,7 +118,7 @@ class PageStore:
         """Store `page` for its lifetime, and return whether it is stored; see `find`.
 
         What is stored under the key of the URL is stored last, and only if that key is as it
-        was when the page began to be computed: whoever invalidates the URL removes it.
+        was when the page began to be computed: each invalidation of the URL removes it.
         """
         return await self._guarded(
             io, "store", False, partial(self._keep, place, claim, asked, page)

@@ -1,4 +1,4 @@
-"""What a shared cache may store, and whom it may serve with it (RFC 9111, 3)."""
+"""What a shared cache may store, and to which requests it may serve it (RFC 9111, 3)."""
 
 from twofold.contrib.http.cache_control import CacheControl
 from twofold.contrib.http.freshness import explicit
@@ -9,7 +9,7 @@ _CACHEABLE = frozenset({200, 203, 204, 300, 404, 410, 414, 501})
 """Statuses that may be stored without being told so.
 
 Those of RFC 9110, 15.1, but for 206, and for what a mistake would make last: who is sent
-elsewhere (301, 308) or told that there is no such method (405) asks no more.
+elsewhere (301, 308) or told that there is no such method (405) does not ask again.
 """
 
 _NOT_OURS = frozenset(

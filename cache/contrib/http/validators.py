@@ -49,5 +49,5 @@ def _matches(text: str, headers: Headers) -> bool:
 
 
 def of_304(headers: Headers) -> Headers:
-    """Return the fields that the 304 in the place of a 200 with `headers` carries."""
+    """Return the fields that the 304 in place of a 200 with `headers` carries."""
     return headers.only(*_OF_304)

@@ -42,7 +42,7 @@ def serde(value: Any) -> Translated:
 
 
 def tls_context(value: Any) -> Translated:
-    """Return what an `SSLContext` is here; it does not tell whom it trusts."""
+    """Return what an `SSLContext` is here; it does not say which authorities it trusts."""
     return {} if value is None else Refused("write 'tls': True, and 'ssl_ca_certs' and its like")
 
 

@@ -17,7 +17,7 @@ from twofold.contrib.moving.tables import (
 
 _POOL = Ignored("each thread has a connection, and each event loop one or two, for all callers")
 _RETRY = Ignored("what changes nothing is tried once more, within the deadline")
-_HEALTH = Ignored("a connection that was lost is noticed, and made anew within the deadline")
+_HEALTH = Ignored("a connection that was lost is noticed, and made again within the deadline")
 _SOCKET = Ignored("twofold sets up its sockets itself")
 _BYTES = Ignored("values go to the server as bytes, and keys as ASCII")
 _IN_LOCATION = Refused("write the server into LOCATION, as redis://host:port/db")

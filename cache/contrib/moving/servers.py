@@ -89,7 +89,7 @@ def _checked(moved: Moved, location: Any) -> list[str]:
 
 
 class _Parts(NamedTuple):
-    """A URL taken apart, whatever is wrong with it, which the backend tells of."""
+    """A URL taken apart, whatever is wrong with it: the backend reports that."""
 
     login: str
     hosts: str
@@ -120,7 +120,7 @@ def _url(moved: Moved, text: str, table: Table) -> str:
     text = _with_scheme(text, _SCHEMES)
     address, _, query = text.partition("?")
     if not query or "@" in query:
-        return text  # the second is half of a password, which the backend tells of
+        return text  # the second is half of a password: the backend reports it
     return _without_query(moved, address, query, table)
 
 

@@ -130,11 +130,11 @@ class CachedView:
         )
 
     def _has_failed(self, final: Response) -> bool:
-        """Tell whether something else answers in the place of a stored page."""
+        """Tell whether something else answers in place of a stored page."""
         return bool(self._told) and self._given is not None and self._given.status != final.status
 
     async def _store(self, exchange: Exchange, final: Response) -> Pairs:
-        """Store the page if it may be, and return what the cache tells of that."""
+        """Store the page if it may be, and return the fields that say what the cache did."""
         page = final._replace(body=None)
         if self._given is not None:
             page = page_of(self._given, final, f"{self._maker} {self.kind}")

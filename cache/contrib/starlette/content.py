@@ -1,4 +1,4 @@
-"""Whether a request has content that its fields do not tell of."""
+"""Whether a request has content that its header fields do not announce."""
 
 from starlette.types import Message, Receive, Scope
 

@@ -48,7 +48,7 @@ def _fields(dependant: Any, overrides: Mapping[Any, Any]) -> Iterator[str]:
 
 
 def _overridden(dependant: Any, overrides: Mapping[Any, Any]) -> Any:
-    """Return what FastAPI asks in the place of a dependency."""
+    """Return what FastAPI asks in place of a dependency."""
     call = overrides.get(dependant.call, dependant.call) if overrides else dependant.call
     if call is dependant.call:
         return dependant

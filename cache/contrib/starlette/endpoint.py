@@ -195,7 +195,7 @@ def cached_page(
 
     Args:
         endpoint: of Starlette or FastAPI; its signature stays.
-        timeout: how long a response lives that does not say so itself.
+        timeout: how long a response lives that does not set a lifetime itself.
         vary: names of request fields that the response depends on, added to its `Vary`.
         public: add `public` to its `Cache-Control`: it is the same for all, whatever
             cookies or `Authorization` they send.

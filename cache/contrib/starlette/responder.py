@@ -17,7 +17,7 @@ from twofold.policy import Timeout
 class Responder:
     """Stands between an application and the server's `send`, for one request.
 
-    A response is stored only if one message brings its whole body, as that of all but
+    A response is stored only if one message contains its whole body, as that of all but
     streams does; so no part of a body is ever held back to see what follows.
     """
 
@@ -154,8 +154,8 @@ class Responder:
     def _is_shared(self, headers: Headers) -> bool:
         """Tell whether it is known for whom the response is, and that it is for more than one.
 
-        A user whom the application finds out about is known too late for a stored page; and
-        what answers instead of a decorated endpoint, a dependency say, is to be asked again.
+        A user that the application identifies is known too late for a stored page; and
+        what answers instead of a decorated endpoint, for example a dependency, must be asked again.
         """
         if is_decorated(self._scope) or not is_route_known(self._scope, self._by_router):
             return False
@@ -179,7 +179,7 @@ class _Head:
         return not (length is None or length > max_body or self.message.get("trailers"))
 
     def is_for_whole(self, message: Message) -> bool:
-        """Tell whether `message`, the first after this one, brings the whole body."""
+        """Tell whether `message`, the first after this one, contains the whole body."""
         body: bytes = message.get("body", b"")
         return message["type"] == "http.response.body" and len(body) == self._length
 

@@ -22,7 +22,7 @@ class _Responder(Protocol):
 
 
 class _Reached:
-    """Stands in front of a router, inside all middleware, and tells of the scope there."""
+    """Stands in front of a router, inside all middleware, and reports the scope there."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -19,6 +19,6 @@ def product(number: int) -> dict[str, object]:
 
 @cached(timeout="10m")
 def price(number: int) -> float:
-    """Return what a product costs; computed once, whoever asks."""
+    """Return what a product costs; computed once for all callers."""
     time.sleep(0.05)
     return number * 1.5
