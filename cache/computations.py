@@ -23,8 +23,8 @@ class Computed(NamedTuple):
     """What a computation brought."""
 
     value: Any
-    copy: Callable[[], Any]
-    """Returns the value for one more caller."""
+    stored: Stored | None
+    """The value as the store keeps it, of which others get copies; None if it cannot."""
     accepted: bool
     """Whether nobody has changed the key since it was begun."""
 
@@ -115,21 +115,17 @@ class Computations:
         if not policy.stores:
             return await self._call(io, function)  # what nobody is to find, nobody shares
 
-        async def body(io: Effects, flight: Flight[Computed]) -> Computed:
-            if flight.detached() or not reachable:
-                computed = await self._for_callers(io, flight, function)
-                if not reachable:
-                    flight.accept()  # for all that can be known
-                return computed
-            if self._store.private:
-                return await self._here(io, flight, function, policy)
-            return await self._among_processes(io, flight, function, policy, since)
-
+        if not reachable:
+            body = partial(self._unreached, function)
+        elif self._store.private:
+            body = partial(self._here, function, policy)
+        else:
+            body = partial(self._among_processes, function, policy, since)
         computed, led = await share(io, self.claims, key, body)
         if led:
             return computed.value
         self._counts.joined += 1
-        return computed.copy()
+        return self._copy(key, computed)
 
     async def refresh(
         self, io: Effects, key: str, function: Callable[[], Any], policy: Policy
@@ -139,10 +135,7 @@ class Computations:
         If the key is changed meanwhile, again and again, it is left missing; and at once to
         whoever has begun since, for theirs is newer.
         """
-
-        async def body(io: Effects, flight: Flight[Computed]) -> Computed:
-            return await self._anew(io, flight, function, policy)
-
+        body = partial(self._anew, function, policy)
         for _ in range(_REFRESHES):
             self.claims.detach(key)
             computed, led = await share(io, self.claims, key, body)
@@ -150,7 +143,7 @@ class Computations:
                 break
         else:
             await self._delete(io, key)
-        return computed.value if led else computed.copy()
+        return computed.value if led else self._copy(key, computed)
 
     async def _is_claimed(self, io: Effects, key: str) -> bool:
         """Tell whether somebody computes `key` now.
@@ -166,24 +159,33 @@ class Computations:
             self._note(exc)
             return False
 
+    async def _unreached(
+        self, function: Callable[[], Any], io: Effects, flight: Flight[Computed]
+    ) -> Computed:
+        """Compute while the store is not worth asking."""
+        computed = await self._for_callers(function, io, flight)
+        flight.accept()  # for all that can be known
+        return computed
+
     async def _for_callers(
-        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any]
+        self, function: Callable[[], Any], io: Effects, flight: Flight[Computed]
     ) -> Computed:
         """Compute what is not stored."""
         flight.begin()
-        value = await self._call(io, function)
-        return Computed(value, self._copies(flight.key, value, None), accepted=False)
+        return Computed(await self._call(io, function), None, accepted=False)
 
     async def _here(
-        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
+        self, function: Callable[[], Any], policy: Policy, io: Effects, flight: Flight[Computed]
     ) -> Computed:
         """Compute a value of a store that is this process's own, where no stub is needed."""
+        if flight.detached():
+            return await self._for_callers(function, io, flight)
         store, key = self._store, flight.key
         flight.begin()
-        present = await io.op(store.get, store.aget, key)
+        present = store.get(key)
         value = MISSING if present is None else self._codec.load(key, present)
         if value is not MISSING:
-            return Computed(value, self._copies(key, value, present), accepted=False)
+            return Computed(value, present, accepted=False)
         value = await self._call(io, function)
         keep = policy.keeps(value)
         stored = self._dump(key, value, keep)
@@ -192,17 +194,19 @@ class Computations:
         elif keep:
             self._write(flight, partial(_swap, store, present), stored, policy.ttl)
         flight.accept()  # all who joined did so before anybody detached it
-        return Computed(value, self._copies(key, value, stored), accepted=True)
+        return Computed(value, stored, accepted=True)
 
     async def _among_processes(
         self,
-        io: Effects,
-        flight: Flight[Computed],
         function: Callable[[], Any],
         policy: Policy,
         since: float,
+        io: Effects,
+        flight: Flight[Computed],
     ) -> Computed:
         """Compute a value under a claim that other processes see."""
+        if flight.detached():
+            return await self._for_callers(function, io, flight)
         claim = StoredClaim(self._store, flight.key, self._beside, flight.lost)
         values: list[Any] = []
 
@@ -218,16 +222,16 @@ class Computations:
                 return await self._without(io, flight, claim, function, exc)
             if found is None:
                 return await self._fill(io, flight, claim, function, policy)
-            return Computed(values[-1], self._copies(flight.key, values[-1], found), False)
+            return Computed(values[-1], found, accepted=False)
 
         return await self._released(io, claim, compute)
 
     async def _anew(
-        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
+        self, function: Callable[[], Any], policy: Policy, io: Effects, flight: Flight[Computed]
     ) -> Computed:
         """Compute a value to stand in the place of whatever is there."""
         if self._store.private or flight.detached():
-            return await self._replace(io, flight, function, policy)
+            return await self._replace(function, policy, io, flight)
         claim = StoredClaim(self._store, flight.key, self._beside, flight.lost)
 
         async def compute(io: Effects) -> Computed:
@@ -240,7 +244,7 @@ class Computations:
         return await self._released(io, claim, compute)
 
     async def _replace(
-        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
+        self, function: Callable[[], Any], policy: Policy, io: Effects, flight: Flight[Computed]
     ) -> Computed:
         """Do what `_anew` does in a store of this process's own."""
         key = flight.key
@@ -250,7 +254,7 @@ class Computations:
         stored = self._dump(key, value, keep)
         accepted = not keep or self._write(flight, self._store.set, stored, policy.ttl)
         flight.accept()
-        return Computed(value, self._copies(key, value, stored), accepted)
+        return Computed(value, stored, accepted)
 
     async def _fill(
         self,
@@ -278,7 +282,7 @@ class Computations:
         unchanged = await claim.release(io) or filled
         if unchanged:
             flight.accept()
-        return Computed(value, self._copies(key, value, stored), unchanged or not keep)
+        return Computed(value, stored, accepted=unchanged or not keep)
 
     async def _without(
         self,
@@ -291,7 +295,7 @@ class Computations:
         """Compute while the store cannot be asked."""
         self._note(outage)
         claim.forget()
-        computed = await self._for_callers(io, flight, function)
+        computed = await self._for_callers(function, io, flight)
         flight.accept()
         return computed._replace(accepted=True)
 
@@ -343,15 +347,11 @@ class Computations:
             return None
         return stored
 
-    def _copies(self, key: str, value: Any, stored: Stored | None) -> Callable[[], Any]:
-        """Return what makes a copy of `value` for one more caller."""
-        load = self._codec.load
-
-        def copy() -> Any:
-            made = MISSING if stored is None else load(key, stored)
-            return value if made is MISSING else made
-
-        return copy
+    def _copy(self, key: str, computed: Computed) -> Any:
+        """Return the value for one more caller."""
+        stored = computed.stored
+        copy = MISSING if stored is None else self._codec.load(key, stored)
+        return computed.value if copy is MISSING else copy
 
     async def _call(self, io: Effects, function: Callable[[], Any]) -> Any:
         self._counts.computations += 1

@@ -40,12 +40,23 @@ class Abandoned(BaseException):
 class Flight(Claim, Generic[T]):
     """One computation of one key, on its way."""
 
+    __slots__ = (
+        "_accepted",
+        "_begun",
+        "_error",
+        "_resolved",
+        "_result",
+        "_traceback",
+        "leader",
+    )
+
     def __init__(self, claims: Claims, key: str, by_loop: bool = False) -> None:
         super().__init__(claims, key, by_loop)
         self.leader: Spawned | None = None
         self._begun = 0
         self._accepted = False
-        self._result: tuple[T] | None = None
+        self._resolved = False
+        self._result: T | None = None
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
 
@@ -63,7 +74,7 @@ class Flight(Claim, Generic[T]):
 
     def resolve(self, result: T) -> None:
         """Give `result` to all who wait."""
-        self._result = (result,)
+        self._result, self._resolved = result, True
         self.end()
 
     def fail(self, error: BaseException) -> None:
@@ -76,7 +87,9 @@ class Flight(Claim, Generic[T]):
         super().end()
 
     def left(self, by_holder: bool, deserted: bool) -> None:
-        if self.done.done():
+        if self.ended:
+            if by_holder:  # whom a signal's handler may have interrupted while it woke others
+                self.end()
             if deserted:  # the traceback of an error leads back to this flight
                 self._result = self._error = self._traceback = None
             return
@@ -91,14 +104,14 @@ class Flight(Claim, Generic[T]):
 
     def lost(self) -> bool:
         """Tell whether there is no outcome to share, now or ever."""
-        if self.done.done():
+        if self.ended:
             return self._error is not None and not isinstance(self._error, Exception)
         return self.leader is not None and not self.leader.alive()
 
     def outcome(self) -> T:
         """Return or raise what the computation brought."""
-        if self._result is not None:
-            return self._result[0]
+        if self._resolved:
+            return self._result  # type: ignore[return-value]
         if self._error is None:
             raise RuntimeError(f"{self!r} was asked for its outcome before it was resolved")
         # Each of the many who raise it would add its own frames to the one traceback.
@@ -130,12 +143,14 @@ async def share(io: Effects, claims: Claims, key: str, body: Body[T]) -> tuple[T
             leads = flight is own
             if leads:
                 flight.leader = io.spawn(_lead(io, flight, body))
-            while not await io.wait(flight.done, _LOOK_EVERY) and not flight.lost():
+                if flight.leader is not None:
+                    await io.join(flight.leader)
+            while not leads and not await io.wait(flight, _LOOK_EVERY) and not flight.lost():
                 looks += 1
-                timed_out = not leads and looks * _LOOK_EVERY >= _LONGEST
+                timed_out = looks * _LOOK_EVERY >= _LONGEST
                 if timed_out:
                     break
-            if flight.done.done() and (leads or (not flight.lost() and flight.serves(asked))):
+            if flight.ended and (leads or (not flight.lost() and flight.serves(asked))):
                 return flight.outcome(), leads
         finally:
             try:
