@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         BlockingCallWarning,
         CacheError,
         CannotSerialize,
+        ComputationTimeout,
         CounterOverflow,
         DeadlineExceeded,
         InvalidKey,
@@ -39,11 +40,13 @@ if TYPE_CHECKING:
         SettingsError,
         UnstableArgument,
     )
+    from twofold.freshness import Freshness
     from twofold.functions import AsyncCached, Cached, CacheInfo
     from twofold.lock import Lock
-    from twofold.policy import DEFAULT_TIMEOUT, Timeout
+    from twofold.overrides import bypass, refreshing
     from twofold.registry import aclose_all, cache, caches, close_all, configure
     from twofold.stats import Stats
+    from twofold.timeouts import DEFAULT_TIMEOUT, Timeout
     from twofold.version import __version__
 
 __all__ = [
@@ -60,8 +63,10 @@ __all__ = [
     "CacheInfo",
     "Cached",
     "CannotSerialize",
+    "ComputationTimeout",
     "CounterOverflow",
     "DeadlineExceeded",
+    "Freshness",
     "InvalidKey",
     "InvalidTimeout",
     "Lock",
@@ -79,12 +84,14 @@ __all__ = [
     "UnstableArgument",
     "__version__",
     "aclose_all",
+    "bypass",
     "cache",
     "cached",
     "caches",
     "close_all",
     "configure",
     "events",
+    "refreshing",
 ]
 
 _ROOMS = {
@@ -93,12 +100,15 @@ _ROOMS = {
     "Cache": "core",
     "cached": "decorators",
     "MISSING": "entry",
+    "Freshness": "freshness",
     "AsyncCached": "functions",
     "CacheInfo": "functions",
     "Cached": "functions",
     "Lock": "lock",
-    "DEFAULT_TIMEOUT": "policy",
-    "Timeout": "policy",
+    "DEFAULT_TIMEOUT": "timeouts",
+    "Timeout": "timeouts",
+    "bypass": "overrides",
+    "refreshing": "overrides",
     "aclose_all": "registry",
     "cache": "registry",
     "caches": "registry",

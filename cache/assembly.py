@@ -30,6 +30,8 @@ class Parts(NamedTuple):
     timeout: float | None
     """Seconds that an entry lives unless told otherwise; None for ever."""
     options: CommonOptions
+    freshness: Mapping[str, Any] = {}
+    """What becomes of computed values, as fields of a `Policy`."""
 
 
 def private_parts(backend: Backend | str, settings: Mapping[str, Any]) -> Parts:
@@ -48,7 +50,7 @@ def parts_over(backend: Backend, config: CacheConfig, keys: KeyMaker) -> Parts:
     """Return the parts of a cache over a store that is there already, which others may use too."""
     options, _ = split_options(config, type(backend))
     codec = codec_for(config, backend.holds_objects, backend.clock)
-    return Parts(config.alias, backend, codec, keys, config.timeout, options)
+    return Parts(config.alias, backend, codec, keys, config.timeout, options, config.freshness)
 
 
 def key_maker(config: CacheConfig) -> KeyMaker:

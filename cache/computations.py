@@ -3,18 +3,23 @@
 from collections.abc import Callable, Coroutine
 from functools import partial
 from inspect import isawaitable, iscoroutine
+from random import random
 from typing import Any, NamedTuple
 
 from twofold.backend import Backend, Stored
-from twofold.claims.flights import Flight, share
-from twofold.claims.stored import StoredClaim
+from twofold.claims.flights import Flight, share, start
+from twofold.claims.stored import Resting, StoredClaim
 from twofold.claims.table import Claims, claims_of
 from twofold.effects import Effects, within
-from twofold.entry import MISSING, Codec
+from twofold.entry import MISSING, Codec, Meta
 from twofold.errors import AwaitableResult, BackendUnavailable, CannotSerialize
-from twofold.policy import Policy
+from twofold.kept_errors import arguments, can_be_rebuilt, name_of_class, rebuilt
+from twofold.policy import Age, Policy, age
+from twofold.rests import ELSEWHERE, Rests
 from twofold.stats import Counts
 from twofold.stub import is_stub
+
+_NOW = 1e-300  # the draw of xfetch by which whoever asks refreshes
 
 _REFRESHES = 3  # of one key, before something newer is left to be found
 
@@ -23,10 +28,25 @@ class Computed(NamedTuple):
     """What a computation brought."""
 
     value: Any
-    stored: Stored | None
-    """The value as the store keeps it, of which others get copies; None if it cannot."""
+    copy: Callable[[], Any]
+    """Returns the value for one more caller."""
     accepted: bool
     """Whether nobody has changed the key since it was begun."""
+
+
+class Made(NamedTuple):
+    """What a function brought, and what is to become of it."""
+
+    value: Any
+    stored: Stored | None
+    """What the store is to keep, or of what is not kept, what copies are made of, if any."""
+    keep: bool
+    life: float | None
+    """Seconds that the store keeps it; None for ever."""
+    drop: bool = False
+    """Whether what it would replace is to go."""
+    error: Exception | None = None
+    """What the function raised, if that is kept."""
 
 
 def producer(default: Any) -> Callable[[], Any]:
@@ -74,6 +94,7 @@ class Computations:
         beside: makes the key of a claim beside an entry that cannot be read.
         note_outage: is told of each failure of the store that a computation goes on without.
         counts: the numbers of the cache.
+        rests: what is not to be refreshed now.
     """
 
     def __init__(
@@ -83,6 +104,7 @@ class Computations:
         beside: Callable[[str], str],
         note_outage: Callable[[BackendUnavailable], None] | None,
         counts: Counts,
+        rests: Rests,
     ) -> None:
         self.claims: Claims = claims_of(store.identity)
         self._store = store
@@ -90,6 +112,7 @@ class Computations:
         self._beside = beside
         self._note_outage = note_outage
         self._counts = counts
+        self._rests = rests
 
     async def compute(
         self,
@@ -100,6 +123,8 @@ class Computations:
         since: float = 0.0,
         *,
         reachable: bool = True,
+        patience: float | None = None,
+        has_value: bool = False,
     ) -> Any:
         """Return the value of `key`, computed once however many callers missed it.
 
@@ -111,21 +136,54 @@ class Computations:
             since: the monotonic time at which the store was asked for the value, if it is
                 remote: its deadline is for that and the claim.
             reachable: whether the store is worth asking; else nothing is stored.
+            patience: seconds to wait at most; None without end.
+            has_value: whether the caller has an old one.
+
+        Raises:
+            Late: the patience is over, and the computation goes on.
+            Busy: nothing in the background is free to compute.
+            Resting: the old value is not to be refreshed yet.
         """
         if not policy.stores:
-            return await self._call(io, function)  # what nobody is to find, nobody shares
+            return await self.call(io, function)  # what nobody is to find, nobody shares
 
-        if not reachable:
-            body = partial(self._unreached, function)
-        elif self._store.private:
-            body = partial(self._here, function, policy)
-        else:
-            body = partial(self._among_processes, function, policy, since)
-        computed, led = await share(io, self.claims, key, body)
-        if led:
-            return computed.value
-        self._counts.joined += 1
-        return self._copy(key, computed)
+        async def body(io: Effects, flight: Flight[Computed]) -> Computed:
+            if flight.detached() or not reachable:
+                computed = await self._for_callers(io, flight, function)
+                if not reachable:
+                    flight.accept()  # for all that can be known
+                return computed
+            if self._store.private:
+                return await self._here(io, flight, function, policy)
+            return await self._among_processes(io, flight, function, policy, since, has_value)
+
+        while True:
+            try:
+                computed, led = await share(io, self.claims, key, body, patience)
+            except Resting:
+                if has_value:
+                    raise
+                continue  # somebody else's refresh has come to nothing
+            if led:
+                return computed.value
+            self._counts.joined += 1
+            return computed.copy()
+
+    async def refresh_behind(
+        self, io: Effects, key: str, function: Callable[[], Any], policy: Policy
+    ) -> bool:
+        """Have a value that is old replaced in the background; False if nothing is free for it."""
+
+        async def body(io: Effects, flight: Flight[Computed]) -> Computed:
+            try:
+                return await self._renewed(io, flight, function, policy)
+            except Exception:
+                raise
+            except BaseException:  # its event loop ends
+                self._rests.lose(key)
+                raise
+
+        return await start(io, self.claims, key, body)
 
     async def refresh(
         self, io: Effects, key: str, function: Callable[[], Any], policy: Policy
@@ -135,7 +193,10 @@ class Computations:
         If the key is changed meanwhile, again and again, it is left missing; and at once to
         whoever has begun since, for theirs is newer.
         """
-        body = partial(self._anew, function, policy)
+
+        async def body(io: Effects, flight: Flight[Computed]) -> Computed:
+            return await self._anew(io, flight, function, policy)
+
         for _ in range(_REFRESHES):
             self.claims.detach(key)
             computed, led = await share(io, self.claims, key, body)
@@ -143,7 +204,7 @@ class Computations:
                 break
         else:
             await self._delete(io, key)
-        return computed.value if led else self._copy(key, computed)
+        return computed.value if led else computed.copy()
 
     async def _is_claimed(self, io: Effects, key: str) -> bool:
         """Tell whether somebody computes `key` now.
@@ -159,79 +220,119 @@ class Computations:
             self._note(exc)
             return False
 
-    async def _unreached(
-        self, function: Callable[[], Any], io: Effects, flight: Flight[Computed]
-    ) -> Computed:
-        """Compute while the store is not worth asking."""
-        computed = await self._for_callers(function, io, flight)
-        flight.accept()  # for all that can be known
-        return computed
-
     async def _for_callers(
-        self, function: Callable[[], Any], io: Effects, flight: Flight[Computed]
+        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any]
     ) -> Computed:
         """Compute what is not stored."""
         flight.begin()
-        return Computed(await self._call(io, function), None, accepted=False)
+        value = await self.call(io, function)
+        return Computed(value, self._copies(flight.key, value, None), accepted=False)
 
     async def _here(
-        self, function: Callable[[], Any], policy: Policy, io: Effects, flight: Flight[Computed]
+        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
     ) -> Computed:
         """Compute a value of a store that is this process's own, where no stub is needed."""
-        if flight.detached():
-            return await self._for_callers(function, io, flight)
         store, key = self._store, flight.key
         flight.begin()
-        present = store.get(key)
-        value = MISSING if present is None else self._codec.load(key, present)
+        present = await io.op(store.get, store.aget, key)
+        value = self._read(key, present, policy)
         if value is not MISSING:
-            return Computed(value, present, accepted=False)
-        value = await self._call(io, function)
-        keep = policy.keeps(value)
-        stored = self._dump(key, value, keep)
-        if keep and present is None:
-            self._write(flight, store.add, stored, policy.ttl)
-        elif keep:
-            self._write(flight, partial(_swap, store, present), stored, policy.ttl)
+            return Computed(value, self._copies(key, value, present), accepted=False)
+        return await self._swapped(io, flight, function, policy, present)
+
+    async def _swapped(
+        self,
+        io: Effects,
+        flight: Flight[Computed],
+        function: Callable[[], Any],
+        policy: Policy,
+        present: Stored | None,
+    ) -> Computed:
+        """Compute what stands in the place of `present` in a store of this process's own."""
+        store, key = self._store, flight.key
+        replaces = present is not None
+        try:
+            made = await self._make(io, key, function, policy)
+        except Exception as exc:
+            self._fail(key, function, policy, replaces, exc)
+            raise
+        if made.keep:
+            write = partial(_swap, store, present) if replaces else store.add
+            self._write(flight, write, made)
+        elif made.drop and replaces:
+            store.compare_and_delete(key, present)
+        self._note_made(key, function, policy, replaces, made)
         flight.accept()  # all who joined did so before anybody detached it
-        return Computed(value, stored, accepted=True)
+        return self._computed(key, made, accepted=True)
+
+    async def _renewed(
+        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
+    ) -> Computed:
+        """Compute a value to replace an old one, unless somebody else is at it."""
+        self._counts.refreshes += 1
+        if self._store.private:
+            flight.begin()
+            present = await io.op(self._store.get, self._store.aget, flight.key)
+            self._check_old(flight, present, policy)
+            return await self._swapped(io, flight, function, policy, present)
+        claim = StoredClaim(self._store, flight.key, self._beside, flight.lost)
+
+        async def compute(io: Effects) -> Computed:
+            try:
+                self._check_old(flight, await claim.take_beside(io), policy)
+            except BackendUnavailable as exc:
+                self._note(exc)
+                self._rests.begin(flight.key, ELSEWHERE)
+                raise Resting from None
+            return await self._fill(io, flight, claim, function, policy)
+
+        return await self._released(io, claim, compute)
+
+    def _check_old(self, flight: Flight[Computed], present: Stored | None, policy: Policy) -> None:
+        """Raise `Resting` unless what is there is old, and this caller's to replace."""
+        if present is None:
+            self._rests.begin(flight.key, ELSEWHERE)
+            raise Resting
+        entry = self._codec.open(flight.key, present)
+        now = self._store.clock.time()
+        if entry is MISSING or age(entry.meta, now, policy, _NOW) is Age.FRESH:
+            raise Resting
 
     async def _among_processes(
         self,
+        io: Effects,
+        flight: Flight[Computed],
         function: Callable[[], Any],
         policy: Policy,
         since: float,
-        io: Effects,
-        flight: Flight[Computed],
+        has_value: bool,
     ) -> Computed:
         """Compute a value under a claim that other processes see."""
-        if flight.detached():
-            return await self._for_callers(function, io, flight)
         claim = StoredClaim(self._store, flight.key, self._beside, flight.lost)
         values: list[Any] = []
 
         def is_value(stored: Stored) -> bool:
-            value = self._codec.load(flight.key, stored)
+            value = self._read(flight.key, stored, policy)
             values.append(value)
             return value is not MISSING
 
         async def compute(io: Effects) -> Computed:
             try:
-                found = await claim.take(io, is_value, flight.begin, since)
+                found = await claim.take(io, is_value, flight.begin, since, heeds_rest=has_value)
             except BackendUnavailable as exc:
                 return await self._without(io, flight, claim, function, exc)
             if found is None:
                 return await self._fill(io, flight, claim, function, policy)
-            return Computed(values[-1], found, accepted=False)
+            return Computed(values[-1], self._copies(flight.key, values[-1], found), False)
 
         return await self._released(io, claim, compute)
 
     async def _anew(
-        self, function: Callable[[], Any], policy: Policy, io: Effects, flight: Flight[Computed]
+        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
     ) -> Computed:
         """Compute a value to stand in the place of whatever is there."""
         if self._store.private or flight.detached():
-            return await self._replace(function, policy, io, flight)
+            return await self._replace(io, flight, function, policy)
         claim = StoredClaim(self._store, flight.key, self._beside, flight.lost)
 
         async def compute(io: Effects) -> Computed:
@@ -244,17 +345,16 @@ class Computations:
         return await self._released(io, claim, compute)
 
     async def _replace(
-        self, function: Callable[[], Any], policy: Policy, io: Effects, flight: Flight[Computed]
+        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
     ) -> Computed:
         """Do what `_anew` does in a store of this process's own."""
         key = flight.key
         flight.begin()
-        value = await self._call(io, function)
-        keep = policy.keeps(value)
-        stored = self._dump(key, value, keep)
-        accepted = not keep or self._write(flight, self._store.set, stored, policy.ttl)
+        made = await self._make(io, key, function, policy)
+        accepted = not made.keep or self._write(flight, self._store.set, made)
+        self._note_made(key, function, policy, False, made)
         flight.accept()
-        return Computed(value, stored, accepted)
+        return self._computed(key, made, accepted)
 
     async def _fill(
         self,
@@ -265,24 +365,97 @@ class Computations:
         policy: Policy,
     ) -> Computed:
         """Compute under `claim`, and store what is to be kept."""
-        key = flight.key
+        key, replaces = flight.key, claim.replaces
         flight.begin()
-        value = await self._call(io, function)
-        keep = policy.keeps(value)
-        stored = self._dump(key, value, keep)
+        try:
+            made = await self._make(io, key, function, policy)
+        except Exception as exc:
+            if self._fail(key, function, policy, replaces, exc):
+                await claim.rest(io, policy.retry_after)
+            raise
         filled = False
         io = within(io, self._store.deadline)
         try:
-            if keep:
-                filled = await claim.fill(io, stored, policy.ttl)
+            if made.keep:
+                filled = await claim.fill(io, made.stored, made.life)
                 self._counts.stores += filled
+            elif made.drop:
+                await claim.drop(io)
+            elif self._note_made(key, function, policy, replaces, made):
+                await claim.rest(io, policy.retry_after)
         except BackendUnavailable as exc:
             self._note(exc)
             filled = True  # for all that can be known
         unchanged = await claim.release(io) or filled
+        if made.keep:
+            self._note_made(key, function, policy, replaces, made)
         if unchanged:
             flight.accept()
-        return Computed(value, stored, accepted=unchanged or not keep)
+        return self._computed(key, made, unchanged or not made.keep)
+
+    async def _make(
+        self, io: Effects, key: str, function: Callable[[], Any], policy: Policy
+    ) -> Made:
+        """Compute, and make of the value, or of an error that is kept, what is to be stored."""
+        clock = self._store.clock
+        began = clock.time() if policy.lingers else 0.0
+        try:
+            value = await self.call(io, function)
+        except Exception as exc:
+            made = self._made_of(key, exc, policy, began) if type(exc) in policy.errors else None
+            if made is None:
+                raise
+            return made
+        keep = policy.keeps(value)
+        ttl = policy.life(value, random()) if keep else None  # noqa: S311 - it spreads load
+        if ttl is not None and ttl <= 0:
+            return Made(value, self._dump(key, value, keep=False), False, ttl, drop=True)
+        meta = policy.described(ttl, began, clock.time()) if keep and policy.ages else None
+        stored = self._dump(key, value, keep, meta)
+        return Made(value, stored, keep, ttl if meta is None or ttl is None else ttl + policy.stale)
+
+    def _made_of(self, key: str, error: Exception, policy: Policy, began: float) -> Made | None:
+        """Return how to keep what a function raised; None if it cannot be made again."""
+        given, ttl = arguments(error), policy.errors[type(error)]
+        if not can_be_rebuilt(error, given):
+            return None
+        now = self._store.clock.time()
+        until = now + (float("inf") if ttl is None else ttl)
+        meta = Meta(began, until, until, max(0.0, now - began), error=name_of_class(type(error)))
+        try:
+            stored = self._codec.dump(key, given, meta)
+        except CannotSerialize:
+            stored = self._codec.dump(key, [str(error)], meta)
+        return Made(None, stored, True, ttl, error=error)
+
+    def _computed(self, key: str, made: Made, accepted: bool) -> Computed:
+        if made.error is not None:
+            raise made.error
+        return Computed(made.value, self._copies(key, made.value, made.stored), accepted)
+
+    def _fail(
+        self,
+        key: str,
+        function: Callable[[], Any],
+        policy: Policy,
+        replaces: bool,
+        error: Exception,
+    ) -> bool:
+        """Note a failure; tell whether there is an old value to serve for a while."""
+        old = replaces and policy.ages
+        if old:
+            self._rests.fail(key, function, policy.retry_after, error)
+        return old
+
+    def _note_made(
+        self, key: str, function: Callable[[], Any], policy: Policy, replaces: bool, made: Made
+    ) -> bool:
+        """Note that a function has returned; tell whether an old value stays in its place."""
+        stays = replaces and policy.ages and not made.keep and not made.drop
+        self._rests.succeed(key, function)
+        if stays:
+            self._rests.begin(key, policy.retry_after)
+        return stays
 
     async def _without(
         self,
@@ -295,7 +468,7 @@ class Computations:
         """Compute while the store cannot be asked."""
         self._note(outage)
         claim.forget()
-        computed = await self._for_callers(function, io, flight)
+        computed = await self._for_callers(io, flight, function)
         flight.accept()
         return computed._replace(accepted=True)
 
@@ -321,13 +494,13 @@ class Computations:
         self,
         flight: Flight[Computed],
         write: Callable[[str, Stored, float | None], bool],
-        stored: Stored,
-        ttl: float | None,
+        made: Made,
     ) -> bool:
         """Have a store of this process's own write, unless something newer was."""
+        stored = made.stored
         try:
             with self._store.exclusive():  # who detaches it writes before this, or after
-                written = not flight.detached() and write(flight.key, stored, ttl)
+                written = not flight.detached() and write(flight.key, stored, made.life)
             if written and flight.detached():  # by a finaliser or a handler, in this thread
                 self._store.compare_and_delete(flight.key, stored)
                 return False
@@ -337,23 +510,46 @@ class Computations:
             return True
         return written
 
-    def _dump(self, key: str, value: Any, keep: bool) -> Stored | None:
+    def _read(self, key: str, stored: Stored | None, policy: Policy) -> Any:
+        """Return the value of what is stored, if it is fresh, or raise the error that is kept."""
+        if stored is None:
+            return MISSING
+        value = self._codec.load(key, stored)
+        if value is MISSING and policy.errors:
+            self.raise_kept(key, stored, policy)
+        return value
+
+    def raise_kept(self, key: str, stored: Stored, policy: Policy) -> None:
+        """Raise the error that an entry keeps, if it is one of the caller's, and not too old."""
+        entry = self._codec.open(key, stored)
+        if entry is MISSING or entry.meta is None:
+            return
+        error = rebuilt(entry, policy.errors)
+        if error is not None and entry.meta.holds(self._store.clock.time()):
+            raise error
+
+    def _dump(self, key: str, value: Any, keep: bool, meta: Meta | None = None) -> Stored | None:
         """Return what to store, or of what is not stored, what copies are made of, if any."""
         try:
-            stored: Stored = self._codec.dump(key, value)
+            stored: Stored = self._codec.dump(key, value, meta)
         except CannotSerialize:
             if keep:
                 raise
             return None
         return stored
 
-    def _copy(self, key: str, computed: Computed) -> Any:
-        """Return the value for one more caller."""
-        stored = computed.stored
-        copy = MISSING if stored is None else self._codec.load(key, stored)
-        return computed.value if copy is MISSING else copy
+    def _copies(self, key: str, value: Any, stored: Stored | None) -> Callable[[], Any]:
+        """Return what makes a copy of `value` for one more caller."""
+        load = self._codec.load
 
-    async def _call(self, io: Effects, function: Callable[[], Any]) -> Any:
+        def copy() -> Any:
+            made = MISSING if stored is None else load(key, stored)
+            return value if made is MISSING else made
+
+        return copy
+
+    async def call(self, io: Effects, function: Callable[[], Any]) -> Any:
+        """Call a user's function, and count that."""
         self._counts.computations += 1
         try:
             return await io.call(function)

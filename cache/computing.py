@@ -1,15 +1,18 @@
 """The operations of a cache that compute what they miss."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from twofold.computations import aproducer, producer
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.engine import Engine
 from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable
-from twofold.policy import DEFAULT_TIMEOUT, Condition, Policy, Timeout
+from twofold.freshness import Freshness
+from twofold.overrides import override, requests
+from twofold.policy import Policy
+from twofold.timeouts import DEFAULT_TIMEOUT, Timeout
 
 T = TypeVar("T")
 
@@ -22,8 +25,9 @@ class ComputingCache(Engine):
         self,
         key: str,
         default: Callable[[], T],
-        timeout: Timeout = DEFAULT_TIMEOUT,
+        timeout: Timeout | Callable[[T], Timeout] = DEFAULT_TIMEOUT,
         version: int | None = None,
+        **freshness: Unpack[Freshness],
     ) -> T: ...
 
     @overload
@@ -31,16 +35,18 @@ class ComputingCache(Engine):
         self,
         key: str,
         default: T,
-        timeout: Timeout = DEFAULT_TIMEOUT,
+        timeout: Timeout | Callable[[T], Timeout] = DEFAULT_TIMEOUT,
         version: int | None = None,
+        **freshness: Unpack[Freshness],
     ) -> T: ...
 
     def get_or_set(
         self,
         key: str,
         default: Any,
-        timeout: Timeout = DEFAULT_TIMEOUT,
+        timeout: Any = DEFAULT_TIMEOUT,
         version: int | None = None,
+        **freshness: Unpack[Freshness],
     ) -> Any:
         """Return the value of `key`; if it is missing, store and return `default`.
 
@@ -48,12 +54,24 @@ class ComputingCache(Engine):
         together; the others are given what it returned, or its exception. An outage of
         the store is a miss.
 
+        Args:
+            key: what to look up.
+            default: a value, or a function that computes it.
+            timeout: how long the value is fresh; may be a function of it.
+            version: the alias's own unless given.
+            freshness: what may be served after that, and when it is computed anew; the
+                alias's `FRESHNESS` unless given. An int that is given as a value is a
+                counter, to which none of it applies.
+
         Raises:
+            ComputationTimeout: it took longer than `max_wait`, and there is no stale value.
             AwaitableResult: `default` is async; `aget_or_set` takes such.
             ReentrantCall: `default` asks, while it computes `key`, for `key`.
         """
         if self._guard is not None:
             self._guard("get_or_set")
+        if freshness or self._asks or requests or callable(timeout):
+            return self._answer(key, version, default, self._policy_of(timeout, freshness, default))
         full, ttl = self._key(key, version), self._ttl(timeout)
         since = monotonic() if self._remote else 0.0
         stored = self._tolerant.get(full)
@@ -75,8 +93,9 @@ class ComputingCache(Engine):
         self,
         key: str,
         default: Callable[[], Awaitable[T]],
-        timeout: Timeout = DEFAULT_TIMEOUT,
+        timeout: Timeout | Callable[[T], Timeout] = DEFAULT_TIMEOUT,
         version: int | None = None,
+        **freshness: Unpack[Freshness],
     ) -> T: ...
 
     @overload
@@ -84,8 +103,9 @@ class ComputingCache(Engine):
         self,
         key: str,
         default: Callable[[], T],
-        timeout: Timeout = DEFAULT_TIMEOUT,
+        timeout: Timeout | Callable[[T], Timeout] = DEFAULT_TIMEOUT,
         version: int | None = None,
+        **freshness: Unpack[Freshness],
     ) -> T: ...
 
     @overload
@@ -93,22 +113,27 @@ class ComputingCache(Engine):
         self,
         key: str,
         default: T,
-        timeout: Timeout = DEFAULT_TIMEOUT,
+        timeout: Timeout | Callable[[T], Timeout] = DEFAULT_TIMEOUT,
         version: int | None = None,
+        **freshness: Unpack[Freshness],
     ) -> T: ...
 
     async def aget_or_set(
         self,
         key: str,
         default: Any,
-        timeout: Timeout = DEFAULT_TIMEOUT,
+        timeout: Any = DEFAULT_TIMEOUT,
         version: int | None = None,
+        **freshness: Unpack[Freshness],
     ) -> Any:
         """Do what `get_or_set` does; `default` is a value, a function or an async function.
 
         An async function runs in a task of its own, which goes on if this caller is
         cancelled while others wait; a sync one runs in a worker thread.
         """
+        if freshness or self._asks or requests or callable(timeout):
+            policy = self._policy_of(timeout, freshness, default)
+            return await self._aanswer(key, version, default, policy)
         full, ttl = self._key(key, version), self._ttl(timeout)
         since = monotonic() if self._remote else 0.0
         stored = await self._tolerant.aget(full)
@@ -123,13 +148,36 @@ class ComputingCache(Engine):
             NATIVE, full, aproducer(default), Policy(ttl), since, reachable=self.available
         )
 
+    def _policy_of(self, timeout: Any, freshness: Mapping[str, Any], default: Any) -> Policy:
+        policy = self._policy(timeout, freshness)
+        if type(default) is int:  # a counter, which the store adds to
+            return Policy(policy.ttl, max_wait=policy.max_wait, jitter=policy.jitter)
+        return policy
+
+    def _answer(self, key: str, version: int | None, default: Any, policy: Policy) -> Any:
+        if requests and override():
+            return run_sync(self._override(BLOCKING, key, version, producer(default), policy))
+        since = monotonic() if self._remote else 0.0
+        found = self._find(key, version, policy)
+        if self._answers.serves(found, policy):
+            return found.value
+        return run_sync(self._bring(BLOCKING, found, producer(default), policy, since))
+
+    async def _aanswer(self, key: str, version: int | None, default: Any, policy: Policy) -> Any:
+        if requests and override():
+            return await self._override(NATIVE, key, version, aproducer(default), policy)
+        since = monotonic() if self._remote else 0.0
+        found = await self._afind(key, version, policy)
+        if self._answers.serves(found, policy):
+            return found.value
+        return await self._bring(NATIVE, found, aproducer(default), policy, since)
+
     async def _compute(
         self,
         io: Effects,
         key: str,
         function: Callable[[], Any],
-        timeout: Timeout,
-        condition: Condition | None,
+        policy: Policy,
         since: float,
         outage: BackendUnavailable | None,
     ) -> Any:
@@ -141,9 +189,13 @@ class ComputingCache(Engine):
             self._counts.misses += 1
             if self._fail_open is not None:
                 self._fail_open.outage.fail(outage)
-        full, policy = self._key(key, None), Policy(self._ttl(timeout), condition)
         return await self._computations.compute(
-            io, full, function, policy, since, reachable=outage is None and self.available
+            io,
+            self._key(key, None),
+            function,
+            policy,
+            since,
+            reachable=outage is None and self.available,
         )
 
     async def _refresh(
@@ -151,9 +203,7 @@ class ComputingCache(Engine):
         io: Effects,
         key: str,
         function: Callable[[], Any],
-        timeout: Timeout,
-        condition: Condition | None,
+        policy: Policy,
     ) -> Any:
         """Run a decorated function again, and store its result."""
-        full, policy = self._key(key, None), Policy(self._ttl(timeout), condition)
-        return await self._computations.refresh(io, full, function, policy)
+        return await self._computations.refresh(io, self._key(key, None), function, policy)

@@ -12,14 +12,14 @@ from twofold.assembly import private_parts
 from twofold.backend import Backend
 from twofold.claims.stored import rest
 from twofold.computing import ComputingCache
-from twofold.effects import BLOCKING, NATIVE, run_sync
+from twofold.effects import BLOCKING, NATIVE, background, run_sync
 from twofold.entry import MISSING
 from twofold.errors import InvalidTimeout, PartlyUnavailable
 from twofold.lock import Lock
-from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
 from twofold.private import remember
 from twofold.settings.arguments import CacheSettings
 from twofold.stats import Stats
+from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 
 
 class Cache(ComputingCache):
@@ -406,14 +406,20 @@ class Cache(ComputingCache):
         await self._aclear(self._keys.prefix(prefix, version))
 
     def close(self) -> None:
-        """Let go of connections, files and threads; the next operation takes them again."""
+        """Let go of connections, files and threads; the next operation takes them again.
+
+        Values that are being refreshed in the background are waited for, for the store's
+        deadline at most; tasks that take longer are cancelled.
+        """
         if self._guard is not None:
             self._guard("close")
+        background.drain(self._claims, self.backend.deadline)
         rest()
         self.backend.close()
 
     async def aclose(self) -> None:
         """Do what `close` does."""
+        await background.adrain(self._claims, self.backend.deadline)
         rest()
         await self.backend.aclose()
 
@@ -422,10 +428,12 @@ class Cache(ComputingCache):
         counts = self._counts
         return Stats(
             hits=counts.hits,
+            stale_hits=counts.stale_hits,
             misses=counts.misses,
             stores=counts.stores,
             deletes=counts.deletes,
             computations=counts.computations,
+            refreshes=counts.refreshes,
             joined=counts.joined,
             failures=counts.failures,
             damaged=self._codec.damaged,

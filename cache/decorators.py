@@ -5,14 +5,15 @@ lookup; at a miss the function runs once for all who miss the same arguments tog
 """
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from twofold.core import Cache
 from twofold.errors import SettingsError
+from twofold.freshness import Freshness
 from twofold.functions import AsyncCached, Cached, CachedClassMethod, CachedStaticMethod
 from twofold.plan import Plan
-from twofold.policy import DEFAULT_TIMEOUT, Condition, Timeout
 from twofold.spelling import did_you_mean
+from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,11 +28,14 @@ class Decorator:
     Args:
         function: what to decorate, when used without parentheses.
         cache: an alias of the settings, or a cache.
-        timeout: how long a result is kept; the alias's own `TIMEOUT` unless given.
+        timeout: how long a result is fresh, or a function of the result that tells; the
+            alias's own `TIMEOUT` unless given.
         key: a template such as "user:{user.id}" over the function's parameters, or a
             function of the same arguments that returns the key.
         ignore: parameters that do not change the result, and stay out of the key.
         condition: tells whether to store a result.
+        freshness: what may be served after the timeout, and when it is computed anew: see
+            `Freshness`; the alias's own `FRESHNESS` unless given.
 
     Raises:
         SettingsError: an option is none of these, or cannot be: a parameter that `key` or
@@ -59,10 +63,11 @@ class Decorator:
         self,
         *,
         cache: Cache | str = "default",
-        timeout: Timeout = DEFAULT_TIMEOUT,
+        timeout: Timeout | Callable[[Any], Timeout] = DEFAULT_TIMEOUT,
         key: str | Callable[..., str] | None = None,
         ignore: Sequence[str] = (),
         condition: Condition | None = None,
+        **freshness: Unpack[Freshness],
     ) -> "Decorator": ...
 
     def __call__(self, *functions: Any, **options: Any) -> Any:
@@ -103,7 +108,7 @@ def _advice(name: str) -> str:
     return did_you_mean(name, _OPTIONS) or f"; it has {', '.join(sorted(_OPTIONS))}"
 
 
-_OPTIONS = frozenset({"cache", "timeout", "key", "ignore", "condition"})
+_OPTIONS = frozenset({"cache", "timeout", "key", "ignore", "condition", *Freshness.__annotations__})
 
 _ELSEWHERE = {
     "ttl expire expires expire_in expires_in expire_after expiration expiration_time expiry"

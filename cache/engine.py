@@ -1,9 +1,10 @@
 """What the operations of a cache stand on: its store, its codec, its keys, its numbers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 from twofold import counting
+from twofold.answers import Answers, Found
 from twofold.assembly import Parts
 from twofold.backend import Backend
 from twofold.claims.filter import hiding_stubs
@@ -13,11 +14,15 @@ from twofold.computations import Computations
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync, within
 from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable, MissingKey
+from twofold.freshness import read_freshness, read_ttl
 from twofold.guard import guard_for
 from twofold.keys import many
 from twofold.outage import FailOpen
-from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
+from twofold.overrides import override
+from twofold.policy import Policy
+from twofold.rests import Rests
 from twofold.stats import Counts
+from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout, seconds
 
 
 class Engine:
@@ -54,7 +59,11 @@ class Engine:
         self._remote = backend.kind == "native"
         note = None if fail_open is None else fail_open.outage.fail
         self._counts = Counts()
-        self._computations = Computations(store, codec, keys.claim, note, self._counts)
+        rests = Rests(parts.alias, store.clock)
+        self._computations = Computations(store, codec, keys.claim, note, self._counts, rests)
+        self._answers = Answers(self._computations, store, codec, rests, self._counts)
+        self._freshness = Policy(parts.timeout, **parts.freshness)
+        self._asks = bool(parts.freshness)
         self._claims = self._computations.claims
 
     def __copy__(self) -> Self:
@@ -148,6 +157,49 @@ class Engine:
         self._stored(True)
         self._deleted(await io.op(store.delete, store.adelete, old))
         return there
+
+    def _policy(
+        self, timeout: Any, options: Mapping[str, Any], condition: Condition | None = None
+    ) -> Policy:
+        """Return what becomes of a computed value: the alias's rules, and the caller's."""
+        default = self._freshness
+        ttl = default.ttl if timeout is DEFAULT_TIMEOUT else read_ttl(timeout)
+        return default._replace(ttl=ttl, condition=condition, **read_freshness(options))
+
+    def _find(self, key: str, version: int | None, policy: Policy) -> Found:
+        """Return what `key` holds, and how old it is; nothing in an outage."""
+        full = self._key(key, version)
+        return self._answers.find(full, self._tolerant.get(full), policy)
+
+    async def _afind(self, key: str, version: int | None, policy: Policy) -> Found:
+        full = self._key(key, version)
+        return self._answers.find(full, await self._tolerant.aget(full), policy)
+
+    async def _bring(
+        self,
+        io: Effects,
+        found: Found,
+        function: Callable[[], Any],
+        policy: Policy,
+        since: float,
+    ) -> Any:
+        """Return what is to be computed where what was found is not served."""
+        return await self._answers.bring(
+            io, found, function, policy, since, reachable=self.available
+        )
+
+    async def _override(
+        self,
+        io: Effects,
+        key: str,
+        version: int | None,
+        function: Callable[[], Any],
+        policy: Policy,
+    ) -> Any:
+        """Return what is computed for a caller that does not take what is stored."""
+        if override() == "bypass":
+            return await self._computations.call(io, function)
+        return await self._computations.refresh(io, self._key(key, version), function, policy)
 
     def _ttl(self, timeout: Timeout) -> float | None:
         return self.timeout if timeout is DEFAULT_TIMEOUT else seconds(timeout)

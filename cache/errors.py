@@ -9,6 +9,7 @@ CacheError
 ├── AwaitableResult          (TypeError)     async code was given to the sync face
 ├── BlockingCallInEventLoop  (RuntimeError)  a sync call would freeze a running loop
 ├── NoEventLoop              (RuntimeError)  an async call outside of an asyncio event loop
+├── ComputationTimeout       (TimeoutError)  a computation took longer than `max_wait`
 ├── ReentrantCall            (RuntimeError)  who would be waited for waits for the caller
 ├── MissingKey               (ValueError)    the key to count on is not there
 ├── NotACounter              (TypeError)     the value to count on is no 64-bit integer
@@ -65,6 +66,10 @@ class NoEventLoop(CacheError, RuntimeError):
 
 class ReentrantCall(CacheError, RuntimeError):
     """A function asked for the key that it computes, or a lock's holder waits for who asks."""
+
+
+class ComputationTimeout(CacheError, TimeoutError):
+    """A value took longer to compute than the caller waits; it is computed all the same."""
 
 
 class MissingKey(CacheError, ValueError):

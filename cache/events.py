@@ -22,6 +22,7 @@ __all__ = [
     "Event",
     "OutageBegan",
     "OutageEnded",
+    "RefreshFailed",
     "StoreFailed",
     "Subscriber",
     "subscribe",
@@ -135,6 +136,21 @@ class StoreFailed(Event):
 
     def __str__(self) -> str:
         return self.error
+
+
+@dataclass(frozen=True)
+class RefreshFailed(Event):
+    """A function failed to refresh a value, and the stale one is served.
+
+    Further failures of the function are not told of, until it has returned again.
+    """
+
+    cache: str
+    function: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.function}() failed, cache {self.cache!r} serves stale values: {self.error}"
 
 
 @dataclass(frozen=True)

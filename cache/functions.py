@@ -1,6 +1,6 @@
 """Decorated functions: called as before, and with the methods of their cache."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 from typing import (
@@ -22,6 +22,7 @@ from twofold.callables import body_of
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable, BlockingCallInEventLoop, SettingsError
+from twofold.overrides import override, requests
 from twofold.plan import Plan
 from twofold.wrapper import FunctionWrapper
 
@@ -85,12 +86,12 @@ class _CachedFunction(FunctionWrapper, Generic[P, R]):
         """Store `value` as the result for these arguments; see `Cache.set`."""
         key = self.key(*args, **kwargs)
         with self._advising("set"):
-            return self._plan.store().set(key, value, self._plan.timeout)
+            return self._plan.store().set(key, value, self._plan.timeout_of(value))
 
     async def aset(self, value: R, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Do what `set` does."""
         plan = self._plan
-        return await plan.store().aset(self.key(*args, **kwargs), value, plan.timeout)
+        return await plan.store().aset(self.key(*args, **kwargs), value, plan.timeout_of(value))
 
     def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function, store what it returns, whatever is stored now, and return it.
@@ -173,15 +174,20 @@ class _CachedFunction(FunctionWrapper, Generic[P, R]):
     ) -> R:
         """Return the result of a call that the store does not have, or cannot look up."""
         plan, store = self._plan, self._plan.store()
+        key, function = self._call(key, args, kwargs)
+        result: R = await store._compute(io, key, function, plan.policy(store), since, outage)
+        return result
+
+    def _call(
+        self, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[str, Callable[[], Any]]:
+        """Return the one call that a miss makes, and the key of what it is called with."""
+        plan = self._plan
         given, named = plan.keys.snapshot(args, kwargs)
         if given is not args:
             key = plan.keys.of(given, named)
-        plan.tell_of_process(key, store)
-        function = plan.producer(given, named)
-        result: R = await store._compute(
-            io, key, function, plan.timeout, plan.condition, since, outage
-        )
-        return result
+        plan.tell_of_process(key, plan.store())
+        return key, plan.producer(given, named)
 
     async def _refresh(self, io: Effects, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
         plan, store = self._plan, self._plan.store()
@@ -189,7 +195,7 @@ class _CachedFunction(FunctionWrapper, Generic[P, R]):
         key = plan.keys.of(given, named)
         plan.tell_of_process(key, store)
         function = plan.producer(given, named)
-        result: R = await store._refresh(io, key, function, plan.timeout, plan.condition)
+        result: R = await store._refresh(io, key, function, plan.policy(store))
         return result
 
 
@@ -203,6 +209,8 @@ class Cached(_CachedFunction[P, R]):
         if plan.keys.asks:  # once, and of the very arguments that the function is called with
             given, named = plan.keys.snapshot(given, named)
         key, outage, store = plan.keys.of(given, named), None, plan.store()
+        if plan.asks or store._asks or requests:
+            return self._answer(key, given, named)
         since = monotonic() if store._remote else 0.0
         try:
             hit: Any = store.get(key, MISSING)
@@ -235,6 +243,27 @@ class Cached(_CachedFunction[P, R]):
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
         return self if instance is None or self._bound else self._bind(instance)
 
+    def _answer(self, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
+        """Return what is stored if it may be served at its age, else what is computed."""
+        plan, store = self._plan, self._plan.store()
+        policy = plan.policy(store)
+        if store._guard is not None:
+            try:
+                store._guard("get")
+            except BlockingCallInEventLoop:
+                raise BlockingCallInEventLoop(self._advice()) from None
+        if requests and override():
+            key, function = self._call(key, args, kwargs)
+            return run_sync(store._override(BLOCKING, key, None, function, policy))  # type: ignore[no-any-return]
+        since = monotonic() if store._remote else 0.0
+        found = store._find(key, None, policy)
+        if store._answers.serves(found, policy):
+            plan.hits += 1
+            return found.value  # type: ignore[no-any-return]
+        plan.misses += 1
+        _, function = self._call(key, args, kwargs)
+        return run_sync(store._bring(BLOCKING, found, function, policy, since))  # type: ignore[no-any-return]
+
     def _advice(self) -> str:
         name = self._plan.name
         return (
@@ -264,6 +293,8 @@ class AsyncCached(_CachedFunction[P, R]):
         if not inline or plan.keys.asks:  # while the store is asked, the arguments' owner goes on
             given, named = plan.keys.snapshot(given, named)
         key, outage, since = plan.keys.of(given, named), None, 0.0
+        if plan.asks or store._asks or requests:
+            return await self._answer(key, given, named)
         try:
             if inline:  # `aget` would only cost two coroutines more
                 hit: Any = store.get(key, MISSING)
@@ -277,6 +308,22 @@ class AsyncCached(_CachedFunction[P, R]):
             return hit  # type: ignore[no-any-return]
         plan.misses += 1
         return await self._compute(NATIVE, key, given, named, since, outage)
+
+    async def _answer(self, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
+        """Return what is stored if it may be served at its age, else what is computed."""
+        plan, store = self._plan, self._plan.store()
+        policy = plan.policy(store)
+        if requests and override():
+            key, function = self._call(key, args, kwargs)
+            return await store._override(NATIVE, key, None, function, policy)  # type: ignore[no-any-return]
+        since = monotonic() if store._remote else 0.0
+        found = await store._afind(key, None, policy)
+        if store._answers.serves(found, policy):
+            plan.hits += 1
+            return found.value  # type: ignore[no-any-return]
+        plan.misses += 1
+        _, function = self._call(key, args, kwargs)
+        return await store._bring(NATIVE, found, function, policy, since)  # type: ignore[no-any-return]
 
     @overload
     def __get__(

@@ -31,7 +31,7 @@ from twofold.errors import (
     LockNotAcquired,
     ReentrantCall,
 )
-from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
+from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 
 _FIRST_PAUSE = 0.005  # seconds between two tries, doubled each time
 _LONGEST_PAUSE = 0.25

@@ -11,6 +11,9 @@ In bytes, before the payload and never compressed:
 
 A store knows no rule of freshness, and cannot tell whether a value that has metadata is there
 for who asks. It raises `HasMetadata`, and the cache, which can, reads the value and decides.
+
+What is kept of an exception, whose arguments are the payload, has a first tag without a name:
+its generation is the name of the class.
 """
 
 import sys
@@ -21,7 +24,7 @@ from struct import Struct, error
 from typing import Any, Final, Self
 
 from twofold.errors import CacheError, CannotSerialize
-from twofold.policy import is_from_later
+from twofold.timeouts import is_from_later
 
 MOST: Final = 0xFFFF
 """Bytes that metadata take at most, so that unsigned data cannot make them large."""
@@ -52,9 +55,15 @@ class Meta:
     """Seconds that it took to compute."""
     tags: tuple[tuple[str, bytes], ...] = ()
     """Its tags, each with the generation that was current before the computation."""
+    error: str = ""
+    """The name of the exception's class, if the value is that of the arguments of one."""
 
     def is_fresh(self, now: float) -> bool:
         """Tell whether the value is good by the wall clock; set back, that tells no age."""
+        return not self.error and self.holds(now)
+
+    def holds(self, now: float) -> bool:
+        """Do what `is_fresh` does for an exception as well."""
         return now < self.soft and now < self.hard and not is_from_later(now, self.created)
 
     def is_gone(self, now: float) -> bool:
@@ -137,7 +146,8 @@ def write(meta: Meta) -> bytes:
     """
     try:
         parts = [_FIELDS.pack(meta.created, meta.soft, meta.hard, meta.took)]
-        for name, generation in meta.tags:
+        error_tag = (("", meta.error.encode()),) if meta.error else ()
+        for name, generation in (*error_tag, *meta.tags):
             encoded = name.encode()
             parts += (_TAG.pack(len(encoded), len(generation)), encoded, generation)
         data = b"".join(parts)
@@ -162,7 +172,9 @@ def split(body: bytes) -> tuple[Meta, bytes]:
     created, soft, hard, took = fields = _FIELDS.unpack_from(data)
     if any(map(isnan, fields)):
         raise ValueError("a time that is no number")
-    return Meta(created, soft, hard, took, tuple(_tags(data, _FIELDS.size))), body[end:]
+    tags = tuple(_tags(data, _FIELDS.size))
+    kept = tags[0][1].decode() if tags and not tags[0][0] else ""
+    return Meta(created, soft, hard, took, tags[bool(kept) :], kept), body[end:]
 
 
 def _tags(data: bytes, at: int) -> Iterator[tuple[str, bytes]]:

@@ -4,14 +4,17 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import isasyncgenfunction, isgeneratorfunction
-from typing import Any
+from typing import Any, Unpack
 
 from twofold.callables import body_of, is_async, name_of
 from twofold.core import Cache
 from twofold.errors import SettingsError
+from twofold.freshness import Freshness, read_freshness, read_ttl
 from twofold.keys import PROCESS, CallKeys
-from twofold.policy import DEFAULT_TIMEOUT, Condition, Timeout, seconds
+from twofold.policy import Policy
 from twofold.registry import caches
+from twofold.settings.config import placed
+from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout
 
 _log = logging.getLogger("twofold")
 
@@ -34,10 +37,11 @@ class Plan:
         function: Callable[..., Any],
         *,
         cache: Cache | str = "default",
-        timeout: Timeout = DEFAULT_TIMEOUT,
+        timeout: Any = DEFAULT_TIMEOUT,
         key: str | Callable[..., str] | None = None,
         ignore: Sequence[str] = (),
         condition: Condition | None = None,
+        **freshness: Unpack[Freshness],
     ) -> None:
         self.name: str = name_of(function)
         _check_function(function, self.name)
@@ -45,7 +49,13 @@ class Plan:
         self.function = function
         self.is_async: bool = is_async(function)
         self.store: Callable[[], Cache] = _finder(cache, self.name)
-        self.timeout = timeout if timeout is DEFAULT_TIMEOUT else seconds(timeout)
+        self.timeout = timeout if timeout is DEFAULT_TIMEOUT else read_ttl(timeout)
+        with placed(f"{self.name}: @cached"):
+            read_freshness(freshness)
+        self.asks: bool = bool(freshness) or callable(timeout)
+        """Whether it matters how old a value is that is found."""
+        self._freshness = freshness
+        self._policy: tuple[Cache, Policy] | None = None
         self.keys: CallKeys = CallKeys(function, key, ignore)
         self.condition = condition
         self.hits = self.misses = self.computed = 0
@@ -55,10 +65,24 @@ class Plan:
             "key": key,
             "ignore": ignore,
             "condition": condition,
+            **freshness,
         }
         self.decorated: Any = None
         self.surrogate: Any = None
         self._told = False
+
+    def timeout_of(self, value: Any) -> Timeout:
+        """Return how long a given result is fresh."""
+        timeout: Timeout = self.timeout(value) if callable(self.timeout) else self.timeout
+        return timeout
+
+    def policy(self, store: Cache) -> Policy:
+        """Return what becomes of a result in `store`."""
+        if self._policy is None or self._policy[0] is not store:
+            policy = store._policy(self.timeout, self._freshness, self.condition)
+            self._policy = store, policy
+            return policy
+        return self._policy[1]
 
     def producer(self, args: tuple[Any, ...], kwargs: Any) -> Callable[[], Any]:
         """Return the one call that a miss makes, as sync or async as the function is."""

@@ -1,114 +1,165 @@
-"""Freshness as pure functions: what a timeout means."""
+"""What happens to a computed value between fresh and gone, as pure functions.
+
+A value is *fresh* for its timeout, then *stale* for as long as `stale` allows, then gone. Only
+who asks for it has it computed anew: there are no timers. `decide` says what such a caller does.
+"""
 
 import math
-import re
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, Final, NamedTuple, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
-from twofold.display import shown
-from twofold.errors import InvalidTimeout
+from twofold.freshness import XFETCH, Early
+from twofold.metadata import Meta
+from twofold.timeouts import Condition, Timeout, seconds
 
+RETRY_AFTER: Final = 30.0
+"""Seconds for which a stale value is served after a failed refresh, before the next one."""
 
-class _DefaultTimeout(Enum):
-    DEFAULT_TIMEOUT = "DEFAULT_TIMEOUT"
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-DEFAULT_TIMEOUT: Final = _DefaultTimeout.DEFAULT_TIMEOUT
-"""In place of a timeout: the alias's own `TIMEOUT`."""
-
-Timeout: TypeAlias = float | timedelta | str | _DefaultTimeout | None
-"""Seconds, a `timedelta`, text like "1h30m", None for ever, or `DEFAULT_TIMEOUT`."""
-
-Condition: TypeAlias = Callable[[Any], bool]
-"""Tells of a computed value whether to store it."""
+_NO_ERRORS: Final[Mapping[type[Exception], float | None]] = MappingProxyType({})
 
 
 class Policy(NamedTuple):
-    """What becomes of a value that is computed."""
+    """What becomes of a value that is computed; all times are in seconds."""
 
-    ttl: float | None
-    """Seconds to keep it; None for ever; 0 or less stores nothing, and shares nothing."""
+    ttl: float | Callable[[Any], Timeout] | None
+    """How long it is fresh; None for ever; 0 or less stores nothing, and shares nothing. Or a
+    function of the value that returns it."""
 
     condition: Condition | None = None
     """Tells whether to store it; None stores all."""
 
+    stale: float = 0.0
+    wait: float | None = 0.0
+    max_wait: float | None = None
+    early: Early = None
+    retry_after: float = RETRY_AFTER
+    jitter: float = 0.0
+    errors: Mapping[type[Exception], float | None] = _NO_ERRORS
+
     @property
     def stores(self) -> bool:
         """Whether anybody is to find what is computed."""
-        return self.ttl is None or self.ttl > 0
+        return self.ttl is None or callable(self.ttl) or self.ttl > 0
+
+    @property
+    def ages(self) -> bool:
+        """Whether it is to be stored how old a value is."""
+        return bool(self.stale or self.early is not None)
+
+    @property
+    def lingers(self) -> bool:
+        """Whether a caller asks how old the value is that it finds."""
+        return bool(self.ages or self.errors)
 
     def keeps(self, value: Any) -> bool:
         """Tell whether to store a computed value."""
         return self.stores and (self.condition is None or self.condition(value))
 
+    def life(self, value: Any, draw: float) -> float | None:
+        """Return how long a computed value is fresh; `draw` is at random from 0 to 1."""
+        ttl = seconds(self.ttl(value)) if callable(self.ttl) else self.ttl
+        return ttl if ttl is None else ttl * (1 - self.jitter * draw)
 
-CLOCK_SLACK = 1.0
-"""Seconds by which two readings of one wall clock may disagree."""
+    def patience(self, has_value: bool) -> float | None:
+        """Return how long to wait for a computation; None to its end."""
+        bounds = [self.max_wait, self.wait if has_value else None]
+        return min((each for each in bounds if each is not None), default=None)
 
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_PART = re.compile(r"([0-9]++(?:\.[0-9]++)?+)\s*+(ms|[smhdw])\s*+")
-_LONGEST = 100 * 365 * 86400  # a hundred years: below what any store's clock overflows at
+    def described(self, ttl: float | None, began: float, now: float) -> Meta | None:
+        """Return what is to be stored about a value that is fresh for `ttl` from now on."""
+        if ttl is None or not self.ages:
+            return None
+        return Meta(began, now + ttl, now + ttl + self.stale, max(0.0, now - began))
 
 
-def seconds(timeout: Timeout, default: float | None = None) -> float | None:
-    """Return how many seconds `timeout` is; None for ever; 0 or less for gone at once.
+class Age(Enum):
+    """How old a value is that was found."""
 
-    Raises:
-        InvalidTimeout: it is a bool, NaN, infinite, or no duration at all.
+    FRESH = "fresh"
+    EARLY = "early"
+    """Fresh, but to be refreshed ahead of its end."""
+    STALE = "stale"
+    GONE = "gone"
+    """Nothing was found, or nothing that may be served."""
+
+
+def age(meta: Meta | None, now: float, policy: Policy, draw: float) -> Age:
+    """Return how old a value is by the wall clock; `draw` is at random, above 0 and up to 1.
+
+    A clock that was set back leaves nobody to tell: then it is stale, and computed anew.
     """
-    if (type(timeout) is int or type(timeout) is float) and 0 < timeout <= _LONGEST:
-        return float(timeout)  # the usual one, the fast way
-    if timeout is None:
-        return None
-    if timeout is DEFAULT_TIMEOUT:
-        return default
-    if isinstance(timeout, str):
-        amount = _read(timeout)
-    elif isinstance(timeout, timedelta):
-        amount = timeout.total_seconds()
-    elif isinstance(timeout, int | float) and not isinstance(timeout, bool):
-        amount = timeout if isinstance(timeout, int) else float(timeout)
-    else:
-        raise InvalidTimeout(
-            f"a timeout is a number of seconds, a timedelta, text like '10m', or None for ever;"
-            f" not {shown(timeout)}"
-        )
-    if isinstance(amount, float) and not math.isfinite(amount):
-        raise InvalidTimeout(
-            f"the timeout {shown(timeout)} is no finite number; None means for ever"
-        )
-    return float(min(amount, _LONGEST)) if amount > 0 else 0.0
+    if meta is None:
+        return Age.FRESH
+    if meta.holds(now):
+        return Age.EARLY if now >= _early(meta, policy, draw) else Age.FRESH
+    return Age.STALE if now < min(meta.hard, meta.soft + policy.stale) else Age.GONE
 
 
-def _read(text: str) -> float:
-    """Return the seconds that text like "1h30m", "250ms" or "90" stands for."""
-    stripped = text.strip().lower()
-    try:
-        return float(stripped)
-    except ValueError:
-        pass
-    total, at = 0.0, 0
-    while part := _PART.match(stripped, at):
-        total += float(part[1]) * _UNITS[part[2]]
-        at = part.end()
-    if not at or at < len(stripped):
-        raise InvalidTimeout(
-            f"the timeout {shown(text)} is no duration: write '90', '500ms', '10m' or '1h30m'"
-            f" (units: {', '.join(_UNITS)})"
-        )
-    return total
+def _early(meta: Meta, policy: Policy, draw: float) -> float:
+    """Return from when on to refresh ahead.
 
-
-def is_from_later(now: float, written: float) -> bool:
-    """Tell whether the wall clock was set back since an entry was written, by more than a bit.
-
-    Its age is unknown then. The next read gives it its whole life once more,
-    from now on: nothing ends before its time since a clock was wrong, a lock least of all,
-    and nothing lives longer than its life after it was first asked for.
+    "xfetch" is A. Vattani, F. Chierichetti, K. Lowenstein: "Optimal Probabilistic Cache Stampede
+    Prevention", PVLDB 8(8), 2015, with beta = 1.
     """
-    return written > now + CLOCK_SLACK
+    if policy.early is None or meta.soft == math.inf:
+        return math.inf
+    if policy.early == XFETCH:
+        return meta.soft + meta.took * math.log(draw) if meta.took else math.inf
+    return meta.soft - (1 - policy.early) * (meta.soft - meta.created - meta.took)
+
+
+class Outcome(Enum):
+    """What came of a computation, to a caller that may have a value already."""
+
+    COMPUTED = "computed"
+    FAILED = "failed"
+    LATE = "late"
+    """It goes on, but the caller's patience is over."""
+    BUSY = "busy"
+    """Nothing in the background was free to run it."""
+
+
+class Step(Enum):
+    """What a caller does next."""
+
+    SERVE = "serve what was found"
+    REFRESH = "start a computation in the background"
+    WAIT = "compute, and wait for it as long as patience lasts"
+    COMPUTE = "compute, in the foreground"
+    RETURN = "return what was computed"
+    RAISE = "raise the function's error"
+    TIME_OUT = "raise ComputationTimeout"
+
+
+def decide(age: Age, policy: Policy, resting: bool = False, outcome: Outcome | None = None) -> Step:
+    """Return what a caller does that found a value of some age.
+
+    Args:
+        age: of what was found.
+        policy: the caller's.
+        resting: whether a refresh is not to be tried now: one has failed just before, or another
+            process is at it.
+        outcome: what came of the step before; None at first.
+    """
+    if outcome is None:
+        if age is Age.GONE:
+            return Step.COMPUTE if policy.patience(has_value=False) is None else Step.WAIT
+        if age is Age.FRESH or resting:
+            return Step.SERVE
+        if age is Age.EARLY or policy.patience(has_value=True) == 0:
+            return Step.REFRESH
+        return Step.COMPUTE if policy.patience(has_value=True) is None else Step.WAIT
+    if outcome is Outcome.COMPUTED:
+        return Step.RETURN
+    if age is not Age.GONE:
+        return Step.SERVE
+    return _WITHOUT_VALUE[outcome]
+
+
+_WITHOUT_VALUE = {
+    Outcome.FAILED: Step.RAISE,
+    Outcome.LATE: Step.TIME_OUT,
+    Outcome.BUSY: Step.COMPUTE,
+}

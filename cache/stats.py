@@ -15,6 +15,8 @@ class Stats:
 
     hits: int
     """Values that were there, of `get`, `get_many`, `get_or_set`, `@cached` and pages."""
+    stale_hits: int
+    """Those of the hits whose value was stale."""
     misses: int
     """Values that these did not find."""
     stores: int
@@ -23,6 +25,8 @@ class Stats:
     """Keys removed one by one, and not by `clear`."""
     computations: int
     """Functions run by `get_or_set` and `@cached`."""
+    refreshes: int
+    """Those of the computations that nobody had to wait for, begun in the background."""
     joined: int
     """Callers who were given another caller's computation."""
     failures: int
@@ -45,14 +49,26 @@ class Stats:
 class Counts:
     """The numbers of one cache that change as it is used."""
 
-    __slots__ = ("computations", "deletes", "failures", "hits", "joined", "misses", "stores")
+    __slots__ = (
+        "computations",
+        "deletes",
+        "failures",
+        "hits",
+        "joined",
+        "misses",
+        "refreshes",
+        "stale_hits",
+        "stores",
+    )
 
     def __init__(self) -> None:
         self.hits: int = 0
+        self.stale_hits: int = 0
         self.misses: int = 0
         self.stores: int = 0
         self.deletes: int = 0
         self.computations: int = 0
+        self.refreshes: int = 0
         self.joined: int = 0
         self.failures: int = 0
 

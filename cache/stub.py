@@ -31,6 +31,16 @@ def new_stub() -> Stub:
     return Stub(STUB_MAGIC + _process() + secrets.token_bytes(_TOKEN_SIZE))
 
 
+def resting_stub() -> Stub:
+    """Return one that nobody computes under: a refresh has failed, and the next one is later."""
+    return Stub(STUB_MAGIC + _process() + bytes(_TOKEN_SIZE))
+
+
+def rests(stub: bytes) -> bool:
+    """Tell whether nobody computes under `stub`."""
+    return stub.endswith(bytes(_TOKEN_SIZE))
+
+
 def is_stub(stored: Any, holds_objects: bool = False) -> bool:
     """Tell whether what a store keeps is a stub; of a store of objects only a `Stub` is one."""
     if holds_objects or type(stored) is not bytes:

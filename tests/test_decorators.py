@@ -927,7 +927,7 @@ def test_an_option_that_cannot_be_is_refused_at_once(options: Any, message: str)
         ("unless", "condition="),
         ("alias", "cache="),
         ("timeuot", "did you mean 'timeout'"),
-        ("xyzzy", "it has cache, condition, ignore, key, timeout"),
+        ("xyzzy", "it has cache, condition, early, errors, ignore"),
     ],
 )
 def test_options_of_other_caches_are_answered_in_ours(name: str, advice: str) -> None:

@@ -53,7 +53,9 @@ metas = st.builds(
     st.floats(allow_nan=False),
     st.floats(allow_nan=False),
     st.floats(allow_nan=False),
-    st.lists(st.tuples(st.text(max_size=20), st.binary(max_size=20)), max_size=4).map(tuple),
+    st.lists(st.tuples(st.text(min_size=1, max_size=20), st.binary(max_size=20)), max_size=4).map(
+        tuple
+    ),
 )
 
 

@@ -28,8 +28,8 @@ from twofold.contrib.http.headers import Headers, varying
 from twofold.contrib.http.validators import not_modified
 from twofold.display import mask_url
 from twofold.keys.maker import normalise
-from twofold.policy import seconds
 from twofold.settings.urls import literal, split
+from twofold.timeouts import seconds
 
 SIZE = 30  # repetitions of what is pumped; the second run has twice as many
 MOST = 2.6  # times the steps for twice the size; a quadratic parser comes near four

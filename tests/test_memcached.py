@@ -43,12 +43,12 @@ from twofold.errors import (
     SettingsError,
 )
 from twofold.keys import normalise
-from twofold.policy import seconds
 from twofold.settings import read_cache
 from twofold.testing import FACES, Face
 from twofold.testing.faces import case
 from twofold.testing.samples import EXACT, PLAIN, assert_same
 from twofold.testing.suite import lasts
+from twofold.timeouts import seconds
 
 Open: TypeAlias = Callable[..., Any]
 

@@ -12,12 +12,13 @@ from twofold import AsyncCached, Cached, Lock
 
 NAMES = """
     cached cache caches configure close_all aclose_all Cache Lock Backend Cached AsyncCached
-    DEFAULT_TIMEOUT MISSING Timeout CacheInfo Stats ServerState events __version__
+    DEFAULT_TIMEOUT MISSING Timeout Freshness CacheInfo Stats ServerState events bypass refreshing
+    __version__
 
     CacheError SettingsError InvalidKey InvalidTimeout UnstableArgument CannotSerialize
     AwaitableResult BlockingCallInEventLoop BlockingCallWarning NoEventLoop ReentrantCall
-    MissingKey NotACounter CounterOverflow LockNotAcquired LockLost BackendUnavailable
-    DeadlineExceeded PartlyUnavailable
+    ComputationTimeout MissingKey NotACounter CounterOverflow LockNotAcquired LockLost
+    BackendUnavailable DeadlineExceeded PartlyUnavailable
 """
 
 OF_A_CACHE = """

@@ -27,8 +27,8 @@ from twofold.backends.files.locked_file import LockedFile
 from twofold.backends.files.tree import IS_POSSIBLE, Tree
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.errors import BackendUnavailable, SettingsError
-from twofold.policy import is_from_later
 from twofold.stub import is_stub
+from twofold.timeouts import is_from_later
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ from twofold.backends.files.directory import Room
 from twofold.backends.files.entry import CorruptFile, Entry, decode
 from twofold.backends.files.tree import Handle
 from twofold.clock import Clock
-from twofold.policy import is_from_later
 from twofold.stub import is_stub
+from twofold.timeouts import is_from_later
 
 T = TypeVar("T")
 

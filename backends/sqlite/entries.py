@@ -42,8 +42,8 @@ from twofold.backends.sqlite.statements import (
     TOUCH,
 )
 from twofold.clock import Clock
-from twofold.policy import is_from_later
 from twofold.stub import STUB_SIZE, is_stub
+from twofold.timeouts import is_from_later
 
 _NO_TIMES = "a row's times are no numbers"
 _CHUNK = 500  # keys in one statement; SQLite before 3.32 takes 999 variables

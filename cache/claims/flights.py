@@ -12,11 +12,15 @@ resolves it. The others follow: they wait for what the leader brings.
 - A follower takes what was computed from before its own call only if the store accepted it:
   another process may have changed the key before that call. Otherwise it joins anew.
 - A function that needs its own key raises `ReentrantCall`.
+- Who waits with a patience leaves when that is over, and the computation goes on. So behind
+  sync code it runs in a thread of its own.
 - Nobody waits for longer than 30 seconds: then they compute for themselves, and do not store.
 """
 
+import math
 from collections.abc import Callable, Coroutine
 from itertools import count
+from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
@@ -37,26 +41,25 @@ class Abandoned(BaseException):
     """What ends a flight whose leader was interrupted before it could say how."""
 
 
+class Late(Exception):
+    """The computation takes longer than the caller's patience, and goes on."""
+
+
+class Busy(Exception):
+    """Nothing in the background is free to compute."""
+
+
 class Flight(Claim, Generic[T]):
     """One computation of one key, on its way."""
-
-    __slots__ = (
-        "_accepted",
-        "_begun",
-        "_error",
-        "_resolved",
-        "_result",
-        "_traceback",
-        "leader",
-    )
 
     def __init__(self, claims: Claims, key: str, by_loop: bool = False) -> None:
         super().__init__(claims, key, by_loop)
         self.leader: Spawned | None = None
+        self.goes_on: bool = False
+        """Whether it is to come to its end though nobody waits for it."""
         self._begun = 0
         self._accepted = False
-        self._resolved = False
-        self._result: T | None = None
+        self._result: tuple[T] | None = None
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
 
@@ -74,7 +77,7 @@ class Flight(Claim, Generic[T]):
 
     def resolve(self, result: T) -> None:
         """Give `result` to all who wait."""
-        self._result, self._resolved = result, True
+        self._result = (result,)
         self.end()
 
     def fail(self, error: BaseException) -> None:
@@ -87,13 +90,13 @@ class Flight(Claim, Generic[T]):
         super().end()
 
     def left(self, by_holder: bool, deserted: bool) -> None:
-        if self.ended:
-            if by_holder:  # whom a signal's handler may have interrupted while it woke others
-                self.end()
+        if self.done.done():
             if deserted:  # the traceback of an error leads back to this flight
                 self._result = self._error = self._traceback = None
             return
         interrupted = by_holder and self.leader is None
+        if self.goes_on and not interrupted:
+            return
         if deserted or interrupted:
             self.detach()
             self.claims.remove(self)
@@ -104,14 +107,14 @@ class Flight(Claim, Generic[T]):
 
     def lost(self) -> bool:
         """Tell whether there is no outcome to share, now or ever."""
-        if self.ended:
+        if self.done.done():
             return self._error is not None and not isinstance(self._error, Exception)
         return self.leader is not None and not self.leader.alive()
 
     def outcome(self) -> T:
         """Return or raise what the computation brought."""
-        if self._resolved:
-            return self._result  # type: ignore[return-value]
+        if self._result is not None:
+            return self._result[0]
         if self._error is None:
             raise RuntimeError(f"{self!r} was asked for its outcome before it was resolved")
         # Each of the many who raise it would add its own frames to the one traceback.
@@ -122,16 +125,28 @@ Body: TypeAlias = Callable[[Effects, Flight[T]], Coroutine[Any, Any, T]]
 """Computes for a flight; it does not store once `flight.detached()`."""
 
 
-async def share(io: Effects, claims: Claims, key: str, body: Body[T]) -> tuple[T, bool]:
+async def share(
+    io: Effects, claims: Claims, key: str, body: Body[T], patience: float | None = None
+) -> tuple[T, bool]:
     """Run `body` once for all who ask for `key` meanwhile.
+
+    Args:
+        io: the face of the caller.
+        claims: those on the keys of the store.
+        key: what is asked for.
+        body: computes it.
+        patience: seconds to wait at most, None without end; then `body` goes on by itself.
 
     Returns:
         What it returned, and whether it ran for this caller in the first place.
 
     Raises:
         ReentrantCall: the caller is computing `key` itself.
+        Late: the patience is over.
+        Busy: nothing in the background is free to run it.
     """
     asked = next(_moments)
+    until = math.inf if patience is None else monotonic() + patience
     looks = 0
     while True:
         timed_out = looks * _LOOK_EVERY >= _LONGEST
@@ -141,16 +156,19 @@ async def share(io: Effects, claims: Claims, key: str, body: Body[T]) -> tuple[T
             own: Flight[T] = Flight(claims, key, io.by_loop)
             flight = claims.join(io, own, joined, alone=timed_out)
             leads = flight is own
-            if leads:
+            if leads and patience is None:
                 flight.leader = io.spawn(_lead(io, flight, body))
-                if flight.leader is not None:
-                    await io.join(flight.leader)
-            while not leads and not await io.wait(flight, _LOOK_EVERY) and not flight.lost():
+            elif leads:
+                await _start_behind(io, flight, body)
+            while not await io.wait(flight.done, _pause(until)) and not flight.lost():
+                if monotonic() >= until:
+                    flight.goes_on = True
+                    raise Late
                 looks += 1
-                timed_out = looks * _LOOK_EVERY >= _LONGEST
+                timed_out = not leads and looks * _LOOK_EVERY >= _LONGEST
                 if timed_out:
                     break
-            if flight.ended and (leads or (not flight.lost() and flight.serves(asked))):
+            if flight.done.done() and (leads or (not flight.lost() and flight.serves(asked))):
                 return flight.outcome(), leads
         finally:
             try:
@@ -162,10 +180,45 @@ async def share(io: Effects, claims: Claims, key: str, body: Body[T]) -> tuple[T
             claims.remove(flight)
 
 
-async def _lead(io: Effects, flight: Flight[T], body: Body[T]) -> None:
+async def start(io: Effects, claims: Claims, key: str, body: Body[Any]) -> bool:
+    """Have `body` run in the background, unless something computes `key` already.
+
+    Return whether it is being computed now; False if nothing was free to run it.
+    """
+    joined: Joined = []
+    try:
+        own: Flight[Any] = Flight(claims, key, io.by_loop)
+        if claims.join(io, own, joined) is own and not own.detached():
+            await _start_behind(io, own, body, alone=True)
+    except Busy:
+        return False
+    finally:
+        try:
+            claims.leave(joined)
+        finally:
+            claims.leave(joined)
+    return True
+
+
+async def _start_behind(
+    io: Effects, flight: Flight[T], body: Body[T], *, alone: bool = False
+) -> None:
+    """Run `body` in the background; `alone`: the caller, and what it holds, does not wait."""
+    flight.goes_on = True
+    flight.leader = await io.behind(_lead(io, flight, body, alone=alone), flight.claims)
+    if flight.leader is None:
+        flight.goes_on = False
+        raise Busy
+
+
+def _pause(until: float) -> float:
+    return max(0.0, min(_LOOK_EVERY, until - monotonic()))
+
+
+async def _lead(io: Effects, flight: Flight[T], body: Body[T], *, alone: bool = False) -> None:
     """Run `body` for `flight`, in a context of its own."""
     try:
-        hold(flight)
+        hold(flight, alone=alone)
         result = await body(io, flight)
     except BaseException as exc:
         flight.claims.remove(flight)

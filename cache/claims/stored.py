@@ -29,7 +29,7 @@ from twofold.effects import (
     within,
 )
 from twofold.errors import BackendUnavailable
-from twofold.stub import Stub, is_of_this_process, is_stub, new_stub
+from twofold.stub import Stub, is_of_this_process, is_stub, new_stub, resting_stub, rests
 
 LIFE = 30.0
 """Seconds after which another process may compute what this one has not finished."""
@@ -38,6 +38,10 @@ _RENEWALS = 4  # in a life, so that one may fail
 
 _FIRST_PAUSE = 0.002  # seconds between two looks, doubled each time
 _LONGEST_PAUSE = 0.1
+
+
+class Resting(Exception):
+    """A refresh has failed just before, in this process or another, and is not tried again yet."""
 
 
 class _Live:
@@ -127,6 +131,7 @@ class StoredClaim:
         self._beside = beside
         self.is_lost = is_lost
         self._stub: Stub = new_stub()
+        self._heeds_rest = False
         self._stands_at: str | None = None
         self._present: Stored | None = None
 
@@ -137,6 +142,7 @@ class StoredClaim:
         look: Callable[[], None],
         since: float = 0.0,
         others: float = math.inf,
+        heeds_rest: bool = False,
     ) -> Stored | None:
         """Claim the key, or return the value that somebody brought before or meanwhile.
 
@@ -151,11 +157,14 @@ class StoredClaim:
             since: the monotonic time at which the key was read, just before: the first look
                 shares the store's deadline with that.
             others: for how many claims of others to wait, one after another.
+            heeds_rest: whether to leave it, if a refresh has failed just before.
 
         Raises:
+            Resting: one has, and the next one is later.
             BackendUnavailable: the store cannot tell.
         """
         _live.add(self._stub, self)
+        self._heeds_rest = heeds_rest
         seen: Stored | None = None
         for pause in _pauses():
             look()
@@ -163,6 +172,8 @@ class StoredClaim:
             if over:
                 return found
             self._stands_at, since = None, 0.0
+            if heeds_rest and found is not None and is_stub(found) and rests(found):
+                raise Resting
             if found != seen:
                 seen, others = found, others - 1
             if others < 0 or not io.may_wait(for_loop=True) or _has_hung(found):
@@ -188,6 +199,39 @@ class StoredClaim:
         elif found is not None:
             self._present, self._stands_at = found, None
 
+    async def take_beside(self, io: Effects) -> Stored | None:
+        """Claim the key beside what is there, to replace it; return that, or None.
+
+        None says that there is nothing to replace, or that somebody else is at it, or was in
+        vain just now. Nobody is waited for.
+
+        Raises:
+            BackendUnavailable: the store cannot tell.
+        """
+        _live.add(self._stub, self)
+        io = within(io, self._store.deadline)
+        self._heeds_rest = True
+        key = self._beside(self._key)
+        found = await self._claim(io, key)
+        if not await self._won(io, key, found):
+            self._stands_at = None
+            return None
+        return await self._replaced(io)  # as it is now that nobody else replaces it
+
+    @property
+    def replaces(self) -> bool:
+        """Whether it stands beside an entry, which filling replaces."""
+        return self._present is not None
+
+    async def rest(self, io: Effects, seconds: float) -> None:
+        """Let nobody refresh what it stands beside for so long; call `end` all the same."""
+        key, store = self._stands_at, self._store
+        if key is not None and seconds > 0:
+            swap = store.compare_and_set, store.acompare_and_set
+            with suppress(BackendUnavailable):
+                if await io.op(*swap, key, self._stub, resting_stub(), seconds):
+                    self.forget()
+
     async def fill(self, io: Effects, value: Stored, ttl: float | None) -> bool:
         """Store `value` unless the key has been changed since it was claimed; tell whether it was.
 
@@ -205,6 +249,17 @@ class StoredClaim:
         if filled:
             self._stands_at = None
         return filled
+
+    async def drop(self, io: Effects) -> None:
+        """Remove the entry that it stands beside, unless that has been changed.
+
+        Raises:
+            BackendUnavailable: the store cannot tell.
+        """
+        if self._present is not None:
+            store, there = self._store, self._present
+            drop = store.compare_and_delete, store.acompare_and_delete
+            await io.op(*drop, self._key, there)
 
     async def stands(self, io: Effects) -> bool:
         """Tell whether nobody has changed the key since it was claimed, and give it a new life.
@@ -263,15 +318,32 @@ class StoredClaim:
         """Claim the key, or return what is there; tell whether that was the last try."""
         self._present, key = None, self._key
         found = await self._claim(io, key)
-        if found is not None and not is_stub(found, self._store.holds_objects):
-            if is_value(found):
-                self._stands_at = None
-                return found, True
-            self._present, key = found, self._beside(key)
-            found = await self._claim(io, key)
-        if found is None or await self._take_over(io, key, found):
-            return None, True
-        return found, False
+        if found is None or is_stub(found, self._store.holds_objects):
+            return None if (claimed := await self._won(io, key, found)) else found, claimed
+        if is_value(found):
+            self._stands_at = None
+            return found, True
+        self._present, key = found, self._beside(key)
+        found = await self._claim(io, key)
+        if not await self._won(io, key, found):
+            return found, False
+        # Read again: whoever had the claim before may have brought something newer.
+        there = await self._replaced(io)
+        if there is not None and is_value(there):
+            await self.release(io)
+            return there, True
+        return None, True
+
+    async def _replaced(self, io: Effects) -> Stored | None:
+        """Note and return the entry that the claim stands beside."""
+        store = self._store
+        there = await io.op(store.get, store.aget, self._key)
+        self._present = None if is_stub(there, store.holds_objects) else there
+        return self._present
+
+    async def _won(self, io: Effects, key: str, found: Stored | None) -> bool:
+        """Tell whether the key is claimed, if what was `found` there can be taken over."""
+        return found is None or await self._take_over(io, key, found)
 
     async def _claim(self, io: Effects, key: str) -> Stored | None:
         self._stands_at = key  # noted before, for the caller may be interrupted after
@@ -280,11 +352,12 @@ class StoredClaim:
 
     async def _take_over(self, io: Effects, key: str, found: Stored) -> bool:
         """Replace a stub that a computation of this process left when it was lost."""
-        lost = (
-            is_stub(found, self._store.holds_objects)
-            and is_of_this_process(found)
-            and bytes(found) not in _live
-        )
+        if not is_stub(found, self._store.holds_objects):
+            return False
+        if rests(found):
+            lost = not self._heeds_rest
+        else:
+            lost = is_of_this_process(found) and bytes(found) not in _live
         return lost and await self._replace(io, key, found)
 
     async def _replace(self, io: Effects, key: str, found: Stored) -> bool:

@@ -17,9 +17,9 @@ from twofold.cli.values import read_value, show_value
 from twofold.core import Cache
 from twofold.display import mask_url, printable
 from twofold.errors import CacheError
-from twofold.policy import DEFAULT_TIMEOUT
 from twofold.registry import caches
 from twofold.settings import find
+from twofold.timeouts import DEFAULT_TIMEOUT
 
 app: typer.Typer = typer.Typer(
     name="twofold",

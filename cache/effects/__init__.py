@@ -1,13 +1,14 @@
 """The only room that knows threads and event loops.
 
-`faces` drives one `async def` body from sync and from async code, `deadline` bounds several
+`faces` drives one `async def` body from sync and from async code, `background` runs what nobody
+waits for, `deadline` bounds several
 operations by one time, `worker_pool` runs sync calls off the loop, `loops` keeps what belongs to
-one event loop, `endings` is what can be waited for, `ticker` calls what is due again and again,
-`forks` tells what a child process must forget.
+one event loop, `ticker` calls what is due again and again, `forks` tells what a child process must
+forget.
 """
 
+from twofold.effects.background import background, is_ending
 from twofold.effects.deadline import ends_by, within
-from twofold.effects.endings import Ending
 from twofold.effects.faces import (
     BLOCKING,
     NATIVE,
@@ -35,7 +36,6 @@ __all__ = [
     "Blocking",
     "Call",
     "Effects",
-    "Ending",
     "Lock",
     "Native",
     "PerLoop",
@@ -46,9 +46,11 @@ __all__ = [
     "Ticker",
     "WorkerPool",
     "after_fork_in_child",
+    "background",
     "call_in_thread",
     "ends_by",
     "in_event_loop",
+    "is_ending",
     "leak_on_fork",
     "new_lock",
     "new_rlock",

@@ -9,12 +9,12 @@ signal's handler ends, since sync ones run in a context of their own.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from concurrent.futures import Future
 from contextvars import ContextVar, copy_context
 from functools import partial
 from time import monotonic
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from twofold.effects.endings import Ending
 from twofold.effects.faces import Effects, Spawned
 
 P = ParamSpec("P")
@@ -64,8 +64,8 @@ class _Bounded:
     async def call(self, function: Callable[[], Any]) -> Any:
         return await self._io.call(function)
 
-    async def wait(self, ending: Ending, seconds: float) -> bool:
-        return await self._io.wait(ending, seconds)
+    async def wait(self, future: Future[Any], seconds: float) -> bool:
+        return await self._io.wait(future, seconds)
 
     async def sleep(self, seconds: float) -> None:
         await self._io.sleep(seconds)
@@ -76,8 +76,8 @@ class _Bounded:
     def spawn(self, body: Coroutine[Any, Any, None]) -> Spawned | None:
         return self._io.spawn(body)
 
-    def join(self, spawned: Spawned) -> Awaitable[None]:
-        return self._io.join(spawned)
+    async def behind(self, body: Coroutine[Any, Any, None], owner: object) -> Spawned | None:
+        return await self._io.behind(body, owner)
 
     def may_wait(self, for_loop: bool) -> bool:
         return self._io.may_wait(for_loop)

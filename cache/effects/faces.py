@@ -11,12 +11,11 @@ import contextvars
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
-from functools import partial
-from queue import Empty, SimpleQueue
+from concurrent.futures import Future
 from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
+from weakref import ref
 
-from twofold.effects.endings import Ending
+from twofold.effects.background import background
 from twofold.effects.loops import in_event_loop, running_loop, serves_event_loop
 from twofold.effects.worker_pool import call_in_thread
 from twofold.errors import AwaitableResult, NoEventLoop
@@ -47,10 +46,6 @@ class Spawned(Protocol):
     def alive(self) -> bool:
         """Tell whether the body can still come to its end."""
 
-    @property
-    def ended(self) -> Awaitable[None]:
-        """What `Effects.join` waits for."""
-
 
 class Effects(Protocol):
     """All that a body may await."""
@@ -70,8 +65,8 @@ class Effects(Protocol):
     async def call(self, function: Callable[[], Any]) -> Any:
         """Call a user's function without freezing a loop, and return its result."""
 
-    async def wait(self, ending: Ending, seconds: float) -> bool:
-        """Wait until something ends, `seconds` at most, and tell whether it has."""
+    async def wait(self, future: Future[Any], seconds: float) -> bool:
+        """Wait for `future`, `seconds` at most, and tell whether it is done."""
 
     async def sleep(self, seconds: float) -> None:
         """Do nothing for `seconds`."""
@@ -82,8 +77,11 @@ class Effects(Protocol):
     def spawn(self, body: Coroutine[Any, Any, None]) -> Spawned | None:
         """Start `body` in a copy of the caller's context; None if it ran to its end."""
 
-    def join(self, spawned: Spawned) -> Awaitable[None]:
-        """Wait until what the caller has started ends; it goes on if the caller is cancelled."""
+    async def behind(self, body: Coroutine[Any, Any, None], owner: object) -> Spawned | None:
+        """Start `body` where nobody has to wait for it; None if there is no room for it.
+
+        It is the work of `owner`, which drains it as it closes.
+        """
 
     def may_wait(self, for_loop: bool) -> bool:
         """Tell whether waiting for another's work is safe; `for_loop`: a loop does it."""
@@ -104,6 +102,8 @@ class Blocking:
         return blocking(*args, **kwargs)
 
     async def call(self, function: Callable[[], Any]) -> Any:
+        if inspect.iscoroutinefunction(function):
+            raise AwaitableResult(_AWAITABLE.format(function=function))
         result = function()
         if inspect.isawaitable(result):
             if inspect.iscoroutine(result):
@@ -111,16 +111,12 @@ class Blocking:
             raise AwaitableResult(_AWAITABLE.format(function=function))
         return result
 
-    async def wait(self, ending: Ending, seconds: float) -> bool:
-        woken: SimpleQueue[None] = SimpleQueue()  # unlike an Event, signals' handlers may put
-        wake = partial(woken.put, None)
+    async def wait(self, future: Future[Any], seconds: float) -> bool:
         try:
-            ending.notify(wake)
-            with suppress(Empty):
-                woken.get(timeout=max(0.0, seconds))
-        finally:
-            ending.forget(wake)
-        return ending.ended
+            future.exception(seconds)
+        except TimeoutError:
+            return future.done()
+        return True
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251 - this face blocks, by its nature
@@ -132,8 +128,14 @@ class Blocking:
         contextvars.copy_context().run(run_sync, body)
         return None
 
-    async def join(self, spawned: Spawned) -> None:
-        pass
+    async def behind(self, body: Coroutine[Any, Any, None], owner: object) -> Spawned | None:
+        if background.inline or background.is_here:
+            self.spawn(body)
+            return _OVER
+        work = background.start_thread(run_sync, body, owner)
+        if work is None:
+            body.close()
+        return work
 
     def may_wait(self, for_loop: bool) -> bool:
         return not in_event_loop() and not (for_loop and serves_event_loop())
@@ -165,18 +167,24 @@ class Native:
         result = await call_in_thread(function)
         return await result if inspect.isawaitable(result) else result
 
-    async def wait(self, ending: Ending, seconds: float) -> bool:
+    async def wait(self, future: Future[Any], seconds: float) -> bool:
         loop = running_loop()
         waiter = loop.create_future()
-        wake = partial(_schedule, loop, _release, waiter)
+
+        there = ref(waiter)
+
+        def wake(_: Future[Any]) -> None:
+            waits = there()  # weak, since the callback stays when the waiter leaves
+            if waits is not None:
+                _schedule(waits.get_loop(), _release, waits)
+
         timer = loop.call_later(seconds, _release, waiter)
+        future.add_done_callback(wake)
         try:
-            ending.notify(wake)
             await waiter
         finally:
             timer.cancel()
-            ending.forget(wake)
-        return ending.ended
+        return future.done()
 
     async def sleep(self, seconds: float) -> None:
         running_loop()
@@ -196,37 +204,53 @@ class Native:
     def spawn(self, body: Coroutine[Any, Any, None]) -> Spawned | None:
         return _Task(body)
 
-    def join(self, spawned: Spawned) -> Awaitable[None]:
-        return spawned.ended
+    async def behind(self, body: Coroutine[Any, Any, None], owner: object) -> Spawned | None:
+        work = background.start_task(body, owner)
+        if work is None:
+            body.close()
+        elif background.inline and work.task is not None:
+            await asyncio.wait({work.task})
+        return work
 
     def may_wait(self, for_loop: bool) -> bool:
         return True
 
 
+class _Over:
+    """A body that ran to its end."""
+
+    def cancel(self) -> None:
+        pass
+
+    def alive(self) -> bool:
+        return False
+
+
+_OVER = _Over()
+
+
 class _Task:
     """A task that is kept alive until it ends, and can be cancelled from any thread."""
 
-    __slots__ = ("_task", "ended")
-
-    _running: ClassVar["set[_Task]"] = set()
+    _running: ClassVar["set[asyncio.Task[None]]"] = set()
 
     def __init__(self, body: Coroutine[Any, Any, None]) -> None:
         self._task = _start(body)
-        self.ended: asyncio.Future[None] = self._task.get_loop().create_future()
-        self._running.add(self)
+        self._loop = self._task.get_loop()
+        self._running.add(self._task)
         self._task.add_done_callback(self._end)
 
     def cancel(self) -> None:
-        _schedule(self._task.get_loop(), self._task.cancel)
+        _schedule(self._loop, self._task.cancel)
 
     def alive(self) -> bool:
-        return not self._task.done() and self._task.get_loop().is_running()
+        return not self._task.done() and self._loop.is_running()
 
-    def _end(self, task: "asyncio.Task[None]") -> None:
-        self._running.discard(self)
+    @classmethod
+    def _end(cls, task: "asyncio.Task[None]") -> None:
+        cls._running.discard(task)
         if not task.cancelled():
             task.exception()
-        _release(self.ended)
 
 
 def _start(body: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
@@ -242,7 +266,7 @@ def _start(body: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
 def _schedule(loop: asyncio.AbstractEventLoop, step: Callable[..., Any], *args: Any) -> None:
     """Have `loop` take a step, from any thread; a loop that has closed takes none."""
     if asyncio._get_running_loop() is loop:
-        step(*args)
+        loop.call_soon(step, *args)
         return
     try:
         loop.call_soon_threadsafe(step, *args)

@@ -5,11 +5,12 @@ from typing import Any, TypedDict
 
 from twofold.backend import Backend
 from twofold.errors import SettingsError
+from twofold.freshness import Freshness
 from twofold.keys import KeyFunction
-from twofold.policy import DEFAULT_TIMEOUT, Timeout
 from twofold.settings.config import CacheConfig, Secret, placed, read_cache
 from twofold.settings.sources import split_options
 from twofold.spelling import unknown
+from twofold.timeouts import DEFAULT_TIMEOUT, Timeout
 
 
 class CacheSettings(TypedDict, total=False):
@@ -23,6 +24,7 @@ class CacheSettings(TypedDict, total=False):
     compressor: str | None
     compress_min: int
     secret: Secret | None
+    freshness: Freshness
     options: Mapping[str, Any]
 
 

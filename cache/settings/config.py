@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from importlib import import_module
@@ -10,10 +10,11 @@ from typing import Any, TypeAlias, cast
 
 from twofold.display import mask_location, mask_url, printable, scheme, shown, sounds_secret
 from twofold.errors import InvalidKey, InvalidTimeout, SettingsError
+from twofold.freshness import read_freshness
 from twofold.keys import KeyFunction, check_prefix, check_version
-from twofold.policy import seconds
 from twofold.settings.urls import backend_of, check_controls, literal, split
 from twofold.spelling import did_you_mean, unknown
+from twofold.timeouts import seconds
 
 Raw: TypeAlias = Mapping[str, Any] | str
 """One entry of `CACHES`: a dict of settings, or a URL."""
@@ -44,6 +45,8 @@ class CacheConfig:
     compress_min: int = 256
     secret: Secret | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    freshness: dict[str, Any] = field(default_factory=dict)
+    """What becomes of computed values, as fields of a `Policy`."""
 
     @staticmethod
     def place(alias: str, setting: str = "") -> str:
@@ -276,6 +279,26 @@ def _mapping(value: object) -> dict[str, Any]:
     return dict(value)
 
 
+def _freshness(value: object) -> dict[str, Any]:
+    """Return the options of a `Freshness`, by names in any letter case; classes may be paths."""
+    options = {name.lower(): None if _none(each) else each for name, each in _of_names(value)}
+    if "timeout" in options:
+        raise SettingsError("'timeout' is TIMEOUT, beside it")
+    errors = options.get("errors")
+    if isinstance(errors, Mapping):
+        options["errors"] = {
+            import_object(kind) if isinstance(kind, str) else kind: timeout
+            for kind, timeout in errors.items()
+        }
+    return read_freshness(options)
+
+
+def _of_names(value: object) -> Iterable[tuple[str, Any]]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise SettingsError(f"must be a dict such as {{'stale': '1h'}}, not {shown(value)}")
+    return value.items()
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "BACKEND": _backend,
     "LOCATION": _location,
@@ -287,9 +310,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "COMPRESSOR": _name_or_none,
     "COMPRESS_MIN": _size,
     "SECRET": _secret,
+    "FRESHNESS": _freshness,
     "OPTIONS": _options,
 }
-_IN_URL = _READERS.keys() - {"BACKEND", "LOCATION", "OPTIONS"}
+_IN_URL = _READERS.keys() - {"BACKEND", "LOCATION", "FRESHNESS", "OPTIONS"}
 _TEXTS = frozenset({"KEY_PREFIX", "KEY_FUNCTION", "SERIALIZER", "COMPRESSOR", "SECRET"})
 
 

@@ -19,10 +19,10 @@ from twofold.errors import (
     MissingKey,
     NotACounter,
 )
-from twofold.policy import DEFAULT_TIMEOUT
 from twofold.testing.faces import Face, case
 from twofold.testing.samples import EXACT, ODD_KEYS, assert_same
 from twofold.testing.suite import Suite, lasts
+from twofold.timeouts import DEFAULT_TIMEOUT
 
 _SECRET = "a secret for the suite"  # noqa: S105
 

@@ -19,15 +19,21 @@ def twofold_cache(twofold_clock: "FakeClock") -> "Iterator[Cache]":
     """Return an empty memory cache, which `twofold.cache` and `@cached` use in this test.
 
     It is the one alias, "default", whatever the settings are; they are back afterwards.
-    Its time is that of the fixture `twofold_clock`.
+    Its time is that of the fixture `twofold_clock`. What would be refreshed in the background
+    is refreshed before the call returns, which still returns the stale value.
     """
     from secrets import token_hex
 
+    from twofold.effects import background
     from twofold.registry import caches
 
     settings = {"BACKEND": _MEMORY, "LOCATION": f"test-{token_hex(8)}"}
-    with caches.override({"default": settings}, clock=twofold_clock):
-        yield caches["default"]
+    outside, background.inline = background.inline, True
+    try:
+        with caches.override({"default": settings}, clock=twofold_clock):
+            yield caches["default"]
+    finally:
+        background.inline = outside
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from twofold.contrib.http.headers import Pairs, varying
 from twofold.contrib.http.replay import looking, page_of, replay_of, tagged
 from twofold.contrib.http.validators import not_modified
 from twofold.effects import BLOCKING, run_sync
-from twofold.policy import Timeout
+from twofold.timeouts import Timeout
 
 _AT_REQUEST = "_twofold_cached_view"
 

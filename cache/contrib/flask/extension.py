@@ -16,9 +16,9 @@ from twofold.contrib.http import Pages
 from twofold.core import Cache
 from twofold.effects import BLOCKING, run_sync
 from twofold.errors import SettingsError
-from twofold.policy import DEFAULT_TIMEOUT, Timeout
 from twofold.registry import Caches
 from twofold.standins import StandIn
+from twofold.timeouts import DEFAULT_TIMEOUT, Timeout
 
 _NAME = "twofold"
 

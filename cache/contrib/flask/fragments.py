@@ -18,7 +18,7 @@ from twofold.core import Cache
 from twofold.errors import BlockingCallInEventLoop, SettingsError, UnstableArgument
 from twofold.events import CacheBypassed, emit
 from twofold.keys.encoding import Unencodable, encode
-from twofold.policy import DEFAULT_TIMEOUT, Timeout
+from twofold.timeouts import DEFAULT_TIMEOUT, Timeout
 
 
 def fragment_key(name: str, vary: tuple[Any, ...], escaped: bool) -> str:

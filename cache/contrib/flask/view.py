@@ -11,7 +11,7 @@ from flask import views as class_based
 from twofold.contrib.flask.cached_view import CachedView
 from twofold.contrib.http import Pages
 from twofold.keys.names import module_name
-from twofold.policy import Timeout, seconds
+from twofold.timeouts import Timeout, seconds
 
 View: TypeAlias = Callable[..., Response]
 """A view that Flask calls in the request's thread."""

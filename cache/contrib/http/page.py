@@ -8,7 +8,7 @@ from twofold.contrib.http.headers import Headers, Pairs
 from twofold.contrib.http.messages import Request, Response
 from twofold.contrib.http.storing import serves
 from twofold.contrib.http.validators import not_modified, of_304
-from twofold.policy import CLOCK_SLACK
+from twofold.timeouts import CLOCK_SLACK
 
 _LATEST = 2.0**53  # seconds; more has no seconds
 _LINES = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\n)*")

@@ -27,7 +27,7 @@ from twofold.contrib.http.storing import bypasses, may_store
 from twofold.contrib.http.validators import entity_tag
 from twofold.core import Cache
 from twofold.effects import Effects
-from twofold.policy import DEFAULT_TIMEOUT, Timeout
+from twofold.timeouts import DEFAULT_TIMEOUT, Timeout
 
 LAYERS = ("page", "page-inner", "endpoint")
 """What is stored in front of an application, what within a cache that is, and what behind all

@@ -16,8 +16,8 @@ from twofold.effects import Effects, within
 from twofold.errors import BackendUnavailable
 from twofold.interrupts import raise_if_of_others
 from twofold.outage import Outage
-from twofold.policy import Timeout, seconds
 from twofold.registry import caches
+from twofold.timeouts import Timeout, seconds
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from twofold.contrib.starlette.content import Content
 from twofold.contrib.starlette.declared import declared_headers
 from twofold.contrib.starlette.messages import request_of
 from twofold.effects import NATIVE, Effects
-from twofold.policy import Timeout
+from twofold.timeouts import Timeout
 
 
 class CachedView:

@@ -27,7 +27,7 @@ from twofold.contrib.starlette.raised import RAISED, error_of_page, page_of_erro
 from twofold.contrib.starlette.responder import Responder
 from twofold.contrib.starlette.routes import DECORATED, IN_SCOPE
 from twofold.errors import SettingsError
-from twofold.policy import DEFAULT_TIMEOUT, Timeout, seconds
+from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 
 P = ParamSpec("P")
 R = TypeVar("R")

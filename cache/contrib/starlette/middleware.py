@@ -11,7 +11,7 @@ from twofold.contrib.starlette.content import Content
 from twofold.contrib.starlette.responder import Responder
 from twofold.contrib.starlette.routes import watch
 from twofold.core import Cache
-from twofold.policy import Timeout
+from twofold.timeouts import Timeout
 
 
 class _Absent(Enum):

@@ -11,7 +11,7 @@ from twofold.contrib.starlette.declared import declared_headers
 from twofold.contrib.starlette.messages import has_user, request_of
 from twofold.contrib.starlette.routes import IN_SCOPE, is_decorated, is_route_known
 from twofold.effects import NATIVE
-from twofold.policy import Timeout
+from twofold.timeouts import Timeout
 
 
 class Responder:

@@ -1,0 +1,135 @@
+"""What callers get who ask how old a value is that they find: the value, or a newer one."""
+
+from collections.abc import Callable
+from random import random
+from typing import Any, NamedTuple
+
+from twofold.backend import Backend, Stored
+from twofold.claims.flights import Busy, Late
+from twofold.computations import Computations
+from twofold.effects import Effects
+from twofold.entry import MISSING, Codec
+from twofold.errors import AwaitableResult, ComputationTimeout, ReentrantCall
+from twofold.policy import Age, Outcome, Policy, Step, age, decide
+from twofold.rests import Rests
+from twofold.stats import Counts
+
+
+class Found(NamedTuple):
+    """What stands under a key, as one caller sees it."""
+
+    key: str
+    value: Any
+    age: Age
+
+
+class Answers:
+    """The answers of one cache.
+
+    Args:
+        computations: bring what is missing or old.
+        store: hides stubs.
+        codec: reads what is stored.
+        rests: what is not to be refreshed now.
+        counts: the numbers of the cache.
+    """
+
+    def __init__(
+        self,
+        computations: Computations,
+        store: Backend,
+        codec: Codec,
+        rests: Rests,
+        counts: Counts,
+    ) -> None:
+        self._computations = computations
+        self._table = computations.claims
+        self._clock = store.clock
+        self._codec = codec
+        self._rests = rests
+        self._counts = counts
+
+    def find(self, key: str, stored: Stored | None, policy: Policy) -> Found:
+        """Return what is stored, and how old it is; raise the error that is kept in its place."""
+        entry = MISSING if stored is None else self._codec.open(key, stored)
+        if entry is MISSING:
+            return Found(key, MISSING, Age.GONE)
+        if entry.meta is not None and entry.meta.error:
+            self._computations.raise_kept(key, stored, policy)
+            return Found(key, MISSING, Age.GONE)
+        draw = 1 - random() if policy.early is not None else 1.0  # noqa: S311 - it spreads load
+        return Found(key, entry.value, age(entry.meta, self._clock.time(), policy, draw))
+
+    def serves(self, found: Found, policy: Policy) -> bool:
+        """Tell whether to return at once what was found; count that, or the miss."""
+        counts, key, there = self._counts, found.key, found.age
+        if there is Age.GONE:
+            counts.misses += 1
+            return False
+        resting = there is not Age.FRESH and (
+            key in self._rests or (policy.wait == 0 and key in self._table.table)
+        )
+        if decide(there, policy, resting) is Step.SERVE:
+            self._count(found)
+            return True
+        return False
+
+    def _count(self, found: Found) -> None:
+        self._counts.hits += 1
+        if found.age is Age.STALE:
+            self._counts.stale_hits += 1
+
+    async def bring(
+        self,
+        io: Effects,
+        found: Found,
+        function: Callable[[], Any],
+        policy: Policy,
+        since: float = 0.0,
+        *,
+        reachable: bool = True,
+    ) -> Any:
+        """Return a value where `serves` has said no: a new one, or what was found after all.
+
+        Raises:
+            ComputationTimeout: there is none yet, after `max_wait`.
+        """
+        key, step, error = found.key, decide(found.age, policy), None
+        if step is Step.REFRESH and self._rests.was_lost(key):
+            step = Step.COMPUTE
+        while step is not Step.SERVE:
+            if step is Step.RAISE and error is not None:
+                raise error
+            if step is Step.TIME_OUT:
+                raise ComputationTimeout(
+                    f"{key!r} takes longer to compute than max_wait={policy.max_wait:g} s. It goes"
+                    " on, and will be found later: give a longer max_wait, or keep a stale value"
+                )
+            if step is Step.REFRESH:
+                done = await self._computations.refresh_behind(io, key, function, policy)
+                step = Step.SERVE if done else decide(found.age, policy, outcome=Outcome.BUSY)
+                continue
+            has_value = found.age is not Age.GONE
+            patience = policy.patience(has_value) if step is Step.WAIT else None
+            try:
+                return await self._computations.compute(
+                    io,
+                    key,
+                    function,
+                    policy,
+                    since,
+                    reachable=reachable,
+                    patience=patience,
+                    has_value=has_value,
+                )
+            except Late:
+                outcome = Outcome.LATE
+            except Busy:
+                outcome = Outcome.BUSY
+            except (ReentrantCall, AwaitableResult):  # the program is wrong: a stale value hides it
+                raise
+            except Exception as exc:
+                outcome, error = Outcome.FAILED, exc
+            step, since = decide(found.age, policy, outcome=outcome), 0.0
+        self._count(found)
+        return found.value

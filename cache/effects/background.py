@@ -1,0 +1,208 @@
+"""Work that goes on after its caller has been answered.
+
+Behind sync code it runs in a thread, behind async code in a task of the caller's event loop,
+in both cases in a copy of the caller's context. There are few of either, and nothing is queued:
+where all are busy the caller is told so. What such a thread itself would do in the background
+it does at once, so that work never waits for room that it takes up itself.
+
+The threads are daemons, which the end of the interpreter does not wait for: what they hold in
+stores ends with its life. A forked child begins without any.
+"""
+
+import asyncio
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, Final
+
+from twofold.effects.forks import after_fork_in_child, leak_on_fork
+from twofold.effects.locks import ThreadLocal, new_rlock
+
+_THREADS = 16
+_TASKS = 256
+_LOOK_EVERY = 0.002  # seconds between two looks of who drains in an event loop
+
+_log = logging.getLogger("twofold")
+
+
+class Work:
+    """One body on its way in the background."""
+
+    def __init__(self, owner: object) -> None:
+        self.owner = owner
+        self.ended: threading.Event = threading.Event()
+        self.thread: threading.Thread | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def cancel(self) -> None:
+        """Ask a task to stop, from any thread; a thread cannot be asked."""
+        if self.task is not None:
+            loop = self.task.get_loop()
+            try:
+                loop.call_soon_threadsafe(self.task.cancel)
+            except RuntimeError:
+                if not loop.is_closed():
+                    raise
+
+    def alive(self) -> bool:
+        """Tell whether it can still come to its end."""
+        if self.ended.is_set():
+            return False
+        if self.task is not None:
+            return self.task.get_loop().is_running()
+        return self.thread is None or self.thread.is_alive()
+
+    def is_mine(self) -> bool:
+        """Tell whether it is the caller's own."""
+        if self.task is None:
+            return self.thread is threading.current_thread()
+        loop = asyncio._get_running_loop()
+        return loop is not None and asyncio.current_task(loop) is self.task
+
+
+class Room:
+    """The works of one kind that are on their way, up to a number."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._works: set[Work] = set()
+        self._lock = new_rlock()  # a handler may come in amid a step
+        after_fork_in_child(self)
+
+    def __len__(self) -> int:
+        return len(self._works)
+
+    def enter(self, work: Work) -> bool:
+        """Take `work` in unless it is full; tell whether it did."""
+        with self._lock:
+            if len(self._works) >= self._most:
+                self._works = {each for each in self._works if each.alive()}
+            if len(self._works) >= self._most:
+                return False
+            self._works.add(work)
+            return True
+
+    def leave(self, work: Work) -> None:
+        """Note that `work` has ended."""
+        with self._lock:
+            self._works.discard(work)
+        work.ended.set()
+
+    def of(self, owner: object) -> list[Work]:
+        """Return the works of `owner`, but not the one that asks."""
+        works = tuple(self._works)
+        return [each for each in works if each.owner is owner and not each.is_mine()]
+
+    def _after_fork(self) -> None:
+        leak_on_fork(self._works, self._lock)
+        self._works, self._lock = set(), new_rlock()
+
+
+class Background:
+    """All work of this process that nobody waits for.
+
+    Args:
+        threads: how many at most run behind sync code.
+        tasks: how many at most run behind async code, in all event loops.
+    """
+
+    def __init__(self, threads: int = _THREADS, tasks: int = _TASKS) -> None:
+        self.inline: bool = False
+        """Whether work is done before its caller goes on, as tests want it."""
+        self._threads = Room(threads)
+        self._tasks = Room(tasks)
+        self._around: list[Callable[[], AbstractContextManager[object]]] = []
+        self._here = ThreadLocal()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {len(self._threads)} threads {len(self._tasks)} tasks>"
+
+    def around(self, make: Callable[[], AbstractContextManager[object]]) -> None:
+        """Have each thread enter what `make()` returns, which is called by who starts the work."""
+        if make not in self._around:
+            self._around.append(make)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this thread is one of those that work in the background."""
+        return getattr(self._here, "works", False)
+
+    def start_thread(
+        self,
+        run: Callable[[Coroutine[Any, Any, None]], None],
+        body: Coroutine[Any, Any, None],
+        owner: object,
+    ) -> Work | None:
+        """Have a thread `run` a body; None if all are busy, or none can start."""
+        scopes = [make() for make in self._around]
+        context = contextvars.copy_context()
+        work = Work(owner)
+
+        def main() -> None:
+            self._here.works = True
+            try:
+                with ExitStack() as stack:
+                    for scope in scopes:
+                        stack.enter_context(scope)
+                    run(body)
+            except BaseException as error:
+                body.close()
+                if not is_ending():
+                    _log.warning("work in the background ended: %r", error)
+            finally:
+                self._threads.leave(work)
+
+        if not self._threads.enter(work):
+            return None
+        work.thread = threading.Thread(
+            target=context.run, args=(main,), name="twofold-background", daemon=True
+        )
+        try:
+            work.thread.start()
+        except RuntimeError:  # the system has no more of them, or the interpreter ends
+            self._threads.leave(work)
+            return None
+        return work
+
+    def start_task(self, body: Coroutine[Any, Any, None], owner: object) -> Work | None:
+        """Have a task of the running event loop run a body; None if there are enough."""
+        work = Work(owner)
+        if not self._tasks.enter(work):
+            return None
+        work.task = task = asyncio.get_running_loop().create_task(body)
+
+        def end(_: object) -> None:
+            self._tasks.leave(work)
+            if not task.cancelled():
+                task.exception()
+
+        task.add_done_callback(end)
+        return work
+
+    def drain(self, owner: object, seconds: float) -> None:
+        """Wait until the threads of `owner` have ended, `seconds` at most."""
+        until = time.monotonic() + seconds
+        for work in self._threads.of(owner):
+            work.ended.wait(max(0.0, until - time.monotonic()))
+
+    async def adrain(self, owner: object, seconds: float) -> None:
+        """Wait until all work of `owner` has ended, `seconds` at most; then cancel its tasks."""
+        until = time.monotonic() + seconds
+        while self._of(owner) and time.monotonic() < until:  # noqa: ASYNC110 - threads, too
+            await asyncio.sleep(_LOOK_EVERY)
+        for work in self._of(owner):
+            work.cancel()
+
+    def _of(self, owner: object) -> list[Work]:
+        return [work for work in self._tasks.of(owner) + self._threads.of(owner) if work.alive()]
+
+
+def is_ending() -> bool:
+    """Tell whether the interpreter ends, so that failures of daemon threads mean nothing."""
+    return not threading.main_thread().is_alive()
+
+
+background: Final = Background()

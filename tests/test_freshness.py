@@ -1,0 +1,294 @@
+"""Values between fresh and gone: who is served what, and who computes."""
+
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
+from itertools import product
+from math import inf
+from typing import Any
+
+import pytest
+
+from twofold import Cache, ComputationTimeout, InvalidTimeout, SettingsError, bypass, refreshing
+from twofold.metadata import Meta
+from twofold.policy import Age, Outcome, Policy, Step, age, decide
+from twofold.testing import FakeClock
+
+POLICIES = {
+    "stale": Policy(10.0, stale=60.0),
+    "wait": Policy(10.0, stale=60.0, wait=0.5),
+    "wait to the end": Policy(10.0, stale=60.0, wait=None),
+    "wait, max_wait": Policy(10.0, stale=60.0, wait=None, max_wait=2.0),
+    "max_wait": Policy(10.0, max_wait=2.0),
+    "early": Policy(10.0, early=0.8),
+}
+
+FIRST = {
+    # what is found: fresh, early, stale, gone
+    "stale": (Step.SERVE, Step.REFRESH, Step.REFRESH, Step.COMPUTE),
+    "wait": (Step.SERVE, Step.REFRESH, Step.WAIT, Step.COMPUTE),
+    "wait to the end": (Step.SERVE, Step.REFRESH, Step.COMPUTE, Step.COMPUTE),
+    "wait, max_wait": (Step.SERVE, Step.REFRESH, Step.WAIT, Step.WAIT),
+    "max_wait": (Step.SERVE, Step.REFRESH, Step.REFRESH, Step.WAIT),
+    "early": (Step.SERVE, Step.REFRESH, Step.REFRESH, Step.COMPUTE),
+}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_what_is_done_first(name: str) -> None:
+    """By the age of what is found; while a refresh rests, whatever may be served is."""
+    policy = POLICIES[name]
+    for found, step in zip(Age, FIRST[name], strict=True):
+        assert decide(found, policy) is step
+        resting = decide(found, policy, resting=True)
+        assert resting is (step if found is Age.GONE else Step.SERVE)
+
+
+@pytest.mark.parametrize(("found", "outcome"), list(product(Age, Outcome)))
+def test_what_is_done_then(found: Age, outcome: Outcome) -> None:
+    """What was computed is returned; else what was found, if it may be served."""
+    alone = {
+        Outcome.COMPUTED: Step.RETURN,
+        Outcome.FAILED: Step.RAISE,
+        Outcome.LATE: Step.TIME_OUT,
+        Outcome.BUSY: Step.COMPUTE,
+    }[outcome]
+    expected = Step.SERVE if found is not Age.GONE and outcome is not Outcome.COMPUTED else alone
+    for policy in POLICIES.values():
+        assert decide(found, policy, outcome=outcome) is expected
+
+
+META = Meta(100.0, 110.0, 170.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("now", "policy", "found"),
+    [
+        (100.0, Policy(10.0, stale=60.0), Age.FRESH),
+        (109.9, Policy(10.0, stale=60.0), Age.FRESH),
+        (110.0, Policy(10.0, stale=60.0), Age.STALE),
+        (169.9, Policy(10.0, stale=60.0), Age.STALE),
+        (170.0, Policy(10.0, stale=60.0), Age.GONE),
+        (169.9, Policy(10.0, stale=600.0), Age.STALE),
+        (170.0, Policy(10.0, stale=600.0), Age.GONE),
+        (115.0, Policy(10.0, stale=5.1), Age.STALE),
+        (115.1, Policy(10.0, stale=5.0), Age.GONE),
+        (110.0, Policy(10.0), Age.GONE),
+        (50.0, Policy(10.0, stale=60.0), Age.STALE),  # the clock was set back
+        (108.3, Policy(10.0, early=0.8), Age.FRESH),  # 80 % of the 8 s from 102 on
+        (108.5, Policy(10.0, early=0.8), Age.EARLY),
+    ],
+)
+def test_how_old_a_value_is(now: float, policy: Policy, found: Age) -> None:
+    """Both who stored it and who asks bound for how long it is stale."""
+    assert age(META, now, policy, 1.0) is found
+
+
+def test_a_value_that_says_nothing_is_fresh() -> None:
+    assert age(None, 1e12, Policy(10.0, stale=60.0, early=0.5), 0.5) is Age.FRESH
+
+
+def test_xfetch_comes_the_earlier_the_longer_it_takes() -> None:
+    """By the draw: -took * ln(draw) before the end; never before it was timed."""
+    policy = Policy(10.0, early="xfetch")
+    draw = 0.1  # 2 s * 2.3 before the end
+    assert age(META, 105.3, policy, draw) is Age.FRESH
+    assert age(META, 105.5, policy, draw) is Age.EARLY
+    untimed = Meta(100.0, 110.0, 110.0, 0.0)
+    assert age(untimed, 109.99, policy, 1e-9) is Age.FRESH
+    for_ever = Meta(100.0, inf, inf, 5.0)
+    assert age(for_ever, 1e9, policy, 1e-9) is Age.FRESH
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"stal": 1}, SettingsError, "did you mean 'stale'"),
+        ({"stale": True}, InvalidTimeout, "stale=True"),
+        ({"wait": "soon"}, InvalidTimeout, "wait='soon'"),
+        ({"early": 1.5}, SettingsError, "between 0 and 1"),
+        ({"early": "xfetsch"}, SettingsError, "'xfetch'"),
+        ({"jitter": -0.1}, SettingsError, "from 0 to 1"),
+        ({"errors": [KeyError]}, SettingsError, "dict of exception classes"),
+        ({"errors": {KeyboardInterrupt: 1}}, SettingsError, "KeyboardInterrupt"),
+        ({"errors": {"KeyError": 1}}, SettingsError, "classes of Exception"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    options: dict[str, Any], error: type[Exception], match: str
+) -> None:
+    """In a call, a decorator and the settings alike."""
+    cache = Cache("memory://")
+    with pytest.raises(error, match=match):
+        cache.get_or_set("k", dict, **options)
+    cache.close()
+
+
+class Source:
+    """A function with a number, which can fail."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.error: Exception | None = None
+
+    def __call__(self) -> list[int]:
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
+        return [self.calls]
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def ask(twofold_cache: Cache, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Ask in one of the two faces."""
+    import asyncio
+
+    if request.param == "sync":
+        yield twofold_cache.get_or_set
+    else:
+        with asyncio.Runner() as runner:
+
+            async def one(*args: Any, **kwargs: Any) -> Any:
+                return await twofold_cache.aget_or_set(*args, **kwargs)
+
+            yield lambda *args, **kwargs: runner.run(one(*args, **kwargs), context=copy_context())
+
+
+both = pytest.mark.parametrize("ask", ["sync", "async"], indirect=True)
+
+
+@both
+def test_a_stale_value_is_served_and_refreshed(
+    ask: Any, source: Source, twofold_cache: Cache, twofold_clock: FakeClock
+) -> None:
+    """The one who finds it stale is served at once, the next one has the new one."""
+    assert ask("k", source, 10, stale=60) == [1]
+    twofold_clock.advance(11)
+    assert twofold_cache.get("k") is None
+    assert ask("k", source, 10, stale=60) == [1]
+    assert ask("k", source, 10, stale=60) == [2]
+    assert source.calls == 2
+    twofold_clock.advance(71)
+    assert ask("k", source, 10, stale=60) == [3]
+    stats = twofold_cache.stats()
+    assert (stats.refreshes, stats.stale_hits) == (1, 1)
+
+
+@both
+def test_a_failed_refresh_rests(ask: Any, source: Source, twofold_clock: FakeClock) -> None:
+    """The stale value is served, and the next try comes after `retry_after`."""
+    options: dict[str, Any] = {"stale": 600, "retry_after": 30}
+    assert ask("k", source, 10, **options) == [1]
+    twofold_clock.advance(11)
+    source.error = RuntimeError("down")
+    assert [ask("k", source, 10, **options) for _ in range(3)] == [[1]] * 3
+    assert source.calls == 2
+    twofold_clock.advance(31)
+    source.error = None
+    assert ask("k", source, 10, **options) == [1]
+    assert ask("k", source, 10, **options) == [3]
+
+
+@both
+def test_a_failed_computation_that_is_waited_for_serves_the_stale_value(
+    ask: Any, source: Source, twofold_clock: FakeClock
+) -> None:
+    assert ask("k", source, 10, stale=600) == [1]
+    twofold_clock.advance(11)
+    source.error = RuntimeError("down")
+    assert ask("k", source, 10, stale=600, wait=None) == [1]
+    assert ask("k", source, 10, stale=600, wait=None) == [1]
+    assert source.calls == 2
+    with pytest.raises(RuntimeError, match="down"):
+        ask("k", source, 10)  # who takes no stale value has the error
+
+
+@both
+def test_a_kept_error_is_raised_again(
+    ask: Any, source: Source, twofold_cache: Cache, twofold_clock: FakeClock
+) -> None:
+    """Only for those who name its class, each time as a new instance."""
+    source.error = LookupError("nobody", 7)
+    raised = []
+    for _ in range(3):
+        with pytest.raises(LookupError) as caught:
+            ask("k", source, 10, errors={LookupError: 30})
+        raised.append(caught.value)
+    assert source.calls == 1
+    assert [error.args for error in raised] == [("nobody", 7)] * 3
+    assert raised[1] is not raised[2]
+    assert twofold_cache.get("k") is None
+    source.error = KeyError("a subclass")
+    twofold_clock.advance(31)
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            ask("k", source, 10, errors={LookupError: 30})
+    assert source.calls == 3
+    source.error = None
+    assert ask("k", source, 10) == [4]
+
+
+@both
+def test_a_timeout_of_the_result(ask: Any, source: Source, twofold_clock: FakeClock) -> None:
+    """It is asked of the value; 0 stores nothing, and removes what is stale."""
+    assert ask("k", source, lambda value: 10 * value[0], stale=600) == [1]
+    twofold_clock.advance(11)
+    assert ask("k", source, lambda value: 10 * value[0], stale=600) == [1]
+    twofold_clock.advance(15)
+    assert ask("k", source, lambda value: 10 * value[0], stale=600) == [2]
+    twofold_clock.advance(11)
+    assert ask("k", source, lambda _: 0, stale=600) == [2]
+    assert ask("k", source, lambda _: 0, stale=600) == [4]
+
+
+@both
+def test_one_request_does_without_the_cache(ask: Any, source: Source) -> None:
+    """`bypass` neither reads nor stores; `refreshing` stores."""
+    assert ask("k", source) == [1]
+    with bypass():
+        assert ask("k", source) == [2]
+    assert ask("k", source) == [1]
+    with refreshing():
+        assert ask("k", source) == [3]
+    assert ask("k", source) == [3]
+
+
+def test_who_waits_leaves_in_time(source: Source) -> None:
+    """The computation goes on, and is found later."""
+    import threading
+
+    go = threading.Event()
+
+    def slow() -> list[int]:
+        go.wait(10)
+        return source()
+
+    cache = Cache("memory://")
+    with pytest.raises(ComputationTimeout, match="max_wait"):
+        cache.get_or_set("k", slow, max_wait=0.01)
+    with pytest.raises(ComputationTimeout):
+        cache.get_or_set("k", slow, max_wait=0.01)
+    go.set()
+    assert cache.get_or_set("k", slow, max_wait=10) == [1]
+    assert source.calls == 1
+    cache.close()
+
+
+def test_an_int_that_is_given_stays_a_counter(twofold_cache: Cache) -> None:
+    assert twofold_cache.get_or_set("n", 5, stale=60) == 5
+    assert twofold_cache.incr("n") == 6
+    assert twofold_cache.get_or_set("m", lambda: 5, stale=60) == 5
+
+
+def test_the_settings_say_it_for_all(twofold_clock: FakeClock, source: Source) -> None:
+    """`FRESHNESS` holds unless a call says otherwise."""
+    cache = Cache("memory://", freshness={"stale": "1h", "retry_after": "10s"})
+    assert cache._freshness.stale == 3600.0
+    assert cache._policy(5, {"stale": None}).stale == 0.0
+    cache.close()
+    with pytest.raises(SettingsError, match="TIMEOUT"):
+        Cache("memory://", freshness={"timeout": 5})  # type: ignore[typeddict-unknown-key]
