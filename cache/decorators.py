@@ -131,7 +131,7 @@ _ELSEWHERE = {
         "parameters that stay out of the key are named by ignore=, such as ignore=('self',)"
     ),
     "unless skip skip_cache_func skip_cache_if cache_if response_filter cache_none": (
-        "whether a result is stored is told by condition=, a function of the result"
+        "condition=, a function of the result, decides whether it is stored"
     ),
     "backend alias using region store storage": "which cache keeps the results is cache=",
     "lock stampede single_flight": "a function runs once for all who miss together, always",

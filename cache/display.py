@@ -60,7 +60,7 @@ def mask_url(text: str) -> str:
 
 
 def _each_url(text: str) -> Iterator[str]:
-    """Yield `text` in pieces; a word with "://" begins one, for passwords may have blanks."""
+    """Yield `text` in pieces; a word with "://" begins one, since passwords may have blanks."""
     piece: list[str] = []
     for word in _WORD.findall(text):
         if "://" in word:

@@ -10,7 +10,7 @@ CacheError
 ├── BlockingCallInEventLoop  (RuntimeError)  a sync call would freeze a running loop
 ├── NoEventLoop              (RuntimeError)  an async call outside of an asyncio event loop
 ├── ComputationTimeout       (TimeoutError)  a computation took longer than `max_wait`
-├── ReentrantCall            (RuntimeError)  who would be waited for waits for the caller
+├── ReentrantCall            (RuntimeError)  waiting would be a deadlock
 ├── MissingKey               (ValueError)    the key to count on is not there
 ├── NotACounter              (TypeError)     the value to count on is no 64-bit integer
 ├── CounterOverflow          (OverflowError) the sum leaves signed 64 bits
@@ -65,7 +65,7 @@ class NoEventLoop(CacheError, RuntimeError):
 
 
 class ReentrantCall(CacheError, RuntimeError):
-    """A function asked for the key that it computes, or a lock's holder waits for who asks."""
+    """A function asked for the key that it computes, or the lock's holder waits for the caller."""
 
 
 class ComputationTimeout(CacheError, TimeoutError):

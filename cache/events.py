@@ -124,7 +124,7 @@ class EntriesDamaged(Event):
 
 @dataclass(frozen=True)
 class StoreFailed(Event):
-    """A store on a disk met a fault, which costs misses. One a minute is told of."""
+    """A store on a disk met a fault, which costs misses. At most one a minute is sent."""
 
     store: str
     """"sqlite" or "files"."""
@@ -155,7 +155,7 @@ class RefreshFailed(Event):
 
 @dataclass(frozen=True)
 class CacheBypassed(Event):
-    """What cannot use a cache where it is called does without it. It is told of once."""
+    """What cannot use a cache where it is called does without it. It is sent once."""
 
     cache: str
     what: str
@@ -184,7 +184,7 @@ def subscribe(subscriber: Subscriber) -> Callable[[], None]:
 
 
 def emit(event: Event) -> None:
-    """Tell `event`; never with a lock held, for subscribers may use a cache."""
+    """Tell `event`; never with a lock held, since subscribers may use a cache."""
     for subscriber in tuple(_subscribers):
         try:
             subscriber(event)

@@ -18,7 +18,7 @@ def is_interrupt(error: BaseException) -> bool:
 
 
 def raise_if_of_others(error: BaseException) -> None:
-    """Raise `error` if it tells nothing about the code that it comes from, nor its data."""
+    """Raise `error` if it says nothing about the code that it comes from, or its data."""
     if isinstance(error, MemoryError) or is_interrupt(error):
         raise error
 

@@ -53,7 +53,7 @@ class Attempt(NamedTuple):
 
     tokens: list[Noted]
     joined: Joined
-    """Whom it waits for in this process."""
+    """The holder that it waits for in this process."""
 
 
 class Lock:

@@ -10,7 +10,7 @@ In bytes, before the payload and never compressed:
     tags        each: 2 bytes the size of its name, 1 byte that of its generation, name, generation
 
 A store knows no rule of freshness, and cannot tell whether a value that has metadata is there
-for who asks. It raises `HasMetadata`, and the cache, which can, reads the value and decides.
+for the caller. It raises `HasMetadata`, and the cache, which can, reads the value and decides.
 
 What is kept of an exception, whose arguments are the payload, has a first tag without a name:
 its generation is the name of the class.

@@ -12,14 +12,14 @@ from twofold.events import OutageBegan, OutageEnded, emit
 
 T = TypeVar("T")
 
-_QUIET: Final = 10.0  # seconds from one outage's beginning to when another may be told of
+_QUIET: Final = 10.0  # seconds from one outage's beginning to when another may be sent
 
 
 class Outage:
     """From the first failure of something on until it works again.
 
     Beginning and end are events. A store that fails now and then would send both at
-    each failure, so an outage that begins within 10 s of the last one is told of, with its end,
+    each failure, so an outage that begins within 10 s of the last one is sent, with its end,
     only if it lasts longer.
 
     Args:
@@ -84,7 +84,7 @@ class FailOpen(Backend):
         return result
 
     def _failed(self, exc: BackendUnavailable, otherwise: T) -> T:
-        """Take note of a failure, and return what was done nevertheless, or `otherwise`."""
+        """Record a failure, and return what was done nevertheless, or `otherwise`."""
         self.outage.fail(exc)
         return exc.result if isinstance(exc, PartlyUnavailable) else otherwise
 

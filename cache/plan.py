@@ -107,7 +107,7 @@ class Plan:
 
 
 def _finder(cache: Cache | str, name: str) -> Callable[[], Cache]:
-    """Return what looks an alias up at each call, for settings may replace its cache."""
+    """Return what looks an alias up at each call, since settings may replace its cache."""
     if isinstance(cache, str):
         return partial(caches.__getitem__, cache)
     if not isinstance(cache, Cache):

@@ -24,7 +24,7 @@ def has_unsigned_pickles(config: CacheConfig, holds_objects: bool) -> bool:
         return False
     try:
         return unpickles(resolve_serializer(config.serializer))
-    except SettingsError:  # who builds the cache is told of it
+    except SettingsError:  # building the cache raises it
         return False
 
 

@@ -93,7 +93,7 @@ class FunctionWrapper:
         return surrogate
 
     def _resemble(self, plan: Plan) -> None:
-        """Take over the name, the text and the attributes of the function, but none of ours."""
+        """Take over the name, docstring and attributes of the function, but keep our own."""
         theirs = getattr(plan.function, "__dict__", {})
         reserved = {*dir(type(self)), "_plan", "_bound"}
         vars(self).update({name: theirs[name] for name in theirs.keys() - reserved})

@@ -1,4 +1,4 @@
-"""What a disk that is full or fails costs, and how seldom that is logged."""
+"""What a disk that is full or fails costs, and how rarely that is logged."""
 
 import errno
 from time import monotonic

@@ -53,7 +53,7 @@ def wait_for_lock(descriptor: int, until: float) -> bool:
 
 
 def locked_too_long(what: str, deadline: float) -> DeadlineExceeded:
-    """Return the error of a caller that has waited for a lock in vain."""
+    """Return the error of a caller that waited too long for a lock."""
     return DeadlineExceeded(
         f"{what} was locked by others for longer than the deadline of {deadline:g} s;"
         " OPTIONS['deadline'] gives it more time"

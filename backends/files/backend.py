@@ -167,7 +167,7 @@ class FilesBackend(Backend):
             return None
 
     def clear(self, prefix: str) -> None:
-        """Remove the files of ours whose keys begin so, and nothing else."""
+        """Remove this cache's files whose keys begin with `prefix`, and nothing else."""
         self._translated(self._clear, prefix.encode(), self._until())
 
     def _clear(self, prefix: bytes, until: float) -> None:

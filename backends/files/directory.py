@@ -70,7 +70,7 @@ def opener(folder: int) -> Opener:
 
 
 class FileInfo(NamedTuple):
-    """A file of ours as a scan finds it."""
+    """A file of this cache as a scan finds it."""
 
     name: str
     inode: int
@@ -105,7 +105,7 @@ def read(open_: Opener, name: str, limit: int) -> bytes | None:
         return None
     except OSError as exc:
         if is_foreign_file(exc):
-            raise CorruptFile("it is no file of ours") from exc
+            raise CorruptFile("it is not a file of this cache") from exc
         raise
     finally:
         if opened:
@@ -113,7 +113,7 @@ def read(open_: Opener, name: str, limit: int) -> bytes | None:
 
 
 def is_foreign_file(exc: OSError) -> bool:
-    """Tell whether what could not be opened or read is no file of ours, but a link or a device."""
+    """Tell whether what could not be opened or read is a link or a device."""
     return exc.errno in _FOREIGN
 
 
@@ -213,7 +213,7 @@ def remove(folder: int, name: str) -> bool:
 
 
 def scan(folder: int) -> list[FileInfo]:
-    """Return the files of ours."""
+    """Return the files of this cache."""
     return [info for name in names(folder) if (info := look(folder, name)) is not None]
 
 
@@ -230,7 +230,7 @@ def look(folder: int, name: str) -> FileInfo | None:
 
 
 def names(folder: int) -> list[str]:
-    """Return the names of ours."""
+    """Return the names of this cache's files."""
     opened: list[int] = []
     try:
         # Its own descriptor, since listing moves the position that all users of one share.

@@ -70,7 +70,7 @@ def decode(key: str, data: bytes) -> Entry:
     length, written, expires, key_length = _REST.unpack_from(data, _FIRST.size)
     start = _START + key_length
     if magic != _MAGIC or start + length != len(data):
-        raise CorruptFile("it is no file of ours, or cut off")
+        raise CorruptFile("it is not a file of this cache, or cut off")
     if crc32(memoryview(data)[_FIRST.size :]) != check or data[_START:start] != key.encode():
         raise CorruptFile("it fails its check")
     return Entry(data[start:], written, None if expires == math.inf else expires)
@@ -91,12 +91,12 @@ def place(key: str) -> tuple[int, str]:
 
 
 def is_entry(name: str) -> bool:
-    """Tell whether a file of this name is one of ours."""
+    """Tell whether a file of this name belongs to this cache."""
     return _NAME(name) is not None
 
 
 def is_held(name: str) -> bool:
-    """Tell whether a file of ours is that of a lock or a claim."""
+    """Tell whether a file of this cache is that of a lock or a claim."""
     return name.endswith(".lock")
 
 

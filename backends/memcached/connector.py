@@ -1,7 +1,7 @@
 """How a connection is opened and logged in.
 
 aiomcache makes the streams of the async face, pymemcache logs in for the sync one, each
-over a socket of ours: aiomcache looks hosts up where that holds up others, and pymemcache
+over a socket of twofold's: aiomcache looks hosts up where that delays others, and pymemcache
 tries only the first address of a host. They are used for nothing else, since what they do later
 cannot be made safe from outside: aiomcache 0.8.2 loops for ever over a connection that the
 server closes, and sends one command at a time; pymemcache 4.0 limits each receive instead

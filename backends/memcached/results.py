@@ -127,7 +127,7 @@ def seconds(key: str, outcome: Outcome | None) -> float | None:
         )
     if isinstance(outcome, Refused) and outcome.code == "ERROR":
         raise BackendUnavailable(
-            f"{outcome}: how long an item lives is told by memcached 1.6 and later;"
+            f"{outcome}: only memcached 1.6 and later can say how long an item lives;"
             " upgrade the server"
         ) from outcome
     found = seen(key, outcome)

@@ -1,7 +1,7 @@
 """Which server has a key: rendezvous hashing.
 
-Every server has a score for every key, and the highest has it. So when a server joins or
-leaves the list, only its own keys move; and none move while one is down. (D. Thaler,
+Every server has a score for every key; the one with the highest has the key. So when a server
+joins or leaves the list, only its own keys move; and none move while one is down. (D. Thaler,
 C. Ravishankar, "Using name-based mappings to increase hit rates", IEEE/ACM Transactions on
 Networking 6(1), 1998; the weights are those of J. Resch, "New hashing algorithms for data
 storage", SNIA 2015.)

@@ -1,4 +1,4 @@
-"""Who executes scripts, or, where a server forbids them, transactions in their place."""
+"""Executes scripts or, where a server forbids them, transactions in their place."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any

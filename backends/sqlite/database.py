@@ -232,7 +232,7 @@ class DatabaseFile:
         )
 
     def locked_too_long(self) -> DeadlineExceeded:
-        """Return the error of a caller that has waited for a lock in vain."""
+        """Return the error of a caller that waited too long for a lock."""
         return locked_too_long(f"the cache file {self.path}", self._deadline)
 
 

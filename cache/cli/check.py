@@ -1,4 +1,4 @@
-"""What `twofold check` finds out: whether every alias works, in both faces."""
+"""`twofold check`: whether every alias works, in both faces."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -329,7 +329,7 @@ _in_thread: contextvars.ContextVar[bool] = contextvars.ContextVar("twofold_call"
 
 
 async def call_in_thread(function: Callable[[], T]) -> T:
-    """Call a user's `function` in a thread of ours, in the caller's context.
+    """Call a user's `function` in a worker thread, in the caller's context.
 
     A function that such a call waits for, over bridges of asgiref's, gets a thread of its
     own: in the pool, whose threads may all be waiting like that, it might never run.

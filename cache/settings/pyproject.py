@@ -1,6 +1,6 @@
 """`pyproject.toml`: found upwards from a folder, and read if it can be trusted.
 
-Who writes the settings chooses what the program runs. So, as with git's `safe.directory`,
+The author of the settings chooses what the program runs. So, as with git's `safe.directory`,
 a file counts that belongs to this user, to root or, under sudo, to who called it, and that
 not everybody may write, nor its folder. https://git-scm.com/docs/git-config, "safe.directory"
 """

@@ -15,7 +15,7 @@ from twofold.effects import BLOCKING, Effects, run_sync
 from twofold.keys.length_prefixed import length_prefixed
 
 turns: Turns = Turns()
-"""Who renders which fragment; the others wait."""
+"""The callers that render a fragment while others wait for it."""
 
 
 def make_template_fragment_key(fragment_name: str, vary_on: Iterable[Any] | None = None) -> str:

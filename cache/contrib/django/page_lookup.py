@@ -1,4 +1,4 @@
-"""The look for the page of a request: under which keys, and who may be given what is there."""
+"""The lookup of a request's page: under which keys, and who may be given what is there."""
 
 import re
 from functools import cached_property
@@ -81,7 +81,7 @@ def _is_names(found: Any) -> bool:
 
 
 def is_for(is_known: bool, response: HttpResponse) -> bool:
-    """Tell whether a response may be shared as far as it is known who asks."""
+    """Tell whether a response may be shared, by whether the user is known."""
     return not is_known or shared_with(is_known, control(response))
 
 
@@ -91,7 +91,7 @@ def control(response: HttpResponse) -> Headers:
 
 
 def is_authenticated(request: HttpRequest) -> bool:
-    """Tell whether it is known who asks, by other means than a session.
+    """Tell whether the user is known by other means than a session.
 
     Django's `request.user` is lazy, and a page that looks at it varies on the cookie. A
     user that is there at once was found otherwise, by a token for instance.

@@ -50,7 +50,7 @@ Proceed = Callable[[], Awaitable[HttpResponse]]
 """Goes on to what is inside: the next middleware, or the view."""
 
 turns: Turns = Turns()
-"""Who computes which page; the others wait."""
+"""The callers that compute a page while others wait for it."""
 
 
 class _Held(list[Hold]):

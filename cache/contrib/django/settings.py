@@ -29,7 +29,7 @@ _KEYS = frozenset({"KEY_FUNCTION", "KEY_PREFIX", "VERSION"})
 def raw_settings(
     backend: str, location: Any, params: Mapping[str, Any], *, bounded: bool
 ) -> dict[str, Any]:
-    """Return what an entry of Django's `CACHES` is in twofold's, but for its keys.
+    """Return what an entry of Django's `CACHES` is in twofold's, without its keys.
 
     Args:
         backend: the short name of the store.

@@ -165,7 +165,7 @@ class Hold:
         bounded = within(io, cache.backend.deadline)
         try:
             await other.take_again(bounded)
-            # Nothing was changed before this key was claimed, nor will be unseen from now on.
+            # Nothing was changed before this key was claimed, and a later change will be seen.
             return await self._claim.stands(bounded) and await self._fill(
                 bounded, other, value, timeout
             )

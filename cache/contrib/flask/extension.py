@@ -122,7 +122,7 @@ class Caching:
         What stands around the view runs at each request: decorators above this one (put it
         below `@app.route` and `@login_required`), `before_request`, `after_request`, the
         session. A page is stored only if the final response allows it; never one for which
-        the session was touched before the view returned, nor one with `Set-Cookie`. With a
+        the session was touched before the view returned, and no response with `Set-Cookie`. With a
         `Cookie` in the request, only a page that is `public` or varies with the cookie is
         shared; with `Authorization`, only a `public` one.
 
@@ -178,7 +178,7 @@ class Caching:
         return state
 
     def _finish(self, _app: Flask, response: flask.Response, **_more: Any) -> None:
-        """Take note of a response that is about to be sent; no hook changes it any more."""
+        """Remember a response that is about to be sent; no hook changes it any more."""
         cached = CachedView.current()
         if cached is not None:
             cached.finish(response)

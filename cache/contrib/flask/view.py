@@ -78,6 +78,6 @@ def _name_of(view: Callable[..., Any]) -> str:
 
 
 def _attributes(view: Callable[..., Any]) -> dict[str, Any]:
-    """Return what others have noted on `view`, but for the mark that it is async: we are not."""
+    """Return the attributes that others set on `view`, without the mark that it is async."""
     noted = getattr(view, "__dict__", {})
     return {name: each for name, each in noted.items() if not name.startswith("_is_coroutine")}

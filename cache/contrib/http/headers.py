@@ -128,7 +128,7 @@ class Headers:
         return self.without(*_HOP_BY_HOP, *named)
 
     def _by_name(self) -> dict[bytes, list[bytes]]:
-        """Return the values of all fields, and keep them: who asks for one often asks for more."""
+        """Return the values of all fields, kept since callers of one often ask for more."""
         named: dict[bytes, list[bytes]] = {}
         for name, value in self.pairs:
             named.setdefault(name.lower(), []).append(value)

@@ -38,7 +38,8 @@ def page_key(request: Request, layer: str) -> str:
 def variant_key(page: str, token: bytes, names: Sequence[str], headers: Headers) -> str:
     """Return the key of the variant that a request with `headers` is given.
 
-    Of each field in `names`, absent is not the same as empty, nor two fields as one.
+    Of each field in `names`, absent is not the same as empty, and two fields are not the same
+    as one.
 
     Args:
         page: the key of the URL.

@@ -37,7 +37,7 @@ middleware: they do not meet.
 _CORS = ("", "-cors")
 """Requests without an `Origin`, and those with one, whose pages do not meet either.
 
-Who answers both may say `Vary` to the latter only, as Starlette's CORS middleware before 1.7.
+An application may send `Vary` to the latter only, as Starlette's CORS middleware before 1.7 does.
 """
 
 MAX_BODY = 1 << 20

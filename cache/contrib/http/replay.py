@@ -111,7 +111,7 @@ class Replay(NamedTuple):
 def replay_of(answer: Response) -> Replay:
     """Return what there is in an answer from the store, or in one that was just stored.
 
-    The cache tells of the former how old it is, too.
+    For the former the cache also sends its age.
     """
     pairs = answer.headers.pairs
     last = -2 if pairs[-2:-1] and pairs[-2][0] == b"age" else -1

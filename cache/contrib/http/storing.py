@@ -8,7 +8,7 @@ from twofold.contrib.http.messages import Request
 _CACHEABLE = frozenset({200, 203, 204, 300, 404, 410, 414, 501})
 """Statuses that may be stored without being told so.
 
-Those of RFC 9110, 15.1, but for 206, and for what a mistake would make last: who is sent
+Those of RFC 9110, 15.1, except 206 and those by which a mistake would last: a client that is sent
 elsewhere (301, 308) or told that there is no such method (405) does not ask again.
 """
 
@@ -20,7 +20,7 @@ _FORBIDS = ("private", "no-store", "no-cache")
 
 
 def may_store(request: Request, status: int, headers: Headers) -> bool:
-    """Tell whether a complete response may be given to others than who asked for it.
+    """Tell whether a complete response may be given to others than the client that asked for it.
 
     Stricter than the RFC in three points: what would need revalidation is not stored; of
     an answer to `Authorization` only `public` makes one for all; and a request with a
@@ -59,7 +59,7 @@ def bypasses(request: Request) -> bool:
 def serves(request: Request, headers: Headers) -> bool:
     """Tell whether a response may be shared as far as the credentials of `request` go.
 
-    Who sends credentials may get another page than who sends none. So this holds for
+    A request with credentials may get another page than one without. So this holds for
     reading as for storing.
     """
     if not shared_with(request.authenticated, headers):
@@ -74,14 +74,14 @@ def serves(request: Request, headers: Headers) -> bool:
 def shared_with(authenticated: bool, headers: Headers) -> bool:
     """Tell whether a response is one that a known user shares with others (RFC 9111, 3.5).
 
-    The rule of all frameworks: who is authenticated, by whatever means, is given no
+    The rule of all frameworks: a user who is authenticated, by whatever means, is given no
     shared page but a `public` one, and nothing else that was made for them is stored.
     """
     return not authenticated or "public" in CacheControl(headers)
 
 
 def _storable_status(status: int, headers: Headers) -> bool:
-    """Tell of a final status; an error of the server is stored only as the RFC's list has it."""
+    """Tell of a final status; an error of the server is stored only if the RFC lists it."""
     if status in _CACHEABLE:
         return True
     return 200 <= status < 500 and status not in (206, 304) and explicit(headers)

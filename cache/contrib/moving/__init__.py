@@ -1,7 +1,7 @@
 """What the settings of other caches mean in twofold's.
 
 Tables say of each name what becomes of it: `redis` and `memcached` those that Django, its
-third parties and their drivers have in `OPTIONS`. Who moves a project over changes one
+third parties and their drivers have in `OPTIONS`. To move a project over, change one
 line; the rest of the entry is read here.
 """
 

@@ -19,7 +19,7 @@ _NONE = Headers()
 def request_of(
     scope: Scope, root_path: str = "", application: str = "", known: Headers = _NONE
 ) -> Request:
-    """Return the request that an ASGI scope describes, as its content is told by its fields.
+    """Return the request that an ASGI scope describes, as its header fields describe its content.
 
     Args:
         scope: as the application, or a part of it, has it.
@@ -47,7 +47,7 @@ def _server(scope: Scope) -> bytes:
 
 
 def has_user(scope: Scope) -> bool:
-    """Tell whether `AuthenticationMiddleware`, or another, has found out who asks."""
+    """Tell whether `AuthenticationMiddleware`, or another middleware, has identified the user."""
     user: Any = scope.get("user")
     return user is not None and bool(getattr(user, "is_authenticated", True))
 

@@ -63,14 +63,14 @@ class Responder:
         return self._view
 
     def _leave(self) -> None:
-        """Store no page of the application, nor do caches around this one."""
+        """Store no page of the application, here and in the caches around this one."""
         self.release(shared=False)  # those who wait for a page of the other layer
         self._left, self._exchange = self._exchange, None
         if self._around is not None:
             self._around._leave()
 
     def reach(self, scope: Scope) -> None:
-        """Take note of the scope that a router was given."""
+        """Remember the scope that a router was given."""
         self._scope, self._by_router = scope, True
         if self._around is not None:
             self._around.reach(scope)
