@@ -340,9 +340,21 @@ class Computations:
                 await claim.take_again(io)
             except BackendUnavailable as exc:
                 return await self._without(io, flight, claim, function, exc)
-            return await self._fill(io, flight, claim, function, policy)
+            computed = await self._fill(io, flight, claim, function, policy)
+            if computed.accepted or not await self._drop_older(io, claim):
+                return computed
+            flight.accept()
+            return computed._replace(accepted=True)
 
         return await self._released(io, claim, compute)
+
+    async def _drop_older(self, io: Effects, claim: StoredClaim) -> bool:
+        """Remove what a value was to replace; if that was still there, there is no room."""
+        try:
+            return await claim.drop(within(io, self._store.deadline))
+        except BackendUnavailable as exc:
+            self._note(exc)
+            return True  # for all that can be known
 
     async def _replace(
         self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
@@ -351,7 +363,7 @@ class Computations:
         key = flight.key
         flight.begin()
         made = await self._make(io, key, function, policy)
-        accepted = not made.keep or self._write(flight, self._store.set, made)
+        accepted = not made.keep or self._write(flight, self._set, made) or not flight.detached()
         self._note_made(key, function, policy, False, made)
         flight.accept()
         return self._computed(key, made, accepted)
@@ -489,6 +501,13 @@ class Computations:
                 await claim.end(io)
             finally:  # a signal's handler may have broken that off
                 await claim.end(io)
+
+    def _set(self, key: str, stored: Stored, ttl: float | None) -> bool:
+        """Store a value in the place of an older one, which goes where there is no room for it."""
+        written = self._store.set(key, stored, ttl)
+        if not written:
+            self._store.delete(key)
+        return written
 
     def _write(
         self,

@@ -12,6 +12,7 @@ from twofold.assembly import private_parts
 from twofold.backend import Backend
 from twofold.claims.stored import rest
 from twofold.computing import ComputingCache
+from twofold.display import shown
 from twofold.effects import BLOCKING, NATIVE, background, run_sync
 from twofold.entry import MISSING
 from twofold.errors import InvalidTimeout, PartlyUnavailable
@@ -372,7 +373,8 @@ class Cache(ComputingCache):
         ttl = self._ttl(timeout)
         if not ttl:
             raise InvalidTimeout(
-                f"a lock's timeout is how long it is held at most, more than 0; not {timeout!r}"
+                f"a lock's timeout is how long it is held at most, more than 0;"
+                f" not {shown(timeout)}"
             )
         name = self._keys.lock(key)
         return Lock(

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+._-]*+)://")
 _WORD = re.compile(r"\s*+\S*+")
 _BETWEEN_PARAMETERS = re.compile(r"([?&;#])")
+_LONGEST = 200  # characters of a setting that a message shows
 _SOUNDS_SECRET = re.compile(r"pass|pwd|secret|token|auth|credential|api.?key", re.IGNORECASE)
 
 
@@ -25,10 +26,17 @@ def printable(text: str) -> str:
 def shown(value: object) -> str:
     """Return a setting as a message may show it, or only its type where it may hold a secret."""
     if value is None or isinstance(value, int | float):
-        return repr(value)
+        return shortened(repr(value))
     if isinstance(value, str) and (scheme(value) or "@" not in value):
-        return repr(mask_url(value))
+        return shortened(repr(mask_url(value)))
     return f"a {type(value).__name__}"
+
+
+def shortened(text: str) -> str:
+    """Return `text`, of what is long only its beginning and how long it is."""
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[:_LONGEST]}… ({len(text)} characters)"
 
 
 def scheme(location: str) -> str | None:

@@ -158,6 +158,7 @@ class StubFilter(Backend):
 
     async def _add(self, io: Effects, key: str, value: Stored, ttl: float | None) -> bool:
         inner = self._inner
+        seen: Stored | None = b""
         for _ in range(_ATTEMPTS):
             if await io.op(inner.add, inner.aadd, key, value, ttl):
                 return True
@@ -166,7 +167,10 @@ class StubFilter(Backend):
                 return False
             if found is not None and await self._swap(io, key, found, value, ttl):
                 return True
-        return False  # it comes and goes, or there is no room for it
+            if found == seen:
+                break  # there is no room for it
+            seen = found
+        return False
 
     async def _touch(self, io: Effects, key: str, ttl: float | None) -> bool:
         """Write what was read again, since a life given by `touch` might be a later stub's."""

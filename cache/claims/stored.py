@@ -250,16 +250,17 @@ class StoredClaim:
             self._stands_at = None
         return filled
 
-    async def drop(self, io: Effects) -> None:
-        """Remove the entry that it stands beside, unless that has been changed.
+    async def drop(self, io: Effects) -> bool:
+        """Remove the entry that it stands beside, if that has not been changed; tell whether.
 
         Raises:
             BackendUnavailable: the store cannot tell.
         """
-        if self._present is not None:
-            store, there = self._store, self._present
-            drop = store.compare_and_delete, store.acompare_and_delete
-            await io.op(*drop, self._key, there)
+        if self._present is None:
+            return False
+        store, there = self._store, self._present
+        drop = store.compare_and_delete, store.acompare_and_delete
+        return await io.op(*drop, self._key, there)
 
     async def stands(self, io: Effects) -> bool:
         """Tell whether nobody has changed the key since it was claimed, and give it a new life.

@@ -1,0 +1,81 @@
+"""Values that a store has no room for: computed once, returned, and not stored."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dict_backend import DictBackend
+from twofold import Cache, cached
+from twofold.backends.memory import MemoryBackend
+from twofold.claims.filter import hiding_stubs
+from twofold.stub import new_stub
+from twofold.testing import FACES, Face
+
+LARGEST = 10_000
+TOO_LARGE = bytes(2_000_000)  # for memcached's usual limit too
+
+
+class Small(DictBackend):
+    """A third party's store that takes no large value, and counts what it is asked to write."""
+
+    writes = 0
+
+    def set(self, key: str, value: bytes, ttl: float | None) -> bool:
+        self.writes += 1
+        return len(value) <= LARGEST and super().set(key, value, ttl)
+
+
+@pytest.fixture(params=["memory", "third party", "sqlite", "files", "memcached"])
+def cache(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """A cache in a store that takes no large value."""
+    options: dict[str, Any] = {"blocking_calls": "allow"}
+    if request.param == "memory":
+        made = Cache(MemoryBackend(request.node.name, max_bytes=LARGEST))
+    elif request.param == "third party":
+        made = Cache(Small())
+    elif request.param == "memcached":
+        server = request.getfixturevalue("memcached_server")
+        made = Cache(f"memcached://{server.address}", options=options)
+    else:
+        url = f"{request.param}:///{tmp_path}/store?max_bytes=1000000"
+        made = Cache(url, options=options)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+@pytest.mark.parametrize("there", [False, True], ids=["missing", "there"])
+def test_a_refresh_computes_once_what_is_too_large(face: Face, there: bool, cache: Cache) -> None:
+    """It is returned, and the older value, which was to be replaced, is gone."""
+    values: list[bytes] = []
+
+    @cached(cache=cache, key="k")
+    def function() -> bytes:
+        values.append(TOO_LARGE)
+        return TOO_LARGE
+
+    async def body() -> None:
+        if there:
+            await face.view(cache).set("k", b"small")
+        made = await function.arefresh() if face.is_async else function.refresh()
+        assert made == TOO_LARGE
+
+    face.run(body())
+    assert len(values) == 1
+    assert cache.get("k") is None
+    assert not cache._claims.table
+
+
+def test_what_is_too_large_is_added_in_vain_twice_at_most() -> None:
+    """A store that does not know of claims is not asked again and again."""
+    inner = Small()
+    store = hiding_stubs(inner)
+    assert store.add("k", TOO_LARGE, 60) is False
+    assert inner.writes <= 2
+    assert inner.get_or_claim("k", new_stub(), 60) is None
+    inner.writes = 0
+    assert store.add("k", TOO_LARGE, 60) is False
+    assert inner.writes <= 2
+    assert store.add("k", b"v", 60) is True
+    assert store.get("k") == b"v"
