@@ -40,7 +40,7 @@ from django.utils import timezone
 
 import twofold
 from twofold.contrib.django import aclose_all, close_all
-from twofold.contrib.django.backends import TwofoldCache
+from twofold.contrib.django.base import TwofoldCache
 from twofold.contrib.django.pickles import CannotPickle
 from twofold.errors import BackendUnavailable, BlockingCallWarning, SettingsError
 

@@ -13,7 +13,7 @@ from django.db import connections
 
 from tests.django_suite import pages
 from tests.django_suite.places import Backend
-from twofold.contrib.django.backends import TwofoldCache
+from twofold.contrib.django.base import TwofoldCache
 from twofold.contrib.django.stores import stores
 from twofold.effects import in_event_loop
 

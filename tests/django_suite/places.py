@@ -5,7 +5,8 @@ from typing import Any
 
 from django.utils.module_loading import import_string
 
-from twofold.contrib.django.backends import MemoryCache, TwofoldCache
+from twofold.contrib.django.backends import MemoryCache
+from twofold.contrib.django.base import TwofoldCache
 
 BACKEND = "TWOFOLD_SUITE_BACKEND"
 LOCATION = "TWOFOLD_SUITE_LOCATION"

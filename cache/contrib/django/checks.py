@@ -11,7 +11,8 @@ from django.core.cache import caches
 from django.core.checks import CheckMessage, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 
-from twofold.contrib.django.backends import FileCache, SQLiteCache, TwofoldCache
+from twofold.contrib.django.backends import FileCache, SQLiteCache
+from twofold.contrib.django.base import TwofoldCache
 from twofold.contrib.django.sharers import SESSIONS, shared_in
 from twofold.contrib.django.translation import translate
 from twofold.errors import CacheError, PartlyUnavailable

@@ -13,7 +13,7 @@ from django.core.cache import InvalidCacheBackendError
 from twofold.claims.keys import KeyClaim
 from twofold.claims.table import Claims
 from twofold.claims.turns import Look, Turn, Turns
-from twofold.contrib.django.backends import TwofoldCache
+from twofold.contrib.django.base import TwofoldCache
 from twofold.contrib.django.pickles import needs_thread, pickled
 from twofold.core import Cache
 from twofold.effects import Effects, within
