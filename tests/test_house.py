@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import tomllib
 from pathlib import Path
 
@@ -109,6 +110,19 @@ def test_imports_run_downwards() -> None:
 
     for room in graph:
         reach(room, ())
+
+
+def test_every_room_is_drawn() -> None:
+    """CONTRIBUTING's tables name each module; those of a framework stand in its folder's line."""
+    drawn = (ROOT / "CONTRIBUTING.md").read_text()
+    rooms = [*ROOMS, *(ROOT / "backends").rglob("*.py")]
+    missing = [
+        room.relative_to(ROOT).as_posix()
+        for room in rooms
+        if "contrib" not in room.parts and not room.stem.startswith("__")
+        if not re.search(rf"`(backends/)?{room.stem}`", drawn)
+    ]
+    assert not missing
 
 
 def test_every_package_is_in_the_wheel() -> None:
