@@ -62,13 +62,14 @@ class Answers:
 
     def serves(self, found: Found, policy: Policy) -> bool:
         """Tell whether to return at once what was found; count that, or the miss."""
-        counts, key, there = self._counts, found.key, found.age
+        key, there = found.key, found.age
+        if there is Age.FRESH:  # as `decide` says, without asking
+            self._counts.hits += 1
+            return True
         if there is Age.GONE:
-            counts.misses += 1
+            self._counts.misses += 1
             return False
-        resting = there is not Age.FRESH and (
-            key in self._rests or (policy.wait == 0 and key in self._table.table)
-        )
+        resting = key in self._rests or (policy.wait == 0 and key in self._table.table)
         if decide(there, policy, resting) is Step.SERVE:
             self._count(found)
             return True

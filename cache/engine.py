@@ -24,6 +24,8 @@ from twofold.rests import Rests
 from twofold.stats import Counts
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout, seconds
 
+_MOST_POLICIES = 256  # that are remembered, by how they are asked for
+
 
 class Engine:
     """The parts of a cache, and the steps that its operations share."""
@@ -64,6 +66,7 @@ class Engine:
         self._answers = Answers(self._computations, store, codec, rests, self._counts)
         self._freshness = Policy(parts.timeout, **parts.freshness)
         self._asks = bool(parts.freshness)
+        self._policies: dict[tuple[Any, ...], Policy] = {}
         self._claims = self._computations.claims
 
     def __copy__(self) -> Self:
@@ -162,9 +165,23 @@ class Engine:
         self, timeout: Any, options: Mapping[str, Any], condition: Condition | None = None
     ) -> Policy:
         """Return what becomes of a computed value: the alias's rules, and the caller's."""
+        try:
+            known = None if condition else self._policies.get((timeout, *options.items()))
+        except TypeError:  # a dict of errors
+            known = None
+        return known or self._new_policy(timeout, options, condition)
+
+    def _new_policy(
+        self, timeout: Any, options: Mapping[str, Any], condition: Condition | None
+    ) -> Policy:
         default = self._freshness
         ttl = default.ttl if timeout is DEFAULT_TIMEOUT else read_ttl(timeout)
-        return default._replace(ttl=ttl, condition=condition, **read_freshness(options))
+        policy = default._replace(ttl=ttl, condition=condition, **read_freshness(options))
+        if not (condition or callable(timeout) or policy.errors):
+            if len(self._policies) >= _MOST_POLICIES:
+                self._policies.clear()
+            self._policies[(timeout, *options.items())] = policy
+        return policy
 
     def _find(self, key: str, version: int | None, policy: Policy) -> Found:
         """Return what `key` holds, and how old it is; nothing in an outage."""
