@@ -10,6 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,9 @@ import pytest
 from tests.chaos import eventually
 from twofold import Cache, ReentrantCall
 from twofold.backends.memory import MemoryBackend
+from twofold.claims.flights import Flight
+from twofold.claims.table import Joined, hold
+from twofold.effects import BLOCKING
 from twofold.testing import FACES, Face, FakeClock
 
 PATIENCE = 20.0  # seconds: a circle that nobody sees takes longer
@@ -266,6 +270,21 @@ def test_a_lock_that_is_over_closes_no_circle(face: Face, cache: Cache, clock: F
             await lock.__aexit__(KeyError, KeyError(), None)
 
     face.run(body())
+
+
+def test_what_is_computed_in_the_background_may_wait_for_a_lock(cache: Cache) -> None:
+    """Whoever had it begun while holding the lock does not wait for it."""
+    joined: Joined = []
+
+    def compute() -> bool:
+        hold(flight, alone=True)
+        return cache.lock("l").acquire(wait=0.001)
+
+    with cache.lock("l", timeout=LIFE):
+        flight: Flight[bool] = Flight(cache._claims, "k")
+        cache._claims.join(BLOCKING, flight, joined, waits=False)
+        assert copy_context().run(compute) is False
+    cache._claims.leave(joined)
 
 
 def test_a_forked_child_holds_nothing(cache: Cache) -> None:

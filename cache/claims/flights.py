@@ -188,7 +188,7 @@ async def start(io: Effects, claims: Claims, key: str, body: Body[Any]) -> bool:
     joined: Joined = []
     try:
         own: Flight[Any] = Flight(claims, key, io.by_loop)
-        if claims.join(io, own, joined) is own and not own.detached():
+        if claims.join(io, own, joined, waits=False) is own and not own.detached():
             await _start_behind(io, own, body, alone=True)
     except Busy:
         return False

@@ -116,6 +116,7 @@ class Claims:
         *,
         now: float = 0.0,
         alone: bool = False,
+        waits: bool = True,
     ) -> C:
         """Return the claim on the key of `own`: `own` itself, or another's to wait for.
 
@@ -127,8 +128,9 @@ class Claims:
             joined: the caller.
             now: the time; claims that have ended by then are not waited for.
             alone: whether to wait for nobody. What is claimed beside another is detached.
+            waits: whether the caller, and so whoever wants what it holds, waits for it.
         """
-        mine = held(now)
+        mine = held(now) if waits else ()
         serves_loop = not io.may_wait(for_loop=True)
         own.holder = id(joined)
         with _shared.lock:
