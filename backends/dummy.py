@@ -13,6 +13,7 @@ class DummyBackend(InlineBackend):
     """
 
     private = True
+    tells_metadata = True
 
     def get(self, key: str) -> None:
         return None

@@ -7,7 +7,7 @@ half is abstract; the async half is written here, once, as one hop to a worker t
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
@@ -17,6 +17,7 @@ from twofold.clock import SYSTEM_CLOCK, Clock, followed
 from twofold.display import mask_location, shown
 from twofold.effects import BLOCKING, NATIVE, Call, Effects, WorkerPool, call_in_thread, run_sync
 from twofold.errors import SettingsError
+from twofold.metadata import HasMetadata
 
 Kind: TypeAlias = Literal["native", "threaded", "inline"]
 
@@ -99,6 +100,11 @@ class Backend(ABC):
     """Whether a stub (see `twofold.stub`) is a missing value to each operation but `get` and
     `get_many`, which return it, and what is compared with one. Where it is not, the cache
     makes up for it by further operations."""
+
+    tells_metadata: bool = False
+    """Whether at a value that has metadata (see `twofold.metadata`) `has`, `add`, `touch`, `ttl`
+    and `incr` do nothing and raise `HasMetadata`, and `delete_many` returns those of what it
+    removed as `Removed`. Where it does not, the cache makes up for it by further operations."""
 
     takes_many_locations: bool = False
     """Whether `LOCATION` may be a list."""
@@ -273,8 +279,9 @@ class Backend(ABC):
         self, io: Effects, key: str, stub: Stored, life: float
     ) -> Stored | None:
         for _ in range(_CLAIM_ATTEMPTS):
-            if await io.op(self.add, self.aadd, key, stub, life):
-                return None
+            with suppress(HasMetadata):
+                if await io.op(self.add, self.aadd, key, stub, life):
+                    return None
             found = await io.op(self.get, self.aget, key)
             if found is not None:
                 return found

@@ -42,7 +42,7 @@ class Engine:
         self.backend: Backend = parts.backend
         self.timeout: float | None = parts.timeout
         backend, codec, keys, options = parts.backend, parts.codec, parts.keys, parts.options
-        store = backend if backend.private else hiding_stubs(backend)
+        store = backend if backend.private and backend.tells_metadata else hiding_stubs(backend)
         fail_open = None if backend.kind == "inline" else FailOpen(store, parts.alias)
         self._tolerant = store if fail_open is None else fail_open
         self._fail_open = fail_open

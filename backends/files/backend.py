@@ -23,11 +23,11 @@ from twofold.backends.files.entry import (
     disk_bytes,
     place,
 )
-from twofold.backends.files.locked_file import LockedFile
+from twofold.backends.files.locked_file import LockedFile, visible
 from twofold.backends.files.tree import IS_POSSIBLE, Tree
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.errors import BackendUnavailable, SettingsError
-from twofold.stub import is_stub
+from twofold.metadata import Removed, has_metadata, head
 from twofold.timeouts import is_from_later
 
 T = TypeVar("T")
@@ -75,6 +75,7 @@ class FilesBackend(Backend):
     workers = 4
     batch_size = 32
     hides_stubs = True
+    tells_metadata = True
 
     def __init__(
         self,
@@ -110,12 +111,11 @@ class FilesBackend(Backend):
         return None if entry is None else entry.value
 
     def has(self, key: str) -> bool:
-        entry = self._find(key)
-        return entry is not None and not is_stub(entry.value)
+        return visible(key, self._find(key)) is not None
 
     def ttl(self, key: str) -> float | None:
-        entry = self._find(key)
-        if entry is None or is_stub(entry.value):
+        entry = visible(key, self._find(key))
+        if entry is None:
             return 0.0
         if entry.expires is None:
             return None
@@ -139,11 +139,13 @@ class FilesBackend(Backend):
         return self._at(key, self._until(), LockedFile.touch, ttl)
 
     def delete(self, key: str) -> bool:
-        return self._at(key, self._until(), LockedFile.delete)
+        return self._at(key, self._until(), LockedFile.delete) is not None
 
     def delete_many(self, keys: Sequence[str]) -> int:
         until = self._until()
-        return sum(self._at(key, until, LockedFile.delete) for key in keys)
+        gone = [self._at(key, until, LockedFile.delete) for key in keys]
+        described = [value for value in gone if has_metadata(value)]
+        return Removed.of(len(gone) - gone.count(None) - len(described), map(head, described))
 
     def incr(self, key: str, delta: int) -> int:
         return self._at(key, self._until(), LockedFile.incr, delta)

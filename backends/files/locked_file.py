@@ -11,10 +11,20 @@ from twofold.backends.files.directory import Room
 from twofold.backends.files.entry import CorruptFile, Entry, decode
 from twofold.backends.files.tree import Handle
 from twofold.clock import Clock
+from twofold.metadata import HasMetadata, has_metadata
 from twofold.stub import is_stub
 from twofold.timeouts import is_from_later
 
 T = TypeVar("T")
+
+
+def visible(key: str, entry: Entry | None) -> Entry | None:
+    """Return a living entry unless it is a stub; raise `HasMetadata`."""
+    if entry is None or is_stub(entry.value):
+        return None
+    if has_metadata(entry.value):
+        raise HasMetadata(key)
+    return entry
 
 
 class LockedFile:
@@ -76,11 +86,11 @@ class LockedFile:
         self._write(self._entry(entry.value, ttl))
         return True
 
-    def delete(self) -> bool:
-        """Remove an expired entry too: with the clock set back, it could live again."""
-        there = self._visible() is not None
+    def delete(self) -> bytes | None:
+        """Return the value that was removed; an expired one goes too, it could live again."""
+        entry = self.living()
         self._remove()
-        return there
+        return None if entry is None or is_stub(entry.value) else entry.value
 
     def incr(self, delta: int) -> int:
         entry = self._visible()
@@ -97,8 +107,8 @@ class LockedFile:
         return True
 
     def replace(self, expected: bytes, value: bytes) -> bool:
-        entry = self._visible()
-        if entry is None or entry.value != expected:
+        entry = self.living()
+        if entry is None or entry.value != expected or is_stub(expected):
             return False
         self._write(entry._replace(value=value))
         return True
@@ -118,9 +128,7 @@ class LockedFile:
         return None
 
     def _visible(self) -> Entry | None:
-        """Return the living entry unless it is a stub."""
-        entry = self.living()
-        return None if entry is None or is_stub(entry.value) else entry
+        return visible(self._key, self.living())
 
     def living(self) -> Entry | None:
         """Return the entry unless its time is over; remove a file that is damaged.

@@ -56,6 +56,7 @@ class MemcachedBackend(NetworkBackend):
     """
 
     hides_stubs = True
+    tells_metadata = True
 
     def __init__(
         self,

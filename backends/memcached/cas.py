@@ -15,6 +15,7 @@ from twofold.backends.network import Client, Command
 from twofold.backoff import pauses
 from twofold.effects import Effects
 from twofold.errors import BackendUnavailable, CacheError
+from twofold.metadata import HasMetadata, has_metadata
 from twofold.stub import is_stub
 
 _SHARE = 0.5  # of the time, for tries: one begun at its end would be cut off with its connection
@@ -135,6 +136,8 @@ class CompareAndSet:
         item, left = await self._item_and_life(io, key, deadline)
         if item is not None and is_stub(item.value):
             item = None
+        if item is not None and has_metadata(item.value):
+            raise HasMetadata(key)
         total = counter.total(key, item.value if item else None, delta)
         if item is None:
             return None
@@ -152,7 +155,7 @@ class CompareAndSet:
         )
 
         def left() -> int:
-            life = results.seconds(key, told)
+            life = results.left(key, told)
             if life is not None and random.random() < monotonic() - since:  # noqa: S311
                 # Servers count whole seconds. A step from one to the next between the answer and
                 # the write would prolong the life by a second; in the mean, this takes it back.

@@ -15,7 +15,7 @@ from twofold.backends.network import INCOMPLETE, ProtocolError, Reply, ReplyErro
 _LONGEST_LINE = 8192  # bytes; a line that comes in pieces is put together at each
 _LARGEST_VALUE = 2**30  # bytes that a server can be told to take
 _HEADER = re.compile(rb"VALUE ([!-~]+) (\d{1,10}) (\d{1,10})(?: (\d{1,20}))?\r\n").match
-_PLAIN_HEADER = re.compile(rb"VALUE ([!-~]+) 0 (\d{1,10})\r\n")
+_PLAIN_HEADER = re.compile(rb"VALUE ([!-~]+) (?:0|[2-4]\d{9}) (\d{1,10})\r\n")  # or described
 _VALUES_END = b"\r\nEND\r\n"
 _ERRORS = frozenset({b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR"})
 

@@ -11,6 +11,7 @@ from twofold.backends.memcached.replies import Item
 from twofold.backends.network import Outcome, Refused, Reply, is_lost, raise_partial, unwrap
 from twofold.errors import BackendUnavailable, CounterOverflow, MissingKey
 from twofold.keys.kinds import is_lock
+from twofold.metadata import HasMetadata, Meta, Removed, has_metadata, head
 from twofold.stub import is_stub
 
 DEFAULT_ITEM_SIZE_MAX = 2**20
@@ -28,6 +29,8 @@ class Seen(NamedTuple):
     """The number that changes whenever the value is written; 0 if the server has none."""
     left: int
     """Seconds, or -1 for ever."""
+    meta: Meta | None
+    """What is known of its metadata, if it has some."""
 
 
 def value(key: str, outcome: Outcome) -> bytes | None:
@@ -89,18 +92,29 @@ def seen(_key: str, outcome: Outcome) -> Seen | None:
     if type(reply) is dict:
         for found in reply.values():
             value, unique = found if isinstance(found, Item) else (found, 0)
-            return Seen(is_stub(value), unique, _FOR_EVER)
+            meta = head(value) if has_metadata(value) else None
+            return Seen(is_stub(value), unique, _FOR_EVER, meta)
         return None
     if reply == b"EN":
         return None
     told = {word[:1]: int(word[1:]) for word in reply.split()[1:4]}
-    return Seen(told[b"f"] == stored.STUB, told[b"c"], told[b"t"])
+    flags = told[b"f"]
+    return Seen(flags == stored.STUB, told[b"c"], told[b"t"], stored.meta(flags))
+
+
+def plain(key: str, outcome: Outcome) -> Seen | None:
+    """Return what is known of an item which is no stub; raise `HasMetadata`."""
+    found = seen(key, outcome)
+    if found is None or found.is_stub:
+        return None
+    if found.meta is not None:
+        raise HasMetadata(key)
+    return found
 
 
 def is_value(key: str, outcome: Outcome) -> bool:
-    """Tell whether there is an item which is no stub."""
-    found = seen(key, outcome)
-    return found is not None and not found.is_stub
+    """Tell whether there is an item which is no stub; raise `HasMetadata`."""
+    return plain(key, outcome) is not None
 
 
 def failed(keys: Iterable[str], sent: Iterable[str], outcomes: Sequence[Outcome]) -> list[str]:
@@ -111,15 +125,30 @@ def failed(keys: Iterable[str], sent: Iterable[str], outcomes: Sequence[Outcome]
 
 
 def deleted(outcomes: Sequence[Outcome]) -> int:
-    """Return how many values were there to be deleted, of which each was looked at just before."""
+    """Return what `Backend.delete_many` does, of values each of which was looked at just before."""
     pairs = zip(outcomes[::2], outcomes[1::2], strict=True)
     there = [(told, done) for told, done in pairs if not is_lost(told) and not is_lost(done)]
-    gone = sum([is_value("", told) and is_done("", done) for told, done in there])
-    return raise_partial(gone, list(filter(is_lost, outcomes)))
+    gone = [found for told, done in there if (found := seen("", told)) and is_done("", done)]
+    metas = [found.meta for found in gone if found.meta is not None]
+    count = len(gone) - len(metas) - sum([found.is_stub for found in gone])
+    return raise_partial(Removed.of(count, metas), list(filter(is_lost, outcomes)))
 
 
 def seconds(key: str, outcome: Outcome | None) -> float | None:
-    """Return the life left, as `Backend.ttl` does; None is what a proxy leaves of a reply."""
+    """Return the life left of a value, as `Backend.ttl` does."""
+    return 0.0 if plain(key, _life(outcome)) is None else left(key, outcome)
+
+
+def left(key: str, outcome: Outcome | None) -> float | None:
+    """Return the life left of whatever is there, as `Backend.ttl` does of a value."""
+    found = seen(key, _life(outcome))
+    if found is None:
+        return 0.0
+    return None if found.left == _FOR_EVER else max(_MOMENT, float(found.left - is_lock(key)))
+
+
+def _life(outcome: Outcome | None) -> Outcome:
+    """Raise why no life is told; None is what a proxy leaves of a reply."""
     if outcome is None:
         raise BackendUnavailable(
             "a proxy stands before memcached, and does not let the command through (mg) that"
@@ -130,10 +159,7 @@ def seconds(key: str, outcome: Outcome | None) -> float | None:
             f"{outcome}: only memcached 1.6 and later can say how long an item lives;"
             " upgrade the server"
         ) from outcome
-    found = seen(key, outcome)
-    if found is None or found.is_stub:
-        return 0.0
-    return None if found.left == _FOR_EVER else max(_MOMENT, float(found.left - is_lock(key)))
+    return outcome
 
 
 def counted(key: str, outcome: Outcome) -> int | None:

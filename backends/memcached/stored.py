@@ -6,18 +6,31 @@ counter is kept as its two's complement: then one `incr` adds any signed number,
 A value that the server would take for a number, such as b"01", is kept behind a mark; so are
 counters near the ends of signed 64 bits, so that the server does not add beyond them. The
 blanks that the server puts behind a number that got shorter are removed.
+
+Flags tell what the server need not send for it: a stub, or a value that has metadata, and until
+when that is fresh, to the second.
 """
 
+from math import inf
 from typing import Final
 
 from twofold import counter
+from twofold.metadata import Meta, has_metadata, head
 from twofold.stub import STUB_SIZE, is_stub
 
 MARKED: Final = 0x2F0D
 """The flags of a value that has a mark before it."""
 
 STUB: Final = 0x2F0E
-"""The flags of a stub, by which it is known without its bytes; those of all other values are 0."""
+"""The flags of a stub, by which it is known without its bytes."""
+
+DESCRIBED: Final = 2**31
+"""The least flags of a value that has metadata; those of all other values are 0.
+
+They are greater by the seconds since 1970 until which it is fresh, rounded down.
+"""
+
+_FRESH: Final = 2**31 - 1  # for ever, or until after 2038
 
 WRAP: Final = 2**64
 
@@ -32,11 +45,25 @@ _NUMERIC: Final = frozenset(b"+-0123456789 \t\n\v\f\r")  # what a number may beg
 def write(value: bytes) -> tuple[int, bytes]:
     """Return the flags and the bytes to store for `value`."""
     if not value or value[0] not in _NUMERIC:
+        if has_metadata(value):
+            return DESCRIBED + _until(head(value).soft), value
         return STUB if len(value) == STUB_SIZE and is_stub(value) else 0, value
     number = counter.read(value)
     if number is None or is_near_the_end(number):
         return MARKED, _MARK + value
     return 0, b"%d" % (number % WRAP)
+
+
+def _until(soft: float) -> int:
+    return max(0, int(soft)) if soft < _FRESH else _FRESH
+
+
+def meta(flags: int) -> Meta | None:
+    """Return what the flags of a value tell of its metadata, if it has some."""
+    if flags < DESCRIBED:
+        return None
+    soft = flags - DESCRIBED
+    return Meta(-inf, inf if soft == _FRESH else soft)
 
 
 def is_near_the_end(number: int) -> bool:

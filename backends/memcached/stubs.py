@@ -1,7 +1,8 @@
 """Operations to which a stub, a claim to compute a key, is a missing value.
 
 A stub is told from values by its flags, which the server tells without the value. One that does
-not know how (before 1.6, or behind some proxies) is asked for the value instead.
+not know how (before 1.6, or behind some proxies) is asked for the value instead. So is a value
+that has metadata, which is left as it is, but by a delete.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from twofold.backends.memcached.operations import ADD, CAS, CAS_AWAY, DELETE, GE
 from twofold.backends.memcached.proxies import Proxies
 from twofold.backends.network import Client, Command, Outcome
 from twofold.effects import Effects
+from twofold.metadata import HasMetadata, Removed, has_metadata
 from twofold.stub import is_stub
 
 _ATTEMPTS: Final = 16  # at a key that others write meanwhile
@@ -46,7 +48,7 @@ class StubHiding:
             if ADD.read(key, added):
                 return True
             seen = results.seen(key, told)
-            if seen is not None and not seen.is_stub:
+            if results.is_value(key, told):
                 return False
             if seen is not None and await CAS.step(
                 io, self._client, deadline, key, value, expiry, seen.unique
@@ -69,12 +71,15 @@ class StubHiding:
         seen = await TOUCH.step(io, self._client, deadline, key, expiry)
         if seen is not None and seen.is_stub:
             await io.shield(CAS_AWAY.step(io, self._client, deadline, key, seen.unique))
+        if seen is not None and seen.meta is not None:
+            raise HasMetadata(key)
         return seen is not None and not seen.is_stub
 
     async def delete(self, io: Effects, key: str, deadline: float) -> bool:
         """Remove what is under `key`, and return whether that was a value."""
         [look] = await self._proxies.looks(io, [key], deadline)
-        return results.deleted(await self._client.both(io, look, DELETE.build(key), deadline)) > 0
+        gone = results.deleted(await self._client.both(io, look, DELETE.build(key), deadline))
+        return gone > 0 or type(gone) is Removed
 
     async def delete_many(self, io: Effects, keys: Sequence[str], deadline: float) -> int:
         """Remove what is under `keys`, and return how many values that were."""
@@ -89,6 +94,8 @@ class StubHiding:
             item = await GETS.step(io, self._client, deadline, key)
             if item is None or is_stub(item.value):
                 return False
+            if has_metadata(item.value):
+                raise HasMetadata(key)
             if await CAS.step(io, self._client, deadline, key, item.value, expiry, item.unique):
                 return True
         raise too_many_cas_races(key)

@@ -6,6 +6,7 @@ A hit takes no lock: one dict lookup, one look at the clock, one flag.
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from twofold.backend import InlineBackend, Stored
@@ -16,6 +17,9 @@ from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.display import mask_location
 from twofold.effects import after_fork_in_child, new_rlock
 from twofold.errors import CacheError, SettingsError
+from twofold.metadata import Described, HasMetadata, Meta, Removed
+
+T = TypeVar("T")
 
 
 class Stores:
@@ -65,6 +69,7 @@ class MemoryBackend(InlineBackend):
 
     holds_objects = True
     private = True
+    tells_metadata = True
 
     def __init__(
         self,
@@ -122,25 +127,39 @@ class MemoryBackend(InlineBackend):
 
     def add(self, key: str, value: Stored, ttl: float | None) -> bool:
         store = self._store
-        return store.do_at_once(store.add, key, value, size_of(value), ttl, self.clock.monotonic())
+        size, now = size_of(value), self.clock.monotonic()
+        return _returned(store.do_at_once(store.add, key, value, size, ttl, now))
 
     def touch(self, key: str, ttl: float | None) -> bool:
-        return self._store.do(self._store.touch, key, ttl, self.clock.monotonic())
+        return _returned(self._store.do(self._store.touch, key, ttl, self.clock.monotonic()))
 
     def ttl(self, key: str) -> float | None:
         entry, now = self._find(key), self.clock.monotonic()
         if entry is None or entry.deadline <= now:
             return 0.0
+        if type(entry.value) is Described:
+            raise HasMetadata(key)
         return None if entry.deadline == math.inf else entry.deadline - now
 
     def delete(self, key: str) -> bool:
-        return self._store.do(self._store.delete, key, self.clock.monotonic())
+        return self._store.do(self._store.delete, key, self.clock.monotonic()) is not None
+
+    def delete_many(self, keys: Sequence[str]) -> int:
+        store, now = self._store, self.clock.monotonic()
+        gone = [store.do(store.delete, key, now) for key in keys]
+        metas = [each for each in gone if type(each) is Meta]
+        return Removed.of(len(gone) - gone.count(None) - len(metas), metas)
+
+    def has(self, key: str) -> bool:
+        value = self.get(key)
+        if type(value) is Described:
+            raise HasMetadata(key)
+        return value is not None
 
     def incr(self, key: str, delta: int) -> int:
-        total = self._store.do_at_once(self._store.incr, key, delta, self.clock.monotonic())
-        if isinstance(total, CacheError):
-            raise total
-        return total
+        return _returned(
+            self._store.do_at_once(self._store.incr, key, delta, self.clock.monotonic())
+        )
 
     def compare_and_set(self, key: str, expected: Stored, value: Stored, ttl: float | None) -> bool:
         store, size = self._store, size_of(value)
@@ -148,9 +167,21 @@ class MemoryBackend(InlineBackend):
             store.compare_and_set, key, expected, value, size, ttl, self.clock.monotonic()
         )
 
+    def replace(self, key: str, expected: Stored, value: Stored) -> bool:
+        store, size = self._store, size_of(value)
+        now = self.clock.monotonic()
+        return store.do_at_once(store.replace, key, expected, value, size, now)
+
     def compare_and_delete(self, key: str, expected: Stored) -> bool:
         store = self._store
         return store.do_at_once(store.compare_and_delete, key, expected, self.clock.monotonic())
 
     def clear(self, prefix: str) -> None:
         self._store.do(self._store.clear, prefix)
+
+
+def _returned(result: T | CacheError) -> T:
+    """Return what a step returned, or raise the error that it returned."""
+    if isinstance(result, CacheError):
+        raise result
+    return result

@@ -27,6 +27,7 @@ from twofold.backends.memory.expiries import Expiries
 from twofold.effects import RLock, after_fork_in_child, new_rlock
 from twofold.errors import BackendUnavailable, CacheError, CounterOverflow, MissingKey, NotACounter
 from twofold.keys.kinds import is_lock
+from twofold.metadata import Described, HasMetadata, Meta
 
 T = TypeVar("T")
 
@@ -148,29 +149,41 @@ class Store:
             self._make_room(entry)
         return True
 
-    def add(self, key: str, value: Stored, size: int, ttl: float | None, now: float) -> bool:
-        return self._live(key, now) is None and self.put(key, value, size, ttl, now)
+    def add(
+        self, key: str, value: Stored, size: int, ttl: float | None, now: float
+    ) -> bool | CacheError:
+        """Store what is missing; errors are returned, see `incr`."""
+        entry = self._live(key, now)
+        if entry is None:
+            return self.put(key, value, size, ttl, now)
+        return HasMetadata(key) if type(entry.value) is Described else False
 
-    def touch(self, key: str, ttl: float | None, now: float) -> bool:
+    def touch(self, key: str, ttl: float | None, now: float) -> bool | CacheError:
         entry = self._live(key, now)
         if entry is None:
             return False
+        if type(entry.value) is Described:
+            return HasMetadata(key)
         entry.deadline = math.inf if ttl is None else now + ttl
         self._expiries.move(entry, ttl)
         return True
 
-    def delete(self, key: str, now: float) -> bool:
+    def delete(self, key: str, now: float) -> Meta | bool | None:
+        """Return what the value had of metadata; None if there was no value."""
         entry = self._live(key, now)
         if entry is None:
-            return False
+            return None
+        value = entry.value
         self._remove(entry)
-        return True
+        return value.meta if type(value) is Described else True
 
     def incr(self, key: str, delta: int, now: float) -> int | CacheError:
         """Return the sum, or the error: a step that raises was broken off, see `do`."""
         entry = self._live(key, now)
         if entry is None:
             return MissingKey(f"no counter {key!r} to add to: set it first")
+        if type(entry.value) is Described:
+            return HasMetadata(key)
         if not counter.is_counter(entry.value):
             return NotACounter(f"{key!r} does not hold a signed 64-bit integer to add to")
         try:
@@ -195,6 +208,11 @@ class Store:
             and same(entry.value, expected)
             and self.put(key, value, size, ttl, now)
         )
+
+    def replace(self, key: str, expected: Stored, value: Stored, size: int, now: float) -> bool:
+        entry = self._live(key, now)
+        ttl = None if entry is None or entry.deadline == math.inf else entry.deadline - now
+        return self.compare_and_set(key, expected, value, size, ttl, now)
 
     def compare_and_delete(self, key: str, expected: Stored, now: float) -> bool:
         entry = self._live(key, now)

@@ -65,6 +65,7 @@ class RedisBackend(NetworkBackend):
     """
 
     hides_stubs = True
+    tells_metadata = True
 
     _client: RedisClient
 

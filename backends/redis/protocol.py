@@ -12,6 +12,7 @@ from typing import Any, Final
 from twofold.backends.network import Reply, ReplyError, WireProtocol
 from twofold.backends.redis import commands, scripts
 from twofold.backends.redis.replies import new_reader
+from twofold.metadata import has_metadata
 
 _HEAD: Final = 1024  # bytes of a command that tell enough of it: all but some values
 _GET: Final = commands.get("").packed[:13]
@@ -94,9 +95,19 @@ def _is_added(reply: Reply) -> bool:
     return reply is None or _equals(reply, b"")
 
 
+def _or_described(matching: Callable[[Reply], bool]) -> Callable[[Reply], bool]:
+    return lambda reply: (type(reply) is int and reply == scripts.DESCRIBED) or matching(reply)
+
+
+def _are_deleted(lines: list[bytes], reply: Reply) -> bool:
+    count, *heads = reply if type(reply) is list and reply else (reply,)
+    most = _arguments(lines) - 2 - len(heads)
+    return type(count) is int and 0 <= count <= most and all(map(has_metadata, heads))
+
+
 def _is_of_script(lines: list[bytes], reply: Reply) -> bool:
     if lines[4] in _OF_DELETE:
-        return type(reply) is int and 0 <= reply <= _arguments(lines) - 2
+        return _are_deleted(lines, reply)
     return _OF_SCRIPT.get(lines[4], _is_flag)(reply)
 
 
@@ -148,10 +159,12 @@ _OF_DELETE: Final = frozenset({scripts.DELETE.digest, scripts.DELETE.text})
 _OF_SCRIPT: Final[dict[bytes, Callable[[Reply], bool]]] = {
     name: matching
     for script, matching in (
-        (scripts.ADD, _is_added),
+        (scripts.ADD, _or_described(_is_added)),
         (scripts.GET_OR_CLAIM, _is_value),
-        (scripts.INCR, _is_sum),
-        (scripts.TTL, _is_life),
+        (scripts.HAS, _or_described(_is_flag)),
+        (scripts.INCR, _or_described(_is_sum)),
+        (scripts.TOUCH, _or_described(_is_flag)),
+        (scripts.TTL, _or_described(_is_life)),
     )
     for name in (script.digest, script.text)
 }

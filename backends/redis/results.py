@@ -11,8 +11,10 @@ from twofold.backends.network import (
     raise_partial,
     unwrap,
 )
+from twofold.backends.redis.scripts import DESCRIBED
 from twofold.display import printable
 from twofold.errors import CounterOverflow, MissingKey, NotACounter
+from twofold.metadata import HasMetadata, Removed, has_metadata, head
 
 
 def value(_key: str, outcome: Outcome) -> bytes | None:
@@ -49,10 +51,12 @@ def is_stored(_key: str, outcome: Outcome) -> bool:
     return unwrap(outcome) is not None
 
 
-def is_added(_key: str, outcome: Outcome) -> bool:
-    """Tell whether a value was stored where none was."""
+def is_added(key: str, outcome: Outcome) -> bool:
+    """Tell whether a value was stored where none was; what was there may be the outcome."""
     if isinstance(outcome, Refused) and outcome.code == "WRONGTYPE":
         return False
+    if outcome == DESCRIBED or has_metadata(outcome):
+        raise HasMetadata(key)
     return unwrap(outcome) is None
 
 
@@ -80,6 +84,14 @@ def is_done(_key: str, outcome: Outcome) -> bool:
     return bool(unwrap(outcome))
 
 
+def is_there(key: str, outcome: Outcome) -> bool:
+    """Tell whether a value is there, or raise that it has metadata; else the reply is 1 or 0."""
+    reply = unwrap(outcome)
+    if reply == DESCRIBED:
+        raise HasMetadata(key)
+    return bool(reply)
+
+
 def failed(keys: Iterable[str], outcomes: Sequence[Outcome]) -> list[str]:
     """Return the keys of the values that were not stored."""
     pairs = zip(keys, outcomes, strict=True)
@@ -87,14 +99,21 @@ def failed(keys: Iterable[str], outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def total(outcomes: Sequence[Outcome]) -> int:
-    """Return the sum of what each server counted."""
-    counted: int = sum([unwrap(each) for each in outcomes if not is_lost(each)])
-    return raise_partial(counted, list(filter(is_lost, outcomes)))
+    """Return the sum of what each server counted, as `Backend.delete_many` does."""
+    count, heads = 0, list[bytes]()
+    for each in outcomes:
+        if not is_lost(each):
+            reply = unwrap(each)
+            number, *described = reply if type(reply) is list else (reply,)
+            count, heads = count + number, heads + described
+    return raise_partial(Removed.of(count, map(head, heads)), list(filter(is_lost, outcomes)))
 
 
-def seconds(_key: str, outcome: Outcome) -> float | None:
+def seconds(key: str, outcome: Outcome) -> float | None:
     """Return the life left, as `Backend.ttl` does."""
     milliseconds = unwrap(outcome)
+    if milliseconds == DESCRIBED:
+        raise HasMetadata(key)
     if milliseconds == -1:
         return None
     left: float = max(0.0, milliseconds / 1000)
@@ -105,6 +124,8 @@ def counted(key: str, outcome: Outcome) -> int:
     """Return the sum of a counter, or raise why there is none; see `Backend.incr`."""
     if outcome is None:
         raise MissingKey(f"no counter {key!r} to add to: set it first")
+    if outcome == DESCRIBED:
+        raise HasMetadata(key)
     if isinstance(outcome, Refused):
         if "overflow" in outcome.reason:
             raise CounterOverflow(

@@ -1,14 +1,15 @@
 """What takes several steps on the server, as Lua scripts, so that it is one command and atomic.
 
 To a script, as to the operations that it stands for, a stub (see `twofold.stub`) is a missing
-value. Only what is compared with one meets it.
+value. Only what is compared with one meets it. A value that has metadata is left alone, but by
+`DELETE`, which returns how it began.
 """
 
 from collections.abc import Sequence
 from hashlib import sha1
 from typing import Final
 
-from twofold import counter
+from twofold import counter, metadata
 from twofold.backends.network import BULK, MANY, Command
 from twofold.backends.redis.commands import life, pack
 from twofold.stub import STUB_MAGIC, STUB_SIZE
@@ -34,14 +35,30 @@ class Script:
         return Command(packed, keys[0], False, len(keys) >= MANY, (b"EVAL", self.text, *rest))
 
 
+DESCRIBED: Final = -3
+"""Instead of any other reply: what is there has metadata, and is as it was."""
+
+_BEGINNINGS: Final = ",".join(
+    "['" + "".join(f"\\{byte:03d}" for byte in each) + "']=true"
+    for each in sorted(metadata.DESCRIBED)
+)
+
 # An error but WRONGTYPE, such as of a user who may not do that, is raised by asking again.
-_IS_STUB: Final = f"""
-local function is_stub(key)
-  local head = redis.pcall('GETRANGE', key, 0, {STUB_SIZE})
-  if type(head) == 'string' then return #head == {STUB_SIZE} and head:byte() == {STUB_MAGIC[0]} end
+_HEAD: Final = f"""
+local function head_of(key)
+  local head = redis.pcall('GETRANGE', key, 0, {metadata.HEAD_SIZE - 1})
+  if type(head) == 'string' then return head end
   if not head.err:find('WRONGTYPE', 1, true) then redis.call('GETRANGE', key, 0, 0) end
-  return false
+  return ''
 end
+local function is_stub(head) return #head == {STUB_SIZE} and head:byte() == {STUB_MAGIC[0]} end
+local beginnings = {{{_BEGINNINGS}}}
+local function is_described(head) return beginnings[head:sub(1, 3)] end
+"""
+
+_LOOK: Final = f"""{_HEAD}
+local head = head_of(KEYS[1])
+if is_described(head) then return {DESCRIBED} end
 """
 
 _PUT: Final = """
@@ -49,8 +66,8 @@ if ARGV[2] == '' then redis.call('SET', KEYS[1], ARGV[1])
 else redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
 """
 
-ADD: Final = Script(f"""{_IS_STUB}
-if redis.call('EXISTS', KEYS[1]) == 1 and not is_stub(KEYS[1]) then return '' end
+ADD: Final = Script(f"""{_LOOK}
+if redis.call('EXISTS', KEYS[1]) == 1 and not is_stub(head) then return '' end
 {_PUT}
 return false
 """)
@@ -64,42 +81,46 @@ return false
 """)
 """Return what is there, or put ARGV[1] for ARGV[2] milliseconds."""
 
-TOUCH: Final = Script(f"""{_IS_STUB}
-if is_stub(KEYS[1]) then return 0 end
+TOUCH: Final = Script(f"""{_LOOK}
+if is_stub(head) then return 0 end
 if ARGV[1] ~= '' then return redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 redis.call('PERSIST', KEYS[1])
 return redis.call('EXISTS', KEYS[1])
 """)
 """Give a life of ARGV[1] milliseconds, for ever if that is empty."""
 
-TTL: Final = Script(f"""{_IS_STUB}
-if is_stub(KEYS[1]) then return -2 end
+TTL: Final = Script(f"""{_LOOK}
+if is_stub(head) then return -2 end
 return redis.call('PTTL', KEYS[1])
 """)
 """Return the milliseconds left, as `PTTL` does."""
 
-HAS: Final = Script(f"""{_IS_STUB}
-if is_stub(KEYS[1]) then return 0 end
+HAS: Final = Script(f"""{_LOOK}
+if is_stub(head) then return 0 end
 return redis.call('EXISTS', KEYS[1])
 """)
 """Tell whether something is there."""
 
-DELETE: Final = Script(f"""{_IS_STUB}
-local count = 0
+DELETE: Final = Script(f"""{_HEAD}
+local reply = {{0}}
 for _, key in ipairs(KEYS) do
-  local missing = is_stub(key)
+  local head = head_of(key)
   local removed = redis.call('UNLINK', key)
-  if not missing then count = count + removed end
+  if is_described(head) then reply[#reply + 1] = head
+  elseif not is_stub(head) then reply[1] = reply[1] + removed end
 end
-return count
+if #reply == 1 then return reply[1] end
+return reply
 """)
-"""Remove all KEYS, and count the values."""
+"""Remove all KEYS, and count the values; those that have metadata are a list behind the number."""
 
-INCR: Final = Script(f"""{_IS_STUB}
+INCR: Final = Script(f"""{_HEAD}
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 local sum = redis.pcall('INCRBY', KEYS[1], ARGV[1])
 if type(sum) ~= 'table' then return redis.call('GET', KEYS[1]) end
-if is_stub(KEYS[1]) then return false end
+local head = head_of(KEYS[1])
+if is_described(head) then return {DESCRIBED} end
+if is_stub(head) then return false end
 return sum
 """)
 """Add ARGV[1]; nil for a missing key. The sum is text: Lua's numbers have 53 bits."""
@@ -166,12 +187,12 @@ def has(key: str) -> Command:
 
 
 def delete(key: str) -> Command:
-    """Reply: 1 or 0."""
+    """Reply: 1 or 0, or a list of a 0 and how what had metadata began."""
     return DELETE.call(key)
 
 
 def delete_many(keys: Sequence[str]) -> Command:
-    """Reply: how many were there."""
+    """Reply: how many were there; before those that had metadata, in a list."""
     return DELETE.call_many(keys)
 
 

@@ -11,7 +11,9 @@ from twofold.backends.network import Reply, ReplyError, Server
 from twofold.backends.network.batches import Batch
 from twofold.backends.redis import scripts
 from twofold.backends.redis.commands import pack
-from twofold.stub import STUB_SIZE, is_stub
+from twofold.backends.redis.scripts import DESCRIBED
+from twofold.metadata import HEAD_SIZE, has_metadata
+from twofold.stub import is_stub
 
 CHANGED: Final = object()
 """Instead of a reply: what was read has been changed."""
@@ -39,6 +41,11 @@ class Found(NamedTuple):
         """Whether no value is there."""
         return self.life == _MISSING or is_stub(self.value)
 
+    @property
+    def is_described(self) -> bool:
+        """Whether a value is there that has metadata."""
+        return has_metadata(self.value)
+
 
 class Plan(NamedTuple):
     """What to do about what was found."""
@@ -54,6 +61,12 @@ def _put(key: bytes, value: bytes, life: bytes) -> bytes:
     return pack(b"SET", key, value, *([b"PX", life] if life else []))
 
 
+def _unless_described(plan: Callable[..., Plan]) -> Callable[..., Plan]:
+    """Have what has metadata left as it is."""
+    return lambda found, *args: Plan(DESCRIBED) if found.is_described else plan(found, *args)
+
+
+@_unless_described
 def _add(found: Found, value: bytes, life: bytes) -> Plan:
     return Plan(None, [_put(found.key, value, life)]) if found.is_missing else Plan(b"")
 
@@ -64,26 +77,35 @@ def _get_or_claim(found: Found, stub: bytes, life: bytes) -> Plan:
     return Plan(None, [_put(found.key, stub, life)])
 
 
+@_unless_described
 def _touch(found: Found, life: bytes) -> Plan:
     if found.is_missing:
         return Plan(0)
     return Plan(1, [pack(b"PEXPIRE", found.key, life) if life else pack(b"PERSIST", found.key)])
 
 
+@_unless_described
 def _ttl(found: Found) -> Plan:
     return Plan(_MISSING if found.is_missing else found.life)
 
 
+@_unless_described
 def _has(found: Found) -> Plan:
     return Plan(int(not found.is_missing))
 
 
 def _delete(*found: Found) -> Plan:
-    count = sum(not each.is_missing for each in found)
+    heads = [each.value for each in found if each.is_described]
+    count = sum(not each.is_missing for each in found) - len(heads)
     # A full server queues nothing, and a key must be removed whatever it holds by now.
-    return Plan(count, [pack(b"UNLINK", *[each.key for each in found])], queued=False)
+    return Plan(
+        [count, *heads] if heads else count,
+        [pack(b"UNLINK", *[each.key for each in found])],
+        queued=False,
+    )
 
 
+@_unless_described
 def _incr(found: Found, delta: bytes) -> Plan:
     if found.is_missing:
         return Plan(None)
@@ -154,7 +176,7 @@ class Transaction:
     def _read(self, key: bytes) -> bytes:
         if self._reads_whole:
             return pack(b"GET", key)
-        return pack(b"GETRANGE", key, b"0", b"%d" % STUB_SIZE)
+        return pack(b"GETRANGE", key, b"0", b"%d" % (HEAD_SIZE - 1))
 
     def plan(self, replies: Sequence[Reply]) -> Plan:
         """Return what to do, by the replies to `reads`."""

@@ -73,6 +73,7 @@ class SQLiteBackend(Backend):
     workers = 4
     batch_size = 128
     hides_stubs = True
+    tells_metadata = True
 
     def __init__(
         self,

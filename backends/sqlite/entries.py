@@ -42,6 +42,7 @@ from twofold.backends.sqlite.statements import (
     TOUCH,
 )
 from twofold.clock import Clock
+from twofold.metadata import HasMetadata, Removed, has_metadata, head
 from twofold.stub import STUB_SIZE, is_stub
 from twofold.timeouts import is_from_later
 
@@ -95,8 +96,8 @@ class Entries:
         return found
 
     def ttl(self, db: sqlite3.Cursor, key: str) -> float | None:
-        life = db.execute(LIFE, (key,)).fetchone()
-        if life is None or self._is_over(key, *life):
+        life = self._life(db, key)
+        if life is None:
             return 0.0
         expires, written = life
         if expires is None:
@@ -105,8 +106,17 @@ class Entries:
         return max(0.0, left)
 
     def has(self, db: sqlite3.Cursor, key: str) -> bool:
-        life = db.execute(LIFE, (key,)).fetchone()
-        return life is not None and not self._is_over(key, *life)
+        return self._life(db, key) is not None
+
+    def _life(self, db: sqlite3.Cursor, key: str) -> tuple[float | None, float] | None:
+        """Return when a value that is there expires, and was written; raise `HasMetadata`."""
+        row = db.execute(LIFE, (key,)).fetchone()
+        if row is None or self._is_over(key, *row[1:]):
+            return None
+        value, expires, written = row
+        if has_metadata(value):
+            raise HasMetadata(key)
+        return expires, written
 
     def rewrite(self, db: sqlite3.Cursor, key: str, value: bytes, ttl: float | None) -> bool:
         """Store `value` by one statement, or return False: then `set` is to do it.
@@ -192,20 +202,24 @@ class Entries:
 
     def delete(self, db: sqlite3.Cursor, key: str) -> bool:
         """Remove an expired row too: with the clock set back, it could live again."""
-        there = self.has(db, key)
+        row = db.execute(LIFE, (key,)).fetchone()
+        there = row is not None and not self._is_over(key, *row[1:])
         db.execute(DELETE, (key,))
         return there
 
     def delete_many(self, db: sqlite3.Cursor, keys: Sequence[str]) -> int:
-        there = 0
+        there: list[Any] = []
         for chunk in _chunks(keys):
-            lives = db.execute(LIVES.format(_marks(chunk)), chunk).fetchall()
-            there += sum(not self._is_over("", *life) for life in lives)
+            rows = db.execute(LIVES.format(_marks(chunk)), chunk).fetchall()
+            there += [value for value, *life in rows if not self._is_over("", *life)]
             db.execute(DELETE_MANY.format(_marks(chunk)), chunk)
-        return there
+        described = [value for value in there if has_metadata(value)]
+        return Removed.of(len(there) - len(described), map(head, described))
 
     def incr(self, db: sqlite3.Cursor, key: str, delta: int) -> int:
         found = self.get(db, key)
+        if has_metadata(found):
+            raise HasMetadata(key)
         total = counter.total(key, None if is_stub(found) else found, delta)
         value = counter.write(total)
         db.execute(REPLACE, (value, _check(key, value), key))

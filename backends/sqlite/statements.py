@@ -12,6 +12,7 @@ and the bounds count the stubs in the index, without a look at any row.
 from typing import Final
 
 from twofold.backends.sqlite.bounds import SWEEP_EVERY, VISIBLE
+from twofold.metadata import HEAD_SIZE
 
 SCHEMA: Final = (
     "CREATE TABLE twofold (key TEXT PRIMARY KEY, value BLOB, crc INTEGER,"
@@ -22,8 +23,11 @@ TABLE: Final = b"twofold"
 
 GET = "SELECT value, crc, expires, written FROM twofold WHERE key = ?"
 GET_MANY = "SELECT key, value, crc, expires, written FROM twofold WHERE key IN ({})"
-LIFE = " ".join(("SELECT expires, written FROM twofold WHERE key = ? AND", VISIBLE))
-LIVES = " ".join(("SELECT expires, written FROM twofold WHERE key IN ({}) AND", VISIBLE))
+_LIVES = " ".join(
+    ("SELECT substr(value, 1,", str(HEAD_SIZE), "), expires, written FROM twofold WHERE")
+)
+LIFE = " ".join((_LIVES, "key = ? AND", VISIBLE))
+LIVES = " ".join((_LIVES, "key IN ({}) AND", VISIBLE))
 LIFE_OF_ANY = "SELECT expires, written, value FROM twofold WHERE key = ?"
 PLACE = " ".join(
     (

@@ -1,14 +1,17 @@
 """A store whose operations see stubs, as one whose operations do not.
 
-What a third party writes knows nothing of claims. Here a stub is a missing value to all that
-tell whether a key is there; `get` and `get_many` pass it on, for the codec makes a miss of it.
+What a third party writes knows nothing of claims, nor of metadata. Here a stub is a missing value
+to all that tell whether a key is there, and a value that has metadata is left to the cache; `get`
+and `get_many` pass both on, for the codec tells what they are.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from twofold.backend import Backend, Kind, Stored
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BackendUnavailable, MissingKey, NotACounter, PartlyUnavailable
+from twofold.metadata import HasMetadata, Removed, has_metadata, head
 from twofold.stub import is_stub
 
 _ATTEMPTS = 16  # at a compare-and-set that others forestall
@@ -16,23 +19,28 @@ _ATTEMPTS = 16  # at a compare-and-set that others forestall
 
 def hiding_stubs(store: Backend) -> Backend:
     """Return `store`, or what hides stubs in its place."""
-    return store if store.hides_stubs else StubFilter(store)
+    return store if store.hides_stubs and store.tells_metadata else StubFilter(store)
 
 
 class StubFilter(Backend):
-    """A backend around a backend that does not hide stubs itself."""
+    """A backend around one that does not hide stubs itself, or does not tell of metadata."""
 
     hides_stubs = True
+    tells_metadata = True
 
     def __init__(self, inner: Backend) -> None:
         super().__init__(inner.location, deadline=inner.deadline, clock=inner.clock)
         self.kind: Kind = inner.kind
         self.holds_objects: bool = inner.holds_objects
+        self.private: bool = inner.private
         self._inner = inner
 
     @property
     def identity(self) -> object:
         return self._inner.identity
+
+    def exclusive(self) -> AbstractContextManager[object]:
+        return self._inner.exclusive()
 
     def get(self, key: str) -> Stored | None:
         return self._inner.get(key)
@@ -77,10 +85,10 @@ class StubFilter(Backend):
         return await self._ttl(NATIVE, key)
 
     def delete(self, key: str) -> bool:
-        return run_sync(self._delete_many(BLOCKING, [key])) > 0
+        return _is_any(run_sync(self._delete_many(BLOCKING, [key])))
 
     async def adelete(self, key: str) -> bool:
-        return await self._delete_many(NATIVE, [key]) > 0
+        return _is_any(await self._delete_many(NATIVE, [key]))
 
     def delete_many(self, keys: Sequence[str]) -> int:
         return run_sync(self._delete_many(BLOCKING, keys))
@@ -89,10 +97,10 @@ class StubFilter(Backend):
         return await self._delete_many(NATIVE, keys)
 
     def has(self, key: str) -> bool:
-        return self._value(self._inner.get(key)) is not None
+        return self._plain(key, self._inner.get(key)) is not None
 
     async def ahas(self, key: str) -> bool:
-        return self._value(await self._inner.aget(key)) is not None
+        return self._plain(key, await self._inner.aget(key)) is not None
 
     def incr(self, key: str, delta: int) -> int:
         return run_sync(self._incr(BLOCKING, key, delta))
@@ -153,6 +161,12 @@ class StubFilter(Backend):
     def _value(self, found: Stored | None) -> Stored | None:
         return None if is_stub(found, self.holds_objects) else found
 
+    def _plain(self, key: str, found: Stored | None) -> Stored | None:
+        """Return what `_value` does; raise `HasMetadata`."""
+        if has_metadata(found, self.holds_objects):
+            raise HasMetadata(key)
+        return self._value(found)
+
     async def _get(self, io: Effects, key: str) -> Stored | None:
         return await io.op(self._inner.get, self._inner.aget, key)
 
@@ -163,7 +177,7 @@ class StubFilter(Backend):
             if await io.op(inner.add, inner.aadd, key, value, ttl):
                 return True
             found = await self._get(io, key)
-            if self._value(found) is not None:
+            if self._plain(key, found) is not None:
                 return False
             if found is not None and await self._swap(io, key, found, value, ttl):
                 return True
@@ -175,7 +189,7 @@ class StubFilter(Backend):
     async def _touch(self, io: Effects, key: str, ttl: float | None) -> bool:
         """Write what was read again, since a life given by `touch` might be a later stub's."""
         for _ in range(_ATTEMPTS):
-            found = self._value(await self._get(io, key))
+            found = self._plain(key, await self._get(io, key))
             if found is None:
                 return False
             if await self._swap(io, key, found, found, ttl):
@@ -186,7 +200,7 @@ class StubFilter(Backend):
 
     async def _ttl(self, io: Effects, key: str) -> float | None:
         missing: float | None = 0.0
-        if self._value(await self._get(io, key)) is None:
+        if self._plain(key, await self._get(io, key)) is None:
             return missing
         return await io.op(self._inner.ttl, self._inner.attl, key)
 
@@ -197,7 +211,11 @@ class StubFilter(Backend):
             found = await io.op(inner.get_many, inner.aget_many, keys)
         except PartlyUnavailable as error:
             found, partly = error.result, error
-        there = sum(self._value(stored) is not None for stored in found.values())
+        stored = [self._value(each) for each in found.values()]
+        described = [each for each in stored if has_metadata(each, self.holds_objects)]
+        there = Removed.of(
+            sum(each is not None for each in stored) - len(described), map(head, described)
+        )
         try:
             await io.op(inner.delete_many, inner.adelete_many, keys)
         except PartlyUnavailable as error:
@@ -212,7 +230,7 @@ class StubFilter(Backend):
         try:
             return await io.op(self._inner.incr, self._inner.aincr, key, delta)
         except NotACounter:
-            if not is_stub(await self._get(io, key), self.holds_objects):
+            if self._plain(key, await self._get(io, key)) is not None:
                 raise
             raise MissingKey(f"no counter {key!r} to add to: set it first") from None
 
@@ -221,3 +239,7 @@ class StubFilter(Backend):
     ) -> bool:
         inner = self._inner
         return await io.op(inner.compare_and_set, inner.acompare_and_set, key, found, value, ttl)
+
+
+def _is_any(removed: int) -> bool:
+    return removed > 0 or type(removed) is Removed

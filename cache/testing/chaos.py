@@ -82,6 +82,7 @@ class ChaosBackend(Backend):
         self.holds_objects: bool = self.inner.holds_objects
         self.thread_sensitive: bool = self.inner.thread_sensitive
         self.hides_stubs: bool = self.inner.hides_stubs
+        self.tells_metadata: bool = self.inner.tells_metadata
         super().__init__(self.inner.location, deadline=deadline, clock=self.inner.clock)
         self.failure_rate: float = _share("failure_rate", failure_rate)
         self.error = error

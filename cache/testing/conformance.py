@@ -13,13 +13,16 @@ the backend takes none. pytest alone runs it; no plugin for asyncio is needed.
 from twofold.testing.cache_cases import CacheCases
 from twofold.testing.claim_cases import ClaimCases
 from twofold.testing.computing_cases import ComputingCases
+from twofold.testing.described_cases import DescribedStoreCases
 from twofold.testing.life_cases import LifeCases
 from twofold.testing.store_cases import StoreCases
 
 __all__ = ["BackendConformance"]
 
 
-class BackendConformance(StoreCases, LifeCases, ClaimCases, CacheCases, ComputingCases):
+class BackendConformance(
+    StoreCases, LifeCases, ClaimCases, DescribedStoreCases, CacheCases, ComputingCases
+):
     """All cases: of the backend, and of `Cache` over it.
 
     A subclass may also set:
