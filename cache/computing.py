@@ -1,4 +1,4 @@
-"""The operations of a cache that compute what they miss."""
+"""The operations of a cache that compute what they miss, or have it computed anew."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class ComputingCache(Engine):
-    """`get_or_set`, and what decorated functions are made of."""
+    """`get_or_set`, `mark_stale`, and what decorated functions are made of."""
 
     @overload
     def get_or_set(
@@ -171,6 +171,25 @@ class ComputingCache(Engine):
         if self._answers.serves(found, policy):
             return found.value
         return await self._bring(NATIVE, found, aproducer(default), policy, since)
+
+    def mark_stale(self, key: str, version: int | None = None) -> bool:
+        """Make the value of `key` stale, and return whether there was one that was fresh.
+
+        It stays until its life is over, for those who take a stale value. What is being computed
+        for `key` now is not kept.
+        """
+        if self._guard is not None:
+            self._guard("mark_stale")
+        return run_sync(self._mark_stale(BLOCKING, key, version))
+
+    async def amark_stale(self, key: str, version: int | None = None) -> bool:
+        """Do what `mark_stale` does."""
+        return await self._mark_stale(NATIVE, key, version)
+
+    async def _mark_stale(self, io: Effects, key: str, version: int | None) -> bool:
+        full = self._key(key, version)
+        self._detach(full)
+        return await self._fresh.mark_stale(io, full)
 
     async def _compute(
         self,

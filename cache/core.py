@@ -21,9 +21,10 @@ from twofold.private import remember
 from twofold.settings.arguments import CacheSettings
 from twofold.stats import Stats
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
+from twofold.versions import VersionedCache
 
 
-class Cache(ComputingCache):
+class Cache(ComputingCache, VersionedCache):
     """A cache with parallel `get`/`aget`, `set`/`aset`, …
 
     `caches["alias"]` are those of the settings. One made by hand is a library's or a part's
@@ -44,8 +45,15 @@ class Cache(ComputingCache):
         self._assemble(private_parts(backend, settings))
         remember(self)
 
-    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        """Return the value of `key`, or `default`; a stored None is a hit."""
+    def get(
+        self,
+        key: str,
+        default: Any = None,
+        version: int | None = None,
+        *,
+        allow_stale: bool = False,
+    ) -> Any:
+        """Return the value of `key`, or `default`; None is a hit, a stale one if `allow_stale`."""
         if self._guard is not None:
             self._guard("get")
         try:  # what `_key` does first: its call costs as much of a hit as counting it
@@ -63,12 +71,18 @@ class Cache(ComputingCache):
             return stored
         value = self._load(full, stored)
         if value is MISSING:
-            self._counts.misses += 1
-            return default
+            return self._not_fresh(full, stored, default, allow_stale)
         self._counts.hits += 1
         return value
 
-    async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
+    async def aget(
+        self,
+        key: str,
+        default: Any = None,
+        version: int | None = None,
+        *,
+        allow_stale: bool = False,
+    ) -> Any:
         """Do what `get` does."""
         try:
             full = self._known(key) if version is None else None
@@ -85,12 +99,13 @@ class Cache(ComputingCache):
             return stored
         value = self._load(full, stored)
         if value is MISSING:
-            self._counts.misses += 1
-            return default
+            return self._not_fresh(full, stored, default, allow_stale)
         self._counts.hits += 1
         return value
 
-    def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
+    def get_many(
+        self, keys: Iterable[str], version: int | None = None, *, allow_stale: bool = False
+    ) -> dict[str, Any]:
         """Return the values of those of `keys` that are there, in one round trip.
 
         Raises:
@@ -103,19 +118,21 @@ class Cache(ComputingCache):
         try:
             found = self._backend.get_many(list(names))
         except PartlyUnavailable as error:
-            error.result = self._load_all(names, error.result)
+            error.result = self._load_all(names, error.result, allow_stale)
             raise
-        return self._load_all(names, found)
+        return self._load_all(names, found, allow_stale)
 
-    async def aget_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
+    async def aget_many(
+        self, keys: Iterable[str], version: int | None = None, *, allow_stale: bool = False
+    ) -> dict[str, Any]:
         """Do what `get_many` does."""
         names = self._names(keys, version)
         try:
             found = await self._backend.aget_many(list(names))
         except PartlyUnavailable as error:
-            error.result = self._load_all(names, error.result)
+            error.result = self._load_all(names, error.result, allow_stale)
             raise
-        return self._load_all(names, found)
+        return self._load_all(names, found, allow_stale)
 
     def set(
         self,
@@ -123,8 +140,14 @@ class Cache(ComputingCache):
         value: Any,
         timeout: Timeout = DEFAULT_TIMEOUT,
         version: int | None = None,
+        *,
+        stale: Timeout = None,
     ) -> bool:
         """Store `value` for `timeout`; one of 0 or less removes the key.
+
+        With `stale` it is kept for as long as that afterwards, for those who take a stale value:
+        `get` with `allow_stale`, and `get_or_set` while it computes a new one. Only ints, which
+        are counters, are not.
 
         Returns:
             Whether that was done; False if the store had no room for the value.
@@ -136,10 +159,10 @@ class Cache(ComputingCache):
             self._guard("set")
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
-            self._deleted(self._backend.delete_many(self._detached([full])))
+            self._deleted(self._fresh.delete_many(self._detached([full])))
             return True
         self._detach(full)
-        stored = self._backend.set(full, self._dump(full, value), ttl)
+        stored = self._backend.set(full, *self._kept(full, value, ttl, stale))
         if stored:
             self._counts.stores += 1
         return stored
@@ -150,14 +173,16 @@ class Cache(ComputingCache):
         value: Any,
         timeout: Timeout = DEFAULT_TIMEOUT,
         version: int | None = None,
+        *,
+        stale: Timeout = None,
     ) -> bool:
         """Do what `set` does."""
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
-            self._deleted(await self._backend.adelete_many(self._detached([full])))
+            self._deleted(await self._fresh.adelete_many(self._detached([full])))
             return True
         self._detach(full)
-        stored = await self._backend.aset(full, self._dump(full, value), ttl)
+        stored = await self._backend.aset(full, *self._kept(full, value, ttl, stale))
         if stored:
             self._counts.stores += 1
         return stored
@@ -167,6 +192,8 @@ class Cache(ComputingCache):
         data: Mapping[str, Any],
         timeout: Timeout = DEFAULT_TIMEOUT,
         version: int | None = None,
+        *,
+        stale: Timeout = None,
     ) -> list[str]:
         """Store all of `data` in one round trip, and return the keys that failed.
 
@@ -177,28 +204,24 @@ class Cache(ComputingCache):
             self._guard("set_many")
         names, ttl = self._names(data, version), self._ttl(timeout)
         if ttl == 0:
-            self._deleted(self._backend.delete_many(self._detached(names)))
+            self._deleted(self._fresh.delete_many(self._detached(names)))
             return []
-        items = self._dump_all(names, data)
-        failed = self._backend.set_many(items, ttl)
-        self._counts.stores += len(items) - len(failed)
-        return [names[full] for full in failed]
+        return run_sync(self._set_all(BLOCKING, names, data, ttl, stale))
 
     async def aset_many(
         self,
         data: Mapping[str, Any],
         timeout: Timeout = DEFAULT_TIMEOUT,
         version: int | None = None,
+        *,
+        stale: Timeout = None,
     ) -> list[str]:
         """Do what `set_many` does."""
         names, ttl = self._names(data, version), self._ttl(timeout)
         if ttl == 0:
-            self._deleted(await self._backend.adelete_many(self._detached(names)))
+            self._deleted(await self._fresh.adelete_many(self._detached(names)))
             return []
-        items = self._dump_all(names, data)
-        failed = await self._backend.aset_many(items, ttl)
-        self._counts.stores += len(items) - len(failed)
-        return [names[full] for full in failed]
+        return await self._set_all(NATIVE, names, data, ttl, stale)
 
     def add(
         self,
@@ -206,6 +229,8 @@ class Cache(ComputingCache):
         value: Any,
         timeout: Timeout = DEFAULT_TIMEOUT,
         version: int | None = None,
+        *,
+        stale: Timeout = None,
     ) -> bool:
         """Store `value` only if `key` is missing, and return whether it is stored."""
         if self._guard is not None:
@@ -213,7 +238,7 @@ class Cache(ComputingCache):
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
             return False
-        return self._stored(self._backend.add(full, self._dump(full, value), ttl))
+        return self._stored(self._fresh.add(full, *self._kept(full, value, ttl, stale)))
 
     async def aadd(
         self,
@@ -221,12 +246,14 @@ class Cache(ComputingCache):
         value: Any,
         timeout: Timeout = DEFAULT_TIMEOUT,
         version: int | None = None,
+        *,
+        stale: Timeout = None,
     ) -> bool:
         """Do what `add` does."""
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
             return False
-        return self._stored(await self._backend.aadd(full, self._dump(full, value), ttl))
+        return self._stored(await self._fresh.aadd(full, *self._kept(full, value, ttl, stale)))
 
     def touch(
         self, key: str, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
@@ -236,8 +263,8 @@ class Cache(ComputingCache):
             self._guard("touch")
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
-            return self._deleted(self._backend.delete_many(self._detached([full]))) > 0
-        return self._backend.touch(full, ttl)
+            return self._deleted(self._fresh.delete_many(self._detached([full]))) > 0
+        return self._fresh.touch(full, ttl)
 
     async def atouch(
         self, key: str, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
@@ -245,18 +272,18 @@ class Cache(ComputingCache):
         """Do what `touch` does."""
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
-            return self._deleted(await self._backend.adelete_many(self._detached([full]))) > 0
-        return await self._backend.atouch(full, ttl)
+            return self._deleted(await self._fresh.adelete_many(self._detached([full]))) > 0
+        return await self._fresh.atouch(full, ttl)
 
     def ttl(self, key: str, version: int | None = None) -> float | None:
-        """Return the seconds that `key` has left: None for ever, 0.0 if it is missing."""
+        """Return the seconds that `key` is fresh: None for ever, 0.0 if it is missing."""
         if self._guard is not None:
             self._guard("ttl")
-        return self._backend.ttl(self._key(key, version))
+        return self._fresh.ttl(self._key(key, version))
 
     async def attl(self, key: str, version: int | None = None) -> float | None:
         """Do what `ttl` does."""
-        return await self._backend.attl(self._key(key, version))
+        return await self._fresh.attl(self._key(key, version))
 
     def delete(self, key: str, version: int | None = None) -> bool:
         """Remove `key`, and return whether it was there, or was being computed.
@@ -266,34 +293,34 @@ class Cache(ComputingCache):
         if self._guard is not None:
             self._guard("delete")
         full = self._key(key, version)
-        return self._deleted(self._backend.delete_many(self._detached([full]))) > 0
+        return self._deleted(self._fresh.delete_many(self._detached([full]))) > 0
 
     async def adelete(self, key: str, version: int | None = None) -> bool:
         """Do what `delete` does."""
         full = self._key(key, version)
-        return self._deleted(await self._backend.adelete_many(self._detached([full]))) > 0
+        return self._deleted(await self._fresh.adelete_many(self._detached([full]))) > 0
 
     def delete_many(self, keys: Iterable[str], version: int | None = None) -> int:
         """Remove `keys` in one round trip, and return how many were there; see `delete`."""
         if self._guard is not None:
             self._guard("delete_many")
         names = self._names(keys, version)
-        return self._deleted(self._backend.delete_many(self._detached(names)))
+        return self._deleted(self._fresh.delete_many(self._detached(names)))
 
     async def adelete_many(self, keys: Iterable[str], version: int | None = None) -> int:
         """Do what `delete_many` does."""
         names = self._names(keys, version)
-        return self._deleted(await self._backend.adelete_many(self._detached(names)))
+        return self._deleted(await self._fresh.adelete_many(self._detached(names)))
 
     def has_key(self, key: str, version: int | None = None) -> bool:
         """Return whether `key` is there."""
         if self._guard is not None:
             self._guard("has_key")
-        return self._backend.has(self._key(key, version))
+        return self._fresh.has(self._key(key, version))
 
     async def ahas_key(self, key: str, version: int | None = None) -> bool:
         """Do what `has_key` does."""
-        return await self._backend.ahas(self._key(key, version))
+        return await self._fresh.ahas(self._key(key, version))
 
     def __contains__(self, key: str) -> bool:
         return self.has_key(key)
@@ -324,34 +351,6 @@ class Cache(ComputingCache):
     async def adecr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Do what `decr` does."""
         return await self._aadd(self._key(key, version), counter.delta(-delta))
-
-    def incr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Move the value of `key`, with the life it has left, `delta` versions on.
-
-        Returns:
-            The new version.
-
-        Raises:
-            MissingKey: `key` is not there.
-            BackendUnavailable: the store did not take it under the new version.
-        """
-        if self._guard is not None:
-            self._guard("incr_version")
-        return run_sync(self._move(BLOCKING, key, delta, version))
-
-    async def aincr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Do what `incr_version` does."""
-        return await self._move(NATIVE, key, delta, version)
-
-    def decr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Move the value of `key` `delta` versions back; see `incr_version`."""
-        if self._guard is not None:
-            self._guard("decr_version")
-        return run_sync(self._move(BLOCKING, key, -delta, version))
-
-    async def adecr_version(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        """Do what `decr_version` does."""
-        return await self._move(NATIVE, key, -delta, version)
 
     def lock(
         self, key: str, timeout: Timeout = 60, wait: Timeout = None, *, renew: bool = False

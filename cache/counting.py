@@ -26,10 +26,11 @@ async def add(io: Effects, store: Backend, codec: Codec, key: str, change: int) 
         if pause:
             await io.sleep(pause)
         stored = await io.op(store.get, store.aget, key)
-        number = MISSING if stored is None else codec.load(key, stored)
-        if number is MISSING:
+        entry = MISSING if stored is None else codec.open(key, stored)
+        if entry is MISSING or not entry.is_fresh(store.clock.time()):
             raise MissingKey(f"no counter {key!r} to add to: set it first")
-        if not counter.is_counter(number):
+        number = entry.value
+        if entry.meta is not None or not counter.is_counter(number):
             raise NotACounter(
                 f"{key!r} does not hold a signed 64-bit integer to add to: set it to one first"
             )

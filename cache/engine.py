@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
-from twofold import counting
+from twofold import counter, counting
 from twofold.answers import Answers, Found
 from twofold.assembly import Parts
 from twofold.backend import Backend
@@ -11,9 +11,10 @@ from twofold.claims.filter import hiding_stubs
 from twofold.claims.keys import KeyClaim
 from twofold.claims.turns import Turn
 from twofold.computations import Computations
-from twofold.effects import BLOCKING, NATIVE, Effects, run_sync, within
-from twofold.entry import MISSING
-from twofold.errors import BackendUnavailable, MissingKey
+from twofold.described import FreshStore
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
+from twofold.entry import MISSING, Meta, Missing
+from twofold.errors import BackendUnavailable
 from twofold.freshness import read_freshness, read_ttl
 from twofold.guard import guard_for
 from twofold.keys import many
@@ -47,6 +48,7 @@ class Engine:
         self._tolerant = store if fail_open is None else fail_open
         self._fail_open = fail_open
         self._backend = self._tolerant if options["on_error"] == "miss" else store
+        self._fresh = FreshStore(self._backend, codec)
         self._codec = codec
         codec.owner = parts.alias
         self._load = codec.load
@@ -62,6 +64,7 @@ class Engine:
         note = None if fail_open is None else fail_open.outage.fail
         self._counts = Counts()
         rests = Rests(parts.alias, store.clock)
+        self._clock = backend.clock
         self._computations = Computations(store, codec, keys.claim, note, self._counts, rests)
         self._answers = Answers(self._computations, store, codec, rests, self._counts)
         self._freshness = Policy(parts.timeout, **parts.freshness)
@@ -124,42 +127,18 @@ class Engine:
     def _add(self, key: str, change: int) -> int:
         if self._codec.signs_numbers:
             return run_sync(self._count(BLOCKING, key, change))
-        return self._backend.incr(key, change)
+        return self._fresh.incr(key, change)
 
     async def _aadd(self, key: str, change: int) -> int:
         if self._codec.signs_numbers:
             return await self._count(NATIVE, key, change)
-        return await self._backend.aincr(key, change)
+        return await self._fresh.aincr(key, change)
 
     async def _count(self, io: Effects, key: str, change: int) -> int:
         """Add to a counter that is signed."""
         if self._fail_open is not None and self.fails_open:
             return await self._fail_open.count(counting.add, io, self._codec, key, change)
         return await counting.add(io, self.backend, self._codec, key, change)
-
-    async def _move(self, io: Effects, key: str, delta: int, version: int | None) -> int:
-        """Store under another version what is stored under this one."""
-        store = self._backend
-        io = within(io, store.deadline)
-        there = (self._keys.version if version is None else version) + delta
-        old, new = self._key(key, version), self._key(key, there)
-        stored = await io.op(store.get, store.aget, old)
-        value = MISSING if stored is None else self._load(old, stored)
-        ttl = await io.op(store.ttl, store.attl, old)
-        if value is MISSING or ttl == 0:
-            raise MissingKey(f"no value of {key!r} to move to version {there}: set it first")
-        if old == new:
-            return there
-        self._detach(old)
-        self._detach(new)
-        if not await io.op(store.set, store.aset, new, self._dump(new, value), ttl):
-            raise BackendUnavailable(
-                f"the value of {key!r} was not stored under version {there}, and keeps the old one:"
-                " see whether the store has room, and try again"
-            )
-        self._stored(True)
-        self._deleted(await io.op(store.delete, store.adelete, old))
-        return there
 
     def _policy(
         self, timeout: Any, options: Mapping[str, Any], condition: Condition | None = None
@@ -225,18 +204,64 @@ class Engine:
         """Return the caller's keys by their normalised ones."""
         return {self._key(key, version): key for key in many(keys)}
 
-    def _load_all(self, names: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, Any]:
-        values = {names[full]: self._load(full, stored) for full, stored in found.items()}
+    def _load_all(
+        self, names: Mapping[str, str], found: Mapping[str, Any], allow_stale: bool
+    ) -> dict[str, Any]:
+        load = self._load_stale if allow_stale else self._load
+        values = {names[full]: load(full, stored) for full, stored in found.items()}
         read = {key: value for key, value in values.items() if value is not MISSING}
         self._counts.hits += len(read)
         self._counts.misses += len(names) - len(read)
         return read
 
-    def _dump_all(self, names: Mapping[str, str], data: Mapping[str, Any]) -> dict[str, Any]:
-        items = {full: self._dump(full, data[key]) for full, key in names.items()}
-        for full in items:
-            self._detach(full)
-        return items
+    def _load_stale(self, full: str, stored: Any) -> Any | Missing:
+        """Return a value that may be stale, but not past its time."""
+        entry, now = self._codec.open(full, stored), self._clock.time()
+        if entry is MISSING or entry.is_gone(now):
+            return MISSING
+        if not entry.is_fresh(now):
+            self._counts.stale_hits += 1
+        return entry.value
+
+    def _not_fresh(self, full: str, stored: Any, default: Any, allow_stale: bool) -> Any:
+        """Return what `get` does where `_load` has found nothing."""
+        value = self._load_stale(full, stored) if allow_stale else MISSING
+        if value is MISSING:
+            self._counts.misses += 1
+            return default
+        self._counts.hits += 1
+        return value
+
+    def _kept(
+        self, full: str, value: Any, ttl: float | None, stale: Timeout
+    ) -> tuple[Any, float | None]:
+        """Return what to store, and for how long; counters are never stale."""
+        more = seconds(stale)
+        if not more or ttl is None or counter.is_counter(value):
+            return self._dump(full, value), ttl
+        now = self._clock.time()
+        meta = Meta(now, soft=now + ttl, hard=now + ttl + more)
+        return self._dump(full, value, meta), ttl + more
+
+    async def _set_all(
+        self,
+        io: Effects,
+        names: Mapping[str, str],
+        data: Mapping[str, Any],
+        ttl: float | None,
+        stale: Timeout,
+    ) -> list[str]:
+        """Store `data`, those of one life in one round trip, and return the keys that failed."""
+        store, failed = self._backend, list[str]()
+        lives: dict[float | None, dict[str, Any]] = {}
+        for full, key in names.items():
+            stored, life = self._kept(full, data[key], ttl, stale)
+            lives.setdefault(life, {})[full] = stored
+        self._detached(names)
+        for life, items in lives.items():
+            failed += await io.op(store.set_many, store.aset_many, items, life)
+        self._counts.stores += len(names) - len(failed)
+        return [names[full] for full in failed]
 
     def _stored(self, stored: bool) -> bool:
         if stored:

@@ -37,7 +37,7 @@ _SIZE = 2
 _FIELDS = Struct(">dddd")
 _TAG = Struct(">HB")
 
-HEAD_SIZE: Final = max(_BODY_AT.values()) + _SIZE + _FIELDS.size
+HEAD_SIZE: Final = max(_BODY_AT.values()) + _SIZE + _FIELDS.size + _TAG.size
 """Bytes at the beginning that tell how long a value is good."""
 
 
@@ -127,15 +127,19 @@ def has_metadata(stored: Any, holds_objects: bool = False) -> bool:
 def head(stored: Any) -> Meta:
     """Return the metadata of what has some, or of its first `HEAD_SIZE` bytes: unchecked, no tags.
 
-    Those that are cut are of a value that is gone.
+    Those that are cut are of a value that is gone. Of an exception's class the name is missing.
     """
     if type(stored) is Described:
         return stored.meta
     at = _BODY_AT[stored[2]] + _SIZE
     try:
-        return Meta(*_FIELDS.unpack_from(stored, at))
+        fields = _FIELDS.unpack_from(stored, at)
     except error:
         return Meta(0.0, -inf, -inf)
+    size = int.from_bytes(stored[at - _SIZE : at], "big")
+    first = stored[at + _FIELDS.size : at + _FIELDS.size + _TAG.size]
+    is_error = size > _FIELDS.size and first[:2] == b"\0\0"
+    return Meta(*fields, error="?" if is_error else "")
 
 
 def write(meta: Meta) -> bytes:

@@ -124,6 +124,11 @@ def test_a_store_can_tell_what_has_metadata(codec: Any) -> None:
         cut = stored if holds_objects else stored[: metadata.HEAD_SIZE]
         assert metadata.head(cut).soft == META.soft
         assert metadata.head(cut).hard == META.hard
+        failed = codec.dump(KEY, value, Meta(1000.0, error="LookupError"))
+        cut = failed if holds_objects else failed[: metadata.HEAD_SIZE]
+        assert metadata.head(cut).error
+        assert not metadata.head(cut).is_fresh(1001.0)
+    assert not metadata.head(codec.dump(KEY, 1, Meta(1.0))).error
     assert not metadata.has_metadata(b"\xf2\x01\x02", holds_objects=True)
     for alien in (b"", b"\xf2", b"\xf2\x01\x04\x10", b"\xf2\x02\x02\x10", b"7", new_stub()):
         assert not metadata.has_metadata(alien)

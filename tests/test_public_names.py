@@ -23,10 +23,10 @@ NAMES = """
 
 OF_A_CACHE = """
     alias available backend fails_open flushes lock stats timeout
-    get get_many set set_many add touch ttl delete delete_many has_key incr decr incr_version
-    decr_version get_or_set clear clear_prefix close
-    aget aget_many aset aset_many aadd atouch attl adelete adelete_many ahas_key aincr adecr
-    aincr_version adecr_version aget_or_set aclear aclear_prefix aclose
+    get get_many set set_many add touch ttl delete delete_many has_key mark_stale incr decr
+    incr_version decr_version get_or_set clear clear_prefix close
+    aget aget_many aset aset_many aadd atouch attl adelete adelete_many ahas_key amark_stale aincr
+    adecr aincr_version adecr_version aget_or_set aclear aclear_prefix aclose
 """
 
 OF_A_LOCK = "acquire release aacquire arelease"

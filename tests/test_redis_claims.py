@@ -14,6 +14,7 @@ from twofold.errors import BackendUnavailable, NotACounter
 from twofold.stub import new_stub
 from twofold.testing import FACES, Face
 from twofold.testing.claim_cases import ClaimCases
+from twofold.testing.described_cases import DescribedStoreCases
 from twofold.testing.faces import case
 from twofold.testing.store_cases import StoreCases
 
@@ -73,7 +74,7 @@ async def sent(server: RedisServer, call: Awaitable[Any]) -> dict[str, int]:
     }
 
 
-class TestWithoutScripts(StoreCases, ClaimCases):
+class TestWithoutScripts(StoreCases, ClaimCases, DescribedStoreCases):
     """A Redis that forbids scripts: transactions do what they would."""
 
     life = 0.05
@@ -82,7 +83,7 @@ class TestWithoutScripts(StoreCases, ClaimCases):
         return RedisBackend(without_scripts(redis_server), deadline=PATIENCE)
 
 
-class TestClusterWithoutScripts(ClaimCases):
+class TestClusterWithoutScripts(ClaimCases, DescribedStoreCases):
     """A cluster that forbids scripts."""
 
     life = 0.05
@@ -94,7 +95,7 @@ class TestClusterWithoutScripts(ClaimCases):
         return RedisBackend(location, cluster=True, deadline=PATIENCE)
 
 
-class TestOlderServer(ClaimCases):
+class TestOlderServer(ClaimCases, DescribedStoreCases):
     """A server before Redis 7, to which SET with NX and GET is a syntax error."""
 
     life = 0.05

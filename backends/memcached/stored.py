@@ -46,7 +46,7 @@ def write(value: bytes) -> tuple[int, bytes]:
     """Return the flags and the bytes to store for `value`."""
     if not value or value[0] not in _NUMERIC:
         if has_metadata(value):
-            return DESCRIBED + _until(head(value).soft), value
+            return DESCRIBED + _until(head(value)), value
         return STUB if len(value) == STUB_SIZE and is_stub(value) else 0, value
     number = counter.read(value)
     if number is None or is_near_the_end(number):
@@ -54,8 +54,10 @@ def write(value: bytes) -> tuple[int, bytes]:
     return 0, b"%d" % (number % WRAP)
 
 
-def _until(soft: float) -> int:
-    return max(0, int(soft)) if soft < _FRESH else _FRESH
+def _until(meta: Meta) -> int:
+    if meta.error:  # it is no value
+        return 0
+    return max(0, int(meta.soft)) if meta.soft < _FRESH else _FRESH
 
 
 def meta(flags: int) -> Meta | None:

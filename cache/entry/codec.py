@@ -31,6 +31,11 @@ class Entry:
         """Tell whether the value is good by the wall clock; without metadata it always is."""
         return self.meta is None or self.meta.is_fresh(now)
 
+    def is_gone(self, now: float) -> bool:
+        """Tell whether nobody may be given it as a value any more, not even as a stale one."""
+        meta = self.meta
+        return meta is not None and (bool(meta.error) or meta.is_gone(now))
+
 
 class Codec(Protocol):
     """What turns values into what a store keeps, and back."""

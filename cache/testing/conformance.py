@@ -13,7 +13,7 @@ the backend takes none. pytest alone runs it; no plugin for asyncio is needed.
 from twofold.testing.cache_cases import CacheCases
 from twofold.testing.claim_cases import ClaimCases
 from twofold.testing.computing_cases import ComputingCases
-from twofold.testing.described_cases import DescribedStoreCases
+from twofold.testing.described_cases import DescribedCases, DescribedStoreCases
 from twofold.testing.life_cases import LifeCases
 from twofold.testing.store_cases import StoreCases
 
@@ -21,7 +21,13 @@ __all__ = ["BackendConformance"]
 
 
 class BackendConformance(
-    StoreCases, LifeCases, ClaimCases, DescribedStoreCases, CacheCases, ComputingCases
+    StoreCases,
+    LifeCases,
+    ClaimCases,
+    DescribedStoreCases,
+    CacheCases,
+    DescribedCases,
+    ComputingCases,
 ):
     """All cases: of the backend, and of `Cache` over it.
 
