@@ -133,13 +133,13 @@ def head(stored: Any) -> Meta:
         return stored.meta
     at = _BODY_AT[stored[2]] + _SIZE
     try:
-        fields = _FIELDS.unpack_from(stored, at)
+        created, soft, hard, took = _FIELDS.unpack_from(stored, at)
     except error:
         return Meta(0.0, -inf, -inf)
     size = int.from_bytes(stored[at - _SIZE : at], "big")
     first = stored[at + _FIELDS.size : at + _FIELDS.size + _TAG.size]
     is_error = size > _FIELDS.size and first[:2] == b"\0\0"
-    return Meta(*fields, error="?" if is_error else "")
+    return Meta(created, soft, hard, took, error="?" if is_error else "")
 
 
 def write(meta: Meta) -> bytes:
