@@ -28,8 +28,8 @@ class Computed(NamedTuple):
     """What a computation brought."""
 
     value: Any
-    copy: Callable[[], Any]
-    """Returns the value for one more caller."""
+    stored: Stored | None
+    """The value as the store keeps it, of which others get copies; None if it cannot."""
     accepted: bool
     """Whether nobody has changed the key since it was begun."""
 
@@ -147,16 +147,12 @@ class Computations:
         if not policy.stores:
             return await self.call(io, function)  # what nobody is to find, nobody shares
 
-        async def body(io: Effects, flight: Flight[Computed]) -> Computed:
-            if flight.detached() or not reachable:
-                computed = await self._for_callers(io, flight, function)
-                if not reachable:
-                    flight.accept()  # for all that can be known
-                return computed
-            if self._store.private:
-                return await self._here(io, flight, function, policy)
-            return await self._among_processes(io, flight, function, policy, since, has_value)
-
+        if not reachable:
+            body = partial(self._unreached, function)
+        elif self._store.private:
+            body = partial(self._here, function, policy)
+        else:
+            body = partial(self._among_processes, function, policy, since, has_value)
         while True:
             try:
                 computed, led = await share(io, self.claims, key, body, patience)
@@ -167,7 +163,7 @@ class Computations:
             if led:
                 return computed.value
             self._counts.joined += 1
-            return computed.copy()
+            return self._copy(key, computed)
 
     async def refresh_behind(
         self, io: Effects, key: str, function: Callable[[], Any], policy: Policy
@@ -193,10 +189,7 @@ class Computations:
         If the key is changed meanwhile, again and again, it is left missing; and at once to
         whoever has begun since, for theirs is newer.
         """
-
-        async def body(io: Effects, flight: Flight[Computed]) -> Computed:
-            return await self._anew(io, flight, function, policy)
-
+        body = partial(self._anew, function, policy)
         for _ in range(_REFRESHES):
             self.claims.detach(key)
             computed, led = await share(io, self.claims, key, body)
@@ -204,7 +197,7 @@ class Computations:
                 break
         else:
             await self._delete(io, key)
-        return computed.value if led else computed.copy()
+        return computed.value if led else self._copy(key, computed)
 
     async def _is_claimed(self, io: Effects, key: str) -> bool:
         """Tell whether somebody computes `key` now.
@@ -220,24 +213,33 @@ class Computations:
             self._note(exc)
             return False
 
+    async def _unreached(
+        self, function: Callable[[], Any], io: Effects, flight: Flight[Computed]
+    ) -> Computed:
+        """Compute while the store is not worth asking."""
+        computed = await self._for_callers(function, io, flight)
+        flight.accept()  # for all that can be known
+        return computed
+
     async def _for_callers(
-        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any]
+        self, function: Callable[[], Any], io: Effects, flight: Flight[Computed]
     ) -> Computed:
         """Compute what is not stored."""
         flight.begin()
-        value = await self.call(io, function)
-        return Computed(value, self._copies(flight.key, value, None), accepted=False)
+        return Computed(await self.call(io, function), None, accepted=False)
 
     async def _here(
-        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
+        self, function: Callable[[], Any], policy: Policy, io: Effects, flight: Flight[Computed]
     ) -> Computed:
         """Compute a value of a store that is this process's own, where no stub is needed."""
+        if flight.detached():
+            return await self._for_callers(function, io, flight)
         store, key = self._store, flight.key
         flight.begin()
-        present = await io.op(store.get, store.aget, key)
+        present = store.get(key)
         value = self._read(key, present, policy)
         if value is not MISSING:
-            return Computed(value, self._copies(key, value, present), accepted=False)
+            return Computed(value, present, accepted=False)
         return await self._swapped(io, flight, function, policy, present)
 
     async def _swapped(
@@ -263,7 +265,7 @@ class Computations:
             store.compare_and_delete(key, present)
         self._note_made(key, function, policy, replaces, made)
         flight.accept()  # all who joined did so before anybody detached it
-        return self._computed(key, made, accepted=True)
+        return self._computed(made, accepted=True)
 
     async def _renewed(
         self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
@@ -272,7 +274,7 @@ class Computations:
         self._counts.refreshes += 1
         if self._store.private:
             flight.begin()
-            present = await io.op(self._store.get, self._store.aget, flight.key)
+            present = self._store.get(flight.key)
             self._check_old(flight, present, policy)
             return await self._swapped(io, flight, function, policy, present)
         claim = StoredClaim(self._store, flight.key, self._beside, flight.lost)
@@ -300,14 +302,16 @@ class Computations:
 
     async def _among_processes(
         self,
-        io: Effects,
-        flight: Flight[Computed],
         function: Callable[[], Any],
         policy: Policy,
         since: float,
         has_value: bool,
+        io: Effects,
+        flight: Flight[Computed],
     ) -> Computed:
         """Compute a value under a claim that other processes see."""
+        if flight.detached():
+            return await self._for_callers(function, io, flight)
         claim = StoredClaim(self._store, flight.key, self._beside, flight.lost)
         values: list[Any] = []
 
@@ -323,16 +327,16 @@ class Computations:
                 return await self._without(io, flight, claim, function, exc)
             if found is None:
                 return await self._fill(io, flight, claim, function, policy)
-            return Computed(values[-1], self._copies(flight.key, values[-1], found), False)
+            return Computed(values[-1], found, accepted=False)
 
         return await self._released(io, claim, compute)
 
     async def _anew(
-        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
+        self, function: Callable[[], Any], policy: Policy, io: Effects, flight: Flight[Computed]
     ) -> Computed:
         """Compute a value to stand in the place of whatever is there."""
         if self._store.private or flight.detached():
-            return await self._replace(io, flight, function, policy)
+            return await self._replace(function, policy, io, flight)
         claim = StoredClaim(self._store, flight.key, self._beside, flight.lost)
 
         async def compute(io: Effects) -> Computed:
@@ -357,7 +361,7 @@ class Computations:
             return True  # for all that can be known
 
     async def _replace(
-        self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
+        self, function: Callable[[], Any], policy: Policy, io: Effects, flight: Flight[Computed]
     ) -> Computed:
         """Do what `_anew` does in a store of this process's own."""
         key = flight.key
@@ -366,7 +370,7 @@ class Computations:
         accepted = not made.keep or self._write(flight, self._set, made) or not flight.detached()
         self._note_made(key, function, policy, False, made)
         flight.accept()
-        return self._computed(key, made, accepted)
+        return self._computed(made, accepted)
 
     async def _fill(
         self,
@@ -403,7 +407,7 @@ class Computations:
             self._note_made(key, function, policy, replaces, made)
         if unchanged:
             flight.accept()
-        return self._computed(key, made, unchanged or not made.keep)
+        return self._computed(made, unchanged or not made.keep)
 
     async def _make(
         self, io: Effects, key: str, function: Callable[[], Any], policy: Policy
@@ -440,10 +444,10 @@ class Computations:
             stored = self._codec.dump(key, [str(error)], meta)
         return Made(None, stored, True, ttl, error=error)
 
-    def _computed(self, key: str, made: Made, accepted: bool) -> Computed:
+    def _computed(self, made: Made, accepted: bool) -> Computed:
         if made.error is not None:
             raise made.error
-        return Computed(made.value, self._copies(key, made.value, made.stored), accepted)
+        return Computed(made.value, made.stored, accepted)
 
     def _fail(
         self,
@@ -480,7 +484,7 @@ class Computations:
         """Compute while the store cannot be asked."""
         self._note(outage)
         claim.forget()
-        computed = await self._for_callers(io, flight, function)
+        computed = await self._for_callers(function, io, flight)
         flight.accept()
         return computed._replace(accepted=True)
 
@@ -557,15 +561,11 @@ class Computations:
             return None
         return stored
 
-    def _copies(self, key: str, value: Any, stored: Stored | None) -> Callable[[], Any]:
-        """Return what makes a copy of `value` for one more caller."""
-        load = self._codec.load
-
-        def copy() -> Any:
-            made = MISSING if stored is None else load(key, stored)
-            return value if made is MISSING else made
-
-        return copy
+    def _copy(self, key: str, computed: Computed) -> Any:
+        """Return the value for one more caller."""
+        stored = computed.stored
+        copy = MISSING if stored is None else self._codec.load(key, stored)
+        return computed.value if copy is MISSING else copy
 
     async def call(self, io: Effects, function: Callable[[], Any]) -> Any:
         """Call a user's function, and count that."""

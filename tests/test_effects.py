@@ -11,7 +11,6 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from asgiref.sync import sync_to_async
 from twofold.effects import (
     Blocking,
     Call,
+    Ending,
     Native,
     PerLoop,
     WorkerPool,
@@ -82,12 +82,12 @@ def test_run_sync_raises_what_the_body_raises() -> None:
 
 async def test_blocking_never_suspends_even_inside_a_loop() -> None:
     """The face is the argument: the blocking one blocks, whether or not a loop runs."""
-    future: Future[int] = Future()
+    ending = Ending()
     started = time.monotonic()
-    assert run_sync(Blocking().wait(future, 0.02)) is False
+    assert run_sync(Blocking().wait(ending, 0.02)) is False
     assert time.monotonic() - started >= 0.02
-    future.set_result(1)
-    assert run_sync(Blocking().wait(future, 0.02)) is True
+    ending.end()
+    assert run_sync(Blocking().wait(ending, 0.02)) is True
 
 
 def test_blocking_refuses_an_awaitable_result() -> None:
@@ -102,11 +102,11 @@ def test_blocking_refuses_an_awaitable_result() -> None:
 
 
 async def test_native_wait_tells_done_from_late() -> None:
-    """Waiting for a future of another thread ends with it, or after the given time."""
-    future: Future[int] = Future()
-    assert await Native().wait(future, 0.01) is False
-    threading.Timer(0.01, future.set_result, [1]).start()
-    assert await Native().wait(future, 10) is True
+    """Waiting for what another thread ends returns then, or after the given time."""
+    ending = Ending()
+    assert await Native().wait(ending, 0.01) is False
+    threading.Timer(0.01, ending.end).start()
+    assert await Native().wait(ending, 10) is True
 
 
 async def test_a_shielded_body_ends_before_its_caller_is_cancelled() -> None:
@@ -485,11 +485,11 @@ async def test_a_stalled_loop_does_not_make_done_calls_late() -> None:
 
 
 async def test_a_waiter_that_leaves_is_forgotten() -> None:
-    """A future that many gave up waiting for keeps none of their waiters alive."""
-    future: Future[int] = Future()
+    """What many gave up waiting for keeps none of their waiters alive."""
+    ending = Ending()
     before = len([each for each in gc.get_objects() if issubclass(type(each), asyncio.Future)])
     for _ in range(100):
-        await Native().wait(future, 0)
+        await Native().wait(ending, 0)
     gc.collect()
     after = len([each for each in gc.get_objects() if issubclass(type(each), asyncio.Future)])
     assert after <= before + 5

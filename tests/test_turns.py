@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pytest
@@ -15,7 +15,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from tests.chaos.patience import eventually
 from twofold.claims.table import Claims
 from twofold.claims.turns import LONGEST, Turn, Turns
-from twofold.effects import BLOCKING, NATIVE, Blocking, Effects, run_sync
+from twofold.effects import BLOCKING, NATIVE, Blocking, Effects, Ending, run_sync
 from twofold.testing import FakeClock
 
 T = TypeVar("T")
@@ -88,9 +88,9 @@ class Waiting(Blocking):
     def __init__(self, meanwhile: Callable[[float], Any]) -> None:
         self.meanwhile = meanwhile
 
-    async def wait(self, future: "Future[Any]", seconds: float) -> bool:
+    async def wait(self, ending: Ending, seconds: float) -> bool:
         self.meanwhile(seconds)
-        return future.done()
+        return ending.ended
 
 
 def elsewhere(body: Coroutine[Any, Any, T]) -> T:

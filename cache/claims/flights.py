@@ -52,6 +52,17 @@ class Busy(Exception):
 class Flight(Claim, Generic[T]):
     """One computation of one key, on its way."""
 
+    __slots__ = (
+        "_accepted",
+        "_begun",
+        "_error",
+        "_resolved",
+        "_result",
+        "_traceback",
+        "goes_on",
+        "leader",
+    )
+
     def __init__(self, claims: Claims, key: str, by_loop: bool = False) -> None:
         super().__init__(claims, key, by_loop)
         self.leader: Spawned | None = None
@@ -59,7 +70,8 @@ class Flight(Claim, Generic[T]):
         """Whether it is to come to its end though nobody waits for it."""
         self._begun = 0
         self._accepted = False
-        self._result: tuple[T] | None = None
+        self._resolved = False
+        self._result: T | None = None
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
 
@@ -77,7 +89,7 @@ class Flight(Claim, Generic[T]):
 
     def resolve(self, result: T) -> None:
         """Give `result` to all who wait."""
-        self._result = (result,)
+        self._result, self._resolved = result, True
         self.end()
 
     def fail(self, error: BaseException) -> None:
@@ -90,7 +102,9 @@ class Flight(Claim, Generic[T]):
         super().end()
 
     def left(self, by_holder: bool, deserted: bool) -> None:
-        if self.done.done():
+        if self.ended:
+            if by_holder:  # whom a signal's handler may have interrupted while it woke others
+                self.end()
             if deserted:  # the traceback of an error leads back to this flight
                 self._result = self._error = self._traceback = None
             return
@@ -107,14 +121,14 @@ class Flight(Claim, Generic[T]):
 
     def lost(self) -> bool:
         """Tell whether there is no outcome to share, now or ever."""
-        if self.done.done():
+        if self.ended:
             return self._error is not None and not isinstance(self._error, Exception)
         return self.leader is not None and not self.leader.alive()
 
     def outcome(self) -> T:
         """Return or raise what the computation brought."""
-        if self._result is not None:
-            return self._result[0]
+        if self._resolved:
+            return self._result  # type: ignore[return-value]
         if self._error is None:
             raise RuntimeError(f"{self!r} was asked for its outcome before it was resolved")
         # Each of the many who raise it would add its own frames to the one traceback.
@@ -157,10 +171,13 @@ async def share(
             flight = claims.join(io, own, joined, alone=timed_out)
             leads = flight is own
             if leads and patience is None:
-                flight.leader = io.spawn(_lead(io, flight, body))
+                flight.leader = task = io.spawn(_lead(io, flight, body))
+                if task is not None:
+                    await io.join(task)
             elif leads:
                 await _start_behind(io, flight, body)
-            while not await io.wait(flight.done, _pause(until)) and not flight.lost():
+            waits = not leads or patience is not None
+            while waits and not await io.wait(flight, _pause(until)) and not flight.lost():
                 if monotonic() >= until:
                     flight.goes_on = True
                     raise Late
@@ -168,7 +185,7 @@ async def share(
                 timed_out = not leads and looks * _LOOK_EVERY >= _LONGEST
                 if timed_out:
                     break
-            if flight.done.done() and (leads or (not flight.lost() and flight.serves(asked))):
+            if flight.ended and (leads or (not flight.lost() and flight.serves(asked))):
                 return flight.outcome(), leads
         finally:
             try:

@@ -19,6 +19,8 @@ class Holding(Claim):
         token: what stands in the store as long as it is held.
     """
 
+    __slots__ = ("token",)
+
     def __init__(self, claims: Claims, key: str, token: Stored) -> None:
         super().__init__(claims, key, by_loop=False)
         self.token = token
@@ -41,7 +43,7 @@ def circle_at(claims: Claims, key: str, joined: Joined) -> Holding | None:
     Else the caller is noted to wait for that one, until the next look or `Claims.leave`.
     """
     claims.leave(joined)
-    for claim in list(claims.table.get(key, {}).values()):
+    for claim in claims.table.get(key, ()):
         if isinstance(claim, Holding) and closes_circle(claim, joined):
             return claim
     return None

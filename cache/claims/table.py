@@ -17,13 +17,18 @@ see `flights`, `turns` and `holdings`.
 
 import math
 from collections.abc import Iterator
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
-from twofold.effects import Effects, after_fork_in_child, leak_on_fork, new_rlock, this_caller
+from twofold.effects import (
+    Effects,
+    Ending,
+    after_fork_in_child,
+    leak_on_fork,
+    new_rlock,
+    this_caller,
+)
 
 C = TypeVar("C", bound="Claim")
 
@@ -33,7 +38,7 @@ Joined: TypeAlias = "list[Claim]"
 _held: "ContextVar[tuple[Claim, ...]]" = ContextVar("twofold_held", default=())
 
 
-class Claim:
+class Claim(Ending):
     """The right of one caller to compute a key.
 
     Whoever runs in the context of its holder works for it, and does not wait for it. Where
@@ -48,6 +53,22 @@ class Claim:
         ends: until when others wait for it, by the clock that `Claims.join` is told.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_beside_loop",
+        "_detached",
+        "_followers",
+        "_holds",
+        "by_loop",
+        "claims",
+        "ends",
+        "group",
+        "held_by",
+        "holder",
+        "key",
+        "wants",
+    )
+
     def __init__(
         self,
         claims: "Claims",
@@ -56,26 +77,28 @@ class Claim:
         group: str = "",
         ends: float = math.inf,
     ) -> None:
-        self.claims = claims
-        self.key = key
-        self.by_loop = by_loop
-        self.group = group
-        self.ends = ends
-        self.holder = 0
+        super().__init__()
+        self.claims: Claims = claims
+        self.key: str = key
+        self.by_loop: bool = by_loop
+        self.group: str = group
+        self.ends: float = ends
+        self.holder: int = 0
         self.held_by: int | None = None
-        self.callers: set[int] = set()
-        self.wants: list[Claim] = []
-        self.done: Future[None] = Future()
+        self.wants: tuple[Claim, ...] = ()
+        self._holds = False
+        self._followers: set[int] | None = None  # most claims have none
+        self._beside_loop = False
         self._detached = False
 
     def __repr__(self) -> str:
-        state = "done" if self.done.done() else "detached" if self._detached else "held"
+        state = "done" if self.ended else "detached" if self._detached else "held"
         return f"<{type(self).__name__} {self.key!r} {state} waiting={self.waiting}>"
 
     @property
     def waiting(self) -> int:
         """How many callers wait for it, the holder among them."""
-        return len(self.callers)
+        return self._holds + len(self._followers or ())
 
     def detach(self) -> None:
         """Keep what it brings from being stored."""
@@ -85,10 +108,25 @@ class Claim:
         """Tell whether what it brings is not to be stored."""
         return self._detached
 
-    def end(self) -> None:
-        """Let those go on who wait."""
-        with suppress(InvalidStateError):  # it was ended before
-            self.done.set_result(None)
+    def rival(self, claims: "tuple[Claim, ...]") -> "Claim | None":
+        """Return which of the claims on its key it is to wait for, or to take the place of."""
+        for each in claims:
+            if each.group == self.group and each._beside_loop is self._beside_loop:
+                return each
+        return None
+
+    def admit(self, caller: int) -> None:
+        """Count one more who waits for it; the caller holds the lock."""
+        if self._followers is None:
+            self._followers = set()
+        self._followers.add(caller)
+
+    def dismiss(self, caller: int) -> None:
+        """Count a caller no more; the caller holds the lock."""
+        if caller == self.holder:
+            self._holds = False
+        if self._followers is not None:
+            self._followers.discard(caller)
 
     def left(self, by_holder: bool, deserted: bool) -> None:
         """Do what is to be done when a caller leaves it; `deserted`: it was the last one."""
@@ -99,14 +137,14 @@ class Claims:
 
     def __init__(self, store: object = None) -> None:
         self.store = store
-        self.table: dict[str, dict[tuple[str, bool], Claim]] = {}
+        self.table: dict[str, tuple[Claim, ...]] = {}
         after_fork_in_child(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {sorted(self.table)}>"
 
     def __iter__(self) -> Iterator[Claim]:
-        return iter([claim for claims in list(self.table.values()) for claim in claims.values()])
+        return iter([claim for claims in list(self.table.values()) for claim in claims])
 
     def join(
         self,
@@ -131,27 +169,25 @@ class Claims:
             waits: whether the caller, and so whoever wants what it holds, waits for it.
         """
         mine = held(now) if waits else ()
-        serves_loop = not io.may_wait(for_loop=True)
         own.holder = id(joined)
         with _shared.lock:
-            there = self.table.get(own.key, {})
-            place = own.group, False
-            other: Any = there.get(place)
-            if serves_loop and other is not None and other.by_loop:
-                place = own.group, True
-                other = there.get(place)
+            there = self.table.get(own.key, ())
+            other: Any = own.rival(there)
+            if other is not None and other.by_loop and not io.may_wait(for_loop=True):
+                own._beside_loop = True
+                other = own.rival(there)
             if other is not None and other.ends > now:
                 if not (alone or _waits_for(other, mine)) and io.may_wait(for_loop=False):
                     _follow(other, joined, mine)
                     return other  # type: ignore[no-any-return]
                 own._detached = True
             joined.append(own)
-            own.callers.add(id(joined))
+            own._holds = True
             for claim in mine:
                 if claim.held_by is not None:  # its task waits for the task that computes
-                    claim.wants.append(own)
+                    claim.wants += (own,)
             if not own._detached:
-                self.table.setdefault(own.key, {})[place] = own
+                self.table[own.key] = (*_without(other, there), own)
         return own
 
     def leave(self, joined: Joined) -> None:
@@ -160,30 +196,30 @@ class Claims:
             claim = joined[-1]
             with _shared.lock:
                 for own in _held.get():
-                    if claim in own.wants and _is_of_caller(own):
-                        own.wants.remove(claim)
-                claim.callers.discard(id(joined))
-            claim.left(claim.holder == id(joined), not claim.callers)
+                    if _is_of_caller(own):
+                        own.wants = _without(claim, own.wants)
+                claim.dismiss(id(joined))
+            claim.left(claim.holder == id(joined), not claim.waiting)
             joined.pop()
 
     def place(self, claim: Claim) -> None:
         """Let those who want its key find `claim`, which excludes nobody by itself."""
         with _shared.lock:
-            self.table.setdefault(claim.key, {})[claim.group, False] = claim
+            there = self.table.get(claim.key, ())
+            self.table[claim.key] = (*_without(claim.rival(there), there), claim)
 
     def remove(self, claim: Claim) -> None:
         """Let nobody join `claim` any more."""
         with _shared.lock:
-            there = self.table.get(claim.key, {})
-            for place, each in list(there.items()):
-                if each is claim:
-                    del there[place]
-            if not there:
+            left = _without(claim, self.table.get(claim.key, ()))
+            if left:
+                self.table[claim.key] = left
+            else:
                 self.table.pop(claim.key, None)
 
     def detach(self, key: str) -> None:
         """Keep what is being computed for `key` from being stored, or joined."""
-        for claim in list(self.table.get(key, {}).values()):
+        for claim in self.table.get(key, ()):
             claim.detach()
             self.remove(claim)
 
@@ -203,16 +239,18 @@ def hold(claim: Claim, *, alone: bool = False) -> None:
 
     `alone`: and nothing else, since nobody who does waits for the caller.
     """
-    others = () if alone else (each for each in _held.get() if not each.done.done())
+    others = () if alone else [each for each in _held.get() if not each.ended]
     _held.set((*others, claim))
 
 
 def held(now: float = 0.0) -> tuple[Claim, ...]:
     """Return the claims that the caller holds at a time."""
     return tuple(
-        claim
-        for claim in _held.get()
-        if not claim.done.done() and claim.ends > now and _is_of_caller(claim)
+        [
+            claim
+            for claim in _held.get()
+            if not claim.ended and claim.ends > now and _is_of_caller(claim)
+        ]
     )
 
 
@@ -231,13 +269,21 @@ def closes_circle(claim: Claim, joined: Joined) -> bool:
 
 def _follow(claim: Claim, joined: Joined, mine: tuple[Claim, ...]) -> None:
     joined.append(claim)
-    claim.callers.add(id(joined))
+    claim.admit(id(joined))
     for each in mine:
-        each.wants.append(claim)
+        each.wants += (claim,)
 
 
 def _is_of_caller(claim: Claim) -> bool:
     return claim.held_by is None or claim.held_by == this_caller()
+
+
+def _without(claim: Claim | None, claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
+    """Return `claims` with `claim` once less."""
+    if claim not in claims:
+        return claims
+    at = claims.index(claim)
+    return (*claims[:at], *claims[at + 1 :])
 
 
 def _waits_for(claim: Claim, mine: tuple[Claim, ...]) -> bool:

@@ -41,6 +41,8 @@ class Turn(Claim):
     Others wait for it if it `leads`, until `ends` by the monotonic clock.
     """
 
+    __slots__ = ("_joined", "_shared", "_turns", "leads")
+
     def __init__(
         self, turns: "Turns", claims: Claims, key: str, group: str, by_loop: bool, ends: float
     ) -> None:
@@ -53,7 +55,7 @@ class Turn(Claim):
     @property
     def released(self) -> bool:
         """Whether it is over."""
-        return self.done.done()
+        return self.ended
 
     def is_over(self) -> bool:
         """Tell whether it was released, or has had its time."""
@@ -70,12 +72,12 @@ class Turn(Claim):
             self._shared = shared
             self.claims.remove(self)
             self._turns.remember(self.key + self.group, shared)
-            self.end()
+        self.end()
         self.claims.leave(self._joined)  # a signal's handler may have broken off the first call
 
     async def wait(self, io: Effects, seconds: float) -> bool | None:
         """Wait for it, and return what it was released with; None if it was not."""
-        await io.wait(self.done, seconds)
+        await io.wait(self, seconds)
         return self._shared
 
 

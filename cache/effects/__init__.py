@@ -3,12 +3,13 @@
 `faces` drives one `async def` body from sync and from async code, `background` runs what nobody
 waits for, `deadline` bounds several
 operations by one time, `worker_pool` runs sync calls off the loop, `loops` keeps what belongs to
-one event loop, `ticker` calls what is due again and again, `forks` tells what a child process must
-forget.
+one event loop, `endings` is what can be waited for, `ticker` calls what is due again and again,
+`forks` tells what a child process must forget.
 """
 
 from twofold.effects.background import background, is_ending
 from twofold.effects.deadline import ends_by, within
+from twofold.effects.endings import Ending
 from twofold.effects.faces import (
     BLOCKING,
     NATIVE,
@@ -36,6 +37,7 @@ __all__ = [
     "Blocking",
     "Call",
     "Effects",
+    "Ending",
     "Lock",
     "Native",
     "PerLoop",

@@ -33,7 +33,7 @@ class Work:
 
     def __init__(self, owner: object) -> None:
         self.owner = owner
-        self.ended: threading.Event = threading.Event()
+        self.over: threading.Event = threading.Event()
         self.thread: threading.Thread | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -49,7 +49,7 @@ class Work:
 
     def alive(self) -> bool:
         """Tell whether it can still come to its end."""
-        if self.ended.is_set():
+        if self.over.is_set():
             return False
         if self.task is not None:
             return self.task.get_loop().is_running()
@@ -89,7 +89,7 @@ class Room:
         """Note that `work` has ended."""
         with self._lock:
             self._works.discard(work)
-        work.ended.set()
+        work.over.set()
 
     def of(self, owner: object) -> list[Work]:
         """Return the works of `owner`, but not the one that asks."""
@@ -186,7 +186,7 @@ class Background:
         """Wait until the threads of `owner` have ended, `seconds` at most."""
         until = time.monotonic() + seconds
         for work in self._threads.of(owner):
-            work.ended.wait(max(0.0, until - time.monotonic()))
+            work.over.wait(max(0.0, until - time.monotonic()))
 
     async def adrain(self, owner: object, seconds: float) -> None:
         """Wait until all work of `owner` has ended, `seconds` at most; then cancel its tasks."""

@@ -9,13 +9,13 @@ signal's handler ends, since sync ones run in a context of their own.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from concurrent.futures import Future
 from contextvars import ContextVar, copy_context
 from functools import partial
 from time import monotonic
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from twofold.effects.faces import Effects, Spawned
+from twofold.effects.endings import Ending
+from twofold.effects.faces import Effects, Joinable, Spawned
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -64,8 +64,8 @@ class _Bounded:
     async def call(self, function: Callable[[], Any]) -> Any:
         return await self._io.call(function)
 
-    async def wait(self, future: Future[Any], seconds: float) -> bool:
-        return await self._io.wait(future, seconds)
+    async def wait(self, ending: Ending, seconds: float) -> bool:
+        return await self._io.wait(ending, seconds)
 
     async def sleep(self, seconds: float) -> None:
         await self._io.sleep(seconds)
@@ -73,11 +73,14 @@ class _Bounded:
     async def shield(self, body: Coroutine[Any, Any, T]) -> T:
         return await self._io.shield(body)
 
-    def spawn(self, body: Coroutine[Any, Any, None]) -> Spawned | None:
+    def spawn(self, body: Coroutine[Any, Any, None]) -> Joinable | None:
         return self._io.spawn(body)
 
     async def behind(self, body: Coroutine[Any, Any, None], owner: object) -> Spawned | None:
         return await self._io.behind(body, owner)
+
+    def join(self, spawned: Joinable) -> Awaitable[None]:
+        return self._io.join(spawned)
 
     def may_wait(self, for_loop: bool) -> bool:
         return self._io.may_wait(for_loop)

@@ -11,11 +11,13 @@ import contextvars
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
-from weakref import ref
 
 from twofold.effects.background import background
+from twofold.effects.endings import Ending
 from twofold.effects.loops import in_event_loop, running_loop, serves_event_loop
 from twofold.effects.worker_pool import call_in_thread
 from twofold.errors import AwaitableResult, NoEventLoop
@@ -47,6 +49,14 @@ class Spawned(Protocol):
         """Tell whether the body can still come to its end."""
 
 
+class Joinable(Spawned, Protocol):
+    """A body that was started for its caller to wait for."""
+
+    @property
+    def ended(self) -> Awaitable[None]:
+        """What `Effects.join` waits for."""
+
+
 class Effects(Protocol):
     """All that a body may await."""
 
@@ -65,8 +75,8 @@ class Effects(Protocol):
     async def call(self, function: Callable[[], Any]) -> Any:
         """Call a user's function without freezing a loop, and return its result."""
 
-    async def wait(self, future: Future[Any], seconds: float) -> bool:
-        """Wait for `future`, `seconds` at most, and tell whether it is done."""
+    async def wait(self, ending: Ending, seconds: float) -> bool:
+        """Wait until something ends, `seconds` at most, and tell whether it has."""
 
     async def sleep(self, seconds: float) -> None:
         """Do nothing for `seconds`."""
@@ -74,7 +84,7 @@ class Effects(Protocol):
     async def shield(self, body: Coroutine[Any, Any, T]) -> T:
         """Run `body` to its end even if the caller is cancelled meanwhile."""
 
-    def spawn(self, body: Coroutine[Any, Any, None]) -> Spawned | None:
+    def spawn(self, body: Coroutine[Any, Any, None]) -> Joinable | None:
         """Start `body` in a copy of the caller's context; None if it ran to its end."""
 
     async def behind(self, body: Coroutine[Any, Any, None], owner: object) -> Spawned | None:
@@ -82,6 +92,9 @@ class Effects(Protocol):
 
         It is the work of `owner`, which drains it as it closes.
         """
+
+    def join(self, spawned: Joinable) -> Awaitable[None]:
+        """Wait until what the caller has started ends; it goes on if the caller is cancelled."""
 
     def may_wait(self, for_loop: bool) -> bool:
         """Tell whether waiting for another's work is safe; `for_loop`: a loop does it."""
@@ -102,8 +115,6 @@ class Blocking:
         return blocking(*args, **kwargs)
 
     async def call(self, function: Callable[[], Any]) -> Any:
-        if inspect.iscoroutinefunction(function):
-            raise AwaitableResult(_AWAITABLE.format(function=function))
         result = function()
         if inspect.isawaitable(result):
             if inspect.iscoroutine(result):
@@ -111,12 +122,16 @@ class Blocking:
             raise AwaitableResult(_AWAITABLE.format(function=function))
         return result
 
-    async def wait(self, future: Future[Any], seconds: float) -> bool:
+    async def wait(self, ending: Ending, seconds: float) -> bool:
+        woken: SimpleQueue[None] = SimpleQueue()  # unlike an Event, signals' handlers may put
+        wake = partial(woken.put, None)
         try:
-            future.exception(seconds)
-        except TimeoutError:
-            return future.done()
-        return True
+            ending.notify(wake)
+            with suppress(Empty):
+                woken.get(timeout=max(0.0, seconds))
+        finally:
+            ending.forget(wake)
+        return ending.ended
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251 - this face blocks, by its nature
@@ -124,7 +139,7 @@ class Blocking:
     async def shield(self, body: Coroutine[Any, Any, T]) -> T:
         return await body
 
-    def spawn(self, body: Coroutine[Any, Any, None]) -> Spawned | None:
+    def spawn(self, body: Coroutine[Any, Any, None]) -> Joinable | None:
         contextvars.copy_context().run(run_sync, body)
         return None
 
@@ -136,6 +151,9 @@ class Blocking:
         if work is None:
             body.close()
         return work
+
+    async def join(self, spawned: Joinable) -> None:
+        pass
 
     def may_wait(self, for_loop: bool) -> bool:
         return not in_event_loop() and not (for_loop and serves_event_loop())
@@ -167,24 +185,18 @@ class Native:
         result = await call_in_thread(function)
         return await result if inspect.isawaitable(result) else result
 
-    async def wait(self, future: Future[Any], seconds: float) -> bool:
+    async def wait(self, ending: Ending, seconds: float) -> bool:
         loop = running_loop()
         waiter = loop.create_future()
-
-        there = ref(waiter)
-
-        def wake(_: Future[Any]) -> None:
-            waits = there()  # weak, since the callback stays when the waiter leaves
-            if waits is not None:
-                _schedule(waits.get_loop(), _release, waits)
-
+        wake = partial(_schedule, loop, _release, waiter)
         timer = loop.call_later(seconds, _release, waiter)
-        future.add_done_callback(wake)
         try:
+            ending.notify(wake)
             await waiter
         finally:
             timer.cancel()
-        return future.done()
+            ending.forget(wake)
+        return ending.ended
 
     async def sleep(self, seconds: float) -> None:
         running_loop()
@@ -201,7 +213,7 @@ class Native:
                 task.exception()
             raise
 
-    def spawn(self, body: Coroutine[Any, Any, None]) -> Spawned | None:
+    def spawn(self, body: Coroutine[Any, Any, None]) -> Joinable | None:
         return _Task(body)
 
     async def behind(self, body: Coroutine[Any, Any, None], owner: object) -> Spawned | None:
@@ -211,6 +223,9 @@ class Native:
         elif background.inline and work.task is not None:
             await asyncio.wait({work.task})
         return work
+
+    def join(self, spawned: Joinable) -> Awaitable[None]:
+        return spawned.ended
 
     def may_wait(self, for_loop: bool) -> bool:
         return True
@@ -232,25 +247,27 @@ _OVER = _Over()
 class _Task:
     """A task that is kept alive until it ends, and can be cancelled from any thread."""
 
-    _running: ClassVar["set[asyncio.Task[None]]"] = set()
+    __slots__ = ("_task", "ended")
+
+    _running: ClassVar["set[_Task]"] = set()
 
     def __init__(self, body: Coroutine[Any, Any, None]) -> None:
         self._task = _start(body)
-        self._loop = self._task.get_loop()
-        self._running.add(self._task)
+        self.ended: asyncio.Future[None] = self._task.get_loop().create_future()
+        self._running.add(self)
         self._task.add_done_callback(self._end)
 
     def cancel(self) -> None:
-        _schedule(self._loop, self._task.cancel)
+        _schedule(self._task.get_loop(), self._task.cancel)
 
     def alive(self) -> bool:
-        return not self._task.done() and self._loop.is_running()
+        return not self._task.done() and self._task.get_loop().is_running()
 
-    @classmethod
-    def _end(cls, task: "asyncio.Task[None]") -> None:
-        cls._running.discard(task)
+    def _end(self, task: "asyncio.Task[None]") -> None:
+        self._running.discard(self)
         if not task.cancelled():
             task.exception()
+        _release(self.ended)
 
 
 def _start(body: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
@@ -266,7 +283,7 @@ def _start(body: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
 def _schedule(loop: asyncio.AbstractEventLoop, step: Callable[..., Any], *args: Any) -> None:
     """Have `loop` take a step, from any thread; a loop that has closed takes none."""
     if asyncio._get_running_loop() is loop:
-        loop.call_soon(step, *args)
+        step(*args)
         return
     try:
         loop.call_soon_threadsafe(step, *args)

@@ -305,23 +305,59 @@ def _stopped(function: Callable[..., Any], exc: StopIteration) -> RuntimeError:
 
 
 class _Threads:
-    """The threads for users' sync functions that async code asked for, one pool a process."""
+    """The threads for users' sync functions that async code asked for, one pool a process.
+
+    A call on its way through asgiref is a hundred objects. Those that no thread can take yet
+    wait before that, in their loop, and are one each.
+    """
 
     def __init__(self) -> None:
+        self._workers = min(32, (os.cpu_count() or 1) + 4)
+        self._places = PerLoop(self._new_places, _leave, _abandon)
         self._lock = new_lock()
-        self._executor: ThreadPoolExecutor | None = None
+        self._enter: Callable[..., Coroutine[Any, Any, Any]] | None = None
         after_fork_in_child(self)
 
-    def get(self) -> ThreadPoolExecutor:
+    async def call(self, function: Callable[[], T]) -> T:
+        async with self._places.get():
+            result: T = await self._entrance()(function)
+            return result
+
+    def _new_places(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(2 * self._workers)  # so that no thread waits for the loop
+
+    def _entrance(self) -> Callable[..., Coroutine[Any, Any, Any]]:
         with self._lock:
-            if self._executor is None:
-                workers = min(32, (os.cpu_count() or 1) + 4)
-                self._executor = ThreadPoolExecutor(workers, "twofold-call")
-            return self._executor
+            if self._enter is None:
+                executor = ThreadPoolExecutor(self._workers, "twofold-call")
+                self._enter = _entrance(executor)
+            return self._enter
 
     def _after_fork(self) -> None:
-        leak_on_fork(self._executor, self._lock)
-        self._executor, self._lock = None, new_lock()
+        leak_on_fork(self._enter, self._lock)
+        self._enter, self._lock = None, new_lock()
+
+
+async def _leave(_places: asyncio.Semaphore) -> None:
+    """Leave the places of a loop that ends to those who are in them."""
+
+
+def _abandon(_places: asyncio.Semaphore) -> None:
+    """Do the same for one that has closed."""
+
+
+def _entrance(executor: ThreadPoolExecutor) -> Callable[..., Coroutine[Any, Any, Any]]:
+    return sync_to_async(_call, thread_sensitive=False, executor=executor)
+
+
+def _call(function: Callable[[], T]) -> T:
+    outside = _in_thread.set(True)
+    try:
+        return function()
+    except StopIteration as exc:
+        raise _stopped(function, exc) from exc
+    finally:
+        _in_thread.reset(outside)
 
 
 _threads = _Threads()
@@ -338,20 +374,11 @@ async def call_in_thread(function: Callable[[], T]) -> T:
         NoEventLoop: no loop of asyncio is running in this thread.
     """
     running_loop()
-
-    def call() -> T:
-        outside = _in_thread.set(True)
-        try:
-            return function()
-        except StopIteration as exc:
-            raise _stopped(function, exc) from exc
-        finally:
-            _in_thread.reset(outside)
-
-    nested = _in_thread.get()
-    executor = ThreadPoolExecutor(1, "twofold-call") if nested else _threads.get()
+    if not _in_thread.get():
+        return await _threads.call(function)
+    executor = ThreadPoolExecutor(1, "twofold-call")
     try:
-        return await sync_to_async(call, thread_sensitive=False, executor=executor)()
+        result: T = await _entrance(executor)(function)
+        return result
     finally:
-        if nested:
-            executor.shutdown(wait=False)
+        executor.shutdown(wait=False)
