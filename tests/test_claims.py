@@ -35,7 +35,11 @@ WRITES: dict[str, Callable[[Cache], Any]] = {
 }
 
 
-@pytest.fixture(params=["sqlite", "files", "redis", "memcached"])
+STORES = ("sqlite", "files", "redis", "memcached")
+VARYING = [(b"vary", b"accept-language")]
+
+
+@pytest.fixture(params=STORES)
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty store that several processes may share."""
     if request.param in ("sqlite", "files"):
@@ -503,7 +507,18 @@ run_sync(exchange.close(BLOCKING))
 """
 
 
-@pytest.mark.parametrize("fields", [[], [(b"vary", b"accept-language")]], ids=["plain", "varying"])
+@pytest.mark.parametrize(
+    ("location", "fields"),
+    [
+        *[pytest.param(store, [], id=f"{store}-plain") for store in STORES],
+        pytest.param("sqlite", VARYING, id="sqlite-varying"),
+        *[
+            pytest.param(store, VARYING, id=f"{store}-varying", marks=pytest.mark.heavy)
+            for store in STORES[1:]
+        ],
+    ],
+    indirect=["location"],
+)
 def test_processes_compute_a_page_once(location: str, tmp_path: Path, fields: Any) -> None:
     """Of four processes that are asked for a page together one computes it."""
     log = tmp_path / "log"
