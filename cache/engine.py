@@ -236,7 +236,7 @@ class Engine:
         self, full: str, value: Any, ttl: float | None, stale: Timeout
     ) -> tuple[Any, float | None]:
         """Return what to store, and for how long; counters are never stale."""
-        more = seconds(stale)
+        more = None if stale is None else seconds(stale)
         if not more or ttl is None or counter.is_counter(value):
             return self._dump(full, value), ttl
         now = self._clock.time()

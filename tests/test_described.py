@@ -153,6 +153,27 @@ def test_damaged_metadata_are_missing(face: Face) -> None:
     face.run(body())
 
 
+@pytest.mark.parametrize("soft", [-1.0, None])
+def test_a_refresh_that_began_before_a_mark_is_refused(face: Face, soft: float | None) -> None:
+    """What another process computes meanwhile, of a stale key or a missing one, is not kept."""
+    store = DictBackend()
+    cache, other = Cache(store), Cache(store)
+    view = face.view(cache)
+
+    def older() -> str:
+        assert other.mark_stale("k") is False
+        return "older"
+
+    async def body() -> None:
+        if soft is not None:
+            store.set(":1:k", described(cache, soft), None)
+        assert await view.get_or_set("k", older, 60, stale=60, wait=None) == "older"
+        assert await view.get("k") is None
+        assert await view.get("k", allow_stale=True) == (None if soft is None else [0])
+
+    face.run(body())
+
+
 class Failing(DictBackend):
     """A store that fails, if told to, when it is read."""
 
