@@ -27,7 +27,7 @@ Stored: TypeAlias = Any
 
 _CLAIM_ATTEMPTS = 3  # at a key that comes and goes
 
-BreakerState: TypeAlias = Literal["closed", "open", "half-open"]
+BreakerState: TypeAlias = Literal["closed", "open"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class ServerState:
 
     name: str
     breaker: BreakerState
-    """What its circuit breaker does with calls: "open", it refuses them for a moment;
-    "half-open", it lets one through as a probe."""
+    """What its circuit breaker does with calls: "open", it refuses them until the server answers
+    a ping."""
     failures: int
-    """Failures since the last reply."""
+    """Failures since the last reply to a caller."""
     error: str
-    """The last failure; empty after a reply."""
+    """The last failure; empty after such a reply."""
     connections: int
     """How many are open and idle, or shared."""
 

@@ -141,7 +141,8 @@ def test_a_breaker_tells_when_it_moves(told: list[Event]) -> None:
     breaker.fail(OSError("refused"), refused=True)
     breaker.fail(OSError("refused"), refused=True)
     breaker.succeed()
-    breaker.succeed()
+    breaker.close()
+    breaker.close()
     unsubscribe()
     assert told == [BreakerOpened("h:1", "refused"), BreakerClosed("h:1")]
     assert free == [True, True]

@@ -824,7 +824,13 @@ class TestServers:
         location = addresses(three)
         store = opened(location, deadline=20.0, weights=[1, 2, 1])
         router = read_router(
-            location, weights=[1, 2, 1], username=None, password=None, tls=False, tls_options={}
+            location,
+            weights=[1, 2, 1],
+            username=None,
+            password=None,
+            tls=False,
+            tls_options={},
+            deadline=1.0,
         )
         kinds = ("shop:1:user:{}", "shop:1:grüße {}", "shop:1:" + "long" * 80 + "{}")
         keys = [normalise(kind.format(n)) for n in range(10_000) for kind in kinds]

@@ -93,7 +93,13 @@ async def test_a_scan_leaves_the_loop_to_others(memcached_server: MemcachedServe
 def test_keys_without_a_prefix_are_spread() -> None:
     """A mark of exclamation alone makes no lock of a key."""
     router = read_router(
-        "h1,h2,h3", weights=None, username=None, password=None, tls=False, tls_options={}
+        "h1,h2,h3",
+        weights=None,
+        username=None,
+        password=None,
+        tls=False,
+        tls_options={},
+        deadline=1.0,
     )
     keys = [f"user!{n}" for n in range(300)]
     assert not any(map(is_lock, keys))

@@ -431,30 +431,23 @@ def test_success_comes_back_within_a_second(patient: Patient, face: Face, harm: 
     face.run(body())
 
 
-def test_success_comes_back_though_somebody_hangs(
+def test_success_comes_back_though_a_ping_hangs(
     kind: Kind, own_server: Server, proxied: Callable[[Server], Proxy], face: Face
 ) -> None:
-    """With a deadline of a second too, and while another caller's attempt to connect hangs."""
+    """With a deadline of a second too, for which a ping waits on a connection that is dead."""
     patient = Patient(kind, own_server, proxied, deadline=1.0)
     store = face.view(patient.backend)
-    asked_at, healed = [time.monotonic()], threading.Event()
-
-    async def hang() -> None:
-        while not healed.is_set():
-            asked_at[0] = time.monotonic()
-            await outcome(CALLS["get"], store)
-            await pause(face)
-
-    async def heal_meanwhile() -> None:
-        while time.monotonic() - asked_at[0] < 0.1:
-            await pause(face)
-        patient.heal()
-        healed.set()
-        assert await first_success(face, store) < BACK_WITHIN
 
     async def body() -> None:
-        await broken(face, store, Patient.unreachable, patient)
-        await face.together([hang, heal_meanwhile])
+        await store.get("k")
+        patient.refuse()
+        await outcome(CALLS["get"], store)
+        patient.black_hole()
+        patient.proxy.refuse(False)
+        accepted = patient.proxy.accepted
+        eventually(lambda: patient.proxy.accepted > accepted, "a ping hangs")
+        patient.half_open()
+        assert await first_success(face, store) < BACK_WITHIN
 
     face.run(body())
     patient.close()
@@ -513,10 +506,10 @@ def test_the_state_is_visible(patient: Patient, face: Face) -> None:
         await broken(face, store, Patient.refuse, patient)
         await outcome(CALLS["get"], store)
         state = patient.state
-        assert state.breaker in ("open", "half-open")
+        assert state.breaker == "open"
         assert state.failures > 0
         assert "cannot be reached" in state.error
-        assert re.search(rf"{patient.proxy.address} breaker (open|half-open)>", repr(backend))
+        assert re.search(rf"{patient.proxy.address} breaker open>", repr(backend))
         patient.heal()
         await first_success(face, store)
         state = patient.state
@@ -561,7 +554,7 @@ def test_an_outage_is_misses(
         await cache.clear_prefix("x")
         stats = lenient.stats()
         assert stats.unavailable >= 13
-        assert stats.servers[0].breaker in ("open", "half-open")
+        assert stats.servers[0].breaker == "open"
         patient.heal()
         eventual = await back(face, cache)
         assert eventual in (None, 1, 2)  # a write that was given up may have happened

@@ -76,6 +76,7 @@ class MemcachedBackend(NetworkBackend):
             password=password,
             tls=tls,
             tls_options=self._tls_options,
+            deadline=self.deadline,
         )
         self._client = Client(self._router, self.deadline)
         self._proxies = Proxies(self._client, self._router)

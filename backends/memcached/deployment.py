@@ -22,6 +22,7 @@ def read_router(
     password: str | None,
     tls: bool,
     tls_options: dict[str, Any],
+    deadline: float,
 ) -> Router:
     """Return the servers at `LOCATION`.
 
@@ -36,7 +37,7 @@ def read_router(
     shares = _weights(weights, len(addresses))
     return Router(
         [
-            Node(address.name, DirectConnector(address, login, encryption), weight)
+            Node(address.name, DirectConnector(address, login, encryption), deadline, weight)
             for address, weight in zip(addresses, shares, strict=True)
         ]
     )

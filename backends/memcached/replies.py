@@ -194,5 +194,11 @@ def begins(reply: Reply) -> bool:
 
 
 MEMCACHED: Final = WireProtocol(
-    Reader, fits, commands.VERSION, merge=join, mergeable=b"get ", is_preamble=begins
+    Reader,
+    fits,
+    ping=commands.VERSION,
+    probe=commands.VERSION,
+    merge=join,
+    mergeable=b"get ",
+    is_preamble=begins,
 )

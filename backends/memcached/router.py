@@ -28,8 +28,10 @@ class Node(Server):
 
     connector: DirectConnector
 
-    def __init__(self, name: str, connector: DirectConnector, weight: float = 1.0) -> None:
-        super().__init__(name, connector, MEMCACHED)
+    def __init__(
+        self, name: str, connector: DirectConnector, timeout: float, weight: float = 1.0
+    ) -> None:
+        super().__init__(name, connector, MEMCACHED, timeout)
         self.weight = weight
         self.seed: int = seed(name)
 

@@ -9,6 +9,7 @@ from twofold.backends.network.backend import NetworkBackend
 from twofold.backends.network.batches import BULK, MANY, Command
 from twofold.backends.network.breaker import Breaker
 from twofold.backends.network.client import Attempt, Client
+from twofold.backends.network.connectors import Connector, Opened
 from twofold.backends.network.errors import (
     ConnectError,
     ConnectionLost,
@@ -29,7 +30,7 @@ from twofold.backends.network.replies import (
     ReplyError,
     WireProtocol,
 )
-from twofold.backends.network.servers import Connector, Opened, Server, Topology
+from twofold.backends.network.servers import Server, Topology
 
 __all__ = [
     "BULK",

@@ -20,6 +20,7 @@ from itertools import chain
 from time import monotonic
 from typing import Any
 
+from twofold.backends.network.connectors import Opened
 from twofold.backends.network.errors import (
     ASK_WHO,
     ConnectError,
@@ -28,7 +29,7 @@ from twofold.backends.network.errors import (
 )
 from twofold.backends.network.pending import MergedRead, PendingReply, callers, fail
 from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reply, mismatch
-from twofold.backends.network.servers import CLOSED, Opened, Server
+from twofold.backends.network.servers import CLOSED, Server
 
 _MOST_SENT = 1024  # requests that may be on their way
 _MOST_BYTES = 262_144  # bytes to hand to the transport at a time, and to be buffered there
@@ -122,7 +123,7 @@ class AsyncConnection(asyncio.Protocol):
         except Exception as error:
             connecting.close()
             failed = _connect_error(self._server, error)
-            self._server.breaker.fail(failed, refused=True)
+            self._server.fail(failed, refused=True)
             raise failed from error
 
     async def _connect(self) -> None:
@@ -136,20 +137,13 @@ class AsyncConnection(asyncio.Protocol):
             failed = (
                 error if isinstance(error, ConnectError) else _connect_error(self._server, error)
             )
-            self._server.breaker.fail(failed, refused=failed.refused)
+            self._server.fail(failed, refused=failed.refused)
             self._end(failed)
             return
         self._opened = opened
         opened.transport.set_protocol(self)
         opened.transport.set_write_buffer_limits(high=_MOST_BYTES)
         self._flush()
-        if self._server.breaker.tripped and not self._sent:
-            self._probe()
-
-    def _probe(self) -> None:
-        """Ping, so that the breaker learns of the server though its probe was cancelled."""
-        pong = self.submit(self._protocol.ping, monotonic() + self._timeout)
-        pong.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _flush_soon(self) -> None:
         self._flushing = True
@@ -286,7 +280,7 @@ class AsyncConnection(asyncio.Protocol):
     def _blame(self, error: ConnectionLost) -> None:
         # A server may close an idle connection: that says nothing of whether it works.
         if self._sent:
-            self._server.breaker.fail(error)
+            self._server.fail(error)
 
     def retire(self) -> None:
         """Close as soon as nobody waits for a reply."""

@@ -44,7 +44,8 @@ class AsyncConnections:
 
     def _renew(self, server: Server, old: AsyncConnection | None) -> AsyncConnection:
         if server.breaker.tripped:
-            server.breaker.admit()
+            self._leave([server])
+            server.admit()
         if old is not None:
             if old.connecting and old.generation == server.generation:
                 return old

@@ -227,6 +227,8 @@ class Client:
         self.close()
 
     def _leave(self, servers: Sequence[Server]) -> None:
+        for server in servers:
+            server.rest()
         self._pool.close(servers)
         for connections in self._loops:
             connections.leave(servers)

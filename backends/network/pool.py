@@ -334,9 +334,11 @@ class ConnectionPool:
         """Return a connection of this thread's that nobody uses."""
         if monotonic() >= deadline:
             raise deadline_exceeded(server.name, self._timeout)
-        if server.breaker.tripped:
-            server.breaker.admit()
         idle = self._idle_here().get(server)
+        if server.breaker.tripped:
+            while idle:  # they are of no use, and a full server may have no room for a ping
+                idle.pop().close()
+            server.admit()
         while idle:
             try:
                 connection = idle.pop()
@@ -356,7 +358,7 @@ class ConnectionPool:
         try:
             opened = server.connector.connect(min(deadline - monotonic(), self._timeout))
         except ConnectError as error:
-            server.breaker.fail(error, refused=error.refused)
+            server.fail(error, refused=error.refused)
             raise
         return Connection(server, generation, opened, self._timeout)
 
@@ -384,13 +386,13 @@ class ConnectionPool:
         if isinstance(error, TimeoutError) and not error.errno:
             if monotonic() < connection.waits_until - _NEARLY - _STEP:
                 raise error  # somebody else's, from a signal's handler
-            server.breaker.fail(failure := deadline_exceeded(server.name, self._timeout))
+            server.fail(failure := deadline_exceeded(server.name, self._timeout))
             return failure
         if not isinstance(error, ConnectionLost | OSError | ProtocolError):
             raise error
         lost = error if isinstance(error, ConnectionLost) else _lost(server, error)
         if not connection.used_at:
-            server.breaker.fail(lost)
+            server.fail(lost)
         return lost
 
     def _after_fork(self) -> None:

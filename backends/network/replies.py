@@ -51,7 +51,11 @@ class WireProtocol:
     matches: Callable[[bytes, Reply], bool]
     """Tells whether a reply can be the one to a command."""
     ping: bytes
-    """A request that changes nothing and asks for nothing."""
+    """A request that changes nothing and asks for nothing, to measure a round trip."""
+    probe: bytes
+    """A request that changes nothing, which the server answers if it answers others."""
+    is_unwell: Callable[[ReplyError], bool] | None = None
+    """Tells whether an error means that the server is not ready, and refuses all commands."""
     merge: Callable[[Sequence[bytes]], bytes] | None = None
     """Merges reads into one request, whose reply answers each."""
     mergeable: bytes = b""

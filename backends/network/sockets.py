@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
+from twofold.backends.network.connectors import Opened
 from twofold.backends.network.lookup import Lookup, SocketAddress
 from twofold.backends.network.replies import (
     INCOMPLETE,
@@ -17,7 +18,6 @@ from twofold.backends.network.replies import (
     WireProtocol,
     mismatch,
 )
-from twofold.backends.network.servers import Opened
 
 _CHUNK = 65536  # bytes to receive at a time
 _INTERNET = {socket.AF_INET, socket.AF_INET6}

@@ -92,6 +92,7 @@ class RedisBackend(NetworkBackend):
             db,
             is_cluster=cluster,
             service=service,
+            deadline=self.deadline,
         )
         self._client = RedisClient(self._topology, self.deadline)
         self._scripts = ScriptClient(self._client, self._in_worker)

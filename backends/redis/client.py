@@ -18,6 +18,7 @@ from twofold.backends.network import (
 from twofold.backends.network.batches import Batch
 from twofold.backends.network.client import Result
 from twofold.backends.redis.commands import ASKING, CLUSTER_SLOTS, pack
+from twofold.backends.redis.protocol import is_unwell
 from twofold.backends.redis.results import forbids_scripts
 from twofold.backends.redis.topology import ClusterTopology, RedisTopology
 from twofold.backends.redis.transactions import CHANGED, Transaction
@@ -30,7 +31,6 @@ _HINTS = {
     "NOAUTH": " (LOCATION or OPTIONS['password'] must name a password)",
 }
 _ELSEWHERE = frozenset({"MOVED", "ASK"})
-_UNWELL = frozenset({"LOADING", "MASTERDOWN"})
 _TRANSACTIONS = 16  # of one command, while others write its key
 _REFUSALS = 4  # after which it is sent once more
 
@@ -115,10 +115,9 @@ class RedisClient(Client):
             # The primary has become a replica: its name may lead to another machine by now.
             server.renew(seen)
             return Attempt(command.packed)
-        if error.code in _UNWELL:
+        if is_unwell(error):
             # It refuses all commands for seconds: that is an outage, and costs nothing as one.
-            server.renew(seen)
-            server.breaker.fail(error, refused=True)
+            server.fail(error, refused=True)
             self.topology.distrust()
             return None if self._is_hopeless(command, server) else Attempt(command.packed)
         if error.code == "CLUSTERDOWN":  # maybe it was asked by an old map

@@ -31,6 +31,7 @@ def read_topology(
     *,
     is_cluster: bool,
     service: Service | None,
+    deadline: float,
 ) -> RedisTopology:
     """Return the servers at `LOCATION`, or those of a cluster or a service found through them.
 
@@ -41,31 +42,31 @@ def read_topology(
     _check_tls(addresses, login)
     _check_db(addresses, db)
     if is_cluster:
-        return _cluster(addresses, login)
+        return _cluster(addresses, login, deadline)
     if service:
-        return _behind_sentinels(addresses, service, login)
-    servers = [_server(each, login.at(each)) for each in addresses]
+        return _behind_sentinels(addresses, service, login, deadline)
+    servers = [_server(each, login.at(each), deadline) for each in addresses]
     return FixedTopology(servers[0], servers[1:])
 
 
 def _behind_sentinels(
-    sentinels: Sequence[Address], service: Service, login: Login
+    sentinels: Sequence[Address], service: Service, login: Login, deadline: float
 ) -> RedisTopology:
     _check_alike(sentinels, "sentinel")
     connector = SentinelConnector(sentinels, service.name, login.at(sentinels[0]), service.login)
-    return FixedTopology(Server(f"the primary of {service.name!r}", connector, RESP))
+    return FixedTopology(Server(f"the primary of {service.name!r}", connector, RESP, deadline))
 
 
-def _cluster(seeds: Sequence[Address], login: Login) -> RedisTopology:
+def _cluster(seeds: Sequence[Address], login: Login, deadline: float) -> RedisTopology:
     _check_alike(seeds, "cluster")
     login = login.at(seeds[0])
     if login.db:
         raise SettingsError(f"a cluster has no database {login.db}, but 0 alone: leave it out")
-    return ClusterTopology(seeds, lambda address: _server(address, login))
+    return ClusterTopology(seeds, lambda address: _server(address, login, deadline))
 
 
-def _server(address: Address, login: Login) -> Server:
-    return Server(address.name, DirectConnector(address, login), RESP)
+def _server(address: Address, login: Login, deadline: float) -> Server:
+    return Server(address.name, DirectConnector(address, login), RESP, deadline)
 
 
 def _check_tls(addresses: Sequence[Address], login: Login) -> None:

@@ -196,4 +196,16 @@ _MATCHING_BY_COMMAND: Final[dict[bytes, Callable[[list[bytes], Reply], bool]]] =
     b"UNLINK": _is_count,
 }
 
-RESP: Final = WireProtocol(new_reader, matches, commands.PING)
+_UNWELL: Final = frozenset({"BUSY", "LOADING", "MASTERDOWN"})
+
+
+def is_unwell(error: ReplyError) -> bool:
+    """Tell whether a server refuses all commands until it is ready, or a script has ended."""
+    return error.code in _UNWELL
+
+
+# A read, since PING is no test of one: Redis 6.2 answers it while it has lost its primary, and
+# proxies by themselves. That a server of a cluster has the key elsewhere is an answer too.
+_PROBE: Final = commands.get("twofold:ping").packed
+
+RESP: Final = WireProtocol(new_reader, matches, commands.PING, _PROBE, is_unwell)

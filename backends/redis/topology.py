@@ -45,7 +45,7 @@ class FixedTopology:
         if not reads or not self._replicas:
             return self._primary
         # A replica that is down costs no read: another one, or the primary, takes it.
-        ready = [each for each in self._replicas if each.breaker.ready]
+        ready = [each for each in self._replicas if not each.breaker.tripped]
         return random.choice(ready) if ready else self._primary  # noqa: S311 - spreads reads
 
     def servers(self) -> Sequence[Server]:

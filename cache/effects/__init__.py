@@ -3,8 +3,9 @@
 `faces` drives one `async def` body from sync and from async code, `background` runs what nobody
 waits for, `deadline` bounds several
 operations by one time, `worker_pool` runs sync calls off the loop, `loops` keeps what belongs to
-one event loop, `endings` is what can be waited for, `ticker` calls what is due again and again,
-`forks` tells what a child process must forget.
+one event loop, `endings` is what can be waited for, `loop_thread` runs coroutines in a thread
+beside the program, `ticker` calls what is due again and again, `forks` tells what a child process
+must forget.
 """
 
 from twofold.effects.background import background, is_ending
@@ -21,6 +22,7 @@ from twofold.effects.faces import (
 )
 from twofold.effects.forks import after_fork_in_child, leak_on_fork
 from twofold.effects.locks import Lock, RLock, ThreadLocal, new_lock, new_rlock, take
+from twofold.effects.loop_thread import Job, LoopThread
 from twofold.effects.loops import (
     PerLoop,
     in_event_loop,
@@ -38,7 +40,9 @@ __all__ = [
     "Call",
     "Effects",
     "Ending",
+    "Job",
     "Lock",
+    "LoopThread",
     "Native",
     "PerLoop",
     "RLock",
