@@ -203,8 +203,7 @@ def _failures(name: str) -> Iterator[None]:
         raise ConnectError(text, refused=True) from error
     except MemcacheUnknownCommandError as error:
         text = f"{name} cannot be reached: it has too many connections (-c), or is no memcached"
-        # Those who have a connection already are served.
-        raise ConnectError(text, refused=False) from error
+        raise ConnectError(text, refused=True) from error
     except (MemcacheError, OSError, ValueError, asyncio.LimitOverrunError) as error:
         said = error.args[0] if error.args else error
         text = printable(said.decode(errors="replace") if isinstance(said, bytes) else str(error))

@@ -22,9 +22,7 @@ _log = logging.getLogger("twofold")
 class Job:
     """A coroutine that a `LoopThread` runs whenever it is started, until it ends."""
 
-    def __init__(
-        self, thread: "LoopThread", body: Callable[[], Coroutine[Any, Any, None]]
-    ) -> None:
+    def __init__(self, thread: "LoopThread", body: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self.body: Callable[[], Coroutine[Any, Any, None]] = body
         self.starts: int = 0
         """How often it was asked for: one that is started while it ends runs once more."""
