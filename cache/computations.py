@@ -277,7 +277,7 @@ class Computations:
             present = self._store.get(flight.key)
             self._check_old(flight, present, policy)
             return await self._swapped(io, flight, function, policy, present)
-        claim = StoredClaim(self._store, flight.key, self._beside, flight.lost)
+        claim = StoredClaim(self._store, flight.key, self._beside, flight.lost, flight)
 
         async def compute(io: Effects) -> Computed:
             try:
@@ -312,7 +312,7 @@ class Computations:
         """Compute a value under a claim that other processes see."""
         if flight.detached():
             return await self._for_callers(function, io, flight)
-        claim = StoredClaim(self._store, flight.key, self._beside, flight.lost)
+        claim = StoredClaim(self._store, flight.key, self._beside, flight.lost, flight)
         values: list[Any] = []
 
         def is_value(stored: Stored) -> bool:
@@ -337,7 +337,7 @@ class Computations:
         """Compute a value to stand in the place of whatever is there."""
         if self._store.private or flight.detached():
             return await self._replace(function, policy, io, flight)
-        claim = StoredClaim(self._store, flight.key, self._beside, flight.lost)
+        claim = StoredClaim(self._store, flight.key, self._beside, flight.lost, flight)
 
         async def compute(io: Effects) -> Computed:
             try:

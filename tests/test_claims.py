@@ -15,7 +15,7 @@ import redis
 
 from tests.chaos import RedisServer, eventually
 from tests.dict_backend import DictBackend
-from twofold import Cache, cached
+from twofold import Cache, ReentrantCall, cached
 from twofold.claims import stored
 from twofold.claims.stored import rest
 from twofold.contrib.http import Headers, Pages, Request, Response
@@ -312,6 +312,27 @@ def test_a_leader_that_hangs_beside_an_entry_is_waited_for_once(
     assert ours.backend.get_or_claim(beside, hung, LONG) is None
     assert ours.get_or_set("k", lambda: "mine") == "mine"
     assert hung in stored._hung
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_a_function_that_asks_for_its_key_by_another_cache_is_told(
+    face: Face, another: Callable[[], Cache]
+) -> None:
+    """It does not wait for its own stub for a whole life."""
+    first, second = face.view(another()), another()
+
+    def again() -> Any:
+        return second.get_or_set("k", lambda: 2)
+
+    async def aagain() -> Any:
+        return await second.aget_or_set("k", lambda: 2)
+
+    async def body() -> None:
+        with pytest.raises(ReentrantCall, match="its own result"):
+            await first.get_or_set("k", aagain if face.is_async else again)
+        assert await first.get_or_set("k", lambda: 3) == 3
+
+    face.run(body())
 
 
 def test_a_lost_claim_of_this_process_is_taken_over(another: Callable[[], Cache]) -> None:

@@ -24,9 +24,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from twofold.claims.table import Claim, Claims, Joined, held, hold
+from twofold.claims.table import Claim, Claims, Joined, held, hold, reentrant
 from twofold.effects import Effects, Spawned
-from twofold.errors import ReentrantCall
 
 T = TypeVar("T")
 
@@ -249,7 +248,4 @@ async def _lead(io: Effects, flight: Flight[T], body: Body[T], *, alone: bool = 
 
 def _refuse_reentry(claims: Claims, key: str) -> None:
     if any(claim.claims is claims and claim.key == key for claim in held()):
-        raise ReentrantCall(
-            f"the function that computes {key!r} asked for {key!r} itself, and would wait for"
-            " its own result: give the inner call another key"
-        )
+        raise reentrant(key)

@@ -23,8 +23,8 @@ class Holding(Claim):
 
     def __init__(self, claims: Claims, key: str, token: Stored) -> None:
         super().__init__(claims, key, by_loop=False)
-        self.token = token
-        self.held_by = this_caller()
+        self.token: Stored = token
+        self.held_by: int | None = this_caller()
 
     def begin(self) -> None:
         """Note that the caller holds the lock."""

@@ -12,6 +12,7 @@ from twofold.claims.table import held
 from twofold.claims.turns import Turn
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec
+from twofold.errors import ReentrantCall
 from twofold.stats import Counts
 
 
@@ -41,7 +42,9 @@ class KeyClaim:
         self._codec = codec
         self._turn = turn
         self._counts = counts
-        self._stored = None if store.private else StoredClaim(store, key, beside, turn.is_over)
+        self._stored = (
+            None if store.private else StoredClaim(store, key, beside, turn.is_over, turn)
+        )
 
     async def take(
         self,
@@ -71,7 +74,10 @@ class KeyClaim:
             value = self._codec.load(self.key, stored)
             return value is not MISSING and is_usable(value)
 
-        return await self._stored.take(io, is_value, _nothing, since, int(wait)) is not None
+        try:
+            return await self._stored.take(io, is_value, _nothing, since, int(wait)) is not None
+        except ReentrantCall:  # it holds the key by another cache of the store
+            return False
 
     def _is_held_around(self) -> bool:
         """Tell whether the caller holds the key already, and would wait for itself."""

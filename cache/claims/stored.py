@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Final
 
 from twofold.backend import Backend, Stored
+from twofold.claims.table import Claim, held, reentrant
 from twofold.effects import (
     Effects,
     Tick,
@@ -61,6 +62,13 @@ class _Live:
     def __contains__(self, stub: object) -> bool:
         claim = self._claims.get(stub)  # type: ignore[call-overload]
         return claim is not None and not claim.is_lost()
+
+    def holder_of(self, found: Stored | None) -> Claim | None:
+        """Return the claim of this process that `found` goes with, if it is the stub of one."""
+        if found is None or not is_stub(found):
+            return None
+        claim = self._claims.get(bytes(found))
+        return None if claim is None else claim.here
 
     def add(self, stub: Stub, claim: "StoredClaim") -> None:
         """Renew `claim` until its stub is removed here."""
@@ -117,6 +125,7 @@ class StoredClaim:
         key: the normalised key of the value.
         beside: makes the key of a claim beside an entry that cannot be read.
         is_lost: tells whether nobody computes any more who could release it.
+        here: the claim that it goes with in this process.
     """
 
     def __init__(
@@ -125,7 +134,9 @@ class StoredClaim:
         key: str,
         beside: Callable[[str], str],
         is_lost: Callable[[], bool],
+        here: Claim,
     ) -> None:
+        self.here: Claim = here
         self._store = store
         self._key = key
         self._beside = beside
@@ -161,6 +172,7 @@ class StoredClaim:
 
         Raises:
             Resting: one has, and the next one is later.
+            ReentrantCall: the caller holds the claim itself, by another cache of the store.
             BackendUnavailable: the store cannot tell.
         """
         _live.add(self._stub, self)
@@ -172,6 +184,9 @@ class StoredClaim:
             if over:
                 return found
             self._stands_at, since = None, 0.0
+            if _live.holder_of(found) in held():
+                self._present = None
+                raise reentrant(self._key)
             if heeds_rest and found is not None and is_stub(found) and rests(found):
                 raise Resting
             if found != seen:

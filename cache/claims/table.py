@@ -29,6 +29,7 @@ from twofold.effects import (
     new_rlock,
     this_caller,
 )
+from twofold.errors import ReentrantCall
 
 C = TypeVar("C", bound="Claim")
 
@@ -251,6 +252,14 @@ def held(now: float = 0.0) -> tuple[Claim, ...]:
             for claim in _held.get()
             if not claim.ended and claim.ends > now and _is_of_caller(claim)
         ]
+    )
+
+
+def reentrant(key: str) -> ReentrantCall:
+    """Return the error of whoever would wait for its own result."""
+    return ReentrantCall(
+        f"the function that computes {key!r} asked for {key!r} itself, and would wait for"
+        " its own result: give the inner call another key"
     )
 
 
