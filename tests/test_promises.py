@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import gc
 import itertools
 import logging
 import os
@@ -537,3 +538,29 @@ def test_settings_for_a_while(tmp_path: Path) -> None:
         assert caches["default"].get("k") is None
     assert caches["default"] is before
     assert before.get("k") == 1
+
+
+@pytest.mark.parametrize("calls_async", [True, False])
+async def test_a_miss_that_waits_is_few_objects(calls_async: bool) -> None:
+    """Half of what a burst of misses costs is the garbage collector's, by what is there."""
+    burst = 200
+
+    async def acompute() -> int:
+        await asyncio.sleep(0.1)
+        return 1
+
+    cache = Cache(f"memory://burst-{calls_async}")
+    function: Any = acompute if calls_async else int
+    await cache.aget_or_set("first", function)
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        tasks = [asyncio.create_task(cache.aget_or_set(str(n), function)) for n in range(burst)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        each = (len(gc.get_objects()) - before) / burst
+    finally:
+        gc.enable()
+    assert await asyncio.gather(*tasks) == ([1] if calls_async else [0]) * burst
+    assert each < 60

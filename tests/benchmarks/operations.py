@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from inspect import iscoroutinefunction
 from itertools import count
 from random import Random
@@ -40,6 +41,7 @@ PAGE = KEYS[:100]
 ABSENT = [f"absent:{key}" for key in PAGE]
 RANDOM = [f"random:{key}" for key in PAGE]
 MISSES = 100
+AT_ONCE = 5_000
 TUPLES = [(number, str(number), None) for number in range(100)]
 NETWORK = ("redis", "memcached")
 
@@ -113,6 +115,19 @@ def async_works(cache: Cache) -> Works:
     yield "aset, 100 tasks", together(lambda key: cache.aset(key, VALUE)), len(KEYS)
     yield "aget_many(100)", aeach(cache.aget_many, [PAGE]), 1
     yield "aget_or_set, a miss", miss, MISSES
+
+
+def burst_works(cache: Cache) -> Works:
+    """Yield many misses of distinct keys at once, of an async function and of a sync one."""
+    fresh = count()
+
+    async def miss_at_once(function: Callable[[], Any]) -> None:
+        keys = [f"together:{next(fresh)}" for _ in range(AT_ONCE)]
+        await asyncio.gather(*(cache.aget_or_set(key, function, 60) for key in keys))
+
+    at_once = f"aget_or_set, {AT_ONCE:,} misses at once"
+    yield f"{at_once}, async", partial(miss_at_once, _acompute), AT_ONCE
+    yield at_once, partial(miss_at_once, _compute), AT_ONCE
 
 
 def decorated_works(cache: Cache) -> Works:
@@ -332,6 +347,7 @@ def large_works(cache: Cache) -> Works:
 EVERYWHERE = (sync_works, async_works)
 ALSO = {
     "memory": (
+        burst_works,
         decorated_works,
         starlette_works,
         fastapi_works,
@@ -345,6 +361,10 @@ ALSO = {
 
 
 def _compute() -> bytes:
+    return VALUE
+
+
+async def _acompute() -> bytes:
     return VALUE
 
 
