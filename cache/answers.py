@@ -10,6 +10,7 @@ from twofold.computations import Computations
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec
 from twofold.errors import AwaitableResult, ComputationTimeout, ReentrantCall
+from twofold.maker import Maker
 from twofold.policy import Age, Outcome, Policy, Step, age, decide
 from twofold.rests import Rests
 from twofold.stats import Counts
@@ -28,6 +29,7 @@ class Answers:
 
     Args:
         computations: bring what is missing or old.
+        maker: raises errors that are kept.
         store: hides stubs.
         codec: reads what is stored.
         rests: what is not to be refreshed now.
@@ -37,12 +39,14 @@ class Answers:
     def __init__(
         self,
         computations: Computations,
+        maker: Maker,
         store: Backend,
         codec: Codec,
         rests: Rests,
         counts: Counts,
     ) -> None:
         self._computations = computations
+        self._maker = maker
         self._table = computations.claims
         self._clock = store.clock
         self._codec = codec
@@ -55,7 +59,7 @@ class Answers:
         if entry is MISSING:
             return Found(key, MISSING, Age.GONE)
         if entry.meta is not None and entry.meta.error:
-            self._computations.raise_kept(key, stored, policy)
+            self._maker.raise_kept(key, stored, policy)
             return Found(key, MISSING, Age.GONE)
         draw = 1 - random() if policy.early is not None else 1.0  # noqa: S311 - it spreads load
         return Found(key, entry.value, age(entry.meta, self._clock.time(), policy, draw))

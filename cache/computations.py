@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Coroutine
 from functools import partial
-from inspect import isawaitable, iscoroutine
-from random import random
 from typing import Any, NamedTuple
 
 from twofold.backend import Backend, Stored
@@ -11,9 +9,9 @@ from twofold.claims.flights import Flight, share, start
 from twofold.claims.stored import Resting, StoredClaim
 from twofold.claims.table import Claims, claims_of
 from twofold.effects import Effects, within
-from twofold.entry import MISSING, Codec, Meta
-from twofold.errors import AwaitableResult, BackendUnavailable, CannotSerialize
-from twofold.kept_errors import arguments, can_be_rebuilt, name_of_class, rebuilt
+from twofold.entry import MISSING, Codec
+from twofold.errors import BackendUnavailable
+from twofold.maker import Made, Maker
 from twofold.policy import Age, Policy, age
 from twofold.rests import ELSEWHERE, Rests
 from twofold.stats import Counts
@@ -34,55 +32,8 @@ class Computed(NamedTuple):
     """Whether nobody has changed the key since it was begun."""
 
 
-class Made(NamedTuple):
-    """What a function brought, and what is to become of it."""
-
-    value: Any
-    stored: Stored | None
-    """What the store is to keep, or of what is not kept, what copies are made of, if any."""
-    keep: bool
-    life: float | None
-    """Seconds that the store keeps it; None for ever."""
-    drop: bool = False
-    """Whether what it would replace is to go."""
-    error: Exception | None = None
-    """What the function raised, if that is kept."""
-
-
-def producer(default: Any) -> Callable[[], Any]:
-    """Return a function that brings `default`: itself if it is one, else the value."""
-    if callable(default):
-        function: Callable[[], Any] = default
-        return function
-    _refuse_awaitable(default)
-    return lambda: default
-
-
-def aproducer(default: Any) -> Callable[[], Any]:
-    """Do what `producer` does, for an event loop: a value costs no thread."""
-    if callable(default):
-        function: Callable[[], Any] = default
-        return function
-    _refuse_awaitable(default)
-
-    async def given() -> Any:
-        return default
-
-    return given
-
-
 def _swap(store: Backend, present: Stored, key: str, stored: Stored, ttl: float | None) -> bool:
     return store.compare_and_set(key, present, stored, ttl)
-
-
-def _refuse_awaitable(default: Any) -> None:
-    if isawaitable(default):
-        if iscoroutine(default):
-            default.close()
-        raise AwaitableResult(
-            f"{default!r} can be awaited once only, and cannot be stored: give `aget_or_set`"
-            " the async function itself, not what calling it returned"
-        )
 
 
 class Computations:
@@ -90,7 +41,8 @@ class Computations:
 
     Args:
         store: hides stubs, and raises `BackendUnavailable` in an outage.
-        codec: makes stored entries of values, and values of them.
+        codec: reads how old a value is.
+        maker: calls functions, and makes entries of what they return.
         beside: makes the key of a claim beside an entry that cannot be read.
         note_outage: is told of each failure of the store that a computation goes on without.
         counts: the numbers of the cache.
@@ -101,6 +53,7 @@ class Computations:
         self,
         store: Backend,
         codec: Codec,
+        maker: Maker,
         beside: Callable[[str], str],
         note_outage: Callable[[BackendUnavailable], None] | None,
         counts: Counts,
@@ -109,6 +62,7 @@ class Computations:
         self.claims: Claims = claims_of(store.identity)
         self._store = store
         self._codec = codec
+        self._maker = maker
         self._beside = beside
         self._note_outage = note_outage
         self._counts = counts
@@ -145,7 +99,7 @@ class Computations:
             Resting: the old value is not to be refreshed yet.
         """
         if not policy.stores:
-            return await self.call(io, function)  # what nobody is to find, nobody shares
+            return await self._maker.call(io, function)  # what nobody is to find, nobody shares
 
         if not reachable:
             body = partial(self._unreached, function)
@@ -163,7 +117,7 @@ class Computations:
             if led:
                 return computed.value
             self._counts.joined += 1
-            return self._copy(key, computed)
+            return self._maker.copy(key, computed.value, computed.stored)
 
     async def refresh_behind(
         self, io: Effects, key: str, function: Callable[[], Any], policy: Policy
@@ -197,7 +151,7 @@ class Computations:
                 break
         else:
             await self._delete(io, key)
-        return computed.value if led else self._copy(key, computed)
+        return computed.value if led else self._maker.copy(key, computed.value, computed.stored)
 
     async def _is_claimed(self, io: Effects, key: str) -> bool:
         """Tell whether somebody computes `key` now.
@@ -226,7 +180,7 @@ class Computations:
     ) -> Computed:
         """Compute what is not stored."""
         flight.begin()
-        return Computed(await self.call(io, function), None, accepted=False)
+        return Computed(await self._maker.call(io, function), None, accepted=False)
 
     async def _here(
         self, function: Callable[[], Any], policy: Policy, io: Effects, flight: Flight[Computed]
@@ -237,7 +191,7 @@ class Computations:
         store, key = self._store, flight.key
         flight.begin()
         present = store.get(key)
-        value = self._read(key, present, policy)
+        value = self._maker.read(key, present, policy)
         if value is not MISSING:
             return Computed(value, present, accepted=False)
         return await self._swapped(io, flight, function, policy, present)
@@ -254,16 +208,16 @@ class Computations:
         store, key = self._store, flight.key
         replaces = present is not None
         try:
-            made = await self._make(io, key, function, policy)
+            made = await self._maker.make(io, key, function, policy)
         except Exception as exc:
-            self._fail(key, function, policy, replaces, exc)
+            self._maker.failed(key, function, policy, replaces, exc)
             raise
         if made.keep:
             write = partial(_swap, store, present) if replaces else store.add
             self._write(flight, write, made)
         elif made.drop and replaces:
             store.compare_and_delete(key, present)
-        self._note_made(key, function, policy, replaces, made)
+        self._maker.returned(key, function, policy, replaces, made)
         flight.accept()  # all who joined did so before anybody detached it
         return self._computed(made, accepted=True)
 
@@ -316,7 +270,7 @@ class Computations:
         values: list[Any] = []
 
         def is_value(stored: Stored) -> bool:
-            value = self._read(flight.key, stored, policy)
+            value = self._maker.read(flight.key, stored, policy)
             values.append(value)
             return value is not MISSING
 
@@ -366,9 +320,9 @@ class Computations:
         """Do what `_anew` does in a store of this process's own."""
         key = flight.key
         flight.begin()
-        made = await self._make(io, key, function, policy)
+        made = await self._maker.make(io, key, function, policy)
         accepted = not made.keep or self._write(flight, self._set, made) or not flight.detached()
-        self._note_made(key, function, policy, False, made)
+        self._maker.returned(key, function, policy, False, made)
         flight.accept()
         return self._computed(made, accepted)
 
@@ -384,9 +338,9 @@ class Computations:
         key, replaces = flight.key, claim.replaces
         flight.begin()
         try:
-            made = await self._make(io, key, function, policy)
+            made = await self._maker.make(io, key, function, policy)
         except Exception as exc:
-            if self._fail(key, function, policy, replaces, exc):
+            if self._maker.failed(key, function, policy, replaces, exc):
                 await claim.rest(io, policy.retry_after)
             raise
         filled = False
@@ -397,81 +351,22 @@ class Computations:
                 self._counts.stores += filled
             elif made.drop:
                 await claim.drop(io)
-            elif self._note_made(key, function, policy, replaces, made):
+            elif self._maker.returned(key, function, policy, replaces, made):
                 await claim.rest(io, policy.retry_after)
         except BackendUnavailable as exc:
             self._note(exc)
             filled = True  # for all that can be known
         unchanged = await claim.release(io) or filled
         if made.keep:
-            self._note_made(key, function, policy, replaces, made)
+            self._maker.returned(key, function, policy, replaces, made)
         if unchanged:
             flight.accept()
         return self._computed(made, unchanged or not made.keep)
-
-    async def _make(
-        self, io: Effects, key: str, function: Callable[[], Any], policy: Policy
-    ) -> Made:
-        """Compute, and make of the value, or of an error that is kept, what is to be stored."""
-        clock = self._store.clock
-        began = clock.time() if policy.lingers else 0.0
-        try:
-            value = await self.call(io, function)
-        except Exception as exc:
-            made = self._made_of(key, exc, policy, began) if type(exc) in policy.errors else None
-            if made is None:
-                raise
-            return made
-        keep = policy.keeps(value)
-        ttl = policy.life(value, random()) if keep else None  # noqa: S311 - it spreads load
-        if ttl is not None and ttl <= 0:
-            return Made(value, self._dump(key, value, keep=False), False, ttl, drop=True)
-        meta = policy.described(ttl, began, clock.time()) if keep and policy.ages else None
-        stored = self._dump(key, value, keep, meta)
-        return Made(value, stored, keep, ttl if meta is None or ttl is None else ttl + policy.stale)
-
-    def _made_of(self, key: str, error: Exception, policy: Policy, began: float) -> Made | None:
-        """Return how to keep what a function raised; None if it cannot be made again."""
-        given, ttl = arguments(error), policy.errors[type(error)]
-        if not can_be_rebuilt(error, given):
-            return None
-        now = self._store.clock.time()
-        until = now + (float("inf") if ttl is None else ttl)
-        meta = Meta(began, until, until, max(0.0, now - began), error=name_of_class(type(error)))
-        try:
-            stored = self._codec.dump(key, given, meta)
-        except CannotSerialize:
-            stored = self._codec.dump(key, [str(error)], meta)
-        return Made(None, stored, True, ttl, error=error)
 
     def _computed(self, made: Made, accepted: bool) -> Computed:
         if made.error is not None:
             raise made.error
         return Computed(made.value, made.stored, accepted)
-
-    def _fail(
-        self,
-        key: str,
-        function: Callable[[], Any],
-        policy: Policy,
-        replaces: bool,
-        error: Exception,
-    ) -> bool:
-        """Note a failure; tell whether there is an old value to serve for a while."""
-        old = replaces and policy.ages
-        if old:
-            self._rests.fail(key, function, policy.retry_after, error)
-        return old
-
-    def _note_made(
-        self, key: str, function: Callable[[], Any], policy: Policy, replaces: bool, made: Made
-    ) -> bool:
-        """Note that a function has returned; tell whether an old value stays in its place."""
-        stays = replaces and policy.ages and not made.keep and not made.drop
-        self._rests.succeed(key, function)
-        if stays:
-            self._rests.begin(key, policy.retry_after)
-        return stays
 
     async def _without(
         self,
@@ -532,49 +427,6 @@ class Computations:
             self._note(exc)
             return True
         return written
-
-    def _read(self, key: str, stored: Stored | None, policy: Policy) -> Any:
-        """Return the value of what is stored, if it is fresh, or raise the error that is kept."""
-        if stored is None:
-            return MISSING
-        value = self._codec.load(key, stored)
-        if value is MISSING and policy.errors:
-            self.raise_kept(key, stored, policy)
-        return value
-
-    def raise_kept(self, key: str, stored: Stored, policy: Policy) -> None:
-        """Raise the error that an entry keeps, if it is one of the caller's, and not too old."""
-        entry = self._codec.open(key, stored)
-        if entry is MISSING or entry.meta is None:
-            return
-        error = rebuilt(entry, policy.errors)
-        if error is not None and entry.meta.holds(self._store.clock.time()):
-            raise error
-
-    def _dump(self, key: str, value: Any, keep: bool, meta: Meta | None = None) -> Stored | None:
-        """Return what to store, or of what is not stored, what copies are made of, if any."""
-        try:
-            stored: Stored = self._codec.dump(key, value, meta)
-        except CannotSerialize:
-            if keep:
-                raise
-            return None
-        return stored
-
-    def _copy(self, key: str, computed: Computed) -> Any:
-        """Return the value for one more caller."""
-        stored = computed.stored
-        copy = MISSING if stored is None else self._codec.load(key, stored)
-        return computed.value if copy is MISSING else copy
-
-    async def call(self, io: Effects, function: Callable[[], Any]) -> Any:
-        """Call a user's function, and count that."""
-        self._counts.computations += 1
-        try:
-            return await io.call(function)
-        except Exception:
-            self._counts.failures += 1
-            raise
 
     def _note(self, outage: BackendUnavailable) -> None:
         if self._note_outage is not None:

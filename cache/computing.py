@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from typing import Any, TypeVar, Unpack, overload
 
-from twofold.computations import aproducer, producer
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.engine import Engine
 from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable
 from twofold.freshness import Freshness
+from twofold.maker import aproducer, producer
 from twofold.overrides import override, requests
 from twofold.policy import Policy
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout

@@ -18,6 +18,7 @@ from twofold.errors import BackendUnavailable
 from twofold.freshness import read_freshness, read_ttl
 from twofold.guard import guard_for
 from twofold.keys import many
+from twofold.maker import Maker
 from twofold.outage import FailOpen
 from twofold.overrides import override
 from twofold.policy import Policy
@@ -65,8 +66,11 @@ class Engine:
         self._counts = Counts()
         rests = Rests(parts.alias, store.clock)
         self._clock = backend.clock
-        self._computations = Computations(store, codec, keys.claim, note, self._counts, rests)
-        self._answers = Answers(self._computations, store, codec, rests, self._counts)
+        self._maker = maker = Maker(codec, store.clock, self._counts, rests)
+        self._computations = Computations(
+            store, codec, maker, keys.claim, note, self._counts, rests
+        )
+        self._answers = Answers(self._computations, maker, store, codec, rests, self._counts)
         self._freshness = Policy(parts.timeout, **parts.freshness)
         self._asks = bool(parts.freshness)
         self._policies: dict[tuple[Any, ...], Policy] = {}
@@ -194,7 +198,7 @@ class Engine:
     ) -> Any:
         """Return what is computed for a caller that does not take what is stored."""
         if override() == "bypass":
-            return await self._computations.call(io, function)
+            return await self._maker.call(io, function)
         return await self._computations.refresh(io, self._key(key, version), function, policy)
 
     def _ttl(self, timeout: Timeout) -> float | None:

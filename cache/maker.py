@@ -1,0 +1,181 @@
+"""What a computation makes: of a function's value what is to be stored, and back."""
+
+from collections.abc import Callable
+from inspect import isawaitable, iscoroutine
+from math import inf
+from random import random
+from typing import Any, NamedTuple
+
+from twofold.backend import Stored
+from twofold.clock import Clock
+from twofold.effects import Effects
+from twofold.entry import MISSING, Codec, Meta
+from twofold.errors import AwaitableResult, CannotSerialize
+from twofold.kept_errors import arguments, can_be_rebuilt, name_of_class, rebuilt
+from twofold.policy import Policy
+from twofold.rests import Rests
+from twofold.stats import Counts
+
+
+class Made(NamedTuple):
+    """What a function brought, and what is to become of it."""
+
+    value: Any
+    stored: Stored | None
+    """What the store is to keep, or of what is not kept, what copies are made of, if any."""
+    keep: bool
+    life: float | None
+    """Seconds that the store keeps it; None for ever."""
+    drop: bool = False
+    """Whether what it would replace is to go."""
+    error: Exception | None = None
+    """What the function raised, if that is kept."""
+
+
+def producer(default: Any) -> Callable[[], Any]:
+    """Return a function that brings `default`: itself if it is one, else the value."""
+    if callable(default):
+        function: Callable[[], Any] = default
+        return function
+    _refuse_awaitable(default)
+    return lambda: default
+
+
+def aproducer(default: Any) -> Callable[[], Any]:
+    """Do what `producer` does, for an event loop: a value costs no thread."""
+    if callable(default):
+        function: Callable[[], Any] = default
+        return function
+    _refuse_awaitable(default)
+
+    async def given() -> Any:
+        return default
+
+    return given
+
+
+def _refuse_awaitable(default: Any) -> None:
+    if isawaitable(default):
+        if iscoroutine(default):
+            default.close()
+        raise AwaitableResult(
+            f"{default!r} can be awaited once only, and cannot be stored: give `aget_or_set`"
+            " the async function itself, not what calling it returned"
+        )
+
+
+class Maker:
+    """Calls the functions of one cache.
+
+    Args:
+        codec: makes stored entries of values, and values of them.
+        clock: that of the store.
+        counts: the numbers of the cache.
+        rests: what is not to be refreshed now.
+    """
+
+    def __init__(self, codec: Codec, clock: Clock, counts: Counts, rests: Rests) -> None:
+        self._codec = codec
+        self._clock = clock
+        self._counts = counts
+        self._rests = rests
+
+    async def make(
+        self, io: Effects, key: str, function: Callable[[], Any], policy: Policy
+    ) -> Made:
+        """Compute, and make of the value, or of an error that is kept, what is to be stored."""
+        began = self._clock.time() if policy.lingers else 0.0
+        try:
+            value = await self.call(io, function)
+        except Exception as exc:
+            made = self._made_of(key, exc, policy, began) if type(exc) in policy.errors else None
+            if made is None:
+                raise
+            return made
+        keep = policy.keeps(value)
+        ttl = policy.life(value, random()) if keep else None  # noqa: S311 - it spreads load
+        if ttl is not None and ttl <= 0:
+            return Made(value, self._dump(key, value, keep=False), False, ttl, drop=True)
+        meta = policy.described(ttl, began, self._clock.time()) if keep and policy.ages else None
+        stored = self._dump(key, value, keep, meta)
+        return Made(value, stored, keep, ttl if meta is None or ttl is None else ttl + policy.stale)
+
+    def _made_of(self, key: str, error: Exception, policy: Policy, began: float) -> Made | None:
+        """Return how to keep what a function raised; None if it cannot be made again."""
+        given, ttl = arguments(error), policy.errors[type(error)]
+        if not can_be_rebuilt(error, given):
+            return None
+        now = self._clock.time()
+        until = now + (inf if ttl is None else ttl)
+        meta = Meta(began, until, until, max(0.0, now - began), error=name_of_class(type(error)))
+        try:
+            stored = self._codec.dump(key, given, meta)
+        except CannotSerialize:
+            stored = self._codec.dump(key, [str(error)], meta)
+        return Made(None, stored, True, ttl, error=error)
+
+    async def call(self, io: Effects, function: Callable[[], Any]) -> Any:
+        """Call a user's function, and count that."""
+        self._counts.computations += 1
+        try:
+            return await io.call(function)
+        except Exception:
+            self._counts.failures += 1
+            raise
+
+    def failed(
+        self,
+        key: str,
+        function: Callable[[], Any],
+        policy: Policy,
+        replaces: bool,
+        error: Exception,
+    ) -> bool:
+        """Note a failure; tell whether there is an old value to serve for a while."""
+        old = replaces and policy.ages
+        if old:
+            self._rests.fail(key, function, policy.retry_after, error)
+        return old
+
+    def returned(
+        self, key: str, function: Callable[[], Any], policy: Policy, replaces: bool, made: Made
+    ) -> bool:
+        """Note that a function has returned; tell whether an old value stays in its place."""
+        stays = replaces and policy.ages and not made.keep and not made.drop
+        self._rests.succeed(key, function)
+        if stays:
+            self._rests.begin(key, policy.retry_after)
+        return stays
+
+    def read(self, key: str, stored: Stored | None, policy: Policy) -> Any:
+        """Return the value of what is stored, if it is fresh, or raise the error that is kept."""
+        if stored is None:
+            return MISSING
+        value = self._codec.load(key, stored)
+        if value is MISSING and policy.errors:
+            self.raise_kept(key, stored, policy)
+        return value
+
+    def raise_kept(self, key: str, stored: Stored, policy: Policy) -> None:
+        """Raise the error that an entry keeps, if it is one of the caller's, and not too old."""
+        entry = self._codec.open(key, stored)
+        if entry is MISSING or entry.meta is None:
+            return
+        error = rebuilt(entry, policy.errors)
+        if error is not None and entry.meta.holds(self._clock.time()):
+            raise error
+
+    def _dump(self, key: str, value: Any, keep: bool, meta: Meta | None = None) -> Stored | None:
+        """Return what to store, or of what is not stored, what copies are made of, if any."""
+        try:
+            stored: Stored = self._codec.dump(key, value, meta)
+        except CannotSerialize:
+            if keep:
+                raise
+            return None
+        return stored
+
+    def copy(self, key: str, value: Any, stored: Stored | None) -> Any:
+        """Return the value for one more caller."""
+        copy = MISSING if stored is None else self._codec.load(key, stored)
+        return value if copy is MISSING else copy
