@@ -58,14 +58,15 @@ def _walk(value: object, depth: int, seen: _Seen) -> str:
     What holds one list twice, on each of thirty levels, is small, but the text of its
     content would have a billion parts: so long texts stand in others by their digest.
     """
-    if id(value) in seen:
-        return seen[id(value)][1]
+    name = id(value)
+    if name in seen:
+        return seen[name][1]
     if depth > _MAX_DEPTH:
         raise Unencodable(f"it is nested in itself, or more than {_MAX_DEPTH} levels deep")
     text = _CONTAINERS.get(type(value), _encode_instance)(value, depth + 1, seen)
     if len(text) > _LONG:
         text = f"#{digest(text)}"
-    seen[id(value)] = value, text
+    seen[name] = value, text
     return text
 
 
@@ -204,7 +205,7 @@ def _encode_instance(value: Any, depth: int, seen: _Seen) -> str:
     if hasattr(cls, "__cache_key__") and not issubclass(cls, type):
         identity = _encode_part(value.__cache_key__(), depth, seen)
         return f"{_ascii(class_name(cls))}({identity})"
-    if issubclass(cls, type | FunctionType | BuiltinFunctionType):
+    if issubclass(cls, _NAMED):
         return _global_name(value)
     if issubclass(cls, Flag):
         return f"{_global_name(cls)}({_encode_part(value.value, depth, seen)})"
@@ -268,6 +269,7 @@ def _slots(cls: type) -> set[str]:
 
 
 _TYPING = {"__orig_class__"}  # what `Box[int](1)` leaves on a `Box(1)`, which is its equal
+_NAMED = (type, FunctionType, BuiltinFunctionType)
 _EXTENDABLE = (str, bytes, int, float)
 _OPAQUE = (tuple, list, dict, set, frozenset)  # what a dataclass derived from them also holds
 
