@@ -9,6 +9,7 @@ LOWEST: Final = -(2**63)
 HIGHEST: Final = 2**63 - 1
 
 _DIGITS = re.compile(rb"0|-?[1-9][0-9]{0,18}").fullmatch
+_SHORT: Final = len(str(HIGHEST))
 
 
 def write(number: int) -> bytes:
@@ -18,6 +19,8 @@ def write(number: int) -> bytes:
 
 def read(stored: bytes) -> int | None:
     """Return the counter that `stored` is, or None if it is something else."""
+    if stored.isdigit() and len(stored) < _SHORT and not stored.startswith(b"0"):
+        return int(stored)  # the usual ones, in half of the time
     if not _DIGITS(stored):
         return None
     number = int(stored)

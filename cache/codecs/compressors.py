@@ -45,7 +45,8 @@ class Zlib:
             unpacked = unpacker.decompress(data, limit + 1)
         except zlib.error as exc:
             raise ValueError("damaged zlib data") from exc
-        _check_size(len(unpacked), limit)
+        if len(unpacked) > limit:
+            raise _too_large(limit)
         if not unpacker.eof or unpacker.unused_data:
             raise ValueError("cut or overlong zlib data")
         return unpacked
@@ -155,4 +156,8 @@ def _driver(module: str, name: str) -> Any:
 
 def _check_size(size: int, limit: int) -> None:
     if not 0 <= size <= limit:  # zstd tells -1 where it knows none
-        raise ValueError(f"unpacks to more than {limit} bytes, or hides to how many")
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> ValueError:
+    return ValueError(f"unpacks to more than {limit} bytes, or hides to how many")

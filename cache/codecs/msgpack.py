@@ -51,12 +51,16 @@ _ITEMS: dict[type, int] = {
 }
 _NATIVE = frozenset({bool, bytes, float, NoneType})
 _BUFFERS = frozenset({bytearray, memoryview})
+_TEXTS = frozenset({str})
 _NESTS = frozenset({dict, list, *_ITEMS})
 _PLAIN = frozenset({bool, bytes, dict, float, int, list, NoneType, str, tuple})
 
 _ROWS = 4  # tuples in a list that are worth the look whether they have one width
 _ROWS_DEPTH = 3  # dicts in each other that are looked through for rows
 _EXTENSIONS = frozenset({0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)})  # how one begins
+
+# What `ormsgpack` says of what is no better as rows.
+_NEED_REWRITING = {("Dict key must be str",), ("string contains surrogates",)}
 
 _TOO_DEEP = (
     f"it holds itself, or nests more than {extensions.NESTING} tuples, sets and dicts with"
@@ -82,9 +86,10 @@ class Msgpack:
     def dumps(self, value: Any) -> bytes:
         try:
             data = packb(value, _OUTER if type(value) in _ITEMS else _up_to_a_tuple, _OPTIONS)
-        except TypeError:
+        except TypeError as error:
             raise_interrupt()
-            return _dump_with_rows(value)
+            unknown = error.args in _NEED_REWRITING
+            return _dump_rewritten(value) if unknown else _dump_with_rows(value)
         # every buffer follows one of these marks; to find none is faster than to look at all
         if (0xC4 in data or 0xC5 in data or 0xC6 in data) and type(value) is not bytes:
             _refuse_buffers(value)
@@ -187,7 +192,8 @@ def _dump_rewritten(value: Any) -> bytes:
 
 def _has_text_keys(value: Any) -> bool:
     """Tell whether `value` is a dict that MessagePack itself knows."""
-    return type(value) is dict and all(type(key) is str and _is_unicode(key) for key in value)
+    is_of_texts = type(value) is dict and _TEXTS.issuperset(map(type, value))
+    return is_of_texts and all(map(_is_unicode, value))
 
 
 def _rewrite(value: Any, nesting: int) -> Any:

@@ -58,17 +58,20 @@ _HOOK_FAILED = ("ext_hook failed",)
 
 
 def _make_foreign_set(items: list[Any]) -> set[Any]:
-    _refuse_collisions(items)
+    if len(items) > _MAY_COLLIDE:
+        _refuse_collisions(items)
     return set(items)
 
 
 def _make_foreign_frozenset(items: list[Any]) -> frozenset[Any]:
-    _refuse_collisions(items)
+    if len(items) > _MAY_COLLIDE:
+        _refuse_collisions(items)
     return frozenset(items)
 
 
 def _make_foreign_dict(parts: list[Any]) -> dict[Any, Any]:
-    _refuse_collisions(parts[::2])
+    if len(parts) > _MAY_COLLIDE:
+        _refuse_collisions(parts[::2])
     return _make_dict(parts)
 
 

@@ -65,20 +65,16 @@ class Signature:
         ]
 
     def over(self, beginning: list[blake2b], key: str, body: bytes) -> bytes:
-        return _sign(beginning[0], key, body)
+        signature = beginning[0].copy()
+        signature.update(key.encode() + END)
+        signature.update(body)
+        return signature.digest()
 
     def holds(self, beginning: list[blake2b], key: str, body: bytes, check: bytes) -> bool:
         for each in beginning:  # noqa: SIM110 - any() costs a generator
-            if compare_digest(check, _sign(each, key, body)):
+            if compare_digest(check, self.over([each], key, body)):
                 return True
         return False
-
-
-def _sign(beginning: blake2b, key: str, body: bytes) -> bytes:
-    signature = beginning.copy()
-    signature.update(key.encode() + END)
-    signature.update(body)
-    return signature.digest()
 
 
 def _signing_key(secret: str | bytes) -> bytes:

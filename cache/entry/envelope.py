@@ -35,6 +35,7 @@ from twofold.codecs.compressors import Compressor
 from twofold.codecs.limits import HEAVY, LIGHT, may_build
 from twofold.codecs.refusal import refuse
 from twofold.codecs.serializers import Serializer
+from twofold.counter import HIGHEST, LOWEST
 from twofold.entry.checks import END, Check, Checksum, Signature
 from twofold.entry.codec import MISSING, Entry, Missing
 from twofold.errors import SettingsError
@@ -132,7 +133,7 @@ class Envelope:
 
     def dump(self, key: str, value: Any, meta: Meta | None = None) -> bytes:
         """Return what to store under `key`; raise `CannotSerialize` if that cannot be."""
-        if type(value) is int and counter.is_counter(value):
+        if type(value) is int and LOWEST <= value <= HIGHEST:  # as `is_counter`, without its call
             header, body = self._number, counter.write(value)
             if meta is None and not self.signs_numbers:
                 return body
@@ -154,7 +155,7 @@ class Envelope:
         value: Any = MISSING
         if type(stored) is bytes:
             header = stored[:_HEADER_SIZE]
-            if header == self._usual:  # as `_read`, in one step
+            if header == self._usual:  # as below, in fewer steps
                 body = stored[_USUAL.size :]
                 check = crc32(body, crc32(key.encode() + END, self._usual_beginning))
                 if check.to_bytes(4, "big") == stored[_HEADER_SIZE : _USUAL.size]:
@@ -163,20 +164,18 @@ class Envelope:
                     except self._errors as error:
                         raise_if_of_others(error)
             elif header in self._forms:
-                value = self._read(self._forms[header], key, stored)
+                form = self._forms[header]
+                body, own = stored[self._body_at :], stored[_HEADER_SIZE : self._body_at]
+                if self._check.holds(form.beginning, key, body, own):
+                    try:
+                        value = form.read(body)
+                    except self._errors as error:
+                        raise_if_of_others(error)
             elif not self.signs_numbers:
                 number = counter.read(stored)
-                value = MISSING if number is None else number
+                if number is not None:
+                    return number
         return self._load_other(key, stored) if value is MISSING else value
-
-    def _read(self, form: _Form, key: str, stored: bytes) -> Any | Missing:
-        body, check = stored[self._body_at :], stored[_HEADER_SIZE : self._body_at]
-        if self._check.holds(form.beginning, key, body, check):
-            try:
-                return form.read(body)
-            except self._errors as error:
-                raise_if_of_others(error)
-        return MISSING
 
     def _load_other(self, key: str, stored: Any) -> Any | Missing:
         """Return the value of what has metadata and is fresh; note any damage."""
@@ -244,7 +243,8 @@ class Envelope:
         header = self._plain
         if self._compressor is not None and self._compress_min <= len(body) <= MAX_PAYLOAD:
             packed = self._compressor.compress(body)
-            if len(packed) < len(body) and self._may_become(body, len(packed)):
+            light = len(body) <= LIGHT  # which may always be
+            if len(packed) < len(body) and (light or self._may_become(body, len(packed))):
                 header, body = self._packed, packed
         if len(body) > HEAVY and not self._may_become(body, len(body)):
             raise refuse(self._serializer.name, value, "read back, it might take a gigabyte")
