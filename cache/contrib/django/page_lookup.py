@@ -34,7 +34,7 @@ class Look:
     async def __call__(self, io: Effects) -> tuple[HttpResponse | None, str]:
         request, middleware, stand_in = self._request, self._middleware, StandIn()
         rule = deciding(middleware, stand_in)
-        place = ""
+        own = ""
         headers: list[str] = []
         within = getattr(getattr(request, "_twofold_held", None), "within", 0)
         while True:
@@ -51,9 +51,8 @@ class Look:
                 if not self._misses_page:
                     headers = request._twofold_varies = found or []  # type: ignore[attr-defined]
                 stand_in.known[unread.key] = found
-                place = self._place(own)
             else:
-                return response, place
+                return response, "" if response is not None else self._place(own)
 
     @cached_property
     def shelf(self) -> Shelf:
@@ -62,7 +61,7 @@ class Look:
 
     def _place(self, key: str) -> str:
         try:
-            return self.shelf.place(key)
+            return key and self.shelf.place(key)
         except Exception:  # reading has logged the invalid key
             return ""
 

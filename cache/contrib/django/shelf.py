@@ -38,6 +38,7 @@ class Shelf:
         self._alias = alias
         self._django = django
         self.cache: Cache | None = cache_behind(django)
+        self._places: dict[str, str] = {}  # Django looks at each letter of a key
 
     def __repr__(self) -> str:
         return f"<Shelf {self._alias!r} {self._django!r}>"
@@ -51,7 +52,9 @@ class Shelf:
         """Return what a key of Django's is claimed as."""
         if self.cache is None:
             return f"{self._alias}:{key}"
-        return self.cache._key(self._django.make_and_validate_key(key))
+        if key not in self._places:
+            self._places[key] = self.cache._key(self._django.make_and_validate_key(key))
+        return self._places[key]
 
     def life(self, timeout: Any) -> float | None:
         """Return the seconds that a timeout of Django's means here; None for ever."""
