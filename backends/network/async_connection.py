@@ -63,7 +63,7 @@ class AsyncConnection(asyncio.Protocol):
         self._waiting: deque[PendingReply] = deque()
         self._sent: deque[PendingReply | MergedRead] = deque()
         self._opened: Opened | None = None
-        self._flushing = False
+        self._flushing = True  # as soon as there is a connection
         self._paused = False
         self._retired = False
         self._ended: ConnectionLost | None = None
@@ -96,23 +96,25 @@ class AsyncConnection(asyncio.Protocol):
         `ConnectionLost` if the connection ends before, or cannot be made.
         """
         pending = PendingReply(loop=self._loop)
-        pending.packed, pending.wanted, pending.deadline = packed, len(parts) or 1, deadline
-        if pending.wanted > 1:
+        pending.packed, pending.deadline, pending.wanted = packed, deadline, 1
+        if parts or dedicated:
+            pending.wanted = len(parts) if len(parts) > 1 else int(not dedicated)
             pending.parts, pending.replies = parts, []
-        elif dedicated:
-            pending.wanted = 0
-        self._waiting.append(pending)
         if self._ended is not None:
-            fail(self._waiting, self._ended, sent=False)
+            fail(deque([pending]), self._ended, sent=False)
             return pending
         # One timer looks after all: a timer for each request would cost more than the request.
         if self._watch is None:
             self._check_in(self._look_every)
-        if self._opened is not None and not self._flushing:
-            if self._sent:
-                self._flush_soon()  # the server is busy: others of this tick may join
-            else:
-                self._flush()
+        if self._flushing:
+            self._waiting.append(pending)
+        elif self._sent or self._paused or self._opened is None:
+            self._waiting.append(pending)
+            self._flush_soon()  # the server is busy: others of this tick may join
+        else:
+            self._heard_at = monotonic()  # the silence of an idle connection is no fault
+            self._sent.append(pending)
+            self._opened.transport.write(packed)
         return pending
 
     def _begin(self) -> "asyncio.Task[None]":
@@ -155,11 +157,11 @@ class AsyncConnection(asyncio.Protocol):
         if self._opened is None:
             return
         if not self._sent:
-            self._heard_at = monotonic()  # the silence of an idle connection is no fault
-        leaving: list[PendingReply] = []
-        room, size = _MOST_SENT - len(self._sent), 0
-        while self._waiting and not self._paused and size < _MOST_BYTES and len(leaving) < room:
-            pending = self._waiting.popleft()
+            self._heard_at = monotonic()
+        waiting, leaving, size = self._waiting, list[PendingReply](), 0
+        room = 0 if self._paused else _MOST_SENT - len(self._sent)
+        while waiting and len(leaving) < room and size < _MOST_BYTES:
+            pending = waiting.popleft()
             if not pending.done():  # it was cancelled or late before it left
                 leaving.append(pending)
                 size += len(pending.packed)
@@ -190,18 +192,18 @@ class AsyncConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = monotonic()
-        reader, sent, count = self._reader, self._sent, 0
-        matches = self._protocol.matches
+        reader, sent, matches = self._reader, self._sent, self._protocol.matches
+        outstanding = len(sent)
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not INCOMPLETE:
-                count += 1
                 pending = sent[0]
                 # A reply of another kind means that replies are out of step: no later one may
                 # be trusted.
-                if not matches(pending.next_part(), reply):
+                is_one = pending.wanted == 1
+                if not matches(pending.packed if is_one else pending.next_part(), reply):
                     raise mismatch(reply)
-                if pending.wanted != 1 and not self._is_whole(pending, reply):
+                if not (is_one or self._is_whole(pending, reply)):
                     continue
                 sent.popleft()
                 if not pending.done():  # else its caller has left, and the reply is dropped
@@ -211,14 +213,15 @@ class AsyncConnection(asyncio.Protocol):
                 ConnectionLost(f"{self._server.name} broke the protocol: {error!r}{ASK_WHO}")
             )
             return
-        if count and self._server.breaker.failures:
+        answered = outstanding - len(sent)
+        if answered and self._server.breaker.failures:
             self._server.breaker.succeed()
         if not sent and reader.has_data():
             self._give_up(
                 ConnectionLost(f"{self._server.name} sent more than was asked for{ASK_WHO}")
             )
             return
-        if (count > 1 or self._waiting) and not self._flushing:
+        if (answered > 1 or self._waiting) and not self._flushing:
             self._flush_soon()  # after those who were answered now, and may ask again
         if self._retired and self.idle:
             self.close()

@@ -32,14 +32,13 @@ class AsyncConnections:
         Raises:
             BackendUnavailable: the server's breaker is open.
         """
-        shared = self._shared[bulk]
-        connection = shared.get(server)
+        connection = self._shared[bulk].get(server)
         if (
             connection is None
             or connection.generation != server.generation
             or server.breaker.tripped
         ):
-            connection = shared[server] = self._renew(server, connection)
+            connection = self._shared[bulk][server] = self._renew(server, connection)
         return connection
 
     def _renew(self, server: Server, old: AsyncConnection | None) -> AsyncConnection:

@@ -18,7 +18,7 @@ from weakref import WeakSet, WeakValueDictionary, finalize
 from twofold.backends.descriptors import is_systems
 from twofold.backends.network.batches import Batch, BatchOutcome
 from twofold.backends.network.errors import ConnectError, ConnectionLost, deadline_exceeded
-from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reply, mismatch
+from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reader, Reply, mismatch
 from twofold.backends.network.servers import CLOSED, Server
 from twofold.effects import ThreadLocal, after_fork_in_child, leak_on_fork
 from twofold.errors import BackendUnavailable
@@ -54,9 +54,7 @@ class Connection:
         self._socket = opened
         self._shut = finalize(self, _shut, opened)  # if need be before the socket is collected
         self._shut.atexit = False
-        self._reader = server.protocol.new_reader()
-        self.has_more: Callable[[], bool] = self._reader.has_data
-        """Tells whether more than the replies has come, which is nobody's."""
+        self.reader: Reader = server.protocol.new_reader()
         self._limit = 0.0  # seconds that the socket waits
 
     def send(self, packed: bytes, deadline: float) -> None:
@@ -68,7 +66,7 @@ class Connection:
 
     def receive(self, deadline: float) -> Reply:
         """Return the next reply, if it comes in time."""
-        reply = self._reader.gets()
+        reply = self.reader.gets()
         if reply is not INCOMPLETE:
             return reply
         self._wait_until(deadline)
@@ -76,7 +74,7 @@ class Connection:
 
     def receive_first(self, deadline: float) -> Reply:
         """Return a reply of which nothing has been read; the socket knows how long it may wait."""
-        reader = self._reader
+        reader = self.reader
         while True:
             data = self._socket.recv(_CHUNK)
             if not data:
@@ -365,7 +363,7 @@ class ConnectionPool:
     def _put(self, server: Server, connection: Connection) -> None:
         if server.breaker.failures:
             server.breaker.succeed()
-        if connection.has_more():
+        if connection.reader.has_data():  # which is nobody's
             connection.close()
             return
         connection.used_at = monotonic()

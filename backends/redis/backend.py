@@ -99,11 +99,13 @@ class RedisBackend(NetworkBackend):
         self._knows_nx_get = True
 
     def get(self, key: str) -> bytes | None:
-        # `GET.run` written out: a hit has one call less.
-        return GET.read(key, self._client.execute(GET.build(key)))
+        # `GET.run`, written out where there is a value: a hit has two calls less.
+        found = self._client.execute(commands.get(key))
+        return found if type(found) is bytes or found is None else GET.read(key, found)
 
     async def aget(self, key: str) -> bytes | None:
-        return GET.read(key, await self._client.aexecute(GET.build(key)))
+        found = await self._client.aexecute(commands.get(key))
+        return found if type(found) is bytes or found is None else GET.read(key, found)
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         return self._values(keys, self._client.execute_many(self._gets(keys)))

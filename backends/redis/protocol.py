@@ -22,6 +22,7 @@ _PARTS_WITH_GET: Final = (b"*5", b"*7")
 _WITH_GET: Final = b"\r\n$2\r\nNX\r\n$3\r\nGET\r\n"
 _SLOTS: Final = 16384
 _MAYBE_TEXT: Final = frozenset({bytes, NoneType})
+_begins_mget = re.compile(rb"\*(\d{1,10})\r\n\$4\r\nMGET\r\n").match
 _is_integer = re.compile(rb"-?\d{1,19}").fullmatch
 _is_cursor = re.compile(rb"\d{1,20}").fullmatch
 _is_host = re.compile(rb"[\w.:%?-]{0,255}").fullmatch
@@ -35,6 +36,8 @@ def matches(packed: bytes, reply: Reply) -> bool:
         return True
     if type(reply) is ReplyError:
         return True
+    if mget := _begins_mget(packed):
+        return _are_values(int(mget[1]) - 1, reply)
     # The command is parsed again here, so that the hot path carries nothing but bytes.
     lines = packed[:_HEAD].split(b"\r\n", 5)
     if matching := _MATCHING.get(lines[2]):
@@ -65,8 +68,8 @@ def _is_value(reply: Reply) -> bool:
     return type(reply) in _MAYBE_TEXT
 
 
-def _are_values(lines: list[bytes], reply: Reply) -> bool:
-    if type(reply) is not list or len(reply) != _arguments(lines):
+def _are_values(count: int, reply: Reply) -> bool:
+    if type(reply) is not list or len(reply) != count:
         return False
     return _MAYBE_TEXT.issuperset(map(type, reply))
 
@@ -192,7 +195,6 @@ _MATCHING: Final[dict[bytes, Callable[[Reply], bool]]] = {
 _MATCHING_BY_COMMAND: Final[dict[bytes, Callable[[list[bytes], Reply], bool]]] = {
     b"EVAL": _is_of_script,
     b"EVALSHA": _is_of_script,
-    b"MGET": _are_values,
     b"UNLINK": _is_count,
 }
 

@@ -35,12 +35,7 @@ _HEADER: Final = 24  # bytes at most
 _REMEMBERED: Final = 8192  # lengths of values whose headers need not be made again
 _DOLLAR, _STAR, _LF = b"$*\n"
 _SHORT: Final = 6
-_COMMON: Final[dict[bytes, Reply]] = {
-    b"$-1\r\n": None,
-    b"+OK\r\n": b"OK",
-    b":0\r\n": 0,
-    b":1\r\n": 1,
-}
+_COMMON: Final = frozenset({b"$-1\r\n", b"+OK\r\n", b":0\r\n", b":1\r\n"})
 
 _value_begins = re.compile(rb"\$(\d{1,10})\r\n").match
 _begins_well = re.compile(rb"[$:+-]|\*\d{1,5}\r\n").match
@@ -56,7 +51,7 @@ _is_number = re.compile(rb"-?\d{1,19}").fullmatch
 
 def new_reader() -> Reader:
     """Return a reader for one connection."""
-    return PythonReader() if hiredis is None else QuickReader(hiredis)
+    return PythonReader() if hiredis is None else GuardedReader(hiredis)
 
 
 def reply_error(text: str) -> ReplyError:
@@ -64,109 +59,91 @@ def reply_error(text: str) -> ReplyError:
     return ReplyError(_before_error(text)[1])
 
 
-class QuickReader:
-    """One value at a time, as most replies are; hiredis for others that cannot be an attack."""
+class GuardedReader:
+    """hiredis; the exact reader instead of it for replies that could be an attack."""
 
     gets: Callable[[], Reply]
+    has_data: Callable[[], bool]
 
     def __init__(self, hiredis: ModuleType) -> None:
-        self._value: Reply = INCOMPLETE
         self._hiredis = hiredis
-        self._guarded = Guarded(hiredis)
-        self._others: Guarded | PythonReader | None = None
-        """What reads replies that are not a value in one piece."""
-        self.gets = self._gets_value
+        self._pieces: list[bytes] = []
+        """What hiredis has been given since the first of some replies began."""
+        self._exact: PythonReader | None = None
+        self._is_read = True
+        self._begin()
 
-    def feed(self, data: bytes, /) -> None:
-        if self._others is not None and not self._others.has_data():
-            self._others, self.gets = None, self._gets_value
-        if self._others is None:
-            if data.startswith(header := _header(len(data))):
-                self._value = data[len(header) : -2]
-                return
-            if len(data) < _SHORT and data in _COMMON:  # hashing long data is slow
-                self._value = _COMMON[data]
-                return
-        self._feed_others(data)
-
-    def _gets_value(self) -> Reply:
-        value, self._value = self._value, INCOMPLETE
-        return value
-
-    def _feed_others(self, data: bytes) -> None:
-        others = self._others
-        if others is None:
-            others = self._guarded if _is_harmless(data) else PythonReader()
-        elif type(others) is Guarded and not others.may_have(data):
-            self._guarded = Guarded(self._hiredis)
-            others = others.exact()
-        others.feed(data)
-        self._others, self.gets = others, others.gets
-
-    def has_data(self) -> bool:
-        if self._others is None:
-            return self._value is not INCOMPLETE
-        return self._others.has_data()
-
-
-class Guarded:
-    """hiredis, and what it has been given since the first of some replies began."""
-
-    def __init__(self, hiredis: ModuleType) -> None:
-        self._reader: Any = hiredis.Reader(
+    def _begin(self) -> None:
+        """Have hiredis read from between two replies on."""
+        reader = self._hiredis.Reader(
             protocolError=ProtocolError, replyError=reply_error, notEnoughData=INCOMPLETE
         )
-        self._pieces: list[bytes] = []
-        self._array: Array | None = None
-        self.gets: Callable[[], Reply] = self._reader.gets
+        self._feed, self._gets, self._has_more = reader.feed, reader.gets, reader.has_data
+        self._go_on()
 
-    def feed(self, data: bytes) -> None:
-        """Take what cannot be an attack."""
-        if not self._pieces or not self.has_data():
-            self._pieces = []
-            self._array = Array(self._reader.gets) if data[0] == _STAR else None
-            self.gets = self._reader.gets if self._array is None else self._array.gets
+    def _go_on(self) -> None:
+        self._pieces, self._exact, self._is_plain = [], None, True
+        self.gets, self.has_data = self._gets, self._has_more
+
+    def feed(self, data: bytes, /) -> None:
+        if self._is_plain or self._is_through():
+            # A whole value, or something as common. Hashing long data is slow.
+            if data.startswith(_header(len(data))) or (len(data) < _SHORT and data in _COMMON):
+                self._feed(data)
+                return
+            self._is_plain = False
+        self._feed_others(data)
+
+    def _is_through(self) -> bool:
+        """Tell whether all replies have been read; the next one is for hiredis again."""
+        if self.has_data():
+            return False
+        self._go_on()
+        return True
+
+    def _feed_others(self, data: bytes) -> None:
+        if self._exact is None and not self._may_have(data):
+            self._leave()
+        if self._exact is not None:
+            self._exact.feed(data)
+            return
+        # hiredis says that nothing is left where it has read the first byte of a reply, or
+        # elements of an array, which can only be the first of all.
+        if data[-1] != _LF or data[0] == _STAR:
+            self._is_read = False
+            self.gets, self.has_data = self._gets_watched, self._is_within
         self._pieces.append(data)
-        self._reader.feed(data)
+        self._feed(data)
 
-    def may_have(self, data: bytes) -> bool:
-        """Tell whether what continues a reply is no attack, and can soon be at its end."""
-        seam = b"".join(self._pieces)[-_HEADER:] + data[:_HEADER]
+    def _gets_watched(self) -> Reply:
+        reply = self._gets()
+        if reply is not INCOMPLETE:
+            self._is_read = not self._has_more()
+        return reply
+
+    def _is_within(self) -> bool:
+        return not self._is_read
+
+    def _may_have(self, data: bytes) -> bool:
+        """Tell whether what comes is no attack, and the reply can soon be at its end."""
+        if not self._pieces:
+            return _is_harmless(data)
         if len(self._pieces) == _MOST_PIECES:
             return False
+        seam = b"".join(self._pieces)[-_HEADER:] + data[:_HEADER]
         return not _announces_much(seam) and not _announces_much(data)
 
-    def exact(self) -> "PythonReader":
-        """Return a reader that goes on from here."""
-        reader = PythonReader()
-        for piece in self._pieces:
-            reader.feed(piece)
-        while reader.gets() is not INCOMPLETE:
+    def _leave(self) -> None:
+        """Have the exact reader go on from here."""
+        exact, pieces = PythonReader(), self._pieces
+        for piece in pieces:
+            exact.feed(piece)
+        while exact.gets() is not INCOMPLETE:
             pass  # hiredis has told that one
-        return reader
-
-    def has_data(self) -> bool:
-        """Tell whether it is within a reply.
-
-        It says itself that there is nothing left where it has read the first byte of a
-        reply, or elements of an array.
-        """
-        last, array = self._pieces[-1][-1], self._array
-        return last != _LF or bool(array and not array.is_read) or bool(self._reader.has_data())
-
-
-class Array:
-    """An array, which is the first of some replies, until it is read."""
-
-    def __init__(self, gets: Callable[[], Reply]) -> None:
-        self._gets = gets
-        self.is_read: bool = False
-
-    def gets(self) -> Reply:
-        """Return it, or what follows, or `INCOMPLETE`."""
-        reply = self._gets()
-        self.is_read = self.is_read or reply is not INCOMPLETE
-        return reply
+        if pieces:
+            self._begin()
+        self._exact, self._is_plain = exact, False
+        self.gets, self.has_data = exact.gets, exact.has_data
 
 
 @lru_cache(_REMEMBERED)

@@ -31,7 +31,10 @@ def values(keys: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, bytes]
     """Return the values that are there, if one command asked for all."""
     if not keys:
         return {}
-    pairs = zip(keys, unwrap(outcomes[0]), strict=True)
+    found = unwrap(outcomes[0])
+    pairs = zip(keys, found, strict=True)
+    if all(found):
+        return dict(pairs)
     return {key: each for key, each in pairs if each is not None}
 
 

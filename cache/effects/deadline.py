@@ -23,9 +23,8 @@ T = TypeVar("T")
 _bound: ContextVar[float | None] = ContextVar("twofold_bound", default=None)
 
 
-def ends_by() -> float | None:
-    """Return the monotonic time by which what begins now is to end; None if nothing bounds it."""
-    return _bound.get()
+ends_by: Callable[[], float | None] = _bound.get
+"""Returns the monotonic time by which what begins now is to end; None if nothing bounds it."""
 
 
 def within(io: Effects, seconds: float, since: float = 0.0) -> Effects:

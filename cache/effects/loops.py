@@ -85,14 +85,17 @@ class PerLoop(Generic[T]):
 
     def get(self) -> T:
         """Return the running loop's `T`, made at the first call."""
-        loop = running_loop()
+        loop = asyncio._get_running_loop() or running_loop()
         held = self._held.get(loop)
         if held is None or len(self._held) > 1:
             self.sweep()
-        if held is None:
-            held = self._held[loop] = (self._make(), self._guard(loop))
-            _start(held[1])
+            held = held or self._begin(loop)
         return held[0]
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> tuple[T, AsyncGenerator[None, None]]:
+        held = self._held[loop] = (self._make(), self._guard(loop))
+        _start(held[1])
+        return held
 
     def sweep(self) -> None:
         """Abandon what belongs to loops that have closed."""
