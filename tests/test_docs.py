@@ -39,10 +39,12 @@ from typing import Any, NamedTuple, TypeAlias
 import pytest
 
 import twofold
+from tests import freshness_table
 from tests.chaos import MemcachedServer, RedisCluster, RedisSentinels, RedisServer, Server
 from tests.chaos.certificates import Certificates
 from twofold import Cache, caches
 from twofold.backend import Backend
+from twofold.freshness import Freshness
 from twofold.settings import CacheConfig, backend_class, read_cache
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -478,6 +480,18 @@ def test_every_operation_is_documented(name: str) -> None:
 def test_every_setting_is_documented(name: str) -> None:
     """Every key of an alias stands in the page of settings."""
     assert name == "ALIAS" or f"`{name}`" in reference("settings.md")
+
+
+@pytest.mark.parametrize("name", Freshness.__annotations__)
+def test_every_option_of_freshness_is_documented(name: str) -> None:
+    """It has a row in the page of freshness, and stands beside the other options."""
+    assert f"| `{name}` |" in reference("freshness.md")
+    assert all(f"`{name}`" in reference(f"{page}.md") for page in ("settings", "decorators"))
+
+
+def test_the_table_of_freshness_says_what_is_decided() -> None:
+    """The whole table is what the function that decides says, and cannot drift from it."""
+    assert "\n".join(["", *freshness_table.lines(), ""]) in reference("freshness.md")
 
 
 @pytest.mark.parametrize("name", ["dummy", "files", "memcached", "memory", "redis", "sqlite"])
