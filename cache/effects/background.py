@@ -183,7 +183,9 @@ class Background:
         return work
 
     def drain(self, owner: object, seconds: float) -> None:
-        """Wait until the threads of `owner` have ended, `seconds` at most."""
+        """Wait until the threads of `owner` have ended, `seconds` at most; never as all ends."""
+        if is_ending():
+            return
         until = time.monotonic() + seconds
         for work in self._threads.of(owner):
             work.over.wait(max(0.0, until - time.monotonic()))
@@ -193,8 +195,15 @@ class Background:
         until = time.monotonic() + seconds
         while self._of(owner) and time.monotonic() < until:  # noqa: ASYNC110 - threads, too
             await asyncio.sleep(_LOOK_EVERY)
-        for work in self._of(owner):
+        late = self._of(owner)
+        for work in late:
             work.cancel()
+        loop = asyncio.get_running_loop()
+        mine = {
+            work.task for work in late if work.task is not None and work.task.get_loop() is loop
+        }
+        if mine:  # so that they release what they hold
+            await asyncio.wait(mine, timeout=seconds)
 
     def _of(self, owner: object) -> list[Work]:
         return [work for work in self._tasks.of(owner) + self._threads.of(owner) if work.alive()]
