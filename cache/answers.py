@@ -59,7 +59,7 @@ class Answers:
         if entry is MISSING:
             return Found(key, MISSING, Age.GONE)
         if entry.meta is not None and entry.meta.error:
-            self._maker.raise_kept(key, stored, policy)
+            self._maker.raise_kept(entry, policy)
             return Found(key, MISSING, Age.GONE)
         draw = 1 - random() if policy.early is not None else 1.0  # noqa: S311 - it spreads load
         return Found(key, entry.value, age(entry.meta, self._clock.time(), policy, draw))

@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from typing import Any, TypeVar, Unpack, overload
 
-from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
+from twofold.claims.stored import end_rest
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync, within
 from twofold.engine import Engine
 from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable
@@ -176,7 +177,7 @@ class ComputingCache(Engine):
         """Make the value of `key` stale, and return whether there was one that was fresh.
 
         It stays until its life is over, for those who take a stale value. What is being computed
-        for `key` now is not kept.
+        for `key` now is not kept. The next who asks refreshes it, also soon after a failure.
         """
         if self._guard is not None:
             self._guard("mark_stale")
@@ -187,9 +188,14 @@ class ComputingCache(Engine):
         return await self._mark_stale(NATIVE, key, version)
 
     async def _mark_stale(self, io: Effects, key: str, version: int | None) -> bool:
-        full = self._key(key, version)
+        full, store = self._key(key, version), self._backend
         self._detach(full)
-        return await self._fresh.mark_stale(io, full)
+        io = within(io, store.deadline)
+        marked = await self._fresh.mark_stale(io, full)
+        self._rests.end(full)
+        if not self._store.private:
+            await end_rest(io, store, self._keys.claim(full))
+        return marked
 
     async def _compute(
         self,

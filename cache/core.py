@@ -69,9 +69,10 @@ class Cache(ComputingCache, VersionedCache):
         if type(stored) in self._unwrapped:
             self._counts.hits += 1
             return stored
-        value = self._load(full, stored)
+        value = (self._load_stale if allow_stale else self._load)(full, stored)
         if value is MISSING:
-            return self._not_fresh(full, stored, default, allow_stale)
+            self._counts.misses += 1
+            return default
         self._counts.hits += 1
         return value
 
@@ -97,9 +98,10 @@ class Cache(ComputingCache, VersionedCache):
         if type(stored) in self._unwrapped:
             self._counts.hits += 1
             return stored
-        value = self._load(full, stored)
+        value = (self._load_stale if allow_stale else self._load)(full, stored)
         if value is MISSING:
-            return self._not_fresh(full, stored, default, allow_stale)
+            self._counts.misses += 1
+            return default
         self._counts.hits += 1
         return value
 

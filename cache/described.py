@@ -119,7 +119,6 @@ class FreshStore:
     async def mark_stale(self, io: Effects, key: str) -> bool:
         """Make a fresh value stale, and tell whether there was one; see `Cache.mark_stale`."""
         store = self._store
-        io = within(io, store.deadline)
         for _ in range(_ATTEMPTS):
             stored = await io.op(store.get, store.aget, key)
             if stored is None:

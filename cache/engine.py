@@ -66,6 +66,7 @@ class Engine:
         self._counts = Counts()
         rests = Rests(parts.alias, store.clock)
         self._clock = backend.clock
+        self._rests = rests
         self._maker = maker = Maker(codec, store.clock, self._counts, rests)
         self._computations = Computations(
             store, codec, maker, keys.claim, note, self._counts, rests
@@ -226,15 +227,6 @@ class Engine:
         if not entry.is_fresh(now):
             self._counts.stale_hits += 1
         return entry.value
-
-    def _not_fresh(self, full: str, stored: Any, default: Any, allow_stale: bool) -> Any:
-        """Return what `get` does where `_load` has found nothing."""
-        value = self._load_stale(full, stored) if allow_stale else MISSING
-        if value is MISSING:
-            self._counts.misses += 1
-            return default
-        self._counts.hits += 1
-        return value
 
     def _kept(
         self, full: str, value: Any, ttl: float | None, stale: Timeout

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from twofold.backend import Stored
 from twofold.clock import Clock
 from twofold.effects import Effects
-from twofold.entry import MISSING, Codec, Meta
+from twofold.entry import MISSING, Codec, Entry, Meta
 from twofold.errors import AwaitableResult, CannotSerialize
 from twofold.kept_errors import arguments, can_be_rebuilt, name_of_class, rebuilt
 from twofold.policy import Policy
@@ -151,15 +151,17 @@ class Maker:
         """Return the value of what is stored, if it is fresh, or raise the error that is kept."""
         if stored is None:
             return MISSING
-        value = self._codec.load(key, stored)
-        if value is MISSING and policy.errors:
-            self.raise_kept(key, stored, policy)
-        return value
-
-    def raise_kept(self, key: str, stored: Stored, policy: Policy) -> None:
-        """Raise the error that an entry keeps, if it is one of the caller's, and not too old."""
+        if not policy.errors:
+            return self._codec.load(key, stored)
         entry = self._codec.open(key, stored)
-        if entry is MISSING or entry.meta is None:
+        if entry is MISSING:
+            return MISSING
+        self.raise_kept(entry, policy)
+        return entry.value if entry.is_fresh(self._clock.time()) else MISSING
+
+    def raise_kept(self, entry: Entry, policy: Policy) -> None:
+        """Raise the error that an entry keeps, if it is one of the caller's, and not too old."""
+        if entry.meta is None or not entry.meta.error:
             return
         error = rebuilt(entry, policy.errors)
         if error is not None and entry.meta.holds(self._clock.time()):

@@ -41,6 +41,11 @@ class Rests:
         _bound(self._until)
         self._until[key] = self._clock.monotonic() + seconds
 
+    def end(self, key: str) -> None:
+        """Let `key` be refreshed by whoever asks next."""
+        if self._until:
+            self._until.pop(key, None)
+
     def fail(self, key: str, function: Callable[[], Any], seconds: float, error: Exception) -> None:
         """Note that a refresh has failed, and tell of the function's first failure in a row."""
         self.begin(key, seconds)
@@ -52,8 +57,7 @@ class Rests:
 
     def succeed(self, key: str, function: Callable[[], Any]) -> None:
         """Note that a value was computed."""
-        if self._until:
-            self._until.pop(key, None)
+        self.end(key)
         if self._failing:
             self._failing.pop(name_of(function), None)
 

@@ -194,6 +194,21 @@ def test_a_failed_refresh_rests(ask: Any, source: Source, twofold_clock: FakeClo
 
 
 @both
+def test_marking_a_value_stale_ends_its_rest(
+    ask: Any, source: Source, twofold_cache: Cache, twofold_clock: FakeClock
+) -> None:
+    """Who marks it knows that there is something new to compute."""
+    options: dict[str, Any] = {"stale": 600, "retry_after": 300}
+    assert ask("k", source, 10, **options) == [1]
+    twofold_clock.advance(11)
+    source.error = RuntimeError("down")
+    assert [ask("k", source, 10, **options) for _ in range(3)] == [[1]] * 3
+    source.error = None
+    assert twofold_cache.mark_stale("k") is False
+    assert [ask("k", source, 10, **options) for _ in range(2)] == [[1], [3]]
+
+
+@both
 def test_a_failed_computation_that_is_waited_for_serves_the_stale_value(
     ask: Any, source: Source, twofold_clock: FakeClock
 ) -> None:

@@ -164,6 +164,24 @@ stored.LIFE = 1.0
 """
 
 
+def test_a_mark_elsewhere_ends_the_rest_in_the_store(
+    another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All who share the store may try again, but the process that failed."""
+    monkeypatch.setattr(background, "inline", True)
+    failing, marking, asking = another(), another(), another()
+    make_stale(failing)
+
+    def fail() -> str:
+        raise RuntimeError("down")
+
+    assert failing.get_or_set("k", fail, **STALE) == "old"
+    assert marking.mark_stale("k") is False
+    assert asking.get_or_set("k", lambda: "new", **STALE) == "old"
+    assert asking.get("k") == "new"
+    assert marking.backend.get(marking._keys.claim(marking._key("k"))) is None
+
+
 def test_a_fork_amid_a_refresh_begins_without_it(another: Callable[[], Cache]) -> None:
     """The child serves the stale value, and neither waits for the parent's thread nor ends it."""
     ours = another()

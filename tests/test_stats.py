@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from twofold import BackendUnavailable, Cache, Stats, cached, close_all
+from twofold.policy import Policy
 from twofold.testing import FACES, ChaosBackend, Face, case
 
 
@@ -84,6 +85,27 @@ class TestNumbers:
             "computations": 2,
             "failures": 1,
         }
+
+    @case
+    async def test_a_damaged_entry_counts_once_each_time_it_is_read(
+        self, tmp_path: Path, face: Face
+    ) -> None:
+        """Also by who would take a stale one, and by who keeps errors."""
+        cache = Cache(f"sqlite://{tmp_path}/c.db", options={"deadline": 30.0})
+        view, damaged = face.view(cache), 0
+        for stale in (None, 600):
+            await view.set("k", [1], stale=stale)
+            key = cache._key("k")
+            stored = cache.backend.get(key)
+            assert cache.backend.set(key, stored[:-1] + b"?", None)
+            for allow_stale in (False, True):
+                assert await view.get("k", allow_stale=allow_stale) is None
+                assert await view.get_many(["k"], allow_stale=allow_stale) == {}
+            damaged += 4
+            assert cache.stats().damaged == damaged
+        cache._maker.read(key, stored[:-1] + b"?", Policy(60, errors={ValueError: 60}))
+        assert cache.stats().damaged == damaged + 1
+        await view.close()
 
 
 @pytest.mark.parametrize("outage", [False, True])

@@ -383,6 +383,17 @@ class StoredClaim:
         )
 
 
+async def end_rest(io: Effects, store: Backend, key: str) -> None:
+    """Let whoever asks next refresh what has a claim at `key`, beside it, that nobody holds.
+
+    Raises:
+        BackendUnavailable: the store cannot tell.
+    """
+    there = await io.op(store.get, store.aget, key)
+    if there is not None and is_stub(there, store.holds_objects) and rests(there):
+        await io.op(store.release, store.arelease, key, there)
+
+
 _renewals: Final = Ticker("twofold-claims")
 _live: Final = _Live()
 
