@@ -5,7 +5,7 @@ from random import random
 from typing import Any, NamedTuple
 
 from twofold.backend import Backend, Stored
-from twofold.claims.flights import Busy, Late
+from twofold.claims.flights import Busy, Late, forget_lost
 from twofold.computations import Computations
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec
@@ -73,11 +73,20 @@ class Answers:
         if there is Age.GONE:
             self._counts.misses += 1
             return False
-        resting = key in self._rests or (policy.wait == 0 and key in self._table.table)
+        computed = self._is_computed(key)
+        resting = key in self._rests or (computed and policy.wait == 0)
         if decide(there, policy, resting) is Step.SERVE:
             self._count(found)
             return True
         return False
+
+    def _is_computed(self, key: str) -> bool:
+        """Tell whether this process computes `key`; what an event loop left undone is noted."""
+        if key not in self._table.table:
+            return False
+        if forget_lost(self._table, key):
+            self._rests.lose(key)
+        return key in self._table.table
 
     def _count(self, found: Found) -> None:
         self._counts.hits += 1

@@ -209,7 +209,7 @@ def test_a_fork_amid_a_refresh_begins_without_it(another: Callable[[], Cache]) -
     eventually(lambda: ours.get("k") == "new", "the parent's is stored")
 
 
-@pytest.mark.parametrize("ending", ["run", "close"])
+@pytest.mark.parametrize("ending", ["run", "close", "no cancellation"])
 def test_a_loop_that_ends_amid_a_refresh_gives_it_up(
     ending: str, another: Callable[[], Cache]
 ) -> None:
@@ -231,6 +231,10 @@ def test_a_loop_that_ends_amid_a_refresh_gives_it_up(
     if ending == "run":
         asyncio.run(ask())
         assert theirs.get_or_set("k", lambda: "new", **STALE, wait=None) == "new"
+    elif ending == "no cancellation":
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(ask())
+        loop.close()
     else:
         ours.backend.deadline = 0.05  # for which it waits
         loop = asyncio.new_event_loop()

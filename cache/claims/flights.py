@@ -196,6 +196,16 @@ async def share(
             claims.remove(flight)
 
 
+def forget_lost(claims: Claims, key: str) -> bool:
+    """Let nobody join what computes `key` if that cannot end any more; tell whether any was so."""
+    there = claims.table.get(key, ())
+    lost = [each for each in there if isinstance(each, Flight) and each.lost()]
+    for flight in lost:
+        flight.detach()
+        claims.remove(flight)
+    return bool(lost)
+
+
 async def start(io: Effects, claims: Claims, key: str, body: Body[Any]) -> bool:
     """Have `body` run in the background, unless something computes `key` already.
 
