@@ -143,6 +143,8 @@ class Answers:
             except (ReentrantCall, AwaitableResult):  # the program is wrong: a stale value hides it
                 raise
             except Exception as exc:
+                if type(exc) in policy.errors:  # a result, which replaces the stale value
+                    raise
                 outcome, error = Outcome.FAILED, exc
             step, since = decide(found.age, policy, outcome=outcome), 0.0
         self._count(found)

@@ -248,6 +248,24 @@ def test_a_kept_error_is_raised_again(
 
 
 @both
+@pytest.mark.parametrize("wait", [0, None, 5])
+def test_a_kept_error_replaces_the_stale_value(
+    ask: Any, source: Source, twofold_clock: FakeClock, wait: float | None
+) -> None:
+    """For who waits for it as for the next one, also if its arguments cannot be stored."""
+    options: dict[str, Any] = {"stale": 600, "wait": wait, "errors": {LookupError: 30}}
+    assert ask("k", source, 10, **options) == [1]
+    twofold_clock.advance(11)
+    source.error = LookupError("nobody", object())
+    if wait == 0:
+        assert ask("k", source, 10, **options) == [1]
+    for _ in range(2):
+        with pytest.raises(LookupError, match="nobody"):
+            ask("k", source, 10, **options)
+    assert source.calls == 2
+
+
+@both
 def test_a_timeout_of_the_result(ask: Any, source: Source, twofold_clock: FakeClock) -> None:
     """It is asked of the value; 0 stores nothing, and removes what is stale."""
     assert ask("k", source, lambda value: 10 * value[0], stale=600) == [1]
