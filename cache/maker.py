@@ -1,6 +1,7 @@
 """What a computation makes: of a function's value what is to be stored, and back."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from inspect import isawaitable, iscoroutine
 from math import inf
 from random import random
@@ -11,7 +12,7 @@ from twofold.clock import Clock
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec, Entry, Meta
 from twofold.errors import AwaitableResult, CannotSerialize
-from twofold.kept_errors import arguments, can_be_rebuilt, name_of_class, rebuilt
+from twofold.kept_errors import forms, name_of_class, rebuilt
 from twofold.policy import Policy
 from twofold.rests import Rests
 from twofold.stats import Counts
@@ -102,17 +103,13 @@ class Maker:
 
     def _made_of(self, key: str, error: Exception, policy: Policy, began: float) -> Made | None:
         """Return how to keep what a function raised; None if it cannot be made again."""
-        given, ttl = arguments(error), policy.errors[type(error)]
-        if not can_be_rebuilt(error, given):
-            return None
-        now = self._clock.time()
+        now, ttl = self._clock.time(), policy.errors[type(error)]
         until = now + (inf if ttl is None else ttl)
         meta = Meta(began, until, until, max(0.0, now - began), error=name_of_class(type(error)))
-        try:
-            stored = self._codec.dump(key, given, meta)
-        except CannotSerialize:
-            stored = self._codec.dump(key, [str(error)], meta)
-        return Made(None, stored, True, ttl, error=error)
+        for form in forms(error):
+            with suppress(CannotSerialize):
+                return Made(None, self._codec.dump(key, form, meta), True, ttl, error=error)
+        return None
 
     async def call(self, io: Effects, function: Callable[[], Any]) -> Any:
         """Call a user's function, and count that."""

@@ -247,6 +247,69 @@ def test_a_kept_error_is_raised_again(
     assert ask("k", source, 10) == [4]
 
 
+class ByName(Exception):
+    """Gives its base a text in place of what it was given."""
+
+    def __init__(self, name: str, *, code: int = 0) -> None:
+        super().__init__(f"no {name}")
+        self.name, self.code = name, code
+
+
+class FromObject(Exception):
+    """Has an attribute that no store can hold."""
+
+    def __init__(self, *args: Any, source: Any = None) -> None:
+        super().__init__(*args)
+        self.source = source
+
+
+class Itself(Exception):
+    """Makes its attribute, which no store can hold, of nothing."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.errors = [self]
+
+
+def texts_and_ints(error: Exception) -> dict[str, Any]:
+    return {name: each for name, each in vars(error).items() if type(each) in (str, int)}
+
+
+class Untold(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@both
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [
+        (ByName("Ann", code=7), 1),
+        (OSError(2, "no such file"), 1),
+        (KeyError("k"), 1),
+        (LookupError(), 1),
+        (UnicodeDecodeError("utf-8", b"x", 0, 1, "bad"), 1),
+        (Itself("many"), 1),
+        (FromObject("by", source="text"), 1),
+        (FromObject("by", source=object()), 1),
+        (Untold("x"), 3),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_kept_error_is_as_it_was(ask: Any, source: Source, error: Exception, calls: int) -> None:
+    """Its text, its arguments and its attributes, or else it is not kept."""
+    source.error = error
+    for _ in range(3):
+        with pytest.raises(type(error)) as caught:
+            ask("k", source, 10, errors={type(error): 30})
+        assert caught.value.args == error.args
+        if calls == 1:
+            assert str(caught.value) == str(error)
+            assert vars(caught.value).keys() == vars(error).keys()
+            assert texts_and_ints(caught.value) == texts_and_ints(error)
+    assert source.calls == calls
+
+
 @both
 @pytest.mark.parametrize("wait", [0, None, 5])
 def test_a_kept_error_replaces_the_stale_value(
