@@ -16,6 +16,12 @@ def is_async(function: Callable[..., Any]) -> bool:
     return iscoroutinefunction(function) or iscoroutinefunction(body_of(function))
 
 
+def source_of(function: Callable[..., Any]) -> object:
+    """Return what all callables that were made of the same lines have in common."""
+    body = body_of(getattr(function, "__wrapped__", function))
+    return getattr(body, "__code__", body)
+
+
 def body_of(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function that a call runs: of a partial one, or of an object's class."""
     while isinstance(function, partial):

@@ -30,6 +30,8 @@ class Computed(NamedTuple):
     """The value as the store keeps it, of which others get copies; None if it cannot."""
     accepted: bool
     """Whether nobody has changed the key since it was begun."""
+    alone: bool = False
+    """Whether nobody else gets it, since no copies can be made of it."""
 
 
 def _swap(store: Backend, present: Stored, key: str, stored: Stored, ttl: float | None) -> bool:
@@ -98,7 +100,7 @@ class Computations:
             Busy: nothing in the background is free to compute.
             Resting: the old value is not to be refreshed yet.
         """
-        if not policy.stores:
+        if not policy.stores or function in self._maker.unserializable:
             return await self._maker.call(io, function)  # what nobody is to find, nobody shares
 
         if not reachable:
@@ -116,6 +118,8 @@ class Computations:
                 continue  # somebody else's refresh has come to nothing
             if led:
                 return computed.value
+            if computed.alone:
+                return await self._maker.call(io, function)
             self._counts.joined += 1
             return self._maker.copy(key, computed.value, computed.stored)
 
@@ -151,7 +155,9 @@ class Computations:
                 break
         else:
             await self._delete(io, key)
-        return computed.value if led else self._maker.copy(key, computed.value, computed.stored)
+        if led or computed.alone:
+            return computed.value if led else await self._maker.call(io, function)
+        return self._maker.copy(key, computed.value, computed.stored)
 
     async def _is_claimed(self, io: Effects, key: str) -> bool:
         """Tell whether somebody computes `key` now.
@@ -321,6 +327,8 @@ class Computations:
         key = flight.key
         flight.begin()
         made = await self._maker.make(io, key, function, policy)
+        if made.drop and not flight.detached():
+            self._store.delete(key)
         accepted = not made.keep or self._write(flight, self._set, made) or not flight.detached()
         self._maker.returned(key, function, policy, False, made)
         flight.accept()
@@ -366,7 +374,7 @@ class Computations:
     def _computed(self, made: Made, accepted: bool) -> Computed:
         if made.error is not None:
             raise made.error
-        return Computed(made.value, made.stored, accepted)
+        return Computed(made.value, made.stored, accepted, alone=made.stored is None)
 
     async def _without(
         self,

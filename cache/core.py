@@ -439,6 +439,7 @@ class Cache(ComputingCache, VersionedCache):
             refreshes=counts.refreshes,
             joined=counts.joined,
             failures=counts.failures,
+            unserializable=counts.unserializable,
             damaged=self._codec.damaged,
             unavailable=self._fail_open.outage.failures if self._fail_open is not None else 0,
             evicted=self.backend.evicted,

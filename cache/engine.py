@@ -25,6 +25,7 @@ from twofold.policy import Policy
 from twofold.rests import Rests
 from twofold.stats import Counts
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout, seconds
+from twofold.unserializable import Unserializable
 
 _MOST_POLICIES = 256  # that are remembered, by how they are asked for
 
@@ -67,7 +68,9 @@ class Engine:
         rests = Rests(parts.alias, store.clock)
         self._clock = backend.clock
         self._rests = rests
-        self._maker = maker = Maker(codec, store.clock, self._counts, rests)
+        raises = options["on_unserializable"] == "raise"
+        unserializable = Unserializable(parts.alias, store.clock, raises=raises)
+        self._maker = maker = Maker(codec, store.clock, self._counts, rests, unserializable)
         self._computations = Computations(
             store, codec, maker, keys.claim, note, self._counts, rests
         )

@@ -23,6 +23,7 @@ __all__ = [
     "OutageBegan",
     "OutageEnded",
     "RefreshFailed",
+    "ResultNotStored",
     "StoreFailed",
     "Subscriber",
     "subscribe",
@@ -151,6 +152,21 @@ class RefreshFailed(Event):
 
     def __str__(self) -> str:
         return f"{self.function}() failed, cache {self.cache!r} serves stale values: {self.error}"
+
+
+@dataclass(frozen=True)
+class ResultNotStored(Event):
+    """A function returned what cannot be stored; its callers get that. It is told of once."""
+
+    cache: str
+    function: str
+    error: str
+
+    def __str__(self) -> str:
+        return (
+            f"what {self.function}() returns is not stored in cache {self.cache!r}, and computed at"
+            f" each call: {self.error}"
+        )
 
 
 @dataclass(frozen=True)

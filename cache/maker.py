@@ -16,6 +16,7 @@ from twofold.kept_errors import forms, name_of_class, rebuilt
 from twofold.policy import Policy
 from twofold.rests import Rests
 from twofold.stats import Counts
+from twofold.unserializable import Unserializable
 
 
 class Made(NamedTuple):
@@ -73,9 +74,18 @@ class Maker:
         clock: that of the store.
         counts: the numbers of the cache.
         rests: what is not to be refreshed now.
+        unserializable: the functions whose results cannot be stored.
     """
 
-    def __init__(self, codec: Codec, clock: Clock, counts: Counts, rests: Rests) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        clock: Clock,
+        counts: Counts,
+        rests: Rests,
+        unserializable: Unserializable,
+    ) -> None:
+        self.unserializable = unserializable
         self._codec = codec
         self._clock = clock
         self._counts = counts
@@ -93,13 +103,26 @@ class Maker:
             if made is None:
                 raise
             return made
-        keep = policy.keeps(value)
+        keep, drop = policy.keeps(value), False
         ttl = policy.life(value, random()) if keep else None  # noqa: S311 - it spreads load
         if ttl is not None and ttl <= 0:
-            return Made(value, self._dump(key, value, keep=False), False, ttl, drop=True)
+            keep, drop = False, True
         meta = policy.described(ttl, began, self._clock.time()) if keep and policy.ages else None
-        stored = self._dump(key, value, keep, meta)
-        return Made(value, stored, keep, ttl if meta is None or ttl is None else ttl + policy.stale)
+        try:
+            stored = self._codec.dump(key, value, meta)
+        except CannotSerialize as exc:
+            return Made(value, None, False, None, drop or self._note(function, keep, exc))
+        life = ttl if meta is None or ttl is None else ttl + policy.stale
+        return Made(value, stored, keep, life, drop)
+
+    def _note(self, function: Callable[[], Any], keep: bool, error: CannotSerialize) -> bool:
+        """Note that a result cannot be stored; tell whether it should have been."""
+        if keep:
+            if self.unserializable.raises:
+                raise error
+            self._counts.unserializable += 1
+            self.unserializable.note(function, error)
+        return keep
 
     def _made_of(self, key: str, error: Exception, policy: Policy, began: float) -> Made | None:
         """Return how to keep what a function raised; None if it cannot be made again."""
@@ -163,16 +186,6 @@ class Maker:
         error = rebuilt(entry, policy.errors)
         if error is not None and entry.meta.holds(self._clock.time()):
             raise error
-
-    def _dump(self, key: str, value: Any, keep: bool, meta: Meta | None = None) -> Stored | None:
-        """Return what to store, or of what is not stored, what copies are made of, if any."""
-        try:
-            stored: Stored = self._codec.dump(key, value, meta)
-        except CannotSerialize:
-            if keep:
-                raise
-            return None
-        return stored
 
     def copy(self, key: str, value: Any, stored: Stored | None) -> Any:
         """Return the value for one more caller."""

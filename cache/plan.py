@@ -97,6 +97,7 @@ class Plan:
 
         producer = aproduce if self.is_async else produce
         producer.__qualname__ = self.name  # errors are to name the user's own
+        vars(producer)["__wrapped__"] = self.function
         return producer
 
     def tell_of_process(self, key: str, store: Cache) -> None:

@@ -31,6 +31,8 @@ class Stats:
     """Callers who were given another caller's computation."""
     failures: int
     """Those of the computations that ended in an exception."""
+    unserializable: int
+    """Those whose result could not be stored, and was returned alone."""
     damaged: int
     """Entries that could not be verified or decoded, and were misses."""
     unavailable: int
@@ -59,6 +61,7 @@ class Counts:
         "refreshes",
         "stale_hits",
         "stores",
+        "unserializable",
     )
 
     def __init__(self) -> None:
@@ -71,6 +74,7 @@ class Counts:
         self.refreshes: int = 0
         self.joined: int = 0
         self.failures: int = 0
+        self.unserializable: int = 0
 
     def __repr__(self) -> str:
         counted = ", ".join(f"{name}={getattr(self, name)}" for name in self.__slots__)

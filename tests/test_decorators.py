@@ -418,15 +418,37 @@ def test_what_cannot_work_is_refused_when_decorating() -> None:
         cached(timeout="soon")(double.__wrapped__)
 
 
-def test_what_cannot_be_stored_is_said() -> None:
-    """A result that the serializer cannot hold is an error that names its type."""
+def test_what_cannot_be_stored_is_returned(caplog: pytest.LogCaptureFixture) -> None:
+    """It is told of once, with its type and what to do."""
+    store = Cache("memory://decorated")
+    store.clear()
 
-    @cached
+    @cached(cache=store)
+    def thing(_: int) -> object:
+        return Shop("one")
+
+    assert [thing(n).name for n in (1, 1, 2)] == ["one"] * 3  # type: ignore[attr-defined]
+    assert thing.cache_info().computed == store.stats().unserializable + 2 == 3
+    (record,) = caplog.records
+    assert "thing()" in record.message
+    assert "Shop" in record.message
+    assert "SERIALIZER" in record.message
+    store.close()
+
+
+def test_what_cannot_be_stored_may_be_an_error() -> None:
+    """That `set` raises always, and the fixture of tests."""
+    store = Cache("memory://decorated", options={"on_unserializable": "raise"})
+
+    @cached(cache=store)
     def thing() -> object:
         return Shop("one")
 
     with pytest.raises(CannotSerialize, match="Shop"):
         thing()
+    with pytest.raises(CannotSerialize, match="Shop"):
+        store.set("k", Shop("one"))
+    store.close()
 
 
 async def test_refresh_does_not_block_unseen() -> None:

@@ -117,7 +117,7 @@ def test_what_cannot_be_is_refused(
     options: dict[str, Any], error: type[Exception], match: str
 ) -> None:
     """In a call, a decorator and the settings alike."""
-    cache = Cache("memory://")
+    cache = Cache("memory://freshness")
     with pytest.raises(error, match=match):
         cache.get_or_set("k", dict, **options)
     cache.close()
@@ -363,7 +363,8 @@ def test_who_waits_leaves_in_time(source: Source) -> None:
         go.wait(10)
         return source()
 
-    cache = Cache("memory://")
+    cache = Cache("memory://freshness")
+    cache.clear()
     with pytest.raises(ComputationTimeout, match="max_wait"):
         cache.get_or_set("k", slow, max_wait=0.01)
     with pytest.raises(ComputationTimeout):
@@ -382,9 +383,9 @@ def test_an_int_that_is_given_stays_a_counter(twofold_cache: Cache) -> None:
 
 def test_the_settings_say_it_for_all(twofold_clock: FakeClock, source: Source) -> None:
     """`FRESHNESS` holds unless a call says otherwise."""
-    cache = Cache("memory://", freshness={"stale": "1h", "retry_after": "10s"})
+    cache = Cache("memory://freshness", freshness={"stale": "1h", "retry_after": "10s"})
     assert cache._freshness.stale == 3600.0
     assert cache._policy(5, {"stale": None}).stale == 0.0
     cache.close()
     with pytest.raises(SettingsError, match="TIMEOUT"):
-        Cache("memory://", freshness={"timeout": 5})  # type: ignore[typeddict-unknown-key]
+        Cache("memory://freshness", freshness={"timeout": 5})  # type: ignore[typeddict-unknown-key]

@@ -274,7 +274,8 @@ def test_a_caller_that_is_cancelled_leaves_the_refresh_running(
 
 def test_nothing_is_queued_where_all_threads_are_busy() -> None:
     """Stale values are served, what has none is computed by its caller."""
-    cache, may_end = Cache("memory://"), threading.Event()
+    cache, may_end = Cache("memory://refreshing"), threading.Event()
+    cache.clear()
     busy = []
 
     def hang() -> str:
@@ -297,7 +298,8 @@ def test_nothing_is_queued_where_all_threads_are_busy() -> None:
 
 def test_an_outage_of_a_function_is_told_once() -> None:
     """Of many keys and tries, until it works again."""
-    cache, told = Cache("memory://", freshness={"stale": 600, "retry_after": 0}), []
+    cache, told = Cache("memory://refreshing", freshness={"stale": 600, "retry_after": 0}), []
+    cache.clear()
     unsubscribe = events.subscribe(told.append)
     background.inline = True
     fails = [True]
@@ -326,7 +328,8 @@ def test_an_outage_of_a_function_is_told_once() -> None:
 
 def test_callers_are_answered_while_the_function_hangs() -> None:
     """By the stale value after `wait`; what hung is stored at last."""
-    cache, may_end = Cache("memory://"), threading.Event()
+    cache, may_end = Cache("memory://refreshing"), threading.Event()
+    cache.clear()
     make_stale(cache)
 
     def hang() -> str:

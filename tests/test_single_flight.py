@@ -32,6 +32,7 @@ from twofold import (
 from twofold.claims import stored
 from twofold.registry import build
 from twofold.settings import read_cache
+from twofold.testing import FACES, Face
 
 THREADS, LOOPS, TASKS = 16, 8, 20
 PATIENCE = 20.0  # seconds: what is no matter of time may take it, on a slow machine
@@ -844,3 +845,18 @@ def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
             assert shared.get_or_set("key", lambda: "follower") == "follower"
         assert leading.result(10) == "leader"
     assert shared.get("key") == "leader"
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+async def test_what_cannot_be_copied_is_for_one_caller_each(face: Face) -> None:
+    """Those who joined compute for themselves, and soon nobody joins any more."""
+    cache = Cache("memory://alone")
+
+    def ask() -> Any:
+        return face.view(cache).get_or_set("k", object)
+
+    made = [*await face.together([ask] * 5), *await face.together([ask] * 5)]
+    assert len({id(each) for each in made}) == 10
+    assert cache.stats().computations == 10
+    assert cache.stats().joined == 0
+    cache.close()

@@ -52,6 +52,7 @@ class CommonOptions(TypedDict):
     blocking_calls: Literal["raise", "warn", "allow"]
     on_error: Literal["raise", "miss"]
     clear: Literal["prefix", "flush"]
+    on_unserializable: Literal["return", "raise"]
 
 
 class EntryOptions(TypedDict):
@@ -65,6 +66,7 @@ _COMMON = {  # the first value is the default
     "blocking_calls": ("raise", "warn", "allow"),
     "on_error": ("raise", "miss"),
     "clear": ("prefix", "flush"),
+    "on_unserializable": ("return", "raise"),
 }
 _NUMBERS = ("signed", "bare")
 _OF_ENTRIES = EntryOptions.__annotations__.keys()

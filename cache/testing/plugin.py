@@ -27,7 +27,11 @@ def twofold_cache(twofold_clock: "FakeClock") -> "Iterator[Cache]":
     from twofold.effects import background
     from twofold.registry import caches
 
-    settings = {"BACKEND": _MEMORY, "LOCATION": f"test-{token_hex(8)}"}
+    settings = {
+        "BACKEND": _MEMORY,
+        "LOCATION": f"test-{token_hex(8)}",
+        "OPTIONS": {"on_unserializable": "raise"},
+    }
     outside, background.inline = background.inline, True
     try:
         with caches.override({"default": settings}, clock=twofold_clock):
