@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from itertools import product
-from math import inf
+from math import exp, inf
+from random import Random
 from typing import Any
 
 import pytest
@@ -97,6 +98,36 @@ def test_xfetch_comes_the_earlier_the_longer_it_takes() -> None:
     assert age(untimed, 109.99, policy, 1e-9) is Age.FRESH
     for_ever = Meta(100.0, inf, inf, 5.0)
     assert age(for_ever, 1e9, policy, 1e-9) is Age.FRESH
+
+
+@pytest.mark.parametrize("rate", [0.5, 5.0, 20.0])
+def test_xfetch_refreshes_as_often_as_the_paper_says(rate: float) -> None:
+    """By a simulated clock: as early as theorem and hits per second have it, once per window.
+
+    A hit with `rest` seconds left refreshes with the probability exp(-rest / took), so that none
+    of n hits does with the product of the others.
+    """
+    policy, took, fresh = Policy(60.0, early="xfetch"), 2.0, 60.0
+    meta = Meta(-took, fresh, fresh, took)
+    draws = Random(7)
+    times = [n / rate for n in range(int(40 * rate), int(fresh * rate))]  # before, none is likely
+    windows = 400
+
+    def first() -> float | None:
+        for now in times:
+            if age(meta, now, policy, 1 - draws.random()) is Age.EARLY:
+                return fresh - now
+        return None
+
+    ahead = [rest for rest in (first() for _ in range(windows)) if rest is not None]
+    none_yet, expected, refreshed = 1.0, 0.0, 0.0
+    for now in times:
+        chance = none_yet * exp(-(fresh - now) / took)
+        refreshed += chance
+        expected += chance * (fresh - now)
+        none_yet -= chance
+    assert len(ahead) / windows == pytest.approx(refreshed, abs=0.05)
+    assert sum(ahead) / windows == pytest.approx(expected, rel=0.1)
 
 
 @pytest.mark.parametrize(
