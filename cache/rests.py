@@ -1,5 +1,6 @@
 """Keys that are not refreshed for a while, and what is told of failed refreshes."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ from twofold.events import RefreshFailed, emit
 
 ELSEWHERE: Final = 1.0
 """Seconds for which a key is left to another process that refreshes it, or is out of reach."""
+
+_QUIET = 10.0  # seconds before a function is told of again that has worked in between
 
 _MOST = 4096
 
@@ -28,6 +31,7 @@ class Rests:
         self._until: dict[str, float] = {}
         self._lost: dict[str, None] = {}
         self._failing: dict[str, None] = {}
+        self._told: dict[str, float] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self._until)} keys>"
@@ -47,12 +51,17 @@ class Rests:
             self._until.pop(key, None)
 
     def fail(self, key: str, function: Callable[[], Any], seconds: float, error: Exception) -> None:
-        """Note that a refresh has failed, and tell of the function's first failure in a row."""
+        """Note that a refresh has failed, and tell of the function's first failure in a row.
+
+        One that fails now and then, as many do when an outage begins, is told of each 10 s.
+        """
         self.begin(key, seconds)
-        name = name_of(function)
-        if name not in self._failing and not is_ending():
+        name, now = name_of(function), self._clock.monotonic()
+        quiet = name in self._failing or now < self._told.get(name, -math.inf) + _QUIET
+        if not quiet and not is_ending():
             _bound(self._failing)
-            self._failing[name] = None
+            _bound(self._told)
+            self._failing[name], self._told[name] = None, now
             emit(RefreshFailed(self._alias, name, repr(error)))
 
     def succeed(self, key: str, function: Callable[[], Any]) -> None:

@@ -16,7 +16,7 @@ from tests.chaos import eventually
 from tests.test_claims import WRITES, Steps, another, location, together
 from twofold import Cache, events
 from twofold.effects import background
-from twofold.testing import FACES, Face
+from twofold.testing import FACES, Face, FakeClock
 
 __all__ = ["another", "location"]  # fixtures
 
@@ -296,34 +296,43 @@ def test_nothing_is_queued_where_all_threads_are_busy() -> None:
     assert cache.get(keys[-1]) is None
 
 
-def test_an_outage_of_a_function_is_told_once() -> None:
-    """Of many keys and tries, until it works again."""
-    cache, told = Cache("memory://refreshing", freshness={"stale": 600, "retry_after": 0}), []
-    cache.clear()
+def test_an_outage_of_a_function_is_told_once(
+    twofold_cache: Cache, twofold_clock: FakeClock
+) -> None:
+    """Of many keys and tries, until it works again; at most each 10 s, if it does now and then."""
+    told: list[events.Event] = []
     unsubscribe = events.subscribe(told.append)
-    background.inline = True
-    fails = [True]
+    fails = True
 
     def function() -> str:
-        if fails[0]:
+        if fails:
             raise RuntimeError("down")
         return "new"
 
-    try:
-        for key in "ab":
-            make_stale(cache, key)
-        for key in "abab":
-            assert cache.get_or_set(key, function, 600) == "old"
-        fails[0] = False
-        assert cache.get_or_set("a", function, 600) == "old"
-        fails[0] = True
-        assert cache.get_or_set("b", function, 600) == "old"
-    finally:
-        background.inline = False
-        unsubscribe()
-    assert [type(event) for event in told] == [events.RefreshFailed] * 2
+    def ask(key: str) -> None:
+        assert twofold_cache.get_or_set(key, function, 600, stale=600, retry_after=0) == "old"
+
+    keys = "abcd"
+    for key in keys:
+        twofold_cache.get_or_set(key, lambda: "old", 1, stale=600)
+    twofold_clock.advance(2)
+    for key in keys:
+        ask(key)
+    assert [type(event) for event in told] == [events.RefreshFailed]
     assert "function() failed" in str(told[0])
-    cache.close()
+    fails = False
+    ask("a")
+    fails = True
+    ask("b")
+    assert len(told) == 1
+    twofold_clock.advance(10)
+    ask("b")
+    ask("c")
+    assert len(told) == 2
+    twofold_clock.advance(20)
+    ask("d")
+    assert len(told) == 2
+    unsubscribe()
 
 
 def test_callers_are_answered_while_the_function_hangs() -> None:
