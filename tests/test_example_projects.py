@@ -5,9 +5,12 @@ its store by the environment's `CACHE_URL`.
 """
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import pytest
 
@@ -96,3 +99,26 @@ def test_the_fastapi_app_works_on_every_store(store: str, url: Url, tmp_path: Pa
         assert web.ask("PUT", "/products/tea", b"5").status == 200
         assert json.loads(web.get("/products/tea").body)["left"] == 5
         assert json.loads(web.get("/").body) == {"stock": 2, "price": 1}
+
+
+BAD_DAY = EXAMPLES / "bad_day"
+
+
+def test_a_bad_day_needs_hardly_more_queries_than_it_must(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Of three processes one asks for a product, and again after `retry_after`; in a hurry."""
+    picture = tmp_path / "day.svg"
+    command = [sys.executable, BAD_DAY / "bad_day.py", redis_server.url, "--scale", "200"]
+    command += ["--only", "retry_after", "--products", "50", "--users", "30"]
+    command += ["--picture", picture]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    names, values = (line.split() for line in shown.stdout.splitlines())
+    row = dict(zip(names, values, strict=True))
+    assert float(row["ratio"]) <= 1.1, shown.stdout
+    assert not shown.stderr
+    ElementTree.fromstring(picture.read_text())
+
+
+def test_the_picture_of_the_bad_day_is_small() -> None:
+    assert (BAD_DAY / "bad_day.svg").stat().st_size < 20_000
