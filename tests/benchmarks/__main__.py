@@ -11,7 +11,17 @@ from pathlib import Path
 from tests.benchmarks import against, report
 from tests.benchmarks.harness import Bench, Row
 
-AREAS = ("memory", "decorators", "sqlite", "redis", "memcached", "django", "hop", "footprint")
+AREAS = (
+    "memory",
+    "decorators",
+    "sqlite",
+    "redis",
+    "memcached",
+    "django",
+    "hop",
+    "freshness",
+    "footprint",
+)
 RESULTS = Path(__file__).parent / "results"
 
 
