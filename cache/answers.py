@@ -109,8 +109,9 @@ class Answers:
             ComputationTimeout: there is none yet, after `max_wait`.
         """
         key, step, error = found.key, decide(found.age, policy), None
+        has_value = waits_briefly = found.age is not Age.GONE
         if step is Step.REFRESH and self._rests.was_lost(key):
-            step = Step.COMPUTE
+            step, waits_briefly = decide(Age.GONE, policy), False
         while step is not Step.SERVE:
             if step is Step.RAISE and error is not None:
                 raise error
@@ -123,8 +124,7 @@ class Answers:
                 done = await self._computations.refresh_behind(io, key, function, policy)
                 step = Step.SERVE if done else decide(found.age, policy, outcome=Outcome.BUSY)
                 continue
-            has_value = found.age is not Age.GONE
-            patience = policy.patience(has_value) if step is Step.WAIT else None
+            patience = policy.patience(waits_briefly) if step is Step.WAIT else None
             try:
                 return await self._computations.compute(
                     io,

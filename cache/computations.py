@@ -327,8 +327,8 @@ class Computations:
         key = flight.key
         flight.begin()
         made = await self._maker.make(io, key, function, policy)
-        if made.drop and not flight.detached():
-            self._store.delete(key)
+        if made.drop:
+            self._write(flight, self._remove, made)
         accepted = not made.keep or self._write(flight, self._set, made) or not flight.detached()
         self._maker.returned(key, function, policy, False, made)
         flight.accept()
@@ -416,6 +416,9 @@ class Computations:
             self._store.delete(key)
         return written
 
+    def _remove(self, key: str, _stored: Stored, _ttl: float | None) -> bool:
+        return self._store.delete(key)
+
     def _write(
         self,
         flight: Flight[Computed],
@@ -430,7 +433,7 @@ class Computations:
             if written and flight.detached():  # by a finaliser or a handler, in this thread
                 self._store.compare_and_delete(flight.key, stored)
                 return False
-            self._counts.stores += written
+            self._counts.stores += written and made.keep
         except BackendUnavailable as exc:  # it is amid another operation in this thread
             self._note(exc)
             return True

@@ -9,6 +9,7 @@ from twofold.assembly import Parts
 from twofold.backend import Backend
 from twofold.claims.filter import hiding_stubs
 from twofold.claims.keys import KeyClaim
+from twofold.claims.table import claims_of
 from twofold.claims.turns import Turn
 from twofold.computations import Computations
 from twofold.described import FreshStore
@@ -65,7 +66,8 @@ class Engine:
         self._remote = backend.kind == "native"
         note = None if fail_open is None else fail_open.outage.fail
         self._counts = Counts()
-        rests = Rests(parts.alias, store.clock)
+        self._claims = claims_of(store.identity)
+        rests = Rests(parts.alias, store.clock, self._claims.resting)
         self._clock = backend.clock
         self._rests = rests
         raises = options["on_unserializable"] == "raise"
@@ -75,10 +77,9 @@ class Engine:
             store, codec, maker, keys.claim, note, self._counts, rests
         )
         self._answers = Answers(self._computations, maker, store, codec, rests, self._counts)
-        self._freshness = Policy(parts.timeout, **parts.freshness)
+        self._freshness = Policy(parts.timeout, default=parts.timeout, **parts.freshness)
         self._asks = bool(parts.freshness)
         self._policies: dict[tuple[Any, ...], Policy] = {}
-        self._claims = self._computations.claims
 
     def __copy__(self) -> Self:
         return self  # the way to a store, and not what is in it

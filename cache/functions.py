@@ -84,14 +84,16 @@ class _CachedFunction(FunctionWrapper, Generic[P, R]):
 
     def set(self, value: R, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Store `value` as the result for these arguments; see `Cache.set`."""
-        key = self.key(*args, **kwargs)
+        key, plan = self.key(*args, **kwargs), self._plan
+        store = plan.store()
         with self._advising("set"):
-            return self._plan.store().set(key, value, self._plan.timeout_of(value))
+            return store.set(key, value, plan.timeout_of(value), stale=plan.policy(store).stale)
 
     async def aset(self, value: R, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Do what `set` does."""
-        plan = self._plan
-        return await plan.store().aset(self.key(*args, **kwargs), value, plan.timeout_of(value))
+        key, plan = self.key(*args, **kwargs), self._plan
+        store = plan.store()
+        return await store.aset(key, value, plan.timeout_of(value), stale=plan.policy(store).stale)
 
     def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function, store what it returns, whatever is stored now, and return it.

@@ -103,7 +103,7 @@ class Maker:
             if made is None:
                 raise
             return made
-        keep, drop = policy.keeps(value), False
+        keep, drop = policy.keeps(value) or not policy.stores, False
         ttl = policy.life(value, random()) if keep else None  # noqa: S311 - it spreads load
         if ttl is not None and ttl <= 0:
             keep, drop = False, True

@@ -42,9 +42,10 @@ def refreshing() -> Iterator[None]:
 def _overriding(what: Override) -> Iterator[None]:
     request = object()
     requests.add(request)
-    outside = _override.set(what)
+    outside = _override.get()
+    _override.set(what)
     try:
         yield
     finally:
-        _override.reset(outside)
+        _override.set(outside)  # not by a token: a generator may be closed in another context
         requests.discard(request)

@@ -37,6 +37,8 @@ class Policy(NamedTuple):
     retry_after: float = RETRY_AFTER
     jitter: float = 0.0
     errors: Mapping[type[Exception], float | None] = _NO_ERRORS
+    default: float | None = None
+    """What `DEFAULT_TIMEOUT` stands for where a function returns it."""
 
     @property
     def stores(self) -> bool:
@@ -59,7 +61,7 @@ class Policy(NamedTuple):
 
     def life(self, value: Any, draw: float) -> float | None:
         """Return how long a computed value is fresh; `draw` is at random from 0 to 1."""
-        ttl = seconds(self.ttl(value)) if callable(self.ttl) else self.ttl
+        ttl = seconds(self.ttl(value), self.default) if callable(self.ttl) else self.ttl
         return ttl if ttl is None else ttl * (1 - self.jitter * draw)
 
     def patience(self, has_value: bool) -> float | None:

@@ -23,12 +23,13 @@ class Rests:
     Args:
         alias: of the cache.
         clock: tells the time.
+        until: until when keys are left as they are, by all caches of the store.
     """
 
-    def __init__(self, alias: str, clock: Clock) -> None:
+    def __init__(self, alias: str, clock: Clock, until: dict[str, float]) -> None:
         self._alias = alias
         self._clock = clock
-        self._until: dict[str, float] = {}
+        self._until = until
         self._lost: dict[str, None] = {}
         self._failing: dict[str, None] = {}
         self._told: dict[str, float] = {}

@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from twofold import Cache, ComputationTimeout, InvalidTimeout, SettingsError, bypass, refreshing
+from twofold import (
+    DEFAULT_TIMEOUT,
+    Cache,
+    ComputationTimeout,
+    InvalidTimeout,
+    SettingsError,
+    bypass,
+    cached,
+    overrides,
+    refreshing,
+)
 from twofold.metadata import Meta
 from twofold.policy import Age, Outcome, Policy, Step, age, decide
 from twofold.testing import FakeClock
@@ -370,6 +380,58 @@ def test_a_timeout_of_the_result(ask: Any, source: Source, twofold_clock: FakeCl
     twofold_clock.advance(11)
     assert ask("k", source, lambda _: 0, stale=600) == [2]
     assert ask("k", source, lambda _: 0, stale=600) == [4]
+
+
+@both
+@pytest.mark.parametrize("timeout", [0, lambda _: 0])
+def test_a_timeout_of_nothing_removes_the_stale_value(
+    ask: Any, source: Source, twofold_cache: Cache, twofold_clock: FakeClock, timeout: Any
+) -> None:
+    assert ask("k", source, 10, stale=600) == [1]
+    twofold_clock.advance(11)
+    assert ask("k", source, timeout, stale=600) == [1]
+    assert twofold_cache.get("k", allow_stale=True) is None
+    assert twofold_cache.get_or_set("k", source) == [3]
+    with refreshing():
+        assert ask("k", source, timeout) == [4]
+    assert twofold_cache.get("k", allow_stale=True) is None
+    assert twofold_cache.stats().stores == 2
+
+
+@both
+def test_a_function_of_the_result_may_leave_it_to_the_alias(
+    ask: Any, source: Source, twofold_cache: Cache
+) -> None:
+    assert ask("k", source, lambda _: DEFAULT_TIMEOUT) == [1]
+    assert twofold_cache.ttl("k") == 300
+
+
+def test_what_a_decorated_function_is_given_is_stale_as_its_own(
+    source: Source, twofold_cache: Cache, twofold_clock: FakeClock
+) -> None:
+    import asyncio
+
+    @cached(timeout=10, stale=600)
+    def load(number: int) -> list[int]:
+        return source()
+
+    assert load.set([7], 1)
+    assert asyncio.run(load.aset([7], 2))
+    twofold_clock.advance(11)
+    assert [load(1), load(2)] == [[7], [7]]
+
+
+def test_an_override_may_end_in_another_context() -> None:
+    """As in a generator that a framework closes elsewhere."""
+
+    def request() -> Iterator[None]:
+        with bypass():
+            yield
+
+    requested = request()
+    copy_context().run(next, requested)
+    copy_context().run(requested.close)
+    assert not overrides.requests
 
 
 @both

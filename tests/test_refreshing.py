@@ -245,6 +245,30 @@ def test_a_loop_that_ends_amid_a_refresh_gives_it_up(
     assert ours.get_or_set("k", lambda: "new", **STALE) == "new"
 
 
+def test_who_takes_over_from_a_loop_that_ended_waits_no_longer_than_max_wait() -> None:
+    """It is served the stale value then, and the computation goes on."""
+    cache, may_end = Cache("memory://"), threading.Event()
+    make_stale(cache)
+
+    async def slow() -> str:
+        await asyncio.sleep(60)
+        return "never"
+
+    async def ask() -> None:
+        assert await cache.aget_or_set("k", slow, **STALE) == "old"
+        await asyncio.sleep(0)
+
+    def hang() -> str:
+        assert may_end.wait(30)
+        return "new"
+
+    asyncio.run(ask())
+    assert cache.get_or_set("k", hang, **STALE, max_wait=0.01) == "old"
+    may_end.set()
+    eventually(lambda: cache.get("k") == "new", "it is stored")
+    cache.close()
+
+
 def test_a_caller_that_is_cancelled_leaves_the_refresh_running(
     another: Callable[[], Cache],
 ) -> None:
@@ -333,6 +357,23 @@ def test_an_outage_of_a_function_is_told_once(
     ask("d")
     assert len(told) == 2
     unsubscribe()
+
+
+def test_a_failed_refresh_rests_for_all_caches_of_the_store() -> None:
+    """Two caches of one memory store know of each other's failures."""
+    ours, theirs = Cache("memory://resting"), Cache("memory://resting")
+    make_stale(ours)
+    tries = []
+
+    def fail() -> str:
+        tries.append(1)
+        raise RuntimeError("down")
+
+    for cache in (ours, theirs, ours):
+        assert cache.get_or_set("k", fail, **STALE, wait=None) == "old"
+    assert tries == [1]
+    ours.close()
+    theirs.close()
 
 
 def test_callers_are_answered_while_the_function_hangs() -> None:

@@ -139,6 +139,8 @@ class Claims:
     def __init__(self, store: object = None) -> None:
         self.store = store
         self.table: dict[str, tuple[Claim, ...]] = {}
+        self.resting: dict[str, float] = {}
+        """Until when keys are not to be claimed for a refresh, see `rests`."""
         after_fork_in_child(self)
 
     def __repr__(self) -> str:
