@@ -91,7 +91,7 @@ class TestNumbers:
         self, tmp_path: Path, face: Face
     ) -> None:
         """Also by who would take a stale one, and by who keeps errors."""
-        cache = Cache(f"sqlite://{tmp_path}/c.db", options={"deadline": 30.0})
+        cache = Cache(f"sqlite:///{tmp_path}/c.db", options={"deadline": 30.0})
         view, damaged = face.view(cache), 0
         for stale in (None, 600):
             await view.set("k", [1], stale=stale)
