@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Coroutine
 from functools import partial
+from math import inf
+from time import monotonic
 from typing import Any, NamedTuple
 
 from twofold.backend import Backend, Stored
@@ -108,7 +110,8 @@ class Computations:
         elif self._store.private:
             body = partial(self._here, function, policy)
         else:
-            body = partial(self._among_processes, function, policy, since, has_value)
+            until = monotonic() + patience if patience is not None and io.stays() else inf
+            body = partial(self._among_processes, function, policy, since, has_value, until)
         while True:
             try:
                 computed, led = await share(io, self.claims, key, body, patience)
@@ -266,6 +269,7 @@ class Computations:
         policy: Policy,
         since: float,
         has_value: bool,
+        until: float,
         io: Effects,
         flight: Flight[Computed],
     ) -> Computed:
@@ -282,7 +286,9 @@ class Computations:
 
         async def compute(io: Effects) -> Computed:
             try:
-                found = await claim.take(io, is_value, flight.begin, since, heeds_rest=has_value)
+                found = await claim.take(
+                    io, is_value, flight.begin, since, heeds_rest=has_value, until=until
+                )
             except BackendUnavailable as exc:
                 return await self._without(io, flight, claim, function, exc)
             if found is None:

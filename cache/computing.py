@@ -155,14 +155,21 @@ class ComputingCache(Engine):
             return Policy(policy.ttl, max_wait=policy.max_wait, jitter=policy.jitter)
         return policy
 
-    def _answer(self, key: str, version: int | None, default: Any, policy: Policy) -> Any:
+    def _answer(
+        self,
+        key: str,
+        version: int | None,
+        default: Any,
+        policy: Policy,
+        io: Effects = BLOCKING,
+    ) -> Any:
         if requests and override():
-            return run_sync(self._override(BLOCKING, key, version, producer(default), policy))
+            return run_sync(self._override(io, key, version, producer(default), policy))
         since = monotonic() if self._remote else 0.0
         found = self._find(key, version, policy)
         if self._answers.serves(found, policy):
             return found.value
-        return run_sync(self._bring(BLOCKING, found, producer(default), policy, since))
+        return run_sync(self._bring(io, found, producer(default), policy, since))
 
     async def _aanswer(self, key: str, version: int | None, default: Any, policy: Policy) -> Any:
         if requests and override():

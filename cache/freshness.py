@@ -120,3 +120,6 @@ _READERS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "jitter": _share,
     "errors": _errors,
 }
+
+OF_FRAGMENTS: Final = tuple(name for name in _READERS if name != "errors")
+"""The options of a template's fragments, whose errors are those of their own request."""

@@ -55,6 +55,10 @@ class Policy(NamedTuple):
         """Whether a caller asks how old the value is that it finds."""
         return bool(self.ages or self.errors)
 
+    def without_errors(self) -> "Policy":
+        """Return the policy by which no error is kept."""
+        return self._replace(errors=_NO_ERRORS) if self.errors else self
+
     def keeps(self, value: Any) -> bool:
         """Tell whether to store a computed value."""
         return self.stores and (self.condition is None or self.condition(value))

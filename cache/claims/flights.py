@@ -121,7 +121,9 @@ class Flight(Claim, Generic[T]):
     def lost(self) -> bool:
         """Tell whether there is no outcome to share, now or ever."""
         if self.ended:
-            return self._error is not None and not isinstance(self._error, Exception)
+            error = self._error
+            own = isinstance(error, Late) or not isinstance(error, Exception)
+            return error is not None and own
         return self.leader is not None and not self.leader.alive()
 
     def outcome(self) -> T:

@@ -4,6 +4,7 @@ It holds among processes by a stub in the store, and here by the turn that was t
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from twofold.backend import Backend, Stored
@@ -11,7 +12,7 @@ from twofold.claims.stored import StoredClaim
 from twofold.claims.table import held
 from twofold.claims.turns import Turn
 from twofold.effects import Effects
-from twofold.entry import MISSING, Codec
+from twofold.entry import MISSING, Codec, Meta
 from twofold.errors import ReentrantCall
 from twofold.stats import Counts
 
@@ -52,6 +53,7 @@ class KeyClaim:
         is_usable: Callable[[Any], bool],
         since: float = 0.0,
         wait: bool = True,
+        until: float = inf,
     ) -> bool:
         """Claim the key; tell whether something usable came meanwhile.
 
@@ -63,8 +65,10 @@ class KeyClaim:
             is_usable: tells whether a value that is there is what the caller looks for.
             since: the monotonic time at which the key was read, just before.
             wait: whether to wait for another process at all.
+            until: the monotonic time until which to wait for one.
 
         Raises:
+            Late: another process computes longer than that.
             BackendUnavailable: the store cannot tell.
         """
         if self._stored is None or self._is_held_around():
@@ -75,7 +79,8 @@ class KeyClaim:
             return value is not MISSING and is_usable(value)
 
         try:
-            return await self._stored.take(io, is_value, _nothing, since, int(wait)) is not None
+            taken = self._stored.take(io, is_value, _nothing, since, int(wait), until=until)
+            return await taken is not None
         except ReentrantCall:  # it holds the key by another cache of the store
             return False
 
@@ -104,14 +109,16 @@ class KeyClaim:
             return await self._stored.stands(io)
         return not self._turn.detached()
 
-    async def fill(self, io: Effects, value: Any, ttl: float | None) -> bool:
+    async def fill(
+        self, io: Effects, value: Any, ttl: float | None, meta: Meta | None = None
+    ) -> bool:
         """Store `value` unless the key has been changed since it was claimed; tell whether it was.
 
         Raises:
             CannotSerialize: the value cannot be stored.
             BackendUnavailable: the store cannot tell.
         """
-        stored = self._codec.dump(self.key, value)
+        stored = self._codec.dump(self.key, value, meta)
         if self._stored is not None:
             filled = await self._stored.fill(io, stored, ttl)
         else:

@@ -16,9 +16,11 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from time import monotonic
 from typing import Final
 
 from twofold.backend import Backend, Stored
+from twofold.claims.flights import Late
 from twofold.claims.table import Claim, held, reentrant
 from twofold.effects import (
     Effects,
@@ -154,6 +156,7 @@ class StoredClaim:
         since: float = 0.0,
         others: float = math.inf,
         heeds_rest: bool = False,
+        until: float = math.inf,
     ) -> Stored | None:
         """Claim the key, or return the value that somebody brought before or meanwhile.
 
@@ -169,9 +172,11 @@ class StoredClaim:
                 shares the store's deadline with that.
             others: for how many claims of others to wait, one after another.
             heeds_rest: whether to leave it, if a refresh has failed just before.
+            until: the monotonic time until which to wait for others.
 
         Raises:
             Resting: one has, and the next one is later.
+            Late: another process computes longer than that.
             ReentrantCall: the caller holds the claim itself, by another cache of the store.
             BackendUnavailable: the store cannot tell.
         """
@@ -193,7 +198,10 @@ class StoredClaim:
                 seen, others = found, others - 1
             if others < 0 or not io.may_wait(for_loop=True) or _has_hung(found):
                 break
-            await io.sleep(pause)
+            left = until - monotonic()
+            if left <= 0:
+                raise Late
+            await io.sleep(min(pause, left))
         else:
             _remember_hung(found)
         self._present = None  # whoever computes without a claim does not store

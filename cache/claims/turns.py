@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias, TypeVar
 
+from twofold.claims.flights import Late
 from twofold.claims.table import Claim, Claims, Joined, hold
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import Effects, after_fork_in_child, leak_on_fork, new_lock
@@ -102,6 +103,7 @@ class Turns:
         taken: list[Turn],
         group: str = "",
         again: "Again[T] | None" = None,
+        patience: float | None = None,
     ) -> tuple[T | None, Turn | None]:
         """Return what `look` finds, perhaps after another has stored it; or the turn to compute it.
 
@@ -116,22 +118,29 @@ class Turns:
             group: callers of one key in several groups do not wait for each other.
             again: looks once more for the holder of a turn that others wait for; `look` if
                 absent.
+            patience: seconds to wait at most; None to compute what takes others too long.
+
+        Raises:
+            Late: the patience is over.
         """
         waited: set[str] = set()
-        patient_until = self._clock.monotonic() + LONGEST
+        longest = LONGEST if patience is None else min(patience, LONGEST)
+        patient_until = self._clock.monotonic() + longest
         found, key = await look(io)
         while found is None:
-            patience = patient_until - self._clock.monotonic()
+            left = patient_until - self._clock.monotonic()
             own = Turn(self, claims, key, group, io.by_loop, self._clock.monotonic() + LONGEST)
             taken.append(own)
-            turn = self._take(io, own, alone=key in waited or patience <= 0)
+            turn = self._take(io, own, alone=key in waited or (left <= 0 and patience is None))
             if turn is own:
                 found, missing = await self._look_again(io, look, again, turn)
                 if found is None and missing == key:
                     return None, turn
                 key = missing
             else:
-                left = min(patience, turn.ends - self._clock.monotonic())
+                if left <= 0:
+                    raise Late
+                left = min(left, turn.ends - self._clock.monotonic())
                 if await turn.wait(io, left) is not None:
                     waited.add(key)
             own.release()

@@ -13,6 +13,7 @@ from twofold.effects.deadline import ends_by, within
 from twofold.effects.endings import Ending
 from twofold.effects.faces import (
     BLOCKING,
+    FOREGROUND,
     NATIVE,
     Blocking,
     Effects,
@@ -35,6 +36,7 @@ from twofold.effects.worker_pool import Call, WorkerPool, call_in_thread
 
 __all__ = [
     "BLOCKING",
+    "FOREGROUND",
     "NATIVE",
     "Blocking",
     "Call",

@@ -78,6 +78,9 @@ class _Bounded:
     async def behind(self, body: Coroutine[Any, Any, None], owner: object) -> Spawned | None:
         return await self._io.behind(body, owner)
 
+    def stays(self) -> bool:
+        return self._io.stays()
+
     def join(self, spawned: Joinable) -> Awaitable[None]:
         return self._io.join(spawned)
 

@@ -93,6 +93,9 @@ class Effects(Protocol):
         It is the work of `owner`, which drains it as it closes.
         """
 
+    def stays(self) -> bool:
+        """Tell whether what is to run behind would run in the caller's own time, and thread."""
+
     def join(self, spawned: Joinable) -> Awaitable[None]:
         """Wait until what the caller has started ends; it goes on if the caller is cancelled."""
 
@@ -144,13 +147,16 @@ class Blocking:
         return None
 
     async def behind(self, body: Coroutine[Any, Any, None], owner: object) -> Spawned | None:
-        if background.inline or background.is_here:
+        if self.stays():
             self.spawn(body)
             return _OVER
         work = background.start_thread(run_sync, body, owner)
         if work is None:
             body.close()
         return work
+
+    def stays(self) -> bool:
+        return background.inline or background.is_here
 
     async def join(self, spawned: Joinable) -> None:
         pass
@@ -163,6 +169,13 @@ _AWAITABLE = (
     "{function!r} is async, and this is the sync face: a coroutine cannot be stored. "
     "Call the twin with the `a` prefix from async code, or pass a sync function."
 )
+
+
+class Foreground(Blocking):
+    """The effects of sync code whose functions must stay in their caller's thread."""
+
+    def stays(self) -> bool:
+        return True
 
 
 class Native:
@@ -223,6 +236,9 @@ class Native:
         elif background.inline and work.task is not None:
             await asyncio.wait({work.task})
         return work
+
+    def stays(self) -> bool:
+        return False
 
     def join(self, spawned: Joinable) -> Awaitable[None]:
         return spawned.ended
@@ -299,6 +315,9 @@ def _release(waiter: "asyncio.Future[None]") -> None:
 
 BLOCKING: Effects = Blocking()
 """The effects of sync code, which have no state."""
+
+FOREGROUND: Effects = Foreground()
+"""The effects of sync code that runs nothing in the background."""
 
 NATIVE: Effects = Native()
 """The effects of async code, which have none either."""

@@ -1,18 +1,33 @@
-"""Fragments of templates in a cache, under keys that never meet."""
+"""Fragments of templates in a cache, under keys that never meet.
 
-from collections.abc import Iterable
+A template renders in its own request alone: its context is that of one thread, and what it has not
+read yet of the database is read there. So whoever is to refresh a fragment does it at once, and is
+given what it rendered, or the stale one if that fails; all others are served the stale one.
+"""
+
+from collections.abc import Awaitable, Iterable, Mapping
 from hashlib import blake2b
+from random import random
 from typing import Any
 
 from django.core.cache import BaseCache, InvalidCacheBackendError, caches
 from django.template import Context, TemplateSyntaxError, VariableDoesNotExist
+from django.template.base import FilterExpression
 from django.templatetags.cache import CacheNode
 from django.utils.safestring import SafeString, mark_safe
 
+from twofold.answers import Found
+from twofold.claims.flights import Late
 from twofold.claims.turns import Turns
 from twofold.contrib.django.shelf import Hold, Shelf
-from twofold.effects import BLOCKING, Effects, run_sync
+from twofold.core import Cache
+from twofold.display import shown
+from twofold.effects import FOREGROUND, Effects, run_sync
+from twofold.errors import ComputationTimeout, InvalidTimeout, ReentrantCall, SettingsError
 from twofold.keys.length_prefixed import length_prefixed
+from twofold.overrides import override, requests
+from twofold.policy import Policy
+from twofold.timeouts import seconds
 
 turns: Turns = Turns()
 """The callers that render a fragment while others wait for it."""
@@ -36,44 +51,74 @@ class FragmentNode(CacheNode):
     nobody else.
     """
 
+    freshness: Mapping[str, FilterExpression] = {}
+    """What the tag says of the fragment beside its timeout."""
+
     def render(self, context: Context) -> SafeString:
         vary_on = [variable.resolve(context) for variable in self.vary_on]
         key = make_template_fragment_key(self.fragment_name, vary_on)
         timeout = self._timeout(context)
-        if timeout is not None and timeout <= 0:
+        if (timeout is not None and timeout <= 0) or (requests and override() == "bypass"):
             return self.nodelist.render(context)
-        return run_sync(self._find(key, timeout, context))
-
-    async def _find(self, key: str, timeout: int | None, context: Context) -> SafeString:
-        """Return the fragment; text is stored, which any serializer holds."""
         alias = self._alias(context)
-        cache = self._cache(alias)
-        shelf = Shelf(alias, cache)
+        shelf = Shelf(alias, self._cache(alias))
+        policy = self._policy(context, shelf.cache, timeout)
+        render = _Render(self, context)
+        if shelf.cache is not None and requests and override() == "refresh":
+            full = shelf.full(key)
+            renewed = shelf.cache._override(FOREGROUND, full, None, render, policy)
+            return run_sync(_brought(renewed, render))
+        return run_sync(self._find(shelf, key, policy, render))
 
-        async def look(_: Effects) -> tuple[str | None, str]:
-            there = cache.get(key)
-            return there if _is_text(there) else None, shelf.place(key)
+    async def _find(self, shelf: Shelf, key: str, policy: Policy, render: "_Render") -> SafeString:
+        """Return the fragment; text is stored, which any serializer holds."""
 
-        hold, shared = Hold(shelf), None
+        async def look(_: Effects) -> tuple[Found | None, str]:
+            there = shelf.look(key, policy)
+            return there if there is not None and _is_text(there.value) else None, shelf.place(key)
+
+        cache, hold, shared = shelf.cache, Hold(shelf), None
         try:
-            found = await hold.find(BLOCKING, turns, look, _is_text, "fragment")
-            if found is not None:
-                return mark_safe(found)  # noqa: S308 - it was rendered here
-            rendered = self.nodelist.render(context)
-            shared = await _store(hold, cache, key, str.__str__(rendered), timeout)
-            return rendered
+            found = await hold.find(
+                FOREGROUND, turns, look, _is_text, "fragment", patience=policy.max_wait
+            )
+            if found is None:
+                began = shelf.clock.time()
+                rendered = render()
+                shared = await _store(hold, key, rendered, policy, began)
+                return mark_safe(rendered)  # noqa: S308 - it was rendered here
+            if cache is None or cache._answers.serves(found, policy):
+                text: str = found.value
+                return mark_safe(text)  # noqa: S308 - it was rendered here
+            return await _brought(cache._bring(FOREGROUND, found, render, policy, 0.0), render)
+        except Late:
+            raise ComputationTimeout(
+                f"the fragment {self.fragment_name!r} takes longer to render than"
+                f" max_wait={policy.max_wait:g} s: give a longer max_wait, or keep a stale one"
+            ) from None
         finally:
-            await hold.release(BLOCKING, shared)
+            await hold.release(FOREGROUND, shared)
 
-    def _timeout(self, context: Context) -> int | None:
+    def _policy(self, context: Context, cache: Cache | None, timeout: float | None) -> Policy:
+        """Return what becomes of the fragment; a third party's cache keeps nothing stale."""
+        try:
+            options = {name: each.resolve(context) for name, each in self.freshness.items()}
+            if cache is None:
+                return Policy(timeout)
+            return cache._policy(timeout, options).without_errors()
+        except (InvalidTimeout, SettingsError) as error:
+            raise TemplateSyntaxError(f"the tag 'cache': {error}") from None
+
+    def _timeout(self, context: Context) -> float | None:
         try:
             value = self.expire_time_var.resolve(context)
-            return None if value is None else int(value)
+            return seconds(value)
         except VariableDoesNotExist as error:
             raise TemplateSyntaxError(f"the tag 'cache' has an unknown variable: {error}") from None
-        except (ValueError, TypeError):
+        except InvalidTimeout:
             raise TemplateSyntaxError(
-                f"the tag 'cache' wants a number of seconds, or None; not {value!r}"
+                "the tag 'cache' wants a number of seconds, text like '10m', or None;"
+                f" not {shown(value)}"
             ) from None
 
     def _alias(self, context: Context) -> str:
@@ -88,14 +133,43 @@ class FragmentNode(CacheNode):
             raise TemplateSyntaxError(f"the tag 'cache' names no cache: {error}") from error
 
 
+class _Render:
+    """Renders the block of one tag for one request, and keeps what it rendered."""
+
+    def __init__(self, node: FragmentNode, context: Context) -> None:
+        self.__qualname__ = f"fragment {node.fragment_name!r}"  # as failures are told of
+        self._node = node
+        self._context = context
+        self.own: SafeString | None = None
+
+    def __call__(self) -> str:
+        self.own = self._node.nodelist.render(self._context)
+        return str.__str__(self.own)
+
+
+async def _brought(answer: Awaitable[str], render: _Render) -> SafeString:
+    """Return what this request rendered, or what it is given."""
+    try:
+        text = await answer
+    except ReentrantCall:  # it is within itself
+        render()
+        text = ""
+    return mark_safe(text) if render.own is None else render.own  # noqa: S308
+
+
 def _is_text(value: Any) -> bool:
     """Tell whether a value may be a fragment, and not what another program has put there."""
     return isinstance(value, str)
 
 
-async def _store(hold: Hold, cache: BaseCache, key: str, text: str, timeout: int | None) -> bool:
+async def _store(hold: Hold, key: str, text: str, policy: Policy, began: float) -> bool:
     """Store a fragment, and tell whether others will find it, or may store it."""
-    if hold.shelf.cache is None:
-        cache.set(key, text, timeout)
+    shelf = hold.shelf
+    if shelf.cache is None:
+        shelf.put(key, text, policy.ttl)
         return True
-    return hold.beside or await hold.fill(BLOCKING, text, timeout)
+    life = policy.life(text, random())  # noqa: S311 - it spreads load
+    meta = policy.described(life, began, shelf.clock.time())
+    if life is not None:
+        life += policy.stale
+    return hold.beside or await hold.fill(FOREGROUND, text, life, meta)

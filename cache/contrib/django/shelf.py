@@ -5,20 +5,26 @@ store as well, and what was computed is stored only if nobody has changed the ke
 """
 
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 from typing import Any, TypeVar
 
 from django.core.cache import InvalidCacheBackendError
 
+from twofold.answers import Found
+from twofold.claims.flights import Late
 from twofold.claims.keys import KeyClaim
 from twofold.claims.table import Claims
 from twofold.claims.turns import Look, Turn, Turns
+from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.contrib.django.base import TwofoldCache
 from twofold.contrib.django.pickles import needs_thread, pickled
 from twofold.core import Cache
 from twofold.effects import Effects, within
+from twofold.entry import MISSING, Meta
 from twofold.errors import BackendUnavailable, CannotSerialize
 from twofold.interrupts import raise_if_of_others
+from twofold.policy import Age, Policy
 
 T = TypeVar("T")
 
@@ -48,13 +54,42 @@ class Shelf:
         """Who computes what is missing here, in this process."""
         return elsewhere if self.cache is None else self.cache._claims
 
+    @property
+    def clock(self) -> Clock:
+        """The clock of what is stored here."""
+        return SYSTEM_CLOCK if self.cache is None else self.cache._clock
+
+    def full(self, key: str) -> str:
+        """Return what a key of Django's is in the cache behind it."""
+        full: str = self._django.make_and_validate_key(key)
+        return full
+
     def place(self, key: str) -> str:
         """Return what a key of Django's is claimed as."""
         if self.cache is None:
             return f"{self._alias}:{key}"
         if key not in self._places:
-            self._places[key] = self.cache._key(self._django.make_and_validate_key(key))
+            self._places[key] = self.cache._key(self.full(key))
         return self._places[key]
+
+    def look(self, key: str, policy: Policy) -> Found | None:
+        """Return what is there under a key of Django's, if it may be served at all."""
+        cache = self.cache
+        if cache is None:
+            value = self._django.get(key, MISSING)
+            return None if value is MISSING else Found(key, value, Age.FRESH)
+        if cache._guard is not None:
+            cache._guard("get")
+        place = self.place(key)
+        found = cache._answers.find(place, cache._backend.get(place), policy)
+        if found.age is Age.GONE:
+            cache._counts.misses += 1
+            return None
+        return found
+
+    def put(self, key: str, value: Any, timeout: Any) -> None:
+        """Store a value under a key of Django's."""
+        self._django.set(key, value, timeout)
 
     def life(self, timeout: Any) -> float | None:
         """Return the seconds that a timeout of Django's means here; None for ever."""
@@ -85,6 +120,7 @@ class Hold:
         is_usable: Callable[[Any], bool],
         group: str,
         began: float = 0.0,
+        patience: float | None = None,
     ) -> T | None:
         """Return what `look` finds, perhaps after another has stored it; None if this holds it.
 
@@ -95,8 +131,13 @@ class Hold:
             is_usable: tells whether a value under the key that was missed last is found by `look`.
             group: callers of one key in several groups do not wait for each other here.
             began: the monotonic time at which the first look began, if that is over already.
+            patience: seconds to wait for others at most; None to compute what takes them too long.
+
+        Raises:
+            Late: the patience is over.
         """
         since = 0.0
+        until = inf if patience is None else monotonic() + patience
 
         async def timed(io: Effects) -> tuple[T | None, str]:
             nonlocal since, began
@@ -104,13 +145,13 @@ class Hold:
             return await look(io)
 
         async def again(io: Effects, turn: Turn) -> tuple[T | None, str]:
-            if await self._take(io, turn, is_usable, since):
+            if await self._take(io, turn, is_usable, since, until=until):
                 return await timed(io)
             return None, turn.key
 
         # A group is never "", that of functions: these hold what has a result.
         found, turn = await turns.find(
-            io, self.shelf.claims, timed, self._taken, f" {group}", again
+            io, self.shelf.claims, timed, self._taken, f" {group}", again, patience
         )
         if turn is not None and not turn.leads and not turn.detached():
             await self._take(io, turn, is_usable, since, wait=False)
@@ -133,6 +174,7 @@ class Hold:
         is_usable: Callable[[Any], bool],
         since: float,
         wait: bool = True,
+        until: float = inf,
     ) -> bool:
         """Claim the key of `turn` for this process; tell whether to look for it once more.
 
@@ -143,7 +185,11 @@ class Hold:
             return True
         self._claim = claim = cache._claim(turn.key, turn)
         try:
-            came = await claim.take(io, is_usable, since, wait)
+            came = await claim.take(io, is_usable, since, wait, until)
+        except Late:
+            claim.forget()
+            self._claim = None
+            raise
         except Exception as exc:
             raise_if_of_others(exc)
             claim.forget()
@@ -155,9 +201,9 @@ class Hold:
             claim.forget()
         return came or cache.backend.private
 
-    async def fill(self, io: Effects, value: Any, timeout: Any) -> bool:
+    async def fill(self, io: Effects, value: Any, timeout: Any, meta: Meta | None = None) -> bool:
         """Store `value` unless the key was changed since it was claimed; tell whether it was."""
-        return self._claim is not None and await self._fill(io, self._claim, value, timeout)
+        return self._claim is not None and await self._fill(io, self._claim, value, timeout, meta)
 
     async def fill_other(self, io: Effects, key: str, value: Any, timeout: Any) -> bool:
         """Store `value` under a key that is known only now, on the same condition."""
@@ -207,20 +253,22 @@ class Hold:
         for turn in self._taken:
             turn.release(shared)
 
-    async def _fill(self, io: Effects, claim: KeyClaim, value: Any, timeout: Any) -> bool:
+    async def _fill(
+        self, io: Effects, claim: KeyClaim, value: Any, timeout: Any, meta: Meta | None = None
+    ) -> bool:
         cache, life = self.shelf.cache, self.shelf.life(timeout)
         if cache is None or (life is not None and life <= 0):
             return False
         if cache._guard is not None and not io.by_loop:
             cache._guard("set")
         try:
-            return await claim.fill(io, value, life)
+            return await claim.fill(io, value, life, meta)
         except BackendUnavailable as exc:
             return self._refused(exc)
         except CannotSerialize as exc:
             if not (io.by_loop and needs_thread(exc)):
                 raise
-        return await claim.fill(io, await pickled(value), life)
+        return await claim.fill(io, await pickled(value), life, meta)
 
     def _refused(self, outage: BackendUnavailable) -> bool:
         """Return that nothing was stored, where an outage is a miss."""

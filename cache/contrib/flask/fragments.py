@@ -2,10 +2,11 @@
 
 {% cache "sidebar", "10m", region, user.id %} ... {% endcache %}
 
-The name, then for how long, then whatever else the fragment depends on.
+The name, then for how long, then whatever else the fragment depends on; then, by name, what is
+served after that: `stale="1h"`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jinja2 import Environment, nodes
@@ -15,9 +16,13 @@ from jinja2.runtime import Context
 from werkzeug.local import LocalProxy
 
 from twofold.core import Cache
+from twofold.effects import FOREGROUND
 from twofold.errors import BlockingCallInEventLoop, SettingsError, UnstableArgument
 from twofold.events import CacheBypassed, emit
+from twofold.freshness import OF_FRAGMENTS
 from twofold.keys.encoding import Unencodable, encode
+from twofold.settings import placed
+from twofold.spelling import unknown
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout
 
 
@@ -57,17 +62,35 @@ class Fragments:
     def __repr__(self) -> str:
         return f"<Fragments in {self._cache()!r}>"
 
-    def render(self, key: str, timeout: Timeout, body: Callable[[], str]) -> str:
-        """Return the fragment under `key`; what `body` returns if it is not there."""
-        rendering = False
+    def render(
+        self,
+        name: str,
+        key: str,
+        timeout: Timeout,
+        options: Mapping[str, Any],
+        body: Callable[[], str],
+    ) -> str:
+        """Return the fragment under `key`; what `body` returns if it is not there.
+
+        A template renders in its own request alone. So whoever is to refresh the fragment does it
+        at once, and is given what it rendered, or the stale one if that fails.
+        """
+        cache, rendering, rendered = self._cache(), False, list[str]()
 
         def render() -> str:
             nonlocal rendering
             rendering = True
-            return str(body())
+            rendered.append(str(body()))
+            return rendered[-1]
 
+        render.__qualname__ = f"fragment {name!r}"
+        with placed(f"{{% cache {name!r} %}}"):
+            policy = cache._policy(timeout, options).without_errors()
         try:
-            return str(self._cache().get_or_set(key, render, timeout))
+            if cache._guard is not None:
+                cache._guard("get_or_set")
+            found = str(cache._answer(key, None, render, policy, FOREGROUND))
+            return rendered[-1] if rendered else found
         except BlockingCallInEventLoop as exc:
             if rendering:  # something in the template
                 raise
@@ -82,7 +105,7 @@ class Fragments:
 
 
 class FragmentTag(Extension):
-    """Adds `{% cache name, timeout, *vary %}...{% endcache %}` to Jinja."""
+    """Adds `{% cache name, timeout, *vary, **freshness %}...{% endcache %}` to Jinja."""
 
     tags: set[str] = {"cache"}  # noqa: RUF012 - the contract of Jinja
 
@@ -99,11 +122,21 @@ class FragmentTag(Extension):
     def parse(self, parser: Parser) -> nodes.Node:
         """Return the call that renders the block."""
         line = next(parser.stream).lineno
-        arguments = [nodes.ContextReference(), parser.parse_expression()]
+        arguments: list[nodes.Expr] = [nodes.ContextReference(), parser.parse_expression()]
+        options: dict[str, nodes.Keyword] = {}
         while parser.stream.skip_if("comma"):
-            arguments.append(parser.parse_expression())
+            if parser.stream.current.type == "name" and parser.stream.look().type == "assign":
+                option = _option(parser)
+                if option.key in options or (option.key == "timeout" and len(arguments) > 2):
+                    parser.fail(f"{option.key} is given twice", line)
+                options[option.key] = option
+            elif options:
+                parser.fail("what the fragment depends on comes before its options", line)
+            else:
+                arguments.append(parser.parse_expression())
         body = parser.parse_statements(("name:endcache",), drop_needle=True)
-        return nodes.CallBlock(self.call_method("_render", arguments), [], [], body, lineno=line)
+        call = self.call_method("_render", arguments, list(options.values()))
+        return nodes.CallBlock(call, [], [], body, lineno=line)
 
     def _render(
         self,
@@ -112,6 +145,19 @@ class FragmentTag(Extension):
         timeout: Timeout = DEFAULT_TIMEOUT,
         *vary: Any,
         caller: Callable[[], str],
+        **options: Any,
     ) -> str:
         key = fragment_key(name, vary, bool(context.eval_ctx.autoescape))
-        return self.fragments.render(key, timeout, caller)
+        return self.fragments.render(name, key, timeout, options, caller)
+
+
+def _option(parser: Parser) -> nodes.Keyword:
+    """Return one option of the tag, such as `stale="1h"`."""
+    name = next(parser.stream)
+    if name.value not in _OPTIONS:
+        parser.fail(unknown("option of the tag 'cache'", name.value, _OPTIONS), name.lineno)
+    next(parser.stream)
+    return nodes.Keyword(name.value, parser.parse_expression(), lineno=name.lineno)
+
+
+_OPTIONS = ("timeout", *OF_FRAGMENTS)
