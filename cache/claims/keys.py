@@ -79,8 +79,10 @@ class KeyClaim:
             return value is not MISSING and is_usable(value)
 
         try:
-            taken = self._stored.take(io, is_value, _nothing, since, int(wait), until=until)
-            return await taken is not None
+            return (
+                await self._stored.take(io, is_value, _nothing, since, int(wait), until=until)
+                is not None
+            )
         except ReentrantCall:  # it holds the key by another cache of the store
             return False
 

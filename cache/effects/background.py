@@ -14,9 +14,9 @@ import contextvars
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager, ExitStack
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Set
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, Final, TypeAlias
 
 from twofold.effects.forks import after_fork_in_child, leak_on_fork
 from twofold.effects.locks import ThreadLocal, new_rlock
@@ -26,6 +26,9 @@ _TASKS = 256
 _LOOK_EVERY = 0.002  # seconds between two looks of who drains in an event loop
 
 _log = logging.getLogger("twofold")
+
+Scope: TypeAlias = Callable[[], AbstractContextManager[object]]
+"""Makes what work in the background runs within."""
 
 
 class Work:
@@ -114,16 +117,23 @@ class Background:
         """Whether work is done before its caller goes on, as tests want it."""
         self._threads = Room(threads)
         self._tasks = Room(tasks)
-        self._around: list[Callable[[], AbstractContextManager[object]]] = []
+        self._around_threads: list[Scope] = []
+        self._around_tasks: list[Scope] = []
+        self._hidden: set[contextvars.ContextVar[Any]] = set()
         self._here = ThreadLocal()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {len(self._threads)} threads {len(self._tasks)} tasks>"
 
-    def around(self, make: Callable[[], AbstractContextManager[object]]) -> None:
-        """Have each thread enter what `make()` returns, which is called by who starts the work."""
-        if make not in self._around:
-            self._around.append(make)
+    def around(self, make: Scope, *, tasks: bool = False) -> None:
+        """Have each thread, or task, enter what `make()` returns to who starts the work."""
+        scopes = self._around_tasks if tasks else self._around_threads
+        if make not in scopes:
+            scopes.append(make)
+
+    def hide(self, *variables: contextvars.ContextVar[Any]) -> None:
+        """Have threads see nothing of what their callers have in some context variables."""
+        self._hidden.update(variables)
 
     @property
     def is_here(self) -> bool:
@@ -137,16 +147,14 @@ class Background:
         owner: object,
     ) -> Work | None:
         """Have a thread `run` a body; None if all are busy, or none can start."""
-        scopes = [make() for make in self._around]
-        context = contextvars.copy_context()
+        scopes = [make() for make in self._around_threads]
+        context = _copied(self._hidden)
         work = Work(owner)
 
         def main() -> None:
             self._here.works = True
             try:
-                with ExitStack() as stack:
-                    for scope in scopes:
-                        stack.enter_context(scope)
+                with _all(scopes):
                     run(body)
             except BaseException as error:
                 body.close()
@@ -172,9 +180,16 @@ class Background:
         work = Work(owner)
         if not self._tasks.enter(work):
             return None
-        work.task = task = asyncio.get_running_loop().create_task(body)
+        scopes = [make() for make in self._around_tasks]
+
+        async def within() -> None:
+            with _all(scopes):
+                await body
+
+        work.task = task = asyncio.get_running_loop().create_task(within() if scopes else body)
 
         def end(_: object) -> None:
+            body.close()  # it may have been cancelled before it began
             self._tasks.leave(work)
             if not task.cancelled():
                 task.exception()
@@ -207,6 +222,26 @@ class Background:
 
     def _of(self, owner: object) -> list[Work]:
         return [work for work in self._tasks.of(owner) + self._threads.of(owner) if work.alive()]
+
+
+@contextmanager
+def _all(scopes: Iterable[AbstractContextManager[object]]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for scope in scopes:
+            stack.enter_context(scope)
+        yield
+
+
+def _copied(hidden: Set[contextvars.ContextVar[Any]]) -> contextvars.Context:
+    """Return a copy of the caller's context, without some variables."""
+    here = contextvars.copy_context()
+    if not any(variable in here for variable in hidden):
+        return here
+    copied = contextvars.Context()
+    for variable, value in here.items():
+        if variable not in hidden:
+            copied.run(variable.set, value)
+    return copied
 
 
 def is_ending() -> bool:

@@ -4,7 +4,8 @@ Each is a `BaseCache`, so that sessions, `cache_page`, template fragments and th
 apps go on working; the `a` methods are native.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Unpack
 
 from django.core.cache.backends.base import (
     DEFAULT_TIMEOUT,
@@ -13,6 +14,7 @@ from django.core.cache.backends.base import (
 )
 
 from twofold.contrib.django.base import TwofoldCache
+from twofold.freshness import Freshness
 from twofold.timeouts import Timeout
 
 
@@ -63,16 +65,18 @@ class DummyCache(TwofoldCache):
         self,
         key: Any,
         default: Any,
-        timeout: Timeout = DEFAULT_TIMEOUT,
+        timeout: Timeout | Callable[[Any], Timeout] = DEFAULT_TIMEOUT,
         version: int | None = None,
+        **freshness: Unpack[Freshness],
     ) -> Any:
-        return super().get_or_set(key, default, 0, version)
+        return super().get_or_set(key, default, 0, version, **freshness)
 
     async def aget_or_set(
         self,
         key: Any,
         default: Any,
-        timeout: Timeout = DEFAULT_TIMEOUT,
+        timeout: Timeout | Callable[[Any], Timeout] = DEFAULT_TIMEOUT,
         version: int | None = None,
+        **freshness: Unpack[Freshness],
     ) -> Any:
-        return await super().aget_or_set(key, default, 0, version)
+        return await super().aget_or_set(key, default, 0, version, **freshness)

@@ -5,117 +5,75 @@ shared: see `stores`.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
-from inspect import iscoroutinefunction
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
-from asgiref.sync import sync_to_async
-from django.conf import settings
 from django.core.cache.backends.base import (
     DEFAULT_TIMEOUT,
     BaseCache,
     default_key_func,
 )
 
-from twofold.contrib.django.pickles import evaluated, needs_thread, pickled
-from twofold.contrib.django.settings import claim_prefix, frozen, raw_keys, raw_settings
-from twofold.contrib.django.stores import stores
-from twofold.core import Cache
+from twofold.contrib.django.computing import ComputingCache
+from twofold.contrib.django.pickles import needs_thread, pickled
 from twofold.errors import (
     CannotSerialize,
-    InvalidTimeout,
     PartlyUnavailable,
-    ReentrantCall,
     SettingsError,
 )
-from twofold.keys import many, normalise
-from twofold.timeouts import Timeout, seconds
+from twofold.keys import normalise
+from twofold.timeouts import Timeout
 
 T = TypeVar("T")
 
 
-class TwofoldCache(BaseCache):
+class TwofoldCache(ComputingCache):
     """What the drop-in backends have in common; a subclass names the store.
 
     Timeouts may also be a `timedelta` or text like "10m". Outages are misses, logged
     as they begin and end (`OPTIONS["on_error"] = "raise"` makes them errors); a sync call in a
     running event loop warns (`OPTIONS["blocking_calls"]`).
-
-    Args:
-        location: the entry's `LOCATION`.
-        params: the rest of the entry.
     """
 
-    store: ClassVar[str]
-    """The short name of the store."""
+    def get(
+        self,
+        key: Any,
+        default: Any = None,
+        version: int | None = None,
+        *,
+        allow_stale: bool = False,
+    ) -> Any:
+        """Return the value of `key`, or `default`; None is a hit, a stale one if `allow_stale`."""
+        full = self.make_and_validate_key(key, version)
+        return self.cache.get(full, default, allow_stale=allow_stale)
 
-    bounded: ClassVar[bool] = False
-    """Whether the store has bounds, so that `MAX_ENTRIES` and `CULL_FREQUENCY` apply."""
+    async def aget(
+        self,
+        key: Any,
+        default: Any = None,
+        version: int | None = None,
+        *,
+        allow_stale: bool = False,
+    ) -> Any:
+        full = self.make_and_validate_key(key, version)
+        return await self.cache.aget(full, default, allow_stale=allow_stale)
 
-    def __init__(self, location: Any, params: dict[str, Any]) -> None:
-        super().__init__(params)
-        self._location = location
-        self._params = params
-        self._found: tuple[int, Cache] | None = None
-        with suppress(InvalidTimeout):  # `cache` raises it
-            self.default_timeout: float | None = seconds(
-                params.get("timeout", params.get("TIMEOUT", 300))
-            )
-
-    @property
-    def cache(self) -> Cache:
-        """The cache behind this object, made when it is first needed.
-
-        Raises:
-            InvalidCacheBackendError: the entry asks for what cannot be.
-        """
-        found = self._found
-        if found is None or found[0] != stores.generation:
-            found = self._found = stores.generation, self._find()
-        return found[1]
-
-    def _find(self) -> Cache:
-        location, params = self._location, self._params
-        return stores.get(
-            frozen((self.store, location, params)),
-            lambda: _alias(location, params),
-            lambda: {
-                **raw_settings(self.store, location, params, bounded=self.bounded),
-                "KEY_PREFIX": claim_prefix(params),
-            },
-        )
-
-    def __repr__(self) -> str:
-        shown = "not in use yet" if self._found is None else repr(self._found[1])
-        return f"<{type(self).__name__} {shown}>"
-
-    @classmethod
-    def to_twofold(cls, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what an entry of Django's `CACHES` is in twofold's: the same keys and values."""
-        params = {name: value for name, value in entry.items() if name not in _PLACE}
-        raw = raw_settings(cls.store, entry.get("LOCATION", ""), params, bounded=cls.bounded)
-        return {**raw, **raw_keys(params)}
-
-    def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
-        """Return the value of `key`, or `default`; a stored None is a hit."""
-        return self.cache.get(self.make_and_validate_key(key, version), default)
-
-    async def aget(self, key: Any, default: Any = None, version: int | None = None) -> Any:
-        return await self.cache.aget(self.make_and_validate_key(key, version), default)
-
-    def get_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
+    def get_many(
+        self, keys: Iterable[Any], version: int | None = None, *, allow_stale: bool = False
+    ) -> dict[Any, Any]:
         """Return the values of those of `keys` that are there, in one round trip."""
         names = self._names(keys, version)
         try:
-            return _renamed(names, self.cache.get_many(names))
+            return _renamed(names, self.cache.get_many(names, allow_stale=allow_stale))
         except PartlyUnavailable as error:
             error.result = _renamed(names, error.result)
             raise
 
-    async def aget_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
+    async def aget_many(
+        self, keys: Iterable[Any], version: int | None = None, *, allow_stale: bool = False
+    ) -> dict[Any, Any]:
         names = self._names(keys, version)
         try:
-            return _renamed(names, await self.cache.aget_many(names))
+            return _renamed(names, await self.cache.aget_many(names, allow_stale=allow_stale))
         except PartlyUnavailable as error:
             error.result = _renamed(names, error.result)
             raise
@@ -126,10 +84,15 @@ class TwofoldCache(BaseCache):
         value: Any,
         timeout: Timeout = DEFAULT_TIMEOUT,
         version: int | None = None,
+        *,
+        stale: Timeout = None,
     ) -> None:
-        """Store `value`; if the store has no room for it, the older one is removed anyway."""
+        """Store `value`; if the store has no room for it, the older one is removed anyway.
+
+        With `stale` it is kept for as long as that after its timeout; see `get`.
+        """
         full, life = self.make_and_validate_key(key, version), self._life(timeout)
-        if not self.cache.set(full, value, life) and self.cache.available:
+        if not self.cache.set(full, value, life, stale=stale) and self.cache.available:
             self.cache.delete(full)
 
     async def aset(
@@ -138,9 +101,11 @@ class TwofoldCache(BaseCache):
         value: Any,
         timeout: Timeout = DEFAULT_TIMEOUT,
         version: int | None = None,
+        *,
+        stale: Timeout = None,
     ) -> None:
         full, life = self.make_and_validate_key(key, version), self._life(timeout)
-        done = await _pickled_if_lazy(lambda v: self.cache.aset(full, v, life), value)
+        done = await _pickled_if_lazy(lambda v: self.cache.aset(full, v, life, stale=stale), value)
         if not done and self.cache.available:
             await self.cache.adelete(full)
 
@@ -149,11 +114,13 @@ class TwofoldCache(BaseCache):
         data: Mapping[Any, Any],
         timeout: Timeout = DEFAULT_TIMEOUT,
         version: int | None = None,
+        *,
+        stale: Timeout = None,
     ) -> list[Any]:
         """Store all of `data` in one round trip, and return the keys that failed."""
         names, life = self._names(data, version), self._life(timeout)
         items = {full: data[key] for full, key in names.items()}
-        failed = self.cache.set_many(items, life)
+        failed = self.cache.set_many(items, life, stale=stale)
         if failed and self.cache.available:
             self.cache.delete_many(failed)
         return [names[full] for full in failed]
@@ -163,16 +130,18 @@ class TwofoldCache(BaseCache):
         data: Mapping[Any, Any],
         timeout: Timeout = DEFAULT_TIMEOUT,
         version: int | None = None,
+        *,
+        stale: Timeout = None,
     ) -> list[Any]:
         names, life = self._names(data, version), self._life(timeout)
         items = {full: data[key] for full, key in names.items()}
         try:
-            failed = await self.cache.aset_many(items, life)
+            failed = await self.cache.aset_many(items, life, stale=stale)
         except CannotSerialize as error:
             if not needs_thread(error):
                 raise
             lazy = {full: await pickled(value) for full, value in items.items()}
-            failed = await self.cache.aset_many(lazy, life)
+            failed = await self.cache.aset_many(lazy, life, stale=stale)
         if failed and self.cache.available:
             await self.cache.adelete_many(failed)
         return [names[full] for full in failed]
@@ -183,12 +152,14 @@ class TwofoldCache(BaseCache):
         value: Any,
         timeout: Timeout = DEFAULT_TIMEOUT,
         version: int | None = None,
+        *,
+        stale: Timeout = None,
     ) -> bool:
         """Store `value` only if `key` is missing, and return whether it was."""
         full, life = self.make_and_validate_key(key, version), self._life(timeout)
         if life == 0:
             return not self.cache.has_key(full)
-        return self.cache.add(full, value, life)
+        return self.cache.add(full, value, life, stale=stale)
 
     async def aadd(
         self,
@@ -196,51 +167,13 @@ class TwofoldCache(BaseCache):
         value: Any,
         timeout: Timeout = DEFAULT_TIMEOUT,
         version: int | None = None,
+        *,
+        stale: Timeout = None,
     ) -> bool:
         full, life = self.make_and_validate_key(key, version), self._life(timeout)
         if life == 0:
             return not await self.cache.ahas_key(full)
-        return await _pickled_if_lazy(lambda v: self.cache.aadd(full, v, life), value)
-
-    def get_or_set(
-        self,
-        key: Any,
-        default: Any,
-        timeout: Timeout = DEFAULT_TIMEOUT,
-        version: int | None = None,
-    ) -> Any:
-        """Return the value of `key`; if it is missing, store and return `default`.
-
-        A callable is called, once however many threads and tasks miss the key together;
-        with a timeout of 0 or less each caller calls its own.
-        """
-        full, life = self.make_and_validate_key(key, version), self._life(timeout)
-        try:
-            return self.cache.get_or_set(full, default, life)
-        except ReentrantCall:
-            return default() if callable(default) else default
-
-    async def aget_or_set(
-        self,
-        key: Any,
-        default: Any,
-        timeout: Timeout = DEFAULT_TIMEOUT,
-        version: int | None = None,
-    ) -> Any:
-        """Do what `get_or_set` does; an async function is awaited.
-
-        A sync function runs in the thread that Django keeps for sync code, where it may
-        use the database.
-        """
-        full, life = self.make_and_validate_key(key, version), self._life(timeout)
-
-        async def produce() -> Any:
-            return await evaluated(await _result(default))
-
-        try:
-            return await self.cache.aget_or_set(full, produce, life)
-        except ReentrantCall:
-            return await _result(default)
+        return await _pickled_if_lazy(lambda v: self.cache.aadd(full, v, life, stale=stale), value)
 
     def touch(
         self, key: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
@@ -330,31 +263,10 @@ class TwofoldCache(BaseCache):
             )
         return f"{self.key_prefix}:"
 
-    def _names(self, keys: Iterable[Any], version: int | None) -> dict[str, Any]:
-        """Return the caller's keys by the full ones."""
-        return {self.make_and_validate_key(key, version): key for key in many(keys)}
-
-    def _life(self, timeout: Timeout) -> float | None:
-        default = self.default_timeout
-        return default if timeout is DEFAULT_TIMEOUT else seconds(timeout, default)
-
-
-_PLACE = frozenset({"BACKEND", "LOCATION"})
-
 
 def _renamed(names: Mapping[str, Any], found: Mapping[str, Any]) -> dict[Any, Any]:
     """Return what was found, by the caller's own keys."""
     return {names[full]: value for full, value in found.items()}
-
-
-def _alias(location: Any, params: Mapping[str, Any]) -> str:
-    """Return the alias of an entry, which Django does not tell its backends."""
-    for alias, entry in settings.CACHES.items():
-        rest = {name: value for name, value in entry.items() if name not in _PLACE}
-        place = entry.get("LOCATION", "")
-        if rest == params and location in (place, str(place)):
-            return str(alias)
-    return "?"
 
 
 async def _pickled_if_lazy(store: Callable[[Any], Awaitable[T]], value: Any) -> T:
@@ -365,12 +277,3 @@ async def _pickled_if_lazy(store: Callable[[Any], Awaitable[T]], value: Any) -> 
         if not needs_thread(error):
             raise
     return await store(await pickled(value))
-
-
-async def _result(default: Any) -> Any:
-    """Return a default, or what it returns when it is called."""
-    if not callable(default):
-        return default
-    if iscoroutinefunction(default):
-        return await default()
-    return await sync_to_async(default, thread_sensitive=True)()

@@ -16,6 +16,7 @@ from twofold.backend import Backend
 from twofold.claims.stored import rest
 from twofold.contrib.django.settings import frozen
 from twofold.contrib.django.translation import PROJECT
+from twofold.contrib.django.workers import register
 from twofold.core import Cache
 from twofold.effects import after_fork_in_child, new_lock
 from twofold.errors import SettingsError
@@ -107,5 +108,6 @@ def _forget(*, setting: str, **_: Any) -> None:
         stores.forget()
 
 
+register()
 setting_changed.connect(_forget)
 atexit.register(close_all)

@@ -12,6 +12,7 @@ from twofold.contrib.flask.fragments import Fragments, FragmentTag, fragment_key
 from twofold.contrib.flask.messages import request_of, response_of
 from twofold.contrib.flask.settings import AppCaches
 from twofold.contrib.flask.view import PageDecorator, View
+from twofold.contrib.flask.workers import register
 from twofold.contrib.http import Pages
 from twofold.core import Cache
 from twofold.effects import BLOCKING, run_sync
@@ -21,6 +22,8 @@ from twofold.standins import StandIn
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout
 
 _NAME = "twofold"
+
+register()
 
 
 class _State:
