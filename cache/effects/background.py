@@ -213,7 +213,7 @@ class Background:
         late = self._of(owner)
         for work in late:
             work.cancel()
-        loop = asyncio.get_running_loop()
+        loop = asyncio._get_running_loop()  # there may be none, of trio
         mine = {
             work.task for work in late if work.task is not None and work.task.get_loop() is loop
         }
