@@ -24,6 +24,14 @@ class Found(NamedTuple):
     age: Age
 
 
+def late(key: str, policy: Policy) -> ComputationTimeout:
+    """Return the error of a caller whose patience is over."""
+    return ComputationTimeout(
+        f"{key!r} takes longer to compute than max_wait={policy.max_wait:g} s. It goes on, and"
+        " will be found later: give a longer max_wait, or keep a stale value"
+    )
+
+
 class Answers:
     """The answers of one cache.
 
@@ -76,7 +84,7 @@ class Answers:
         computed = self._is_computed(key)
         resting = key in self._rests or (computed and policy.wait == 0)
         if decide(there, policy, resting) is Step.SERVE:
-            self._count(found)
+            self.count(found)
             return True
         return False
 
@@ -88,7 +96,8 @@ class Answers:
             self._rests.lose(key)
         return key in self._table.table
 
-    def _count(self, found: Found) -> None:
+    def count(self, found: Found) -> None:
+        """Count a value that was served."""
         self._counts.hits += 1
         if found.age is Age.STALE:
             self._counts.stale_hits += 1
@@ -116,10 +125,7 @@ class Answers:
             if step is Step.RAISE and error is not None:
                 raise error
             if step is Step.TIME_OUT:
-                raise ComputationTimeout(
-                    f"{key!r} takes longer to compute than max_wait={policy.max_wait:g} s. It goes"
-                    " on, and will be found later: give a longer max_wait, or keep a stale value"
-                )
+                raise late(key, policy)
             if step is Step.REFRESH:
                 done = await self._computations.refresh_behind(io, key, function, policy)
                 step = Step.SERVE if done else decide(found.age, policy, outcome=Outcome.BUSY)
@@ -147,5 +153,5 @@ class Answers:
                     raise
                 outcome, error = Outcome.FAILED, exc
             step, since = decide(found.age, policy, outcome=outcome), 0.0
-        self._count(found)
+        self.count(found)
         return found.value

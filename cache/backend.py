@@ -11,13 +11,14 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from twofold.clock import SYSTEM_CLOCK, Clock, followed
 from twofold.display import mask_location, shown
 from twofold.effects import BLOCKING, NATIVE, Call, Effects, WorkerPool, call_in_thread, run_sync
 from twofold.errors import SettingsError
 from twofold.metadata import HasMetadata
+from twofold.stub import is_stub
 
 Kind: TypeAlias = Literal["native", "threaded", "inline"]
 
@@ -28,6 +29,14 @@ Stored: TypeAlias = Any
 _CLAIM_ATTEMPTS = 3  # at a key that comes and goes
 
 BreakerState: TypeAlias = Literal["closed", "open"]
+
+
+class Fill(NamedTuple):
+    """What is to stand in the place of what is expected there."""
+
+    expected: Stored
+    value: Stored
+    ttl: float | None
 
 
 @dataclass(frozen=True)
@@ -294,6 +303,50 @@ class Backend(ABC):
     async def afill(self, key: str, stub: Stored, value: Stored, ttl: float | None) -> bool:
         return await self.acompare_and_set(key, stub, value, ttl)
 
+    def get_or_claim_many(
+        self, keys: Sequence[str], stub: Stored, life: float
+    ) -> dict[str, Stored | None]:
+        """Do what `get_or_claim` does for each key, and return what it would."""
+        return {key: self.get_or_claim(key, stub, life) for key in keys}
+
+    async def aget_or_claim_many(
+        self, keys: Sequence[str], stub: Stored, life: float
+    ) -> dict[str, Stored | None]:
+        if self.kind == "native":
+            return {key: await self.aget_or_claim(key, stub, life) for key in keys}
+        return await self._worker_pool(self.get_or_claim_many, keys, stub, life)
+
+    def fill_many(self, fills: Mapping[str, Fill]) -> dict[str, bool]:
+        """Do what `fill` does for each key, and return what it would.
+
+        What is expected may be an entry, too, as in `compare_and_set`.
+        """
+        return {
+            key: self.fill(key, *each)
+            if is_stub(each.expected, self.holds_objects)
+            else self.compare_and_set(key, *each)
+            for key, each in fills.items()
+        }
+
+    async def afill_many(self, fills: Mapping[str, Fill]) -> dict[str, bool]:
+        if self.kind != "native":
+            return await self._worker_pool(self.fill_many, fills)
+        return {
+            key: await self.afill(key, *each)
+            if is_stub(each.expected, self.holds_objects)
+            else await self.acompare_and_set(key, *each)
+            for key, each in fills.items()
+        }
+
+    def release_many(self, held: Mapping[str, Stored]) -> dict[str, bool]:
+        """Do what `compare_and_delete` does for each key, and return what it would."""
+        return {key: self.compare_and_delete(key, each) for key, each in held.items()}
+
+    async def arelease_many(self, held: Mapping[str, Stored]) -> dict[str, bool]:
+        if self.kind != "native":
+            return await self._worker_pool(self.release_many, held)
+        return {key: await self.acompare_and_delete(key, each) for key, each in held.items()}
+
     def renew(self, key: str, stub: Stored, life: float) -> bool:
         """Give `stub` a new life only if `key` holds it; return whether it did."""
         return self.compare_and_set(key, stub, stub, life)
@@ -363,6 +416,17 @@ class InlineBackend(Backend):
 
     async def aget_or_claim(self, key: str, stub: Stored, life: float) -> Stored | None:
         return self.get_or_claim(key, stub, life)
+
+    async def aget_or_claim_many(
+        self, keys: Sequence[str], stub: Stored, life: float
+    ) -> dict[str, Stored | None]:
+        return self.get_or_claim_many(keys, stub, life)
+
+    async def afill_many(self, fills: Mapping[str, Fill]) -> dict[str, bool]:
+        return self.fill_many(fills)
+
+    async def arelease_many(self, held: Mapping[str, Stored]) -> dict[str, bool]:
+        return self.release_many(held)
 
     async def aget(self, key: str) -> Stored | None:
         return self.get(key)

@@ -1,14 +1,14 @@
 """What happens at a miss: one computation, stored unless something newer is there."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
 
 from twofold.backend import Backend, Stored
-from twofold.claims.flights import Flight, share, start
-from twofold.claims.stored import Resting, StoredClaim
+from twofold.claims.flights import Body, Flight, share, start
+from twofold.claims.stored import Resting, StoredClaim, released
 from twofold.claims.table import Claims, claims_of
 from twofold.effects import Effects, within
 from twofold.entry import MISSING, Codec
@@ -114,7 +114,7 @@ class Computations:
             body = partial(self._among_processes, function, policy, since, has_value, until)
         while True:
             try:
-                computed, led = await share(io, self.claims, key, body, patience)
+                computed, led = await self._share(io, key, body, patience)
             except Resting:
                 if has_value:
                     raise
@@ -153,8 +153,8 @@ class Computations:
         body = partial(self._anew, function, policy)
         for _ in range(_REFRESHES):
             self.claims.detach(key)
-            computed, led = await share(io, self.claims, key, body)
-            if computed.accepted or await self._is_claimed(io, key):
+            computed, led = await self._share(io, key, body)
+            if computed.accepted or await self.is_claimed(io, key):
                 break
         else:
             await self._delete(io, key)
@@ -162,7 +162,16 @@ class Computations:
             return computed.value if led else await self._maker.call(io, function)
         return self._maker.copy(key, computed.value, computed.stored)
 
-    async def _is_claimed(self, io: Effects, key: str) -> bool:
+    async def _share(
+        self, io: Effects, key: str, body: Body[Computed], patience: float | None = None
+    ) -> tuple[Computed, bool]:
+        """Do what `share` does, again where a function of many keys has left this one out."""
+        while True:
+            computed, led = await share(io, self.claims, key, body, patience)
+            if computed.value is not MISSING:
+                return computed, led
+
+    async def is_claimed(self, io: Effects, key: str) -> bool:
         """Tell whether somebody computes `key` now.
 
         Who was refused would take it from them, and they from whoever did so in turn.
@@ -173,7 +182,7 @@ class Computations:
         try:
             return is_stub(await io.op(store.get, store.aget, key), store.holds_objects)
         except BackendUnavailable as exc:
-            self._note(exc)
+            self.note(exc)
             return False
 
     async def _unreached(
@@ -214,13 +223,25 @@ class Computations:
         present: Stored | None,
     ) -> Computed:
         """Compute what stands in the place of `present` in a store of this process's own."""
-        store, key = self._store, flight.key
-        replaces = present is not None
+        key, replaces = flight.key, present is not None
         try:
             made = await self._maker.make(io, key, function, policy)
         except Exception as exc:
             self._maker.failed(key, function, policy, replaces, exc)
             raise
+        self.swap(flight, function, policy, present, made)
+        return self._computed(made, accepted=True)
+
+    def swap(
+        self,
+        flight: Flight[Computed],
+        function: Callable[..., Any],
+        policy: Policy,
+        present: Stored | None,
+        made: Made,
+    ) -> None:
+        """Put what was made in the place of `present` in a store of this process's own."""
+        store, key, replaces = self._store, flight.key, present is not None
         if made.keep:
             write = partial(_swap, store, present) if replaces else store.add
             self._write(flight, write, made)
@@ -228,7 +249,6 @@ class Computations:
             store.compare_and_delete(key, present)
         self._maker.returned(key, function, policy, replaces, made)
         flight.accept()  # all who joined did so before anybody detached it
-        return self._computed(made, accepted=True)
 
     async def _renewed(
         self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
@@ -238,22 +258,22 @@ class Computations:
         if self._store.private:
             flight.begin()
             present = self._store.get(flight.key)
-            self._check_old(flight, present, policy)
+            self.check_old(flight, present, policy)
             return await self._swapped(io, flight, function, policy, present)
         claim = StoredClaim(self._store, flight.key, self._beside, flight.lost, flight)
 
         async def compute(io: Effects) -> Computed:
             try:
-                self._check_old(flight, await claim.take_beside(io), policy)
+                self.check_old(flight, await claim.take_beside(io), policy)
             except BackendUnavailable as exc:
-                self._note(exc)
+                self.note(exc)
                 self._rests.begin(flight.key, ELSEWHERE)
                 raise Resting from None
             return await self._fill(io, flight, claim, function, policy)
 
-        return await self._released(io, claim, compute)
+        return await released(io, claim, compute)
 
-    def _check_old(self, flight: Flight[Computed], present: Stored | None, policy: Policy) -> None:
+    def check_old(self, flight: Flight[Computed], present: Stored | None, policy: Policy) -> None:
         """Raise `Resting` unless what is there is old, and this caller's to replace."""
         if present is None:
             self._rests.begin(flight.key, ELSEWHERE)
@@ -295,7 +315,7 @@ class Computations:
                 return await self._fill(io, flight, claim, function, policy)
             return Computed(values[-1], found, accepted=False)
 
-        return await self._released(io, claim, compute)
+        return await released(io, claim, compute)
 
     async def _anew(
         self, function: Callable[[], Any], policy: Policy, io: Effects, flight: Flight[Computed]
@@ -316,29 +336,34 @@ class Computations:
             flight.accept()
             return computed._replace(accepted=True)
 
-        return await self._released(io, claim, compute)
+        return await released(io, claim, compute)
 
     async def _drop_older(self, io: Effects, claim: StoredClaim) -> bool:
         """Remove what a value was to replace; if that was still there, there is no room."""
         try:
             return await claim.drop(within(io, self._store.deadline))
         except BackendUnavailable as exc:
-            self._note(exc)
+            self.note(exc)
             return True  # for all that can be known
 
     async def _replace(
         self, function: Callable[[], Any], policy: Policy, io: Effects, flight: Flight[Computed]
     ) -> Computed:
         """Do what `_anew` does in a store of this process's own."""
-        key = flight.key
         flight.begin()
-        made = await self._maker.make(io, key, function, policy)
+        made = await self._maker.make(io, flight.key, function, policy)
+        return self._computed(made, self.put(flight, function, policy, made))
+
+    def put(
+        self, flight: Flight[Computed], function: Callable[..., Any], policy: Policy, made: Made
+    ) -> bool:
+        """Put what was made in the place of whatever is in a store of this process's own."""
         if made.drop:
             self._write(flight, self._remove, made)
         accepted = not made.keep or self._write(flight, self._set, made) or not flight.detached()
-        self._maker.returned(key, function, policy, False, made)
+        self._maker.returned(flight.key, function, policy, False, made)
         flight.accept()
-        return self._computed(made, accepted)
+        return accepted
 
     async def _fill(
         self,
@@ -368,7 +393,7 @@ class Computations:
             elif self._maker.returned(key, function, policy, replaces, made):
                 await claim.rest(io, policy.retry_after)
         except BackendUnavailable as exc:
-            self._note(exc)
+            self.note(exc)
             filled = True  # for all that can be known
         unchanged = await claim.release(io) or filled
         if made.keep:
@@ -391,29 +416,11 @@ class Computations:
         outage: BackendUnavailable,
     ) -> Computed:
         """Compute while the store cannot be asked."""
-        self._note(outage)
+        self.note(outage)
         claim.forget()
         computed = await self._for_callers(function, io, flight)
         flight.accept()
         return computed._replace(accepted=True)
-
-    async def _released(
-        self,
-        io: Effects,
-        claim: StoredClaim,
-        compute: Callable[[Effects], Coroutine[Any, Any, Computed]],
-    ) -> Computed:
-        """Compute, and release `claim` whatever comes of it."""
-        try:
-            return await compute(io)
-        except GeneratorExit:  # the loop is gone, and nothing can be awaited
-            claim.forget()
-            raise
-        finally:
-            try:
-                await claim.end(io)
-            finally:  # a signal's handler may have broken that off
-                await claim.end(io)
 
     def _set(self, key: str, stored: Stored, ttl: float | None) -> bool:
         """Store a value in the place of an older one, which goes where there is no room for it."""
@@ -441,11 +448,12 @@ class Computations:
                 return False
             self._counts.stores += written and made.keep
         except BackendUnavailable as exc:  # it is amid another operation in this thread
-            self._note(exc)
+            self.note(exc)
             return True
         return written
 
-    def _note(self, outage: BackendUnavailable) -> None:
+    def note(self, outage: BackendUnavailable) -> None:
+        """Tell of a failure of the store that a computation goes on without."""
         if self._note_outage is not None:
             self._note_outage(outage)
 
@@ -453,4 +461,4 @@ class Computations:
         try:
             await io.op(self._store.delete, self._store.adelete, key)
         except BackendUnavailable as exc:
-            self._note(exc)
+            self.note(exc)

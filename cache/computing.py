@@ -1,6 +1,6 @@
 """The operations of a cache that compute what they miss, or have it computed anew."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any, TypeVar, Unpack, overload
 
@@ -8,18 +8,20 @@ from twofold.claims.stored import end_rest
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync, within
 from twofold.engine import Engine
 from twofold.entry import MISSING
-from twofold.errors import BackendUnavailable
+from twofold.errors import BackendUnavailable, SettingsError
 from twofold.freshness import Freshness
+from twofold.loads import FunctionOfMany
 from twofold.maker import aproducer, producer
 from twofold.overrides import override, requests
 from twofold.policy import Policy
-from twofold.timeouts import DEFAULT_TIMEOUT, Timeout
+from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 class ComputingCache(Engine):
-    """`get_or_set`, `mark_stale`, and what decorated functions are made of."""
+    """`get_or_set`, `get_or_set_many`, `mark_stale`, and what decorated functions are made of."""
 
     @overload
     def get_or_set(
@@ -179,6 +181,124 @@ class ComputingCache(Engine):
         if self._answers.serves(found, policy):
             return found.value
         return await self._bring(NATIVE, found, aproducer(default), policy, since)
+
+    @overload
+    def get_or_set_many(
+        self,
+        keys: Iterable[str],
+        function: Callable[[list[str]], Mapping[str, T]],
+        timeout: Timeout | Callable[[T], Timeout] = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        **freshness: Unpack[Freshness],
+    ) -> dict[str, T]: ...
+
+    @overload
+    def get_or_set_many(
+        self,
+        keys: Iterable[str],
+        function: Callable[[list[str]], Mapping[str, T]],
+        timeout: Timeout | Callable[[T | D], Timeout] = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        *,
+        missing: D,
+        **freshness: Unpack[Freshness],
+    ) -> dict[str, T | D]: ...
+
+    def get_or_set_many(
+        self,
+        keys: Iterable[str],
+        function: Callable[[list[str]], Any],
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        *,
+        missing: Any = MISSING,
+        **freshness: Unpack[Freshness],
+    ) -> dict[str, Any]:
+        """Return the values of `keys`, of which `function` brings those that are missing.
+
+        It is called once, with a list of the keys that nobody else is computing, and returns a
+        mapping of them to their values. The others are waited for after its own are stored.
+
+        Args:
+            keys: what to look up.
+            function: brings what is missing; a key that it leaves out is not in the result
+                either, and is not stored.
+            timeout: how long each value is fresh; may be a function of it.
+            version: the alias's own unless given.
+            missing: a value for the keys that `function` leaves out, to be stored and returned.
+            freshness: what may be served after that, and when it is computed anew; the
+                alias's `FRESHNESS` unless given. `errors` is not for many keys.
+
+        Raises:
+            ComputationTimeout: a key without a stale value took longer than `max_wait`.
+            NotAMapping: `function` returned something else than a mapping.
+            AwaitableResult: `function` is async; `aget_or_set_many` takes such.
+            ReentrantCall: `function` asks for one of the keys that it computes.
+        """
+        if self._guard is not None:
+            self._guard("get_or_set_many")
+        policy = self._policy_of_many(timeout, freshness)
+        return run_sync(self._get_or_set_many(BLOCKING, keys, function, policy, version, missing))
+
+    @overload
+    async def aget_or_set_many(
+        self,
+        keys: Iterable[str],
+        function: Callable[[list[str]], Awaitable[Mapping[str, T]] | Mapping[str, T]],
+        timeout: Timeout | Callable[[T], Timeout] = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        **freshness: Unpack[Freshness],
+    ) -> dict[str, T]: ...
+
+    @overload
+    async def aget_or_set_many(
+        self,
+        keys: Iterable[str],
+        function: Callable[[list[str]], Awaitable[Mapping[str, T]] | Mapping[str, T]],
+        timeout: Timeout | Callable[[T | D], Timeout] = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        *,
+        missing: D,
+        **freshness: Unpack[Freshness],
+    ) -> dict[str, T | D]: ...
+
+    async def aget_or_set_many(
+        self,
+        keys: Iterable[str],
+        function: Callable[[list[str]], Any],
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        *,
+        missing: Any = MISSING,
+        **freshness: Unpack[Freshness],
+    ) -> dict[str, Any]:
+        """Do what `get_or_set_many` does; `function` may be async."""
+        policy = self._policy_of_many(timeout, freshness)
+        return await self._get_or_set_many(NATIVE, keys, function, policy, version, missing)
+
+    async def _get_or_set_many(
+        self,
+        io: Effects,
+        keys: Iterable[str],
+        function: Callable[[list[str]], Any],
+        policy: Policy,
+        version: int | None,
+        missing: Any,
+    ) -> dict[str, Any]:
+        names = self._names(keys, version)
+        asked = FunctionOfMany(function, names, missing)
+        brought = await self._bring_many(io, list(names), asked, policy)
+        return {key: brought[full] for full, key in names.items() if full in brought}
+
+    def _policy_of_many(
+        self, timeout: Any, freshness: Mapping[str, Any], condition: Condition | None = None
+    ) -> Policy:
+        if freshness.get("errors"):
+            raise SettingsError(
+                "errors= is for single values: an exception of a function of many keys does not"
+                " tell whose it is. Let the function leave such keys out, and give missing="
+            )
+        return self._policy(timeout, freshness, condition)._replace(errors={})
 
     def mark_stale(self, key: str, version: int | None = None) -> bool:
         """Make the value of `key` stale, and return whether there was one that was fresh.

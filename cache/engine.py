@@ -1,12 +1,14 @@
 """What the operations of a cache stand on: its store, its codec, its keys, its numbers."""
 
 from collections.abc import Callable, Iterable, Mapping
+from time import monotonic
 from typing import Any, Self
 
 from twofold import counter, counting
 from twofold.answers import Answers, Found
 from twofold.assembly import Parts
 from twofold.backend import Backend
+from twofold.batches import Batches
 from twofold.claims.filter import hiding_stubs
 from twofold.claims.keys import KeyClaim
 from twofold.claims.table import claims_of
@@ -15,13 +17,14 @@ from twofold.computations import Computations
 from twofold.described import FreshStore
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING, Meta, Missing
-from twofold.errors import BackendUnavailable
+from twofold.errors import BackendUnavailable, PartlyUnavailable
 from twofold.freshness import read_freshness, read_ttl
 from twofold.guard import guard_for
 from twofold.keys import many
+from twofold.loads import FunctionOfMany, Loads
 from twofold.maker import Maker
 from twofold.outage import FailOpen
-from twofold.overrides import override
+from twofold.overrides import override, requests
 from twofold.policy import Policy
 from twofold.rests import Rests
 from twofold.stats import Counts
@@ -77,6 +80,10 @@ class Engine:
             store, codec, maker, keys.claim, note, self._counts, rests
         )
         self._answers = Answers(self._computations, maker, store, codec, rests, self._counts)
+        loads = Loads(self._computations, maker, store, keys.claim, self._counts, rests)
+        self._batches = Batches(
+            self._computations, self._answers, loads, maker, store, self._counts, rests
+        )
         self._freshness = Policy(parts.timeout, default=parts.timeout, **parts.freshness)
         self._asks = bool(parts.freshness)
         self._policies: dict[tuple[Any, ...], Policy] = {}
@@ -205,6 +212,34 @@ class Engine:
         if override() == "bypass":
             return await self._maker.call(io, function)
         return await self._computations.refresh(io, self._key(key, version), function, policy)
+
+    async def _bring_many(
+        self, io: Effects, keys: list[str], function: FunctionOfMany, policy: Policy
+    ) -> dict[str, Any]:
+        """Return the values of normalised keys: what is found and served, and what is computed."""
+        if not keys:
+            return {}
+        if requests and (what := override()):
+            if what == "bypass":
+                return await function.call(io, self._maker, keys)
+            return await self._batches.refresh(io, keys, function, policy)
+        since = monotonic() if self._remote else 0.0
+        found, reachable = await self._read_many(io, keys)
+        every = [self._answers.find(key, found.get(key), policy) for key in keys]
+        return await self._batches.bring(io, every, function, policy, since, reachable=reachable)
+
+    async def _read_many(self, io: Effects, keys: list[str]) -> tuple[dict[str, Any], bool]:
+        """Return what is stored, as far as the store can tell, and whether it is worth asking."""
+        fail_open = self._fail_open
+        try:
+            found = await io.op(self._store.get_many, self._store.aget_many, keys)
+        except BackendUnavailable as exc:
+            if fail_open is not None:
+                fail_open.outage.fail(exc)
+            return (exc.result, True) if isinstance(exc, PartlyUnavailable) else ({}, False)
+        if fail_open is not None and fail_open.outage.lasting:
+            fail_open.outage.end()
+        return found, True
 
     def _ttl(self, timeout: Timeout) -> float | None:
         return self.timeout if timeout is DEFAULT_TIMEOUT else seconds(timeout)

@@ -7,6 +7,7 @@ CacheError
 ├── UnstableArgument         (TypeError)     an argument cannot stand in a key
 ├── CannotSerialize          (TypeError)     the serializer cannot hold the value
 ├── AwaitableResult          (TypeError)     async code was given to the sync face
+├── NotAMapping              (TypeError)     a function of many keys returned no mapping
 ├── BlockingCallInEventLoop  (RuntimeError)  a sync call would freeze a running loop
 ├── NoEventLoop              (RuntimeError)  an async call outside of an asyncio event loop
 ├── ComputationTimeout       (TimeoutError)  a computation took longer than `max_wait`
@@ -50,6 +51,10 @@ class CannotSerialize(CacheError, TypeError):
 
 class AwaitableResult(CacheError, TypeError):
     """An async function, or a coroutine, where a plain value was to be stored."""
+
+
+class NotAMapping(CacheError, TypeError):
+    """A function that is asked for many values at once returned something else than a mapping."""
 
 
 class BlockingCallInEventLoop(CacheError, RuntimeError):

@@ -103,6 +103,12 @@ class Maker:
             if made is None:
                 raise
             return made
+        return self.made(key, function, value, policy, began)
+
+    def made(
+        self, key: str, function: Callable[..., Any], value: Any, policy: Policy, began: float
+    ) -> Made:
+        """Return what is to become of a value, begun at a time by the wall clock."""
         keep, drop = policy.keeps(value) or not policy.stores, False
         ttl = policy.life(value, random()) if keep else None  # noqa: S311 - it spreads load
         if ttl is not None and ttl <= 0:
@@ -115,7 +121,7 @@ class Maker:
         life = ttl if meta is None or ttl is None else ttl + policy.stale
         return Made(value, stored, keep, life, drop)
 
-    def _note(self, function: Callable[[], Any], keep: bool, error: CannotSerialize) -> bool:
+    def _note(self, function: Callable[..., Any], keep: bool, error: CannotSerialize) -> bool:
         """Note that a result cannot be stored; tell whether it should have been."""
         if keep:
             if self.unserializable.raises:
@@ -146,7 +152,7 @@ class Maker:
     def failed(
         self,
         key: str,
-        function: Callable[[], Any],
+        function: Callable[..., Any],
         policy: Policy,
         replaces: bool,
         error: Exception,
@@ -158,7 +164,7 @@ class Maker:
         return old
 
     def returned(
-        self, key: str, function: Callable[[], Any], policy: Policy, replaces: bool, made: Made
+        self, key: str, function: Callable[..., Any], policy: Policy, replaces: bool, made: Made
     ) -> bool:
         """Note that a function has returned; tell whether an old value stays in its place."""
         stays = replaces and policy.ages and not made.keep and not made.drop

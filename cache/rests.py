@@ -51,7 +51,9 @@ class Rests:
         if self._until:
             self._until.pop(key, None)
 
-    def fail(self, key: str, function: Callable[[], Any], seconds: float, error: Exception) -> None:
+    def fail(
+        self, key: str, function: Callable[..., Any], seconds: float, error: Exception
+    ) -> None:
         """Note that a refresh has failed, and tell of the function's first failure in a row.
 
         One that fails now and then, as many do when an outage begins, is told of each 10 s.
@@ -65,7 +67,7 @@ class Rests:
             self._failing[name], self._told[name] = None, now
             emit(RefreshFailed(self._alias, name, repr(error)))
 
-    def succeed(self, key: str, function: Callable[[], Any]) -> None:
+    def succeed(self, key: str, function: Callable[..., Any]) -> None:
         """Note that a value was computed."""
         self.end(key)
         if self._failing:

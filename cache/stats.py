@@ -14,7 +14,7 @@ class Stats:
     """What a cache has seen since it was built, in this process."""
 
     hits: int
-    """Values that were there, of `get`, `get_many`, `get_or_set`, `@cached` and pages."""
+    """Values that were there: of `get`, `get_or_set`, those of many keys, `@cached` and pages."""
     stale_hits: int
     """Those of the hits whose value was stale."""
     misses: int
@@ -24,7 +24,7 @@ class Stats:
     deletes: int
     """Keys removed one by one, and not by `clear`."""
     computations: int
-    """Functions run by `get_or_set` and `@cached`."""
+    """Functions run by `get_or_set`, `get_or_set_many` and `@cached`."""
     refreshes: int
     """Those of the computations that nobody had to wait for, begun in the background."""
     joined: int

@@ -244,7 +244,7 @@ def test_a_claim_needs_no_thread(
     """Where none can start, as at the interpreter's exit, a value is computed and stored."""
     ours = another()
     rest()
-    monkeypatch.setattr(stored._live, "_tick", None)
+    monkeypatch.setattr(stored.live, "_tick", None)
 
     def start(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -424,8 +424,8 @@ def test_a_store_that_fails_keeps_no_other_from_being_renewed(
     monkeypatch.setattr(ours.backend, "renew", renew)
 
     def function() -> str:
-        stored._live._renew()
-        stored._live._renew()
+        stored.live._renew()
+        stored.live._renew()
         return "value"
 
     ours.get_or_set("j", lambda: ours.get_or_set("k", function))
@@ -676,7 +676,7 @@ def renewing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
     """Tells whether the thread lives that renews the claims of this test, and no others."""
     name = "twofold-claims-of-a-test"
     monkeypatch.setattr(stored, "_renewals", Ticker(name))
-    monkeypatch.setattr(stored, "_live", stored._Live())
+    monkeypatch.setattr(stored, "live", stored.Live())
     return lambda: any(each.name == name for each in threading.enumerate())
 
 

@@ -72,8 +72,19 @@ def test_nothing_bridges_by_async_to_sync(path: Path) -> None:
     assert "async_to_sync" not in path.read_text()
 
 
-BODIES = ["computations.py", "computing.py", "engine.py", "lock.py", "functions.py"]
-BODIES += [f"claims/{room}.py" for room in ("filter", "flights", "keys", "stored", "turns")]
+BODIES = [
+    "batches.py",
+    "loads.py",
+    "computations.py",
+    "computing.py",
+    "engine.py",
+    "lock.py",
+    "functions.py",
+]
+BODIES += [
+    f"claims/{room}.py"
+    for room in ("filter", "flights", "joint", "keys", "stored", "stored_many", "turns")
+]
 BODIES += [f"contrib/http/{room}.py" for room in ("pages", "store")]
 
 

@@ -16,17 +16,18 @@ NAMES = """
     __version__
 
     CacheError SettingsError InvalidKey InvalidTimeout UnstableArgument CannotSerialize
-    AwaitableResult BlockingCallInEventLoop BlockingCallWarning NoEventLoop ReentrantCall
-    ComputationTimeout MissingKey NotACounter CounterOverflow LockNotAcquired LockLost
+    AwaitableResult NotAMapping BlockingCallInEventLoop BlockingCallWarning NoEventLoop
+    ReentrantCall ComputationTimeout MissingKey NotACounter CounterOverflow LockNotAcquired LockLost
     BackendUnavailable DeadlineExceeded PartlyUnavailable
 """
 
 OF_A_CACHE = """
     alias available backend fails_open flushes lock stats timeout
     get get_many set set_many add touch ttl delete delete_many has_key mark_stale incr decr
-    incr_version decr_version get_or_set clear clear_prefix close
+    incr_version decr_version get_or_set get_or_set_many clear clear_prefix close
     aget aget_many aset aset_many aadd atouch attl adelete adelete_many ahas_key amark_stale aincr
-    adecr aincr_version adecr_version aget_or_set aclear aclear_prefix aclose
+    adecr aincr_version adecr_version aget_or_set
+    aget_or_set_many aclear aclear_prefix aclose
 """
 
 OF_A_LOCK = "acquire release aacquire arelease"

@@ -107,7 +107,7 @@ class Asked:
         self.await_follower()
         assert not self.cache._claims.table
         assert not table.held()
-        assert not stored._live._claims
+        assert not stored.live._claims
         stored.rest()
         assert repr(stored._renewals).endswith(" 0 ticks>")
         assert self.elsewhere(self._locks_are_free)
@@ -134,7 +134,7 @@ class Asked:
             assert not follower.is_alive(), "who waited waits on"
 
     def _locks_are_free(self) -> bool:
-        for lock in (table._shared.lock, stored._live._lock, self.pages.turns._lock):
+        for lock in (table._shared.lock, stored.live._lock, self.pages.turns._lock):
             if not lock.acquire(timeout=0):
                 return False
             lock.release()

@@ -829,7 +829,7 @@ async def test_a_cancelled_computation_leaves_no_claim(cache: Cache) -> None:
 def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A circle over a lock that flights do not see ends: who waits computes for itself."""
     monkeypatch.setattr("twofold.claims.flights._LOOK_EVERY", 0.02)
-    monkeypatch.setattr("twofold.claims.flights._LONGEST", 0.1)
+    monkeypatch.setattr("twofold.claims.flights.LONGEST", 0.1)
     row, asked = threading.Lock(), threading.Event()
     shared = build(read_cache("default", "memory://circle"))
 

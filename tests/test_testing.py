@@ -21,6 +21,7 @@ from twofold import (
     caches,
     configure,
 )
+from twofold.backend import Fill
 from twofold.backends.memory import MemoryBackend
 from twofold.backends.sqlite import SQLiteBackend
 from twofold.testing import FACES, AsyncView, ChaosBackend, Face, FakeClock, SyncView, case
@@ -33,9 +34,12 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "delete": ("k",),
     "delete_many": (["k"],),
     "fill": ("k", b"stub", b"v", None),
+    "fill_many": ({"k": Fill(b"stub", b"v", None)},),
     "get": ("k",),
+    "get_or_claim_many": (["k"], b"stub", 30.0),
     "get_or_claim": ("k", b"stub", 30.0),
     "release": ("k", b"stub"),
+    "release_many": ({"k": b"stub"},),
     "renew": ("k", b"stub", 30.0),
     "get_many": (["k"],),
     "has": ("k",),

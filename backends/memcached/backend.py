@@ -3,24 +3,27 @@
 from collections.abc import Mapping, Sequence
 from typing import Unpack
 
-from twofold.backend import Examined
+from twofold.backend import Examined, Fill
 from twofold.backends.memcached import commands, results, scan
 from twofold.backends.memcached.cas import CompareAndSet
+from twofold.backends.memcached.claim_batches import ClaimBatches
+from twofold.backends.memcached.claimed import Claimed
 from twofold.backends.memcached.deployment import Weights, read_router
 from twofold.backends.memcached.limits import SURELY_FITS, Limits
-from twofold.backends.memcached.operations import ADD, GET, SET
+from twofold.backends.memcached.operations import ADD, CAS, CAS_AWAY, GET, SET
 from twofold.backends.memcached.proxies import Proxies
 from twofold.backends.memcached.router import Node
 from twofold.backends.memcached.stubs import StubHiding
 from twofold.backends.network import (
     Client,
+    Command,
     ConnectionLost,
     NetworkBackend,
     raise_partial,
 )
 from twofold.backends.network.options import NetworkOptions
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
-from twofold.errors import BackendUnavailable
+from twofold.errors import BackendUnavailable, PartlyUnavailable
 from twofold.keys.kinds import is_lock
 
 
@@ -82,7 +85,9 @@ class MemcachedBackend(NetworkBackend):
         self._proxies = Proxies(self._client, self._router)
         self._limits = Limits(self._router, self._proxies)
         self._stubs = StubHiding(self._client, self._proxies)
-        self._cas = CompareAndSet(self._client, self._proxies, self._expiry)
+        claimed = Claimed()
+        self._cas = CompareAndSet(self._client, self._proxies, self._expiry, claimed)
+        self._batches = ClaimBatches(self._client, self._cas, claimed)
 
     def get(self, key: str) -> bytes | None:
         # `GET.run` written out: a hit has one call less.
@@ -189,6 +194,28 @@ class MemcachedBackend(NetworkBackend):
         expiry = self._expiry(key, life)
         return await self._cas.claim(NATIVE, key, stub, expiry, self._client.due())
 
+    def get_or_claim_many(
+        self, keys: Sequence[str], stub: bytes, life: float
+    ) -> dict[str, bytes | None]:
+        return run_sync(self._claim_many(BLOCKING, keys, stub, life))
+
+    async def aget_or_claim_many(
+        self, keys: Sequence[str], stub: bytes, life: float
+    ) -> dict[str, bytes | None]:
+        return await self._claim_many(NATIVE, keys, stub, life)
+
+    def fill_many(self, fills: Mapping[str, Fill]) -> dict[str, bool]:
+        return run_sync(self._fill_many(BLOCKING, fills))
+
+    async def afill_many(self, fills: Mapping[str, Fill]) -> dict[str, bool]:
+        return await self._fill_many(NATIVE, fills)
+
+    def release_many(self, held: Mapping[str, bytes]) -> dict[str, bool]:
+        return run_sync(self._release_many(BLOCKING, held))
+
+    async def arelease_many(self, held: Mapping[str, bytes]) -> dict[str, bool]:
+        return await self._release_many(NATIVE, held)
+
     def clear(self, prefix: str) -> None:
         run_sync(scan.clear(BLOCKING, self._client, self._router.servers(), prefix))
 
@@ -233,6 +260,31 @@ class MemcachedBackend(NetworkBackend):
         if not await self._limits.fits(io, key, value, deadline):
             return False
         return await self._cas.set(io, key, expected, value, expiry, deadline)
+
+    async def _claim_many(
+        self, io: Effects, keys: Sequence[str], stub: bytes, life: float
+    ) -> dict[str, bytes | None]:
+        expiries = {key: self._expiry(key, life) for key in keys}
+        return await self._batches.claim(io, expiries, stub, self._client.due())
+
+    async def _fill_many(self, io: Effects, fills: Mapping[str, Fill]) -> dict[str, bool]:
+        deadline = self._client.due()
+        values = {key: each.value for key, each in fills.items()}
+        fit = await self._limits.those_that_fit(io, values, deadline)
+
+        def build(key: str, unique: int) -> Command:
+            return CAS.build(key, values[key], self._expiry(key, fills[key].ttl), unique)
+
+        expected = {key: fills[key].expected for key in fit}
+        filled = dict.fromkeys(fills.keys() - fit, False)
+        try:
+            return filled | await self._batches.write(io, expected, build, deadline)
+        except PartlyUnavailable as error:
+            error.result = filled | error.result
+            raise
+
+    async def _release_many(self, io: Effects, held: Mapping[str, bytes]) -> dict[str, bool]:
+        return await self._batches.write(io, held, CAS_AWAY.build, self._client.due())
 
     async def _examine(self, io: Effects) -> list[Examined]:
         found, failures = [], []

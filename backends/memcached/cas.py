@@ -28,6 +28,7 @@ class CompareAndSet:
         client: the way to the servers.
         proxies: the way for what proxies do not know.
         expiry: returns a life as a server wants it.
+        claimed: the numbers of stubs.
 
     All steps together end at the monotonic time `deadline`.
     """
@@ -37,11 +38,12 @@ class CompareAndSet:
         client: Client,
         proxies: Proxies,
         expiry: Callable[[str, float | None], int],
+        claimed: Claimed,
     ) -> None:
         self._client = client
         self._proxies = proxies
         self._expiry = expiry
-        self._claimed = Claimed()
+        self._claimed = claimed
 
     async def claim(
         self, io: Effects, key: str, stub: bytes, expiry: int, deadline: float

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final, TypeVar, Unpack
 
-from twofold.backend import Examined
+from twofold.backend import Examined, Fill
 from twofold.backends.network import Command, NetworkBackend, Outcome, Refused, Server
 from twofold.backends.network.options import NetworkOptions, flag
 from twofold.backends.redis import commands, deployment, results, scripts
@@ -199,6 +199,32 @@ class RedisBackend(NetworkBackend):
     async def afill(self, key: str, stub: bytes, value: bytes, ttl: float | None) -> bool:
         return await FILL.arun(self._scripts, key, stub, value, ttl)
 
+    def get_or_claim_many(
+        self, keys: Sequence[str], stub: bytes, life: float
+    ) -> dict[str, bytes | None]:
+        return run_sync(self._get_or_claim_many(BLOCKING, keys, stub, life))
+
+    async def aget_or_claim_many(
+        self, keys: Sequence[str], stub: bytes, life: float
+    ) -> dict[str, bytes | None]:
+        return await self._get_or_claim_many(NATIVE, keys, stub, life)
+
+    def fill_many(self, fills: Mapping[str, Fill]) -> dict[str, bool]:
+        outcomes = self._scripts.execute_many(_fills(fills))
+        return results.each(fills, outcomes, results.is_filled)
+
+    async def afill_many(self, fills: Mapping[str, Fill]) -> dict[str, bool]:
+        outcomes = await self._scripts.aexecute_many(_fills(fills))
+        return results.each(fills, outcomes, results.is_filled)
+
+    def release_many(self, held: Mapping[str, bytes]) -> dict[str, bool]:
+        outcomes = self._scripts.execute_many(_releases(held))
+        return results.each(held, outcomes, results.is_done)
+
+    async def arelease_many(self, held: Mapping[str, bytes]) -> dict[str, bool]:
+        outcomes = await self._scripts.aexecute_many(_releases(held))
+        return results.each(held, outcomes, results.is_done)
+
     def renew(self, key: str, stub: bytes, life: float) -> bool:
         return RENEW.run(self._scripts, key, stub, life)
 
@@ -240,6 +266,20 @@ class RedisBackend(NetworkBackend):
             if not results.is_too_old(found):
                 return results.present(key, found)
         return await GET_OR_CLAIM.step(io, self._scripts, deadline, key, stub, life)
+
+    async def _get_or_claim_many(
+        self, io: Effects, keys: Sequence[str], stub: bytes, life: float
+    ) -> dict[str, bytes | None]:
+        client, scripted = self._client, self._scripts
+        if self._knows_nx_get:
+            asked = [commands.add(key, stub, life) for key in keys]
+            outcomes = await io.op(client.execute_many, client.aexecute_many, asked)
+            if not any(map(results.is_too_old, outcomes)):
+                return results.each(keys, outcomes, results.present)
+            self._knows_nx_get = False
+        asked = [scripts.get_or_claim(key, stub, life) for key in keys]
+        outcomes = await io.op(scripted.execute_many, scripted.aexecute_many, asked)
+        return results.each(keys, outcomes, results.present)
 
     async def _set_nx_get(
         self, io: Effects, key: str, value: bytes, ttl: float | None, deadline: float
@@ -310,3 +350,14 @@ class RedisBackend(NetworkBackend):
 
 def _sets(items: Mapping[str, bytes], ttl: float | None) -> list[Command]:
     return [commands.set(key, value, ttl) for key, value in items.items()]
+
+
+def _fills(fills: Mapping[str, Fill]) -> list[Command]:
+    return [
+        (scripts.fill if is_stub(each.expected) else scripts.compare_and_set)(key, *each)
+        for key, each in fills.items()
+    ]
+
+
+def _releases(held: Mapping[str, bytes]) -> list[Command]:
+    return [scripts.compare_and_delete(key, each) for key, each in held.items()]

@@ -1,6 +1,7 @@
 """What the replies to the commands of a cache mean."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from twofold.backend import Examined
 from twofold.backends.network import (
@@ -15,6 +16,8 @@ from twofold.backends.redis.scripts import DESCRIBED
 from twofold.display import printable
 from twofold.errors import CounterOverflow, MissingKey, NotACounter
 from twofold.metadata import HasMetadata, Removed, has_metadata, head
+
+T = TypeVar("T")
 
 
 def value(_key: str, outcome: Outcome) -> bytes | None:
@@ -44,6 +47,15 @@ def values_in_part(keys: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str
     found = {key: value(key, each) for key, each in pairs if not is_lost(each)}
     there = {key: each for key, each in found.items() if each is not None}
     return raise_partial(there, list(filter(is_lost, outcomes)))
+
+
+def each(
+    keys: Iterable[str], outcomes: Sequence[Outcome], read: Callable[[str, Outcome], T]
+) -> dict[str, T]:
+    """Return what each outcome means, by its key, if a command was sent for each."""
+    pairs = zip(keys, outcomes, strict=True)
+    told = {key: read(key, each) for key, each in pairs if not is_lost(each)}
+    return raise_partial(told, list(filter(is_lost, outcomes)))
 
 
 def is_stored(_key: str, outcome: Outcome) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from twofold.backend import Backend
+from twofold.backend import Backend, Fill
 from twofold.backends.bounds import kept_by_culling, positive
 from twofold.backends.disk.faults import DiskFault, RareWarnings
 from twofold.backends.sqlite.bounds import Bounds
@@ -181,6 +181,25 @@ class SQLiteBackend(Backend):
 
     def fill(self, key: str, stub: bytes, value: bytes, ttl: float | None) -> bool:
         return self._store(value, self._fill, self._entries.fill, key, stub, value, ttl)
+
+    def get_or_claim_many(
+        self, keys: Sequence[str], stub: bytes, life: float
+    ) -> dict[str, bytes | None]:
+        work, full = self._entries.get_or_claim_many, dict[str, bytes | None]()
+        found = self._do_or(full, Session.write, work, keys, stub, life)
+        if found or not keys:
+            return found
+        self._drop(())
+        return dict.fromkeys(keys)
+
+    def fill_many(self, fills: Mapping[str, Fill]) -> dict[str, bool]:
+        largest, none = self._entries.largest, dict[str, bool]()
+        fitting = {key: each for key, each in fills.items() if len(each.value) <= largest}
+        filled = self._do_or(none, Session.write, self._entries.fill_many, fitting)
+        return dict.fromkeys(fills, False) | filled
+
+    def release_many(self, held: Mapping[str, bytes]) -> dict[str, bool]:
+        return self._write(self._entries.release_many, held)
 
     def renew(self, key: str, stub: bytes, life: float) -> bool:
         return self._write(self._entries.renew, key, stub, life)

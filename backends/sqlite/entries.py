@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 from zlib import crc32
 
 from twofold import counter
+from twofold.backend import Fill
 from twofold.backends.sqlite.bounds import Bounds
 from twofold.backends.sqlite.codes import CorruptDatabase
 from twofold.backends.sqlite.statements import (
@@ -257,6 +258,25 @@ class Entries:
         if found is None:
             db.execute(APPEND, self._row(key, stub, life))
         return (found,)
+
+    def get_or_claim_many(
+        self, db: sqlite3.Cursor, keys: Sequence[str], stub: bytes, life: float
+    ) -> dict[str, bytes | None]:
+        """Return what is there, and store `stub` where nothing is."""
+        found = self.get_many(db, keys)
+        db.executemany(APPEND, [self._row(key, stub, life) for key in keys if key not in found])
+        return {key: found.get(key) for key in keys}
+
+    def fill_many(self, db: sqlite3.Cursor, fills: Mapping[str, Fill]) -> dict[str, bool]:
+        return {
+            key: self.fill(db, key, *each)
+            if is_stub(each.expected)
+            else self.compare_and_set(db, key, *each)
+            for key, each in fills.items()
+        }
+
+    def release_many(self, db: sqlite3.Cursor, held: Mapping[str, bytes]) -> dict[str, bool]:
+        return {key: self.compare_and_delete(db, key, each) for key, each in held.items()}
 
     def fill_young(
         self, db: sqlite3.Cursor, key: str, stub: bytes, value: bytes, ttl: float | None

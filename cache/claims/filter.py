@@ -8,7 +8,7 @@ and `get_many` pass both on, for the codec tells what they are.
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from twofold.backend import Backend, Kind, Stored
+from twofold.backend import Backend, Fill, Kind, Stored
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BackendUnavailable, MissingKey, NotACounter, PartlyUnavailable
 from twofold.metadata import HasMetadata, Removed, has_metadata, head
@@ -119,6 +119,28 @@ class StubFilter(Backend):
 
     async def afill(self, key: str, stub: Stored, value: Stored, ttl: float | None) -> bool:
         return await self._inner.afill(key, stub, value, ttl)
+
+    def get_or_claim_many(
+        self, keys: Sequence[str], stub: Stored, life: float
+    ) -> dict[str, Stored | None]:
+        return self._inner.get_or_claim_many(keys, stub, life)
+
+    async def aget_or_claim_many(
+        self, keys: Sequence[str], stub: Stored, life: float
+    ) -> dict[str, Stored | None]:
+        return await self._inner.aget_or_claim_many(keys, stub, life)
+
+    def fill_many(self, fills: Mapping[str, Fill]) -> dict[str, bool]:
+        return self._inner.fill_many(fills)
+
+    async def afill_many(self, fills: Mapping[str, Fill]) -> dict[str, bool]:
+        return await self._inner.afill_many(fills)
+
+    def release_many(self, held: Mapping[str, Stored]) -> dict[str, bool]:
+        return self._inner.release_many(held)
+
+    async def arelease_many(self, held: Mapping[str, Stored]) -> dict[str, bool]:
+        return await self._inner.arelease_many(held)
 
     def renew(self, key: str, stub: Stored, life: float) -> bool:
         return self._inner.renew(key, stub, life)

@@ -30,10 +30,15 @@ from twofold.effects import Effects, Spawned
 T = TypeVar("T")
 
 _LOOK_EVERY = 1.0  # seconds between two looks at whether the leader still lives
-_LONGEST = 30.0  # seconds that anybody waits: locks that nobody sees here may close a circle
+LONGEST = 30.0
+"""Seconds that anybody waits: locks that nobody sees here may close a circle."""
 
 _moments: Final = count(1)
-"""Numbers that tell which of two steps in this process came first."""
+
+
+def moment() -> int:
+    """Return a number that tells which of two steps in this process came first."""
+    return next(_moments)
 
 
 class Abandoned(BaseException):
@@ -76,7 +81,7 @@ class Flight(Claim, Generic[T]):
 
     def begin(self) -> None:
         """Note that what the result says holds from now on."""
-        self._begun = next(_moments)
+        self._begun = moment()
 
     def accept(self) -> None:
         """Note that the key has not been changed, by anybody, since the result was begun."""
@@ -160,12 +165,12 @@ async def share(
         Late: the patience is over.
         Busy: nothing in the background is free to run it.
     """
-    asked = next(_moments)
+    asked = moment()
     until = math.inf if patience is None else monotonic() + patience
     looks = 0
     while True:
-        timed_out = looks * _LOOK_EVERY >= _LONGEST
-        _refuse_reentry(claims, key)
+        timed_out = looks * _LOOK_EVERY >= LONGEST
+        refuse_reentry(claims, key)
         joined: Joined = []
         try:
             own: Flight[T] = Flight(claims, key, io.by_loop)
@@ -178,12 +183,12 @@ async def share(
             elif leads:
                 await _start_behind(io, flight, body)
             waits = not leads or patience is not None
-            while waits and not await io.wait(flight, _pause(until)) and not flight.lost():
+            while waits and not await io.wait(flight, pause(until)) and not flight.lost():
                 if monotonic() >= until:
                     flight.goes_on = True
                     raise Late
                 looks += 1
-                timed_out = not leads and looks * _LOOK_EVERY >= _LONGEST
+                timed_out = not leads and looks * _LOOK_EVERY >= LONGEST
                 if timed_out:
                     break
             if flight.ended and (leads or (not flight.lost() and flight.serves(asked))):
@@ -239,7 +244,8 @@ async def _start_behind(
         raise Busy
 
 
-def _pause(until: float) -> float:
+def pause(until: float) -> float:
+    """Return the seconds until the next look at whether the leader lives, or to a time."""
     return max(0.0, min(_LOOK_EVERY, until - monotonic()))
 
 
@@ -258,6 +264,7 @@ async def _lead(io: Effects, flight: Flight[T], body: Body[T], *, alone: bool = 
         flight.resolve(result)
 
 
-def _refuse_reentry(claims: Claims, key: str) -> None:
+def refuse_reentry(claims: Claims, key: str) -> None:
+    """Raise `ReentrantCall` if the caller computes `key` itself."""
     if any(claim.claims is claims and claim.key == key for claim in held()):
         raise reentrant(key)

@@ -14,10 +14,10 @@ Facebook (R. Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013, section
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from time import monotonic
-from typing import Final
+from typing import Any, Final, Protocol, TypeVar
 
 from twofold.backend import Backend, Stored
 from twofold.claims.flights import Late
@@ -34,6 +34,8 @@ from twofold.effects import (
 from twofold.errors import BackendUnavailable
 from twofold.stub import Stub, is_of_this_process, is_stub, new_stub, resting_stub, rests
 
+T = TypeVar("T")
+
 LIFE = 30.0
 """Seconds after which another process may compute what this one has not finished."""
 
@@ -47,7 +49,23 @@ class Resting(Exception):
     """A refresh has failed just before, in this process or another, and is not tried again yet."""
 
 
-class _Live:
+class Living(Protocol):
+    """A claim that is renewed while its computation goes on."""
+
+    here: Claim
+    is_lost: Callable[[], bool]
+
+    def renew(self) -> None:
+        """Begin its life anew; called in a thread of its own."""
+
+    def forget(self) -> None:
+        """Leave it to whoever meets it."""
+
+    async def end(self, io: Effects) -> object:
+        """Release it, even if the caller is cancelled; nothing happens the second time."""
+
+
+class Live:
     """The claims whose computations go on in this process, and are renewed while they do.
 
     One call renews all of them, four times in a life, so that a claim costs no timer of its
@@ -55,7 +73,7 @@ class _Live:
     """
 
     def __init__(self) -> None:
-        self._claims: dict[bytes, StoredClaim] = {}
+        self._claims: dict[bytes, Living] = {}
         self._old: frozenset[bytes] = frozenset()
         self._tick: Tick | None = None
         self._lock = new_rlock()  # a handler may come in while the thread starts
@@ -72,7 +90,7 @@ class _Live:
         claim = self._claims.get(bytes(found))
         return None if claim is None else claim.here
 
-    def add(self, stub: Stub, claim: "StoredClaim") -> None:
+    def add(self, stub: Stub, claim: Living) -> None:
         """Renew `claim` until its stub is removed here."""
         self._claims[stub] = claim
         if self._tick is None:
@@ -142,7 +160,7 @@ class StoredClaim:
         self._store = store
         self._key = key
         self._beside = beside
-        self.is_lost = is_lost
+        self.is_lost: Callable[[], bool] = is_lost
         self._stub: Stub = new_stub()
         self._heeds_rest = False
         self._stands_at: str | None = None
@@ -180,30 +198,30 @@ class StoredClaim:
             ReentrantCall: the caller holds the claim itself, by another cache of the store.
             BackendUnavailable: the store cannot tell.
         """
-        _live.add(self._stub, self)
+        live.add(self._stub, self)
         self._heeds_rest = heeds_rest
         seen: Stored | None = None
-        for pause in _pauses():
+        for pause in pauses():
             look()
             found, over = await self._try(within(io, self._store.deadline, since), is_value)
             if over:
                 return found
             self._stands_at, since = None, 0.0
-            if _live.holder_of(found) in held():
+            if live.holder_of(found) in held():
                 self._present = None
                 raise reentrant(self._key)
             if heeds_rest and found is not None and is_stub(found) and rests(found):
                 raise Resting
             if found != seen:
                 seen, others = found, others - 1
-            if others < 0 or not io.may_wait(for_loop=True) or _has_hung(found):
+            if others < 0 or not io.may_wait(for_loop=True) or has_hung(found):
                 break
             left = until - monotonic()
             if left <= 0:
                 raise Late
             await io.sleep(min(pause, left))
         else:
-            _remember_hung(found)
+            remember_hung(found)
         self._present = None  # whoever computes without a claim does not store
         return None
 
@@ -213,7 +231,7 @@ class StoredClaim:
         Raises:
             BackendUnavailable: the store cannot tell.
         """
-        _live.add(self._stub, self)
+        live.add(self._stub, self)
         io = within(io, self._store.deadline)
         found = await self._claim(io, self._key)
         if found is not None and is_stub(found, self._store.holds_objects):
@@ -231,7 +249,7 @@ class StoredClaim:
         Raises:
             BackendUnavailable: the store cannot tell.
         """
-        _live.add(self._stub, self)
+        live.add(self._stub, self)
         io = within(io, self._store.deadline)
         self._heeds_rest = True
         key = self._beside(self._key)
@@ -324,7 +342,7 @@ class StoredClaim:
     def forget(self) -> None:
         """Leave the claim to whoever meets it, in this process at once, in others by its end."""
         self._stands_at = None
-        _live.remove(self._stub)
+        live.remove(self._stub)
 
     def renew(self) -> None:
         """Begin the life of the stub anew; called in a thread of its own."""
@@ -381,7 +399,7 @@ class StoredClaim:
         if rests(found):
             lost = not self._heeds_rest
         else:
-            lost = is_of_this_process(found) and bytes(found) not in _live
+            lost = is_of_this_process(found) and bytes(found) not in live
         return lost and await self._replace(io, key, found)
 
     async def _replace(self, io: Effects, key: str, found: Stored) -> bool:
@@ -403,7 +421,8 @@ async def end_rest(io: Effects, store: Backend, key: str) -> None:
 
 
 _renewals: Final = Ticker("twofold-claims")
-_live: Final = _Live()
+live: Final = Live()
+"""Those of this process."""
 
 
 _MOST_HUNG = 1024
@@ -411,23 +430,41 @@ _hung: Final[dict[bytes, None]] = {}
 """Stubs that were waited for to no avail: nobody here waits for one of them again."""
 
 
-def _has_hung(found: Stored) -> bool:
+def has_hung(found: Stored) -> bool:
+    """Tell whether it is of no use to wait for the stub that was found."""
     return is_stub(found) and found in _hung
 
 
-def _remember_hung(found: Stored) -> None:
+def remember_hung(found: Stored) -> None:
+    """Note that a stub was waited for to no avail."""
     if is_stub(found):
         if len(_hung) >= _MOST_HUNG:
             _hung.clear()
         _hung[found] = None
 
 
+async def released(
+    io: Effects, claim: Living, compute: Callable[[Effects], Coroutine[Any, Any, T]]
+) -> T:
+    """Compute, and release `claim` whatever comes of it."""
+    try:
+        return await compute(io)
+    except GeneratorExit:  # the loop is gone, and nothing can be awaited
+        claim.forget()
+        raise
+    finally:
+        try:
+            await claim.end(io)
+        finally:  # a signal's handler may have broken that off
+            await claim.end(io)
+
+
 def rest() -> None:
     """Let the thread that renews claims end, unless there are some."""
-    _live.rest()
+    live.rest()
 
 
-def _pauses() -> Iterator[float]:
+def pauses() -> Iterator[float]:
     """Return how long to wait between the looks at another's claim, over its whole life."""
     pause, total = _FIRST_PAUSE, 0.0
     while total < LIFE:

@@ -16,7 +16,7 @@ see `flights`, `turns` and `holdings`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
@@ -242,8 +242,13 @@ def hold(claim: Claim, *, alone: bool = False) -> None:
 
     `alone`: and nothing else, since nobody who does waits for the caller.
     """
+    hold_all([claim], alone=alone)
+
+
+def hold_all(claims: Iterable[Claim], *, alone: bool = False) -> None:
+    """Do what `hold` does for several claims."""
     others = () if alone else [each for each in _held.get() if not each.ended]
-    _held.set((*others, claim))
+    _held.set((*others, *claims))
 
 
 def held(now: float = 0.0) -> tuple[Claim, ...]:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from random import Random
 
-from twofold.backend import Backend, Stored
+from twofold.backend import Backend, Fill, Stored
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import after_fork_in_child, new_lock
 from twofold.errors import BackendUnavailable, SettingsError
@@ -22,12 +22,15 @@ OPERATIONS = frozenset(
         "delete",
         "delete_many",
         "fill",
+        "fill_many",
         "get",
         "get_many",
         "get_or_claim",
+        "get_or_claim_many",
         "has",
         "incr",
         "release",
+        "release_many",
         "renew",
         "replace",
         "set",
@@ -141,6 +144,17 @@ class ChaosBackend(Backend):
 
     async def afill(self, key: str, stub: Stored, value: Stored, ttl: float | None) -> bool:
         return await self._worker_pool(self.fill, key, stub, value, ttl)
+
+    def get_or_claim_many(
+        self, keys: Sequence[str], stub: Stored, life: float
+    ) -> dict[str, Stored | None]:
+        return self._reach("get_or_claim_many").get_or_claim_many(keys, stub, life)
+
+    def fill_many(self, fills: Mapping[str, Fill]) -> dict[str, bool]:
+        return self._reach("fill_many").fill_many(fills)
+
+    def release_many(self, held: Mapping[str, Stored]) -> dict[str, bool]:
+        return self._reach("release_many").release_many(held)
 
     def renew(self, key: str, stub: Stored, life: float) -> bool:
         return self._reach("renew").renew(key, stub, life)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from twofold.backend import Backend
+from twofold.backend import Backend, Fill
 from twofold.claims.filter import hiding_stubs
 from twofold.errors import MissingKey
 from twofold.stub import Stub, new_stub
@@ -183,3 +183,50 @@ class ClaimCases(Suite):
         added = await face.together([partial(claims.add, "k", value, LONG) for value in values])
         assert added.count(True) == 1
         assert await claims.get("k") == values[added.index(True)]
+
+    @case
+    async def test_claims_to_many_are_taken_at_once(self, claims: Any, stub: Stub) -> None:
+        """Each by itself: what is there, a value or another's stub, is returned."""
+        other = new_stub()
+        await claims.set("k", b"v", None)
+        await claims.get_or_claim("l", other, LONG)
+        assert await claims.get_or_claim_many([], stub, LONG) == {}
+        found = await claims.get_or_claim_many(["k", "l", "m", "n"], stub, LONG)
+        assert found == {"k": b"v", "l": other, "m": None, "n": None}
+        assert await claims.get_or_claim_many(["m"], other, LONG) == {"m": stub}
+        assert await claims.has("m") is False
+
+    @case
+    async def test_many_claims_are_filled_at_once(self, claims: Any, stub: Stub) -> None:
+        """Where the stub stands, or the entry that is expected; each value has its life."""
+        await claims.set("old", b"old", None)
+        await claims.set("newer", b"newer", None)
+        await claims.get_or_claim_many(["k", "l", "m"], stub, LONG)
+        await claims.delete("m")
+        assert await claims.fill_many({}) == {}
+        filled = await claims.fill_many(
+            {
+                "k": Fill(stub, b"k", LONG),
+                "l": Fill(stub, b"l", None),
+                "m": Fill(stub, b"m", LONG),
+                "old": Fill(b"old", b"new", LONG),
+                "newer": Fill(b"old", b"new", LONG),
+            }
+        )
+        assert filled == {"k": True, "l": True, "m": False, "old": True, "newer": False}
+        there = await claims.get_many([*filled])
+        assert there == {"k": b"k", "l": b"l", "old": b"new", "newer": b"newer"}
+        assert lasts(await claims.ttl("k"), LONG)
+        assert await claims.ttl("l") is None
+        assert lasts(await claims.ttl("old"), LONG)
+
+    @case
+    async def test_many_claims_are_released_at_once(self, claims: Any, stub: Stub) -> None:
+        """Where they stand; an entry that is expected goes, too, and nothing else does."""
+        await claims.get_or_claim_many(["k", "l"], stub, LONG)
+        await claims.set("l", b"v", None)
+        await claims.set("m", b"v", None)
+        assert await claims.release_many({}) == {}
+        held = {"k": stub, "l": stub, "m": b"v", "n": stub}
+        assert await claims.release_many(held) == {"k": True, "l": False, "m": True, "n": False}
+        assert await claims.get_many([*held]) == {"l": b"v"}

@@ -237,3 +237,36 @@ class ComputingCases(Suite):
 
         await face.together([partial(work, n) for n in range(8)])
         assert await cache.get("n") == 8
+
+    @case
+    async def test_many_values_are_computed_in_one_call(self, cache: Any) -> None:
+        """Those that are missing; what the function leaves out is missing, and not stored."""
+        asked: list[list[str]] = []
+
+        def function(keys: list[str]) -> dict[str, Any]:
+            asked.append(keys)
+            return {"more": 0, **{key: [key] for key in keys if key != "none"}}
+
+        await cache.set("b", "there")
+        found = await cache.get_or_set_many(["a", "b", "none", "c", "a"], function, 1000)
+        assert found == {"a": ["a"], "b": "there", "c": ["c"]}
+        assert list(found) == ["a", "b", "c"]
+        assert asked == [["a", "none", "c"]]
+        assert lasts(await cache.ttl("c"), 1000)
+        found = await cache.get_or_set_many(iter(["none", "c"]), function, missing=None)
+        assert found == {"none": None, "c": ["c"]}
+        assert await cache.get_or_set_many(["none", "c"], function) == found
+        assert asked[1:] == [["none"]]
+        assert await cache.get_many(["none", "more"]) == {"none": None}
+
+    @case
+    async def test_a_failure_of_many_stores_nothing(self, cache: Any) -> None:
+        """The exception is raised, and the next call computes again."""
+
+        def function(keys: list[str]) -> dict[str, Any]:
+            raise Trouble(keys)
+
+        with pytest.raises(Trouble):
+            await cache.get_or_set_many(["a", "b"], function)
+        assert await cache.get_many(["a", "b"]) == {}
+        assert await cache.get_or_set_many(["a", "b"], dict.fromkeys) == {"a": None, "b": None}

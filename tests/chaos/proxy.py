@@ -42,7 +42,10 @@ class Proxy:
         """Bytes of requests passed so far."""
         self.replied = 0
         """Bytes of replies passed so far."""
+        self.turns = 0
+        """Requests, or pieces of such, that came after a reply: round trips, if one client asks."""
         self.port = 0
+        self._asking = False
         self._target = target_host, target_port
         self._random = random.Random(0)
         self._left: int | None = None
@@ -192,6 +195,8 @@ class Proxy:
     async def _requests(self, client: socket.socket, target: socket.socket) -> None:
         while data := await self._loop.sock_recv(client, _AT_ONCE):
             await self._hold()
+            self.turns += not self._asking
+            self._asking = True
             self.requested += len(data)
             await self._send(target, data)
 
@@ -199,6 +204,7 @@ class Proxy:
         while data := await self._loop.sock_recv(target, _AT_ONCE):
             await self._hold()
             data, last = self._allowed(data)
+            self._asking = False
             self.replied += len(data)
             await self._send(client, data)
             if last:

@@ -36,7 +36,25 @@ wrong: str = cache.get_or_set("k", load)  # type: ignore[assignment]  # pyright:
 late: User = cache.get_or_set("k", aload)  # type: ignore[assignment]  # pyright: ignore
 
 
+def load_many(keys: list[str]) -> dict[str, User]:
+    return {key: User() for key in keys}
+
+
+async def aload_many(keys: list[str]) -> dict[str, User]:
+    return {key: User() for key in keys}
+
+
+assert_type(cache.get_or_set_many(["k"], load_many), dict[str, User])
+assert_type(cache.get_or_set_many({"k"}, load_many, "10m", stale=60), dict[str, User])
+assert_type(cache.get_or_set_many(["k"], load_many, missing=None), dict[str, User | None])
+cache.get_or_set_many(["k"], aload_many)  # type: ignore[arg-type]  # pyright: ignore
+cache.get_or_set_many(["k"], load)  # type: ignore[arg-type]  # pyright: ignore
+cache.get_or_set_many(["k"], load_many, stal=60)  # type: ignore[call-overload]  # pyright: ignore
+
+
 async def main() -> None:
+    assert_type(await cache.aget_or_set_many(["k"], aload_many), dict[str, User])
+    assert_type(await cache.aget_or_set_many(["k"], load_many, missing=0), dict[str, User | int])
     assert_type(await cache.aget_or_set("k", aload), User)
     assert_type(await cache.aget_or_set("k", load, 60), User)
     assert_type(await cache.aget_or_set("k", User()), User)

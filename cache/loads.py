@@ -1,0 +1,402 @@
+"""What the leader of several flights does: one claim, one call, one write for all of them."""
+
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from itertools import chain
+from time import monotonic
+from typing import Any, Final
+
+from twofold.backend import Backend, Stored
+from twofold.callables import is_async, name_of
+from twofold.claims.flights import Abandoned, Late
+from twofold.claims.joint import JointFlight
+from twofold.claims.stored import Resting, has_hung, pauses, released, remember_hung
+from twofold.claims.stored_many import StoredClaims
+from twofold.computations import Computations, Computed
+from twofold.display import shown
+from twofold.effects import Effects, within
+from twofold.entry import MISSING
+from twofold.errors import NotAMapping
+from twofold.maker import Made, Maker
+from twofold.policy import Policy
+from twofold.rests import ELSEWHERE, Rests
+from twofold.stats import Counts
+
+
+class FunctionOfMany:
+    """A user's function of a list of names, asked by the keys of those.
+
+    Args:
+        function: returns a mapping of the names to values.
+        names: what each key is called there.
+        missing: the value of a name that it leaves out; MISSING leaves the key out, too.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[list[Any]], Any],
+        names: Mapping[str, Any],
+        missing: Any = MISSING,
+    ) -> None:
+        self.function = function
+        self.found: int | None = None
+        """How many of the values were there; None if that was not looked at."""
+        self._names = names
+        self._missing = missing
+
+    async def call(self, io: Effects, maker: Maker, keys: Collection[str]) -> dict[str, Any]:
+        """Return the values of `keys`, those that are left out apart.
+
+        Raises:
+            NotAMapping: the function has returned something else.
+        """
+        asked = [self._names[key] for key in keys]
+        brought = await maker.call(io, _calling(self.function, asked))
+        if not isinstance(brought, Mapping):
+            raise NotAMapping(
+                f"{name_of(self.function)}() is to return a mapping, such as a dict, of what it is"
+                f" asked for to values; not {shown(brought)}"
+            )
+        values = {
+            key: brought.get(name, self._missing) for key, name in zip(keys, asked, strict=True)
+        }
+        return {key: value for key, value in values.items() if value is not MISSING}
+
+
+def _calling(function: Callable[[list[Any]], Any], asked: list[Any]) -> Callable[[], Any]:
+    """Return the one call, as sync or async as the function is."""
+
+    def produce() -> Any:
+        return function(asked)
+
+    async def aproduce() -> Any:
+        return await function(asked)
+
+    producer = aproduce if is_async(function) else produce
+    producer.__qualname__ = name_of(function)  # errors are to name the user's own
+    return producer
+
+
+class Loads:
+    """The computations of several values of one cache, each for flights of its caller's.
+
+    Args:
+        computations: those of single values.
+        maker: calls functions, and makes of their values what is stored.
+        store: hides stubs.
+        beside: makes the key of a claim beside an entry that is to be replaced.
+        counts: the numbers of the cache.
+        rests: what is not to be refreshed now.
+    """
+
+    def __init__(
+        self,
+        computations: Computations,
+        maker: Maker,
+        store: Backend,
+        beside: Callable[[str], str],
+        counts: Counts,
+        rests: Rests,
+    ) -> None:
+        self._computations = computations
+        self._maker = maker
+        self._store = store
+        self._beside = beside
+        self._counts = counts
+        self._rests = rests
+
+    async def compute(
+        self,
+        function: FunctionOfMany,
+        policy: Policy,
+        since: float,
+        reachable: bool,
+        old: Collection[str],
+        until: float,
+        io: Effects,
+        flights: list[JointFlight[Computed]],
+    ) -> None:
+        """Compute what is not there, for the flights of this caller."""
+        if not reachable:
+            await self._for_callers(io, flights, function, accepted=True)
+        elif self._store.private:
+            await self._here(io, flights, function, policy)
+        else:
+            claims = self._claims_of(flights)
+            compute = partial(
+                self._among_processes, flights, claims, function, policy, since, old, until
+            )
+            await released(io, claims, compute)
+
+    def _claims_of(self, flights: list[JointFlight[Computed]]) -> StoredClaims:
+        def is_lost() -> bool:
+            return all(flight.lost() for flight in flights)
+
+        note = self._computations.note
+        return StoredClaims(self._store, self._beside, note, is_lost, flights[0])
+
+    async def _for_callers(
+        self,
+        io: Effects,
+        flights: Collection[JointFlight[Computed]],
+        function: FunctionOfMany,
+        *,
+        accepted: bool = False,
+    ) -> None:
+        """Compute what is not stored."""
+        for flight in flights:
+            flight.begin()
+        values = await function.call(io, self._maker, [flight.key for flight in flights])
+        for flight in flights:
+            if accepted:
+                flight.accept()  # for all that can be known
+            flight.finish(Computed(values.get(flight.key, MISSING), None, accepted))
+
+    async def _here(
+        self,
+        io: Effects,
+        flights: list[JointFlight[Computed]],
+        function: FunctionOfMany,
+        policy: Policy,
+    ) -> None:
+        """Compute values of a store that is this process's own, where no stub is needed."""
+        todo: dict[str, tuple[JointFlight[Computed], Stored | None]] = {}
+        for flight in flights:
+            flight.begin()
+            present = self._store.get(flight.key)
+            value = self._maker.read(flight.key, present, policy)
+            if value is MISSING:
+                todo[flight.key] = flight, present
+            else:
+                flight.finish(Computed(value, present, accepted=False))
+        if todo:
+            await self._swap(io, todo, function, policy)
+
+    async def _swap(
+        self,
+        io: Effects,
+        todo: Mapping[str, tuple[JointFlight[Computed], Stored | None]],
+        function: FunctionOfMany,
+        policy: Policy,
+    ) -> None:
+        """Compute what stands in the place of what is in a store of this process's own."""
+        try:
+            made = await self._make(io, todo, function, policy)
+        except Exception as exc:
+            for key, (_, present) in todo.items():
+                replaces = present is not None
+                self._maker.failed(key, function.function, policy, replaces, exc)
+            raise
+        for key, (flight, present) in todo.items():
+            self._computations.swap(flight, function.function, policy, present, made[key])
+            flight.finish(_computed(made[key], accepted=True))
+
+    async def _make(
+        self, io: Effects, keys: Collection[str], function: FunctionOfMany, policy: Policy
+    ) -> dict[str, Made]:
+        """Compute, and make of each value what is to be stored."""
+        began = self._store.clock.time() if policy.lingers else 0.0
+        values = await function.call(io, self._maker, keys)
+        made, user = self._maker.made, function.function
+        return {
+            key: made(key, user, values[key], policy, began) if key in values else _LEFT_OUT
+            for key in keys
+        }
+
+    async def _among_processes(
+        self,
+        flights: list[JointFlight[Computed]],
+        claims: StoredClaims,
+        function: FunctionOfMany,
+        policy: Policy,
+        since: float,
+        old: Collection[str],
+        until: float,
+        io: Effects,
+    ) -> None:
+        """Compute under claims that other processes see, and wait for theirs afterwards."""
+        waiting = {flight.key: flight for flight in flights}
+        alone = [flight.key for flight in flights if flight.detached()]
+        values: dict[str, Any] = {}
+
+        def is_value(key: str, stored: Stored) -> bool:
+            values[key] = self._maker.read(key, stored, policy)
+            return values[key] is not MISSING
+
+        for pause in chain(pauses(), [0.0]):
+            for flight in waiting.values():
+                flight.begin()
+            asked = [key for key in waiting if key not in alone]
+            taken = await claims.take(io, asked, is_value, since, old)
+            others, since = taken.others, 0.0
+            for key, stored in taken.found.items():
+                waiting.pop(key).finish(Computed(values[key], stored, accepted=False))
+            for key in taken.resting:
+                waiting.pop(key).give_up(Resting())
+            if not pause:
+                for stub in others.values():
+                    remember_hung(stub)
+            if not pause or not io.may_wait(for_loop=True):
+                alone += others
+            else:
+                alone += [key for key, stub in others.items() if has_hung(stub)]
+            todo = {*taken.mine, *taken.unknown, *alone}
+            if todo:
+                mine = {key: waiting.pop(key) for key in list(waiting) if key in todo}
+                try:
+                    await self._fill(io, mine, claims, function, policy, taken.unknown)
+                except Exception:
+                    for flight in waiting.values():
+                        flight.give_up(Abandoned())
+                    raise
+            alone = []
+            if not waiting:
+                return
+            left = until - monotonic()
+            if left <= 0:
+                for flight in waiting.values():
+                    flight.give_up(Late())
+                return
+            await io.sleep(min(pause, left))
+
+    async def _fill(
+        self,
+        io: Effects,
+        flights: Mapping[str, JointFlight[Computed]],
+        claims: StoredClaims,
+        function: FunctionOfMany,
+        policy: Policy,
+        unknown: Collection[str] = (),
+        refused: set[str] | None = None,
+    ) -> None:
+        """Compute, and store what is to be kept where a claim stands.
+
+        `refused` is told what is not stored; what that was to replace goes where it was there
+        still, for there is no room for the new value.
+        """
+        user, replaced = function.function, {key for key in flights if claims.replaced(key)}
+        for flight in flights.values():
+            flight.begin()
+        try:
+            made = await self._make(io, flights, function, policy)
+        except Exception as exc:
+            failed = self._maker.failed
+            rest = [key for key in flights if failed(key, user, policy, key in replaced, exc)]
+            await claims.rest(io, rest, policy.retry_after)
+            raise
+        io = within(io, self._store.deadline)
+        keep = {key: (each.stored, each.life) for key, each in made.items() if each.keep}
+        filled = await claims.fill(io, keep)
+        self._counts.stores += sum(done is True for done in filled.values())
+        drop = [key for key, each in made.items() if each.drop]
+        if refused is not None:
+            drop += [key for key, done in filled.items() if done is False]
+        dropped = await claims.drop(io, drop)
+        returned = self._maker.returned
+        rest = [
+            key for key, each in made.items() if returned(key, user, policy, key in replaced, each)
+        ]
+        await claims.rest(io, rest, policy.retry_after)
+        stood = await claims.release(io)
+        stood |= dropped | {key for key, done in filled.items() if done is not False}
+        for key, flight in flights.items():
+            each, accepted = made[key], key in stood or key in unknown
+            if accepted:
+                flight.accept()
+            elif refused is not None and each.keep:
+                refused.add(key)
+            flight.finish(_computed(each, accepted=accepted or not each.keep))
+
+    async def renew(
+        self,
+        io: Effects,
+        flights: list[JointFlight[Computed]],
+        function: FunctionOfMany,
+        policy: Policy,
+    ) -> None:
+        """Compute values to replace old ones, those apart that somebody else is at."""
+        self._counts.refreshes += 1
+        for flight in flights:
+            flight.begin()
+        if self._store.private:
+            there = {flight.key: self._store.get(flight.key) for flight in flights}
+            todo = {
+                flight.key: (flight, there[flight.key])
+                for flight in flights
+                if self._is_old(flight, there[flight.key], policy)
+            }
+            if todo:
+                await self._swap(io, todo, function, policy)
+            return
+        claims = self._claims_of(flights)
+
+        async def compute(io: Effects) -> None:
+            taken = await claims.take_beside(io, [flight.key for flight in flights])
+            for key in taken.unknown:
+                self._rests.begin(key, ELSEWHERE)
+            mine = {
+                flight.key: flight
+                for flight in flights
+                if self._is_old(flight, claims.replaced(flight.key), policy)
+            }
+            if mine:
+                await self._fill(io, mine, claims, function, policy)
+
+        await released(io, claims, compute)
+
+    def _is_old(
+        self, flight: JointFlight[Computed], present: Stored | None, policy: Policy
+    ) -> bool:
+        """Tell whether what is there is old, and this caller's to replace; else end the flight."""
+        try:
+            self._computations.check_old(flight, present, policy)
+        except Resting as exc:
+            flight.give_up(exc)
+            return False
+        return True
+
+    async def anew(
+        self,
+        function: FunctionOfMany,
+        policy: Policy,
+        refused: set[str],
+        io: Effects,
+        flights: list[JointFlight[Computed]],
+    ) -> None:
+        """Compute values to stand in the place of whatever is there; note what is refused."""
+        if self._store.private:
+            for flight in flights:
+                flight.begin()
+            made = await self._make(io, [flight.key for flight in flights], function, policy)
+            for flight in flights:
+                each = made[flight.key]
+                accepted = self._computations.put(flight, function.function, policy, each)
+                if not accepted:
+                    refused.add(flight.key)
+                flight.finish(_computed(each, accepted=accepted))
+            return
+        claims = self._claims_of(flights)
+
+        async def compute(io: Effects) -> None:
+            taken = await claims.take_again(
+                io, [flight.key for flight in flights if not flight.detached()]
+            )
+            await self._fill(
+                io,
+                {flight.key: flight for flight in flights},
+                claims,
+                function,
+                policy,
+                taken.unknown,
+                refused,
+            )
+
+        await released(io, claims, compute)
+
+
+def _computed(made: Made, *, accepted: bool) -> Computed:
+    alone = made.stored is None and made.value is not MISSING
+    return Computed(made.value, made.stored, accepted, alone)
+
+
+_LEFT_OUT: Final = Made(MISSING, None, keep=False, life=None, drop=True)
