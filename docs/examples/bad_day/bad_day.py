@@ -165,8 +165,8 @@ def least(requests: list[Request], options: dict[str, Any]) -> int:
     """Return how many queries these requests need at least, whoever makes them.
 
     A query serves all who ask from when it begins until its value is due; one that fails serves
-    those who ask until it has failed, and where there is an old value for `retry_after` more. The
-    first request that none serves needs a query, and one begun before would serve no more.
+    those who ask until it has failed, and where there is an old value for `retry_after` more. A
+    request that none serves needs one, and none is begun before somebody needs it.
     """
     asked: dict[int, list[float]] = defaultdict(list)
     for request in requests:
