@@ -108,7 +108,7 @@ class Computations:
         if not reachable:
             body = partial(self._unreached, function)
         elif self._store.private:
-            body = partial(self._here, function, policy)
+            body = partial(self._here, function, policy, has_value)
         else:
             until = monotonic() + patience if patience is not None and io.stays() else inf
             body = partial(self._among_processes, function, policy, since, has_value, until)
@@ -201,7 +201,12 @@ class Computations:
         return Computed(await self._maker.call(io, function), None, accepted=False)
 
     async def _here(
-        self, function: Callable[[], Any], policy: Policy, io: Effects, flight: Flight[Computed]
+        self,
+        function: Callable[[], Any],
+        policy: Policy,
+        has_value: bool,
+        io: Effects,
+        flight: Flight[Computed],
     ) -> Computed:
         """Compute a value of a store that is this process's own, where no stub is needed."""
         if flight.detached():
@@ -212,6 +217,8 @@ class Computations:
         value = self._maker.read(key, present, policy)
         if value is not MISSING:
             return Computed(value, present, accepted=False)
+        if has_value and present is not None and key in self._rests:
+            raise Resting  # it has failed since the caller looked
         return await self._swapped(io, flight, function, policy, present)
 
     async def _swapped(
@@ -242,10 +249,11 @@ class Computations:
     ) -> None:
         """Put what was made in the place of `present` in a store of this process's own."""
         store, key, replaces = self._store, flight.key, present is not None
+        outdated = made.drop
         if made.keep:
             write = partial(_swap, store, present) if replaces else store.add
-            self._write(flight, write, made)
-        elif made.drop and replaces:
+            outdated = not self._write(flight, write, made)  # there is no room for it
+        if outdated and replaces:
             store.compare_and_delete(key, present)
         self._maker.returned(key, function, policy, replaces, made)
         flight.accept()  # all who joined did so before anybody detached it
@@ -280,6 +288,8 @@ class Computations:
             raise Resting
         entry = self._codec.open(flight.key, present)
         now = self._store.clock.time()
+        if flight.key in self._rests:
+            raise Resting  # it has failed since the caller looked
         if entry is MISSING or age(entry.meta, now, policy, _NOW) is Age.FRESH:
             raise Resting
 
@@ -311,6 +321,9 @@ class Computations:
                 )
             except BackendUnavailable as exc:
                 return await self._without(io, flight, claim, function, exc)
+            except Resting:
+                self._rests.begin(flight.key, ELSEWHERE)
+                raise
             if found is None:
                 return await self._fill(io, flight, claim, function, policy)
             return Computed(values[-1], found, accepted=False)
@@ -330,21 +343,9 @@ class Computations:
                 await claim.take_again(io)
             except BackendUnavailable as exc:
                 return await self._without(io, flight, claim, function, exc)
-            computed = await self._fill(io, flight, claim, function, policy)
-            if computed.accepted or not await self._drop_older(io, claim):
-                return computed
-            flight.accept()
-            return computed._replace(accepted=True)
+            return await self._fill(io, flight, claim, function, policy)
 
         return await released(io, claim, compute)
-
-    async def _drop_older(self, io: Effects, claim: StoredClaim) -> bool:
-        """Remove what a value was to replace; if that was still there, there is no room."""
-        try:
-            return await claim.drop(within(io, self._store.deadline))
-        except BackendUnavailable as exc:
-            self.note(exc)
-            return True  # for all that can be known
 
     async def _replace(
         self, function: Callable[[], Any], policy: Policy, io: Effects, flight: Flight[Computed]
@@ -388,6 +389,7 @@ class Computations:
             if made.keep:
                 filled = await claim.fill(io, made.stored, made.life)
                 self._counts.stores += filled
+                filled = filled or await claim.drop(io)  # there is no room for it
             elif made.drop:
                 await claim.drop(io)
             elif self._maker.returned(key, function, policy, replaces, made):

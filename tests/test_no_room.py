@@ -9,6 +9,7 @@ from tests.dict_backend import DictBackend
 from twofold import Cache, cached
 from twofold.backends.memory import MemoryBackend
 from twofold.claims.filter import hiding_stubs
+from twofold.effects import background
 from twofold.stub import new_stub
 from twofold.testing import FACES, Face
 
@@ -65,6 +66,20 @@ def test_a_refresh_computes_once_what_is_too_large(face: Face, there: bool, cach
     assert len(values) == 1
     assert cache.get("k") is None
     assert not cache._claims.table
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+@pytest.mark.parametrize("wait", [0, None])
+def test_what_is_too_large_does_not_leave_a_stale_value(
+    face: Face, wait: float | None, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be served to its end, and refreshed in vain each time."""
+    monkeypatch.setattr(background, "inline", True)
+    cache.set("k", b"small", stale=600)
+    assert cache.mark_stale("k")
+    call = face.view(cache).get_or_set("k", lambda: TOO_LARGE, stale=600, wait=wait)
+    assert face.run(call) == (b"small" if wait == 0 else TOO_LARGE)
+    assert cache.get("k", allow_stale=True) is None
 
 
 def test_what_is_too_large_is_added_in_vain_twice_at_most() -> None:

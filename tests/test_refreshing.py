@@ -16,6 +16,7 @@ from tests.chaos import eventually
 from tests.test_claims import WRITES, Steps, another, location, together
 from twofold import Cache, events
 from twofold.effects import background
+from twofold.policy import Step, decide
 from twofold.testing import FACES, Face, FakeClock
 
 __all__ = ["another", "location"]  # fixtures
@@ -149,7 +150,7 @@ def test_a_refresh_whose_process_is_gone_is_taken_over(
     _, told = process.communicate(timeout=30)
     assert told == ""
     assert process.returncode == (-signal.SIGKILL if how == "killed" else 0)
-    monkeypatch.setattr("twofold.rests.ELSEWHERE", 0.05)
+    monkeypatch.setattr("twofold.computations.ELSEWHERE", 0.05)
 
     def refreshed() -> bool:
         return ours.get_or_set("k", lambda: "new", **STALE) == "new"
@@ -374,6 +375,60 @@ def test_a_failed_refresh_rests_for_all_caches_of_the_store() -> None:
     assert tries == [1]
     ours.close()
     theirs.close()
+
+
+@pytest.mark.parametrize("wait", [0, None, 5])
+def test_who_looked_before_another_failed_does_not_try_again(
+    wait: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refresh fails between their look and their own."""
+    cache, tries = Cache("memory://"), []
+    make_stale(cache)
+    monkeypatch.setattr(background, "inline", True)
+    options: dict[str, Any] = {**STALE, "wait": wait}
+    looks = []
+
+    def fail() -> str:
+        tries.append(1)
+        raise RuntimeError("down")
+
+    def look(*args: Any, **kwargs: Any) -> Step:
+        looks.append(1)
+        if len(looks) == 2:  # after the one in which it was not known yet
+            assert cache.get_or_set("k", fail, **options) == "old"
+        return decide(*args, **kwargs)
+
+    monkeypatch.setattr("twofold.answers.decide", look)
+    assert cache.get_or_set("k", fail, **options) == "old"
+    assert len(looks) > 2
+    assert tries == [1]
+    cache.close()
+
+
+@pytest.mark.parametrize("wait", [0, None, 5])
+def test_a_failure_elsewhere_is_asked_for_once_in_a_while(
+    wait: float | None, another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stale hit is one round trip then, for who waits too."""
+    ours, theirs = another(), another()
+    make_stale(ours)
+    monkeypatch.setattr(background, "inline", True)
+    monkeypatch.setattr("twofold.computations.ELSEWHERE", 600)
+    asked = []
+    claim = theirs.backend.get_or_claim
+
+    def claiming(*args: Any) -> Any:
+        asked.append(1)
+        return claim(*args)
+
+    monkeypatch.setattr(theirs.backend, "get_or_claim", claiming)
+
+    def fail() -> str:
+        raise RuntimeError("down")
+
+    for cache in (ours, theirs, theirs, theirs):
+        assert cache.get_or_set("k", fail, **STALE, wait=wait) == "old"
+    assert len(asked) == (1 if wait == 0 else 2)
 
 
 def test_callers_are_answered_while_the_function_hangs() -> None:
