@@ -232,6 +232,7 @@ class Loads:
             for key, stored in taken.found.items():
                 waiting.pop(key).finish(Computed(values[key], stored, accepted=False))
             for key in taken.resting:
+                self._rests.begin(key, ELSEWHERE)
                 waiting.pop(key).give_up(Resting())
             if not pause:
                 for stub in others.values():
@@ -271,7 +272,7 @@ class Loads:
     ) -> None:
         """Compute, and store what is to be kept where a claim stands.
 
-        `refused` is told what is not stored; what that was to replace goes where it was there
+        `refused` is told what is not stored. What that was to replace goes where it is there
         still, for there is no room for the new value.
         """
         user, replaced = function.function, {key for key in flights if claims.replaced(key)}
@@ -289,8 +290,7 @@ class Loads:
         filled = await claims.fill(io, keep)
         self._counts.stores += sum(done is True for done in filled.values())
         drop = [key for key, each in made.items() if each.drop]
-        if refused is not None:
-            drop += [key for key, done in filled.items() if done is False]
+        drop += [key for key, done in filled.items() if done is False]
         dropped = await claims.drop(io, drop)
         returned = self._maker.returned
         rest = [

@@ -75,11 +75,20 @@ def test_what_is_too_large_does_not_leave_a_stale_value(
 ) -> None:
     """It would be served to its end, and refreshed in vain each time."""
     monkeypatch.setattr(background, "inline", True)
-    cache.set("k", b"small", stale=600)
-    assert cache.mark_stale("k")
-    call = face.view(cache).get_or_set("k", lambda: TOO_LARGE, stale=600, wait=wait)
-    assert face.run(call) == (b"small" if wait == 0 else TOO_LARGE)
-    assert cache.get("k", allow_stale=True) is None
+    options: Any = {"stale": 600, "wait": wait}
+
+    async def one() -> Any:
+        return await face.view(cache).get_or_set("k", lambda: TOO_LARGE, **options)
+
+    async def many() -> Any:
+        made = lambda keys: dict.fromkeys(keys, TOO_LARGE)  # noqa: E731
+        return (await face.view(cache).get_or_set_many(["k"], made, **options))["k"]
+
+    for ask in (one, many):
+        cache.set("k", b"small", stale=600)
+        assert cache.mark_stale("k")
+        assert face.run(ask()) == (b"small" if wait == 0 else TOO_LARGE)
+        assert cache.get("k", allow_stale=True) is None
 
 
 def test_what_is_too_large_is_added_in_vain_twice_at_most() -> None:

@@ -415,20 +415,27 @@ def test_a_failure_elsewhere_is_asked_for_once_in_a_while(
     monkeypatch.setattr(background, "inline", True)
     monkeypatch.setattr("twofold.computations.ELSEWHERE", 600)
     asked = []
-    claim = theirs.backend.get_or_claim
 
-    def claiming(*args: Any) -> Any:
-        asked.append(1)
-        return claim(*args)
+    def counted(claim: Callable[..., Any]) -> Callable[..., Any]:
+        def claiming(*args: Any) -> Any:
+            asked.append(1)
+            return claim(*args)
 
-    monkeypatch.setattr(theirs.backend, "get_or_claim", claiming)
+        return claiming
 
-    def fail() -> str:
+    def fail(*_: object) -> Any:
         raise RuntimeError("down")
 
-    for cache in (ours, theirs, theirs, theirs):
-        assert cache.get_or_set("k", fail, **STALE, wait=wait) == "old"
+    assert ours.get_or_set("k", fail, **STALE, wait=wait) == "old"
+    for name in ("get_or_claim", "get_or_claim_many"):
+        monkeypatch.setattr(theirs.backend, name, counted(getattr(theirs.backend, name)))
+    for _ in range(3):
+        assert theirs.get_or_set("k", fail, **STALE, wait=wait) == "old"
     assert len(asked) == (1 if wait == 0 else 2)
+    theirs._rests.succeed("k", fail)
+    for _ in range(3):
+        assert theirs.get_or_set_many(["k"], fail, **STALE, wait=wait) == {"k": "old"}
+    assert 0 < len(asked) <= 4
 
 
 def test_callers_are_answered_while_the_function_hangs() -> None:
