@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixtures `twofold_cache` and `twofold_clock`.
+"""The pytest plugin: the fixtures `twofold_cache`, `twofold_clock` and `twofold_background`.
 
 Installed with twofold and loaded by pytest itself. It imports nothing of twofold before
 one of its fixtures is used.
@@ -38,6 +38,23 @@ def twofold_cache(twofold_clock: "FakeClock") -> "Iterator[Cache]":
             yield caches["default"]
     finally:
         background.inline = outside
+
+
+@pytest.fixture
+def twofold_background(twofold_cache: "Cache") -> "Iterator[None]":
+    """Have `twofold_cache` refresh behind its callers, in threads and tasks, as in production.
+
+    `twofold_cache.close()` waits for what is on its way, and so does the end of the test for
+    threads; tasks end with their event loop.
+    """
+    from twofold.effects import background
+
+    background.inline = False
+    try:
+        yield
+    finally:
+        background.inline = True
+        background.drain(twofold_cache._claims, twofold_cache.backend.deadline)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from twofold.contrib.django.settings import frozen
 from twofold.contrib.django.translation import PROJECT
 from twofold.contrib.django.workers import register
 from twofold.core import Cache
-from twofold.effects import after_fork_in_child, new_lock
+from twofold.effects import after_fork_in_child, background, new_lock
 from twofold.errors import SettingsError
 from twofold.keys import FullKeys
 from twofold.settings import CacheConfig, placed, read_cache
@@ -66,13 +66,20 @@ class Stores:
         return self._backends[place]
 
     def close(self) -> None:
-        """Let go of connections, files and threads; the next operation takes them again."""
+        """Let go of connections, files and threads; the next operation takes them again.
+
+        What is being refreshed in the background is waited for, for the store's deadline at most.
+        """
+        for cache in list(self._caches.values()):
+            background.drain(cache._claims, cache.backend.deadline)
         rest()
         for backend in list(self._backends.values()):
             backend.close()
 
     async def aclose(self) -> None:
         """Do what `close` does."""
+        for cache in list(self._caches.values()):
+            await background.adrain(cache._claims, cache.backend.deadline)
         rest()
         for backend in list(self._backends.values()):
             await backend.aclose()
