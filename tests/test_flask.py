@@ -1126,6 +1126,98 @@ class TestFragments:
             Caching(app)
 
 
+class TestBehindRequests:
+    """What is computed in a thread behind a request."""
+
+    def test_it_has_an_application_context_of_its_own(self, memory_url: str) -> None:
+        """With a `g` of its own; and nothing of the request, which may have ended before."""
+        caching, app = Caching(), Flask("site")
+        app.config["CACHES"] = memory_url
+        caching.init_app(app)
+        seen, torn, may_end = [], [], threading.Event()
+
+        @app.teardown_appcontext
+        def tear_application(_: BaseException | None) -> None:
+            torn.append(("application", g.get("of"), threading.current_thread().name))
+
+        @app.teardown_request
+        def tear_request(_: BaseException | None) -> None:
+            torn.append(("request", g.get("of"), threading.current_thread().name))
+
+        def compute() -> str:
+            assert may_end.wait(10)
+            seen.append((flask.current_app.name, flask.has_request_context(), g.get("of")))
+            with pytest.raises(RuntimeError, match="outside of request context"):
+                flask.request.path  # noqa: B018
+            g.of = "the work"
+            return "new"
+
+        @app.get("/")
+        def view() -> str:
+            g.of = "the request"
+            return str(caching.cache.get_or_set("k", compute, stale=60))
+
+        with app.app_context():
+            caching.cache.set("k", "old", stale=60)
+            caching.cache.mark_stale("k")
+        torn.clear()
+        assert app.test_client().get("/").text == "old"
+        me = threading.current_thread().name
+        ended = [("request", "the request", me), ("application", "the request", me)]
+        assert torn == ended
+        may_end.set()
+        caching.close()
+        assert seen == [("site", False, None)]
+        assert torn == [*ended, ("application", "the work", "twofold-background")]
+        with app.app_context():
+            assert caching.cache.get("k") == "new"
+        caching.close()
+
+    def test_without_an_application_there_is_none(self, memory_url: str) -> None:
+        """A script's refresh runs as it is, in a process that has an application, too."""
+        seen: list[bool] = []
+        cache = twofold.Cache(memory_url)
+        cache.set("k", "old", stale=60)
+        cache.mark_stale("k")
+        assert cache.get_or_set("k", lambda: seen.append(flask.has_app_context()), stale=60)
+        cache.close()
+        assert seen == [False]
+
+    def test_one_request_does_without_the_cache(self, site: Site) -> None:
+        """What middleware decides holds in the view, and in its template."""
+        runs = iter(range(99))
+
+        @site.app.get("/both")
+        def both() -> str:
+            value = site.caching.cache.get_or_set("value", lambda: str(next(runs)))
+            text = "{% cache 'a' %}{{ run }}{% endcache %} " + value
+            return flask.render_template_string(text, run=next(runs))
+
+        plain = site.app.wsgi_app
+
+        def overriding(environ: Any, start: Any) -> Any:
+            scope = {"no-store": twofold.bypass, "no-cache": twofold.refreshing}.get(
+                environ.get("HTTP_CACHE_CONTROL", "")
+            )
+            if scope is None:
+                return plain(environ, start)
+            with scope():
+                return plain(environ, start)
+
+        site.app.wsgi_app = overriding  # type: ignore[method-assign]
+
+        def ask(control: str = "") -> list[str]:
+            return site.get("/both", headers={"cache-control": control}).text.split()
+
+        stored = ask()
+        assert ask() == stored
+        assert set(ask("no-store")).isdisjoint(stored)
+        assert ask() == stored
+        renewed = ask("no-cache")
+        assert set(renewed).isdisjoint(stored)
+        assert ask() == renewed
+
+
 class TestSettings:
     """Which caches an application has."""
 

@@ -183,6 +183,34 @@ def test_a_mark_elsewhere_ends_the_rest_in_the_store(
     assert marking.backend.get(marking._keys.claim(marking._key("k"))) is None
 
 
+ENDING = """
+import atexit, threading, time
+from twofold import Cache
+
+cache, begun, over = Cache("memory://"), threading.Event(), threading.Event()
+
+def work():
+    begun.set()
+    while threading.main_thread().is_alive():
+        time.sleep(0.001)
+    over.set()
+    raise RuntimeError("the interpreter ends")
+
+cache.set("k", "old", stale=600)
+cache.mark_stale("k")
+assert cache.get_or_set("k", work, stale=600) == "old"
+assert begun.wait(30)
+atexit.register(lambda: (over.wait(10), time.sleep(0.05)))
+"""
+
+
+def test_a_refresh_that_fails_as_the_interpreter_ends_says_nothing() -> None:
+    """What it needs is gone then, and nobody is there to be told."""
+    command = [sys.executable, "-W", "error", "-c", ENDING]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
 def test_a_fork_amid_a_refresh_begins_without_it(another: Callable[[], Cache]) -> None:
     """The child serves the stale value, and neither waits for the parent's thread nor ends it."""
     ours = another()

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, nullcontext
 from functools import partial
 from typing import Annotated, Any
 
@@ -46,7 +46,16 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tests.chaos import RedisServer
 from tests.chaos.patience import eventually
-from twofold import DEFAULT_TIMEOUT, InvalidTimeout, SettingsError, caches, configure
+from twofold import (
+    DEFAULT_TIMEOUT,
+    InvalidTimeout,
+    SettingsError,
+    bypass,
+    cache,
+    caches,
+    configure,
+    refreshing,
+)
 from twofold.contrib.starlette import CacheMiddleware, cached_page, twofold_lifespan
 from twofold.contrib.starlette.application import application_name
 
@@ -1986,3 +1995,72 @@ def test_an_outage_costs_no_page(
         assert len([each for each in caplog.records if each.name == "twofold"]) == 1
         own_redis.start()
         eventually(lambda: hit(http.get(f"{url}/page")), "pages are cached again")
+
+
+@pytest.mark.parametrize("style", ["function", "asgi", "dependency"])
+@pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
+async def test_one_request_does_without_the_cache(
+    computed: Counter, style: str, is_async: bool
+) -> None:
+    """What middleware or an async dependency decides holds in the endpoint, in a thread, too."""
+
+    def overriding(headers: Any) -> Any:
+        scopes: dict[str, Any] = {"no-store": bypass, "no-cache": refreshing}
+        return scopes.get(headers.get("cache-control", ""), nullcontext)()
+
+    async def depends(request: Request) -> AsyncIterator[None]:
+        with overriding(request.headers) if style == "dependency" else nullcontext():
+            yield
+
+    app = FastAPI(dependencies=[Depends(depends)])
+
+    def answer() -> int:
+        return cache.get_or_set("k", computed)
+
+    async def aanswer() -> int:
+        return await cache.aget_or_set("k", computed)
+
+    app.get("/")(aanswer if is_async else answer)
+    if style == "function":
+
+        @app.middleware("http")
+        async def override(request: Request, call_next: Any) -> Any:
+            with overriding(request.headers):
+                return await call_next(request)
+
+    class Overriding:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            with overriding(Request(scope).headers) if style == "asgi" else nullcontext():
+                await self.app(scope, receive, send)
+
+    app.add_middleware(Overriding)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app), base_url="http://site"
+    ) as client:
+
+        async def ask(control: str = "") -> str:
+            return (await client.get("/", headers={"cache-control": control})).text
+
+        asked = ["", "", "no-store", "", "no-cache", ""]
+        assert [await ask(each) for each in asked] == ["1", "1", "2", "1", "3", "3"]
+
+
+async def test_the_end_of_the_application_waits_for_refreshes() -> None:
+    """Which run as tasks of its loop, and go on after their requests."""
+    may_end, made = asyncio.Event(), asyncio.Event()
+
+    async def compute() -> str:
+        await may_end.wait()
+        made.set()
+        return "new"
+
+    async with twofold_lifespan():
+        await cache.aset("k", "old", stale=60)
+        await cache.amark_stale("k")
+        assert await cache.aget_or_set("k", compute, stale=60) == "old"
+        asyncio.get_running_loop().call_later(0.02, may_end.set)
+    assert made.is_set()
+    assert await cache.aget("k") == "new"

@@ -455,6 +455,48 @@ class TestPlugin:
         twofold_clock.advance(0.5)
         assert twofold_cache.get("k") is None
 
+    @pytest.mark.parametrize("face", FACES)
+    def test_a_refresh_is_over_when_the_call_returns(
+        self, face: Face, twofold_cache: Cache, twofold_clock: FakeClock
+    ) -> None:
+        """Which still returns the stale value, in the caller's thread or loop."""
+        runs: list[int] = []
+
+        async def use(view: Any) -> list[Any]:
+            def compute() -> int:
+                return runs.append(threading.get_ident()) or len(runs)
+
+            got = [await view.get_or_set("k", compute, 10, stale=60)]
+            twofold_clock.advance(11)
+            got += [await view.get_or_set("k", compute, 10, stale=60), len(runs)]
+            return [*got, await view.get_or_set("k", compute, 10, stale=60)]
+
+        assert face.run(use(face.view(twofold_cache))) == [1, 1, 2, 2]
+        assert (set(runs) == {threading.get_ident()}) is not face.is_async
+
+    @pytest.mark.parametrize("face", FACES)
+    @pytest.mark.usefixtures("twofold_background")
+    def test_a_refresh_runs_behind_if_a_test_asks_for_that(
+        self, face: Face, twofold_cache: Cache, twofold_clock: FakeClock
+    ) -> None:
+        """And closing the cache waits for it."""
+        may_end = threading.Event()
+
+        async def use(view: Any) -> None:
+            def compute() -> str:
+                assert may_end.wait(10)
+                return "new"
+
+            await view.set("k", "old", 10, stale=60)
+            twofold_clock.advance(11)
+            assert await view.get_or_set("k", compute, stale=60) == "old"
+            assert await view.get("k") is None
+            may_end.set()
+            await view.close()
+            assert await view.get("k") == "new"
+
+        face.run(use(face.view(twofold_cache)))
+
     async def test_it_works_in_async_tests(self, twofold_cache: Cache) -> None:
         """Both faces are there, for a memory cache never blocks."""
         twofold_cache.set("k", 1)
