@@ -42,8 +42,9 @@ if TYPE_CHECKING:
         UnstableArgument,
     )
     from twofold.freshness import Freshness
-    from twofold.functions import AsyncCached, Cached, CacheInfo
+    from twofold.functions import AsyncCached, Cached
     from twofold.lock import Lock
+    from twofold.managed import CacheInfo
     from twofold.overrides import bypass, refreshing
     from twofold.registry import aclose_all, cache, caches, close_all, configure
     from twofold.stats import Stats
@@ -104,7 +105,7 @@ _ROOMS = {
     "MISSING": "entry",
     "Freshness": "freshness",
     "AsyncCached": "functions",
-    "CacheInfo": "functions",
+    "CacheInfo": "managed",
     "Cached": "functions",
     "Lock": "lock",
     "DEFAULT_TIMEOUT": "timeouts",

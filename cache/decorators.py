@@ -4,22 +4,73 @@
 lookup; at a miss the function runs once for all who miss the same arguments together.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, TypeVar, Unpack, overload
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Generic, Never, ParamSpec, TypeVar, Unpack, overload
 
 from twofold.core import Cache
 from twofold.errors import SettingsError
 from twofold.freshness import Freshness
 from twofold.functions import AsyncCached, Cached, CachedClassMethod, CachedStaticMethod
+from twofold.functions_of_many import AsyncCachedMany, CachedMany
 from twofold.plan import Plan
+from twofold.plan_of_many import PlanOfMany
 from twofold.spelling import did_you_mean
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout
 
 P = ParamSpec("P")
 R = TypeVar("R")
+K = TypeVar("K")
+V = TypeVar("V")
+M = TypeVar("M")
+D = TypeVar("D")
+
+_OPTIONS = frozenset({"cache", "timeout", "key", "ignore", "condition", *Freshness.__annotations__})
 
 
-class Decorator:
+class _Options:
+    """What a decorator is given before the function, and how it is applied to one."""
+
+    _names = _OPTIONS
+    _called = "cached"
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self._options.items())
+        return f"{self._called}({given})"
+
+    def _apply(self, functions: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        for name in sorted(options.keys() - self._names):
+            raise SettingsError(f"{self._called}() has no option {name!r}{self._advice(name)}")
+        if not functions:
+            return type(self)(**{**self._options, **options})
+        (function,) = functions
+        if isinstance(function, classmethod):
+            return CachedClassMethod(self._decorate(function.__func__, options))
+        if isinstance(function, staticmethod):
+            return CachedStaticMethod(self._decorate(function.__func__, options))
+        return self._decorate(function, options)
+
+    def _decorate(self, function: Any, options: dict[str, Any]) -> Any:
+        options = {**self._options, **options}
+        if hasattr(function, "__func__") and options.get("key") is None:
+            # A bound method: its object stands in the keys.
+            return self._decorate(function.__func__, options)._bind(function.__self__)
+        return self._wrapped(function, options)
+
+    def _wrapped(self, function: Any, options: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+    def _advice(self, name: str) -> str:
+        """Return what to write for an option that other caches have, or whose name is near."""
+        advice = next((text for names, text in _ELSEWHERE.items() if name in names.split()), None)
+        if advice is not None:
+            return f": {advice}"
+        return did_you_mean(name, self._names) or f"; it has {', '.join(sorted(self._names))}"
+
+
+class Decorator(_Options):
     """Cache what a function returns, by its arguments: `@cached`, `@cached(timeout=60)`.
 
     Works on `def`, `async def`, methods, class methods and static methods (put `@cached`
@@ -44,12 +95,6 @@ class Decorator:
         UnstableArgument: on a call, an argument has no identity to make a key of.
     """
 
-    def __init__(self, **options: Any) -> None:
-        self._options = options
-
-    def __repr__(self) -> str:
-        return f"cached({', '.join(f'{name}={value!r}' for name, value in self._options.items())})"
-
     @overload
     def __call__(  # type: ignore[overload-overlap]
         self, function: Callable[P, Coroutine[Any, Any, R]], /
@@ -71,44 +116,81 @@ class Decorator:
     ) -> "Decorator": ...
 
     def __call__(self, *functions: Any, **options: Any) -> Any:
-        for name in sorted(options.keys() - _OPTIONS):
-            raise SettingsError(f"cached() has no option {name!r}{_advice(name)}")
-        if not functions:
-            return Decorator(**{**self._options, **options})
-        (function,) = functions
-        if isinstance(function, classmethod):
-            return CachedClassMethod(self._decorate(function.__func__, options))
-        if isinstance(function, staticmethod):
-            return CachedStaticMethod(self._decorate(function.__func__, options))
-        return self._decorate(function, options)
+        return self._apply(functions, options)
 
-    def _decorate(
-        self, function: Any, options: dict[str, Any]
-    ) -> Cached[..., Any] | AsyncCached[..., Any]:
-        options = {**self._options, **options}
-        if hasattr(function, "__func__") and options.get("key") is None:
-            return self._decorate_bound(function, options)
+    @property
+    def many(self) -> "ManyDecorator[Never]":
+        """Cache what a function returns for each of many ids: see `ManyDecorator`."""
+        return ManyDecorator(**self._options)
+
+    def _wrapped(self, function: Any, options: dict[str, Any]) -> Any:
         plan = Plan(function, **options)
         return AsyncCached(plan) if plan.is_async else Cached(plan)
 
-    def _decorate_bound(
-        self, method: Any, options: dict[str, Any]
-    ) -> Cached[..., Any] | AsyncCached[..., Any]:
-        """Return the bound method of the decorated function: its object stands in the keys."""
-        bound: Cached[..., Any] | AsyncCached[..., Any]
-        bound = self._decorate(method.__func__, options)._bind(method.__self__)
-        return bound
 
+class ManyDecorator(_Options, Generic[M]):
+    """Cache what a function returns for each id: `@cached.many`, `@cached.many(timeout=60)`.
 
-def _advice(name: str) -> str:
-    """Return what to write for an option that other caches have, or whose name is near."""
-    advice = next((text for names, text in _ELSEWHERE.items() if name in names.split()), None)
-    if advice is not None:
-        return f": {advice}"
-    return did_you_mean(name, _OPTIONS) or f"; it has {', '.join(sorted(_OPTIONS))}"
+    It decorates what takes an iterable of hashable ids, as the first parameter after self or
+    cls, and returns a mapping of them to results. Called with ids, it runs once for those that
+    are missing and that nobody else is computing, and returns a dict in the order of the ids. An
+    id that it leaves out is not in that, and not stored. The other arguments are part of each key.
 
+    Args:
+        function: what to decorate, when used without parentheses.
+        missing: a result for the ids that the function leaves out, to be stored and returned.
+        cache, timeout, key, ignore, condition, freshness: as those of `cached`; `key`,
+            `timeout` and `condition` are for one id and its result: "user:{ids}" is of one.
+            There is no `errors`.
 
-_OPTIONS = frozenset({"cache", "timeout", "key", "ignore", "condition", *Freshness.__annotations__})
+    Raises:
+        SettingsError: an option is none of these, or cannot be, or no parameter takes ids.
+        NotAMapping: on a call, the function returned something else than a mapping.
+    """
+
+    _names = frozenset({*_OPTIONS, "missing"})
+    _called = "cached.many"
+
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, Mapping[K, V]]], /
+    ) -> AsyncCachedMany[P, K, V | M]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, Mapping[K, V]], /) -> CachedMany[P, K, V | M]: ...
+
+    @overload
+    def __call__(
+        self,
+        *,
+        cache: Cache | str = "default",
+        timeout: Timeout | Callable[[Any], Timeout] = DEFAULT_TIMEOUT,
+        key: str | Callable[..., str] | None = None,
+        ignore: Sequence[str] = (),
+        condition: Condition | None = None,
+        **freshness: Unpack[Freshness],
+    ) -> "ManyDecorator[M]": ...
+
+    @overload
+    def __call__(
+        self,
+        *,
+        missing: D,
+        cache: Cache | str = "default",
+        timeout: Timeout | Callable[[Any], Timeout] = DEFAULT_TIMEOUT,
+        key: str | Callable[..., str] | None = None,
+        ignore: Sequence[str] = (),
+        condition: Condition | None = None,
+        **freshness: Unpack[Freshness],
+    ) -> "ManyDecorator[D]": ...
+
+    def __call__(self, *functions: Any, **options: Any) -> Any:
+        return self._apply(functions, options)
+
+    def _wrapped(self, function: Any, options: dict[str, Any]) -> Any:
+        plan = PlanOfMany(function, **options)
+        return AsyncCachedMany(plan) if plan.is_async else CachedMany(plan)
+
 
 _ELSEWHERE = {
     "ttl expire expires expire_in expires_in expire_after expiration expiration_time expiry"

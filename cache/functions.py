@@ -1,14 +1,12 @@
 """Decorated functions: called as before, and with the methods of their cache."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import (
     TYPE_CHECKING,
     Any,
     Concatenate,
     Generic,
-    NamedTuple,
     ParamSpec,
     Self,
     TypeAlias,
@@ -16,15 +14,12 @@ from typing import (
     overload,
 )
 
-from asgiref.sync import markcoroutinefunction
-
-from twofold.callables import body_of
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING
-from twofold.errors import BackendUnavailable, BlockingCallInEventLoop, SettingsError
+from twofold.errors import BackendUnavailable, BlockingCallInEventLoop
+from twofold.managed import ManagedFunction, resemble_async
 from twofold.overrides import override, requests
 from twofold.plan import Plan
-from twofold.wrapper import FunctionWrapper
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -32,24 +27,9 @@ R = TypeVar("R")
 S = TypeVar("S")
 D = TypeVar("D")
 
-_PERMIT = 'OPTIONS["blocking_calls"] = "warn" or "allow" permits it.'
 
-
-class CacheInfo(NamedTuple):
-    """What the calls of a function came to, in this process."""
-
-    hits: int
-    misses: int
-    computed: int
-    """How often the function ran; misses that waited together share one run."""
-
-
-class _CachedFunction(FunctionWrapper, Generic[P, R]):
+class _CachedFunction(ManagedFunction, Generic[P, R]):
     """What decorated functions of both kinds offer, beside being called."""
-
-    def __repr__(self) -> str:
-        bound = f" of {self._bound[0]!r}" if self._bound else ""
-        return f"<cached {self._plan.name}{bound} {self.cache_info()}>"
 
     def key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return the key of a call with these arguments."""
@@ -123,47 +103,6 @@ class _CachedFunction(FunctionWrapper, Generic[P, R]):
     async def ainvalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Do what `invalidate` does."""
         return await self._plan.store().adelete(self.key(*args, **kwargs))
-
-    def cache_info(self) -> CacheInfo:
-        """Return the hits, misses and runs of this function in this process."""
-        return CacheInfo(self._plan.hits, self._plan.misses, self._plan.computed)
-
-    def cache_clear(self) -> None:
-        """Remove all that is stored of this function, by the prefix of its keys.
-
-        Raises:
-            SettingsError: `key=` is a function, or a template that begins with a field:
-                then the keys have no prefix in common.
-        """
-        prefix = self._key_prefix()
-        with self._advising("cache_clear", "()"):
-            self._plan.store().clear_prefix(prefix)
-
-    async def acache_clear(self) -> None:
-        """Do what `cache_clear` does."""
-        await self._plan.store().aclear_prefix(self._key_prefix())
-
-    def _key_prefix(self) -> str:
-        prefix = self._plan.keys.prefix
-        if not prefix:
-            raise SettingsError(
-                f"the keys of {self._plan.name}() have no prefix in common:"
-                " begin the key= template with a text of its own, or invalidate(...) each call"
-            )
-        return prefix
-
-    @contextmanager
-    def _advising(self, method: str, arguments: str = "(...)") -> Iterator[None]:
-        """Name the function's own twin of `method` where the store refuses to block."""
-        try:
-            yield
-        except BlockingCallInEventLoop:
-            name = self._plan.name
-            raise BlockingCallInEventLoop(
-                f"{name}.{method}() uses the cache {self._plan.store().alias!r}, which blocks, and"
-                f" an event loop is running in this thread: `await {name}.a{method}{arguments}`"
-                f" instead. {_PERMIT}"
-            ) from None
 
     async def _compute(
         self,
@@ -266,25 +205,13 @@ class Cached(_CachedFunction[P, R]):
         _, function = self._call(key, args, kwargs)
         return run_sync(store._bring(BLOCKING, found, function, policy, since))  # type: ignore[no-any-return]
 
-    def _advice(self) -> str:
-        name = self._plan.name
-        return (
-            f"{name}() is cached in {self._plan.store().alias!r}, which blocks, and an event loop"
-            f" is running in this thread: make {name} an `async def`, `await"
-            f" sync_to_async({name})(...)`, or read it with `await {name}.aget(...)`. {_PERMIT}"
-        )
-
 
 class AsyncCached(_CachedFunction[P, R]):
     """A decorated `async def`: await it as before, or use its cache."""
 
     def _begin(self, plan: Plan) -> None:
         super()._begin(plan)
-        markcoroutinefunction(self)
-        # Before Python 3.12 `inspect` knows async functions by their code alone.
-        body = body_of(plan.function)
-        for name in ("__code__", "__defaults__", "__kwdefaults__"):
-            setattr(self, name, getattr(body, name, None))
+        resemble_async(self, plan)
 
     async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         plan = self._plan

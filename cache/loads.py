@@ -41,7 +41,7 @@ class FunctionOfMany:
         self.function = function
         self.found: int | None = None
         """How many of the values were there; None if that was not looked at."""
-        self._names = names
+        self.names: Mapping[str, Any] = names
         self._missing = missing
 
     async def call(self, io: Effects, maker: Maker, keys: Collection[str]) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class FunctionOfMany:
         Raises:
             NotAMapping: the function has returned something else.
         """
-        asked = [self._names[key] for key in keys]
+        asked = [self.names[key] for key in keys]
         brought = await maker.call(io, _calling(self.function, asked))
         if not isinstance(brought, Mapping):
             raise NotAMapping(

@@ -23,6 +23,8 @@ class _SignatureOfFunction:
 class FunctionWrapper:
     """What decorated functions have in common with plain ones, except for being called."""
 
+    _plan_type: type[Plan] = Plan
+
     __signature__: _SignatureOfFunction = _SignatureOfFunction()
 
     @property  # type: ignore[misc]
@@ -133,7 +135,7 @@ def _of_surrogate(cls: type[FunctionWrapper], surrogate: Any) -> Any:
     made = there.setdefault("made", None) or object.__new__(cls)
     there["made"] = made
     if "options" in there and "_plan" not in vars(made):
-        plan = Plan(there["function"], **there["options"])
+        plan = cls._plan_type(there["function"], **there["options"])
         plan.surrogate = surrogate
         made._begin(plan)
     return made

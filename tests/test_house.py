@@ -11,6 +11,7 @@ import pytest
 from twofold.backend import Backend
 from twofold.core import Cache
 from twofold.functions import _CachedFunction
+from twofold.functions_of_many import _CachedMany
 from twofold.lock import Lock
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +35,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("face", [Cache, Lock, Backend, _CachedFunction])
+@pytest.mark.parametrize("face", [Cache, Lock, Backend, _CachedFunction, _CachedMany])
 def test_every_method_has_its_twin(face: type) -> None:
     """Each public method that does I/O has an `a` twin with the same parameters."""
     alone = {"key", "lock", "servers", "stats", "cache_info", "run_batch", "exclusive"}

@@ -5,6 +5,7 @@ import string
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from inspect import Signature
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -104,6 +105,11 @@ class CallKeys:
 
     def __repr__(self) -> str:
         return f"<CallKeys of {self.name}{self._parameters.signature}>"
+
+    @property
+    def signature(self) -> Signature:
+        """The signature of the function."""
+        return self._parameters.signature
 
     def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         """Return the key of a call with these arguments, not yet normalised.

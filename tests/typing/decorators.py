@@ -1,5 +1,6 @@
 """What type checkers must say of decorated functions; checked, never run."""
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, assert_type
 
 from twofold import MISSING, AsyncCached, Cache, Cached, cache, cached, caches
@@ -13,6 +14,10 @@ def plain(x: int, y: str = "") -> list[int]:
 @cached(timeout="10m", key="plain:{x}", ignore=("db",), condition=lambda value: value is not None)
 async def fetched(x: int, *, db: object = None) -> bytes | None:
     return None
+
+
+def takes_nothing() -> int:
+    return 1
 
 
 class Shop:
@@ -85,6 +90,63 @@ async def main(shop: Shop) -> None:
     await shop.stock()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     async with cache.lock("k"):
         assert_type(await cache.aget_many(["a"]), dict[str, Any])
+
+
+@cached.many
+def users(ids: Iterable[int], country: str = "de") -> dict[int, str]:
+    return {}
+
+
+@cached.many(timeout="10m", key="stock:{ids}", missing=None, stale=60)
+async def stocks(ids: list[str], /) -> Mapping[str, float]:
+    return {}
+
+
+class Store:
+    @cached.many
+    def prices(self, ids: list[int], net: bool = False) -> dict[int, float]:
+        return {}
+
+    @cached.many(timeout=5)
+    async def aprices(self, ids: list[int]) -> dict[int, float]:
+        return {}
+
+    @cached.many
+    @classmethod
+    def names(cls, ids: list[int]) -> dict[int, str]:
+        return {}
+
+
+assert_type(users([1]), dict[int, str])
+assert_type(users({1, 2}, country="fr"), dict[int, str])
+assert_type(users.get([1]), dict[int, str])
+assert_type(users.key(1, country="fr"), str)
+assert_type(users.set({1: "Ada"}, country="fr"), list[int])
+assert_type(users.refresh([1]), dict[int, str])
+assert_type(users.invalidate([1]), int)
+users(["1"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+users.get([1], land="fr")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+users.set({1: 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+cached.many(takes_nothing)  # type: ignore[arg-type]  # pyright: ignore
+
+
+def takes_users(function: Callable[[list[int]], Mapping[int, str]]) -> None:
+    function([1])
+
+
+takes_users(users)
+
+
+async def many(store: Store) -> None:
+    assert_type(await stocks(["a"]), dict[str, float | None])
+    assert_type(await stocks.aget(["a"]), dict[str, float | None])
+    assert_type(await stocks.arefresh(["a"]), dict[str, float | None])
+    assert_type(await users.aset({1: "Ada"}), list[int])
+    assert_type(store.prices([1], net=True), dict[int, float])
+    assert_type(store.prices.get([1]), dict[int, float])
+    assert_type(await store.aprices([1]), dict[int, float])
+    assert_type(Store.names([1]), dict[int, str])
+    store.prices()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 def takes_cached(function: Cached[[int], str]) -> str:
