@@ -81,10 +81,9 @@ class Answers:
         if there is Age.GONE:
             self._counts.misses += 1
             return False
-        computed = self._is_computed(key)
-        resting = key in self._rests or (computed and policy.wait == 0)
-        if decide(there, policy, resting) is Step.SERVE:
-            self.count(found)
+        if key in self._rests or (self._is_computed(key) and policy.wait == 0):  # likewise
+            self._counts.hits += 1
+            self._counts.stale_hits += there is Age.STALE
             return True
         return False
 
