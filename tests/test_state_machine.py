@@ -37,6 +37,7 @@ TIMES = st.sampled_from([0.25, 1, 10])  # few, for ends to be met to the point
 TIMEOUTS = TIMES | st.sampled_from([None, 0, -1, 1_000_000])
 
 Named = tuple[str, int]
+PATIENCE = 20.0  # seconds: what operations mean is no matter of how fast a machine is
 MISS = object()
 
 
@@ -259,9 +260,11 @@ def _local(kind: str, folder: Path) -> Store:
         if kind == "memory":
             return MemoryBackend(f"machine-{id(clock)}", clock=clock)
         if kind == "sqlite":
-            return SQLiteBackend(str(folder / f"{next(numbers)}.db"), clock=clock)
+            return SQLiteBackend(
+                str(folder / f"{next(numbers)}.db"), clock=clock, deadline=PATIENCE
+            )
         if kind == "files":
-            return FilesBackend(str(folder / str(next(numbers))), clock=clock)
+            return FilesBackend(str(folder / str(next(numbers))), clock=clock, deadline=PATIENCE)
         return DictBackend(clock=clock)
 
     return Store(make)
@@ -271,7 +274,7 @@ def _remote(servers: Sequence[RedisServer], location: str | list[str], **options
     def make(clock: FakeClock) -> Backend:
         for server in servers:
             server.flush()
-        return RedisBackend(location, **options)
+        return RedisBackend(location, deadline=PATIENCE, **options)
 
     def age(seconds: float) -> None:
         for server in servers:
@@ -284,7 +287,7 @@ def _memcached(servers: Sequence[MemcachedServer]) -> Store:
     def make(clock: FakeClock) -> Backend:
         for server in servers:
             server.flush()
-        return MemcachedBackend([server.address for server in servers])
+        return MemcachedBackend([server.address for server in servers], deadline=PATIENCE)
 
     def age(seconds: float) -> None:
         for server in servers:
