@@ -380,7 +380,7 @@ class Computations:
         try:
             made = await self._maker.make(io, key, function, policy)
         except Exception as exc:
-            if self._maker.failed(key, function, policy, replaces, exc):
+            if self._maker.failed(key, function, policy, replaces, exc) or claim.ended_rest:
                 await claim.rest(io, policy.retry_after)
             raise
         filled = False

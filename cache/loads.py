@@ -282,7 +282,11 @@ class Loads:
             made = await self._make(io, flights, function, policy)
         except Exception as exc:
             failed = self._maker.failed
-            rest = [key for key in flights if failed(key, user, policy, key in replaced, exc)]
+            rest = [
+                key
+                for key in flights
+                if failed(key, user, policy, key in replaced, exc) or key in claims.ended_rests
+            ]
             await claims.rest(io, rest, policy.retry_after)
             raise
         io = within(io, self._store.deadline)

@@ -433,6 +433,24 @@ def test_who_looked_before_another_failed_does_not_try_again(
     cache.close()
 
 
+def test_a_miss_that_fails_too_leaves_the_rest_as_it_is(another: Callable[[], Cache]) -> None:
+    """Who takes no stale value does not heed it; those who do still wait for the next try."""
+    make_stale(another())
+    tries = []
+
+    def fail(*_: object) -> Any:
+        tries.append(1)
+        raise RuntimeError("down")
+
+    assert another().get_or_set("k", fail, **STALE, wait=None) == "old"
+    with pytest.raises(RuntimeError):
+        another().get_or_set("k", fail, 600)
+    with pytest.raises(RuntimeError):
+        another().get_or_set_many(["k"], fail, 600)
+    assert another().get_or_set("k", fail, **STALE, wait=None) == "old"
+    assert len(tries) == 3
+
+
 @pytest.mark.parametrize("wait", [0, None, 5])
 def test_a_failure_elsewhere_is_asked_for_once_in_a_while(
     wait: float | None, another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch

@@ -163,6 +163,8 @@ class StoredClaim:
         self.is_lost: Callable[[], bool] = is_lost
         self._stub: Stub = new_stub()
         self._heeds_rest = False
+        self.ended_rest: bool = False
+        """Whether a refresh had failed just before, which this claim does not heed."""
         self._stands_at: str | None = None
         self._present: Stored | None = None
 
@@ -397,7 +399,7 @@ class StoredClaim:
         if not is_stub(found, self._store.holds_objects):
             return False
         if rests(found):
-            lost = not self._heeds_rest
+            lost = self.ended_rest = not self._heeds_rest
         else:
             lost = is_of_this_process(found) and bytes(found) not in live
         return lost and await self._replace(io, key, found)

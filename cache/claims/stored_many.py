@@ -59,6 +59,8 @@ class StoredClaims:
         self._store = store
         self._beside = beside
         self._note = note
+        self.ended_rests: set[str] = set()
+        """Keys whose refresh had failed just before, which these claims do not heed."""
         self._stub: Stub = new_stub()
         self._places: dict[str, str] = {}
         self._present: dict[str, Stored] = {}
@@ -253,6 +255,8 @@ class StoredClaims:
             return False
         if rests(found):
             lost = key not in old
+            if lost:
+                self.ended_rests.add(key)
         else:
             lost = is_of_this_process(found) and bytes(found) not in live
         return lost and await self._replace(io, key, found)
