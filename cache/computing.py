@@ -154,7 +154,7 @@ class ComputingCache(Engine):
     def _policy_of(self, timeout: Any, freshness: Mapping[str, Any], default: Any) -> Policy:
         policy = self._policy(timeout, freshness)
         if type(default) is int:  # a counter, which the store adds to
-            return Policy(policy.ttl, max_wait=policy.max_wait, jitter=policy.jitter)
+            return policy._replace(stale=0.0, early=None, errors={})
         return policy
 
     def _answer(

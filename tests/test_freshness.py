@@ -407,6 +407,8 @@ def test_a_function_of_the_result_may_leave_it_to_the_alias(
 ) -> None:
     assert ask("k", source, lambda _: DEFAULT_TIMEOUT) == [1]
     assert twofold_cache.ttl("k") == 300
+    assert ask("n", 5, lambda _: DEFAULT_TIMEOUT) == 5
+    assert twofold_cache.ttl("n") == 300
 
 
 def test_what_a_decorated_function_is_given_is_stale_as_its_own(
