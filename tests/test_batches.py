@@ -118,12 +118,12 @@ def test_each_key_is_computed_once(another: Callable[[], Cache], source: Source)
         return await asyncio.gather(*[cache.aget_or_set_many(keys, aslow) for keys in wanted])
 
     with ThreadPoolExecutor(24) as threads:
-        calls = []
+        calls, loops = [], []
         for cache in caches:
             wanted = [random.sample(names, 5) for _ in range(12)]
             calls += [threads.submit(cache.get_or_set_many, keys, slow) for keys in wanted[:4]]
             calls += [threads.submit(one, cache, keys[0]) for keys in wanted[:4]]
-            loops = [threads.submit(asyncio.run, loop(cache, wanted[4:8]))]
+            loops += [threads.submit(asyncio.run, loop(cache, wanted[4:8]))]
             loops += [threads.submit(asyncio.run, loop(cache, wanted[8:]))]
         eventually(lambda: len(flights(caches[0])) > 8, "they have begun")
         go.set()
@@ -147,12 +147,11 @@ def test_processes_do_not_wait_in_a_circle(
             lambda ours=ours, keys=keys: face.view(ours).get_or_set_many(keys, source),
             lambda theirs=theirs, keys=keys: face.view(theirs).get_or_set_many(keys[::-1], source),
         ]
-        got: Any = None
 
         async def both(calls: Any = calls) -> Any:
             return await face.together(calls)
 
-        got = face.run(both())
+        got: Any = face.run(both())
         assert got[0] == got[1] == {key: [key, 1] for key in keys}
     assert set(source.counts.values()) == {1}
 
@@ -216,6 +215,79 @@ def test_a_write_meanwhile_wins(face: Face, another: Callable[[], Cache], source
     found = face.run(face.view(ours).get_or_set_many(["a", "b", "c"], function))
     assert found == {key: [key, 1] for key in "abc"}
     assert theirs.get_many(["a", "b", "c"]) == {"a": ["a", 1], "b": "newer"}
+
+
+@pytest.mark.parametrize("location", ["sqlite", "redis"], indirect=True)
+def test_what_began_before_a_foreign_delete_is_not_taken_after_it(
+    another: Callable[[], Cache], source: Source
+) -> None:
+    """Whoever joins a computation that another process's delete has overtaken begins again."""
+    ours, theirs, go, begun = another(), another(), threading.Event(), threading.Event()
+
+    def slow(keys: list[str]) -> dict[str, list[Any]]:
+        found = source(keys)
+        begun.set()
+        go.wait(10)
+        return found
+
+    with ThreadPoolExecutor(8) as threads:
+        first = threads.submit(ours.get_or_set_many, ["a", "b"], slow)
+        assert begun.wait(10)
+        theirs.delete("a")
+        second = threads.submit(ours.get_or_set_many, ["b", "a"], source)
+        eventually(lambda: flights(ours)["b"].waiting == 2, "it waits for the first")
+        go.set()
+        assert first.result(10) == {"a": ["a", 1], "b": ["b", 1]}
+        assert second.result(10) == {"a": ["a", 2], "b": ["b", 1]}
+    assert theirs.get("a") == ["a", 2]
+
+
+def test_a_loop_that_ends_leaves_its_keys_to_others(source: Source) -> None:
+    """Whoever waits for them computes them."""
+    cache, begun = Cache("memory://ends"), threading.Event()
+
+    async def never(_keys: list[str]) -> dict[str, int]:
+        begun.set()
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    async def give_up() -> None:
+        task = asyncio.create_task(cache.aget_or_set_many(["a", "b"], never))
+        while not (begun.is_set() and flights(cache)["b"].waiting == 2):
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.wait([task])  # nobody in this loop waits any more, but a thread does
+
+    with ThreadPoolExecutor(8) as threads:
+        loop = threads.submit(asyncio.run, give_up())
+        assert begun.wait(10)
+        follower = threads.submit(cache.get_or_set_many, ["b", "c"], source)
+        loop.result(10)
+        assert follower.result(10) == {"b": ["b", 1], "c": ["c", 1]}
+    assert not cache._claims.table
+    cache.close()
+
+
+def test_a_value_that_cannot_be_stored_is_returned() -> None:
+    """The others are stored; whoever else waits for it computes it alone."""
+    cache, go, values = Cache("memory://unserializable"), threading.Event(), list[object]()
+
+    def bring(keys: list[str]) -> dict[str, object]:
+        go.wait(10)
+        values.append(object())
+        return {key: values[-1] if key == "a" else key for key in keys}
+
+    with ThreadPoolExecutor(8) as threads:
+        first = threads.submit(cache.get_or_set_many, ["a", "b"], bring)
+        eventually(lambda: "b" in flights(cache), "it has begun")
+        second = threads.submit(cache.get_or_set_many, ["b", "a"], bring)
+        eventually(lambda: flights(cache)["b"].waiting == 2, "it waits for the first")
+        go.set()
+        assert first.result(10) == {"a": values[0], "b": "b"}
+        assert second.result(10) == {"a": values[1], "b": "b"}
+    assert cache.get_many(["a", "b"]) == {"b": "b"}
+    assert cache.stats().unserializable == 1
+    cache.close()
 
 
 @every_store

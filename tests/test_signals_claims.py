@@ -68,6 +68,10 @@ class Asked:
             raise Failed
         return 1
 
+    def compute_many(self, keys: list[str]) -> dict[str, int]:
+        """Compute the values of keys."""
+        return dict.fromkeys(keys, self.compute())
+
     def page(self, fails: bool = False) -> bytes:
         """Answer a request as an application does, once somebody else waits for the page."""
         exchange = run_sync(self.pages.open(BLOCKING, request(), 60))
@@ -162,6 +166,7 @@ class Asked:
 OPERATIONS: dict[str, Callable[[Asked], Any]] = {
     "get_or_set": lambda asked: asked.cache.get_or_set("k", asked.compute),
     "get_or_set that fails": lambda asked: asked.cache.get_or_set("k", asked.compute),
+    "get_or_set_many": lambda asked: asked.cache.get_or_set_many(["k", "l"], asked.compute_many),
     "cached": lambda asked: asked.function(),
     "refresh": lambda asked: asked.function.refresh(),
     "page": lambda asked: asked.page(),
