@@ -27,6 +27,7 @@ AT_ONCE: dict[str, Any] = {"timeout": 0.001, "stale": 600}
 
 def make_stale(cache: Cache, key: str = "k") -> None:
     """Store "old", which is stale by now."""
+    cache.delete(key)  # a store in memory outlives the caches of the test before
     assert cache.get_or_set(key, lambda: "old", **AT_ONCE) == "old"
     eventually(lambda: cache.get(key) is None, "it is stale")
 
@@ -422,13 +423,13 @@ def test_who_looked_before_another_failed_does_not_try_again(
 
     def look(*args: Any, **kwargs: Any) -> Step:
         looks.append(1)
-        if len(looks) == 2:  # after the one in which it was not known yet
+        if len(looks) == 1:  # it was not known yet when they looked whether to serve at once
             assert cache.get_or_set("k", fail, **options) == "old"
         return decide(*args, **kwargs)
 
     monkeypatch.setattr("twofold.answers.decide", look)
     assert cache.get_or_set("k", fail, **options) == "old"
-    assert len(looks) > 2
+    assert len(looks) > 1
     assert tries == [1]
     cache.close()
 
