@@ -14,6 +14,7 @@ from twofold.effects import Effects, within
 from twofold.entry import MISSING, Codec
 from twofold.errors import BackendUnavailable
 from twofold.maker import Made, Maker
+from twofold.metadata import HasMetadata
 from twofold.policy import Age, Policy, age
 from twofold.rests import ELSEWHERE, Rests
 from twofold.stats import Counts
@@ -34,6 +35,14 @@ class Computed(NamedTuple):
     """Whether nobody has changed the key since it was begun."""
     alone: bool = False
     """Whether nobody else gets it, since no copies can be made of it."""
+
+
+def _add(store: Backend, key: str, stored: Stored, ttl: float | None) -> bool:
+    """Store a value unless anything is there: what came meanwhile is newer, stale or not."""
+    try:
+        return store.add(key, stored, ttl)
+    except HasMetadata:
+        return False
 
 
 def _swap(store: Backend, present: Stored, key: str, stored: Stored, ttl: float | None) -> bool:
@@ -251,7 +260,7 @@ class Computations:
         store, key, replaces = self._store, flight.key, present is not None
         outdated = made.drop
         if made.keep:
-            write = partial(_swap, store, present) if replaces else store.add
+            write = partial(_swap, store, present) if replaces else partial(_add, store)
             outdated = not self._write(flight, write, made)  # there is no room for it
         if outdated and replaces:
             store.compare_and_delete(key, present)

@@ -402,6 +402,18 @@ def test_a_timeout_of_nothing_removes_the_stale_value(
 
 
 @both
+def test_what_is_added_meanwhile_stays(ask: Any, twofold_cache: Cache) -> None:
+    """It may be stale some day, and is no reason for an error."""
+
+    def function() -> list[int]:
+        assert twofold_cache.add("k", [7], stale=60)
+        return [1]
+
+    assert ask("k", function) == [1]
+    assert twofold_cache.get("k") == [7]
+
+
+@both
 def test_a_function_of_the_result_may_leave_it_to_the_alias(
     ask: Any, source: Source, twofold_cache: Cache
 ) -> None:
