@@ -117,7 +117,7 @@ class Computations:
         if not reachable:
             body = partial(self._unreached, function)
         elif self._store.private:
-            body = partial(self._here, function, policy, has_value)
+            body = partial(self._here, function, policy, has_value, False)
         else:
             until = monotonic() + patience if patience is not None and io.stays() else inf
             body = partial(self._among_processes, function, policy, since, has_value, until)
@@ -214,36 +214,31 @@ class Computations:
         function: Callable[[], Any],
         policy: Policy,
         has_value: bool,
+        renews: bool,
         io: Effects,
         flight: Flight[Computed],
     ) -> Computed:
-        """Compute a value of a store that is this process's own, where no stub is needed."""
+        """Compute a value of a store that is this process's own, where no stub is needed.
+
+        `renews`: it is to replace an old one, and nothing else.
+        """
         if flight.detached():
             return await self._for_callers(function, io, flight)
         store, key = self._store, flight.key
         flight.begin()
         present = store.get(key)
-        value = self._maker.read(key, present, policy)
-        if value is not MISSING:
-            return Computed(value, present, accepted=False)
-        if has_value and present is not None and key in self._rests:
-            raise Resting  # it has failed since the caller looked
-        return await self._swapped(io, flight, function, policy, present)
-
-    async def _swapped(
-        self,
-        io: Effects,
-        flight: Flight[Computed],
-        function: Callable[[], Any],
-        policy: Policy,
-        present: Stored | None,
-    ) -> Computed:
-        """Compute what stands in the place of `present` in a store of this process's own."""
-        key, replaces = flight.key, present is not None
+        if renews:
+            self.check_old(flight, present, policy)
+        elif present is not None:
+            value = self._maker.read(key, present, policy)
+            if value is not MISSING:
+                return Computed(value, present, accepted=False)
+            if has_value and key in self._rests:
+                raise Resting  # it has failed since the caller looked
         try:
             made = await self._maker.make(io, key, function, policy)
         except Exception as exc:
-            self._maker.failed(key, function, policy, replaces, exc)
+            self._maker.failed(key, function, policy, present is not None, exc)
             raise
         self.swap(flight, function, policy, present, made)
         return self._computed(made, accepted=True)
@@ -273,10 +268,7 @@ class Computations:
         """Compute a value to replace an old one, unless somebody else is at it."""
         self._counts.refreshes += 1
         if self._store.private:
-            flight.begin()
-            present = self._store.get(flight.key)
-            self.check_old(flight, present, policy)
-            return await self._swapped(io, flight, function, policy, present)
+            return await self._here(function, policy, True, True, io, flight)
         claim = StoredClaim(self._store, flight.key, self._beside, flight.lost, flight)
 
         async def compute(io: Effects) -> Computed:

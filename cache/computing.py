@@ -13,7 +13,7 @@ from twofold.freshness import Freshness
 from twofold.loads import FunctionOfMany
 from twofold.maker import aproducer, producer
 from twofold.overrides import override, requests
-from twofold.policy import Policy
+from twofold.policy import Policy, plain
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class ComputingCache(Engine):
         self._counts.misses += 1
         return run_sync(
             self._computations.compute(
-                BLOCKING, full, producer(default), Policy(ttl), since, reachable=self.available
+                BLOCKING, full, producer(default), plain(ttl), since, reachable=self.available
             )
         )
 
@@ -148,7 +148,7 @@ class ComputingCache(Engine):
             return value
         self._counts.misses += 1
         return await self._computations.compute(
-            NATIVE, full, aproducer(default), Policy(ttl), since, reachable=self.available
+            NATIVE, full, aproducer(default), plain(ttl), since, reachable=self.available
         )
 
     def _policy_of(self, timeout: Any, freshness: Mapping[str, Any], default: Any) -> Policy:

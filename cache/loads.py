@@ -195,7 +195,7 @@ class Loads:
         self, io: Effects, keys: Collection[str], function: FunctionOfMany, policy: Policy
     ) -> dict[str, Made]:
         """Compute, and make of each value what is to be stored."""
-        began = self._store.clock.time() if policy.lingers else 0.0
+        began = self._store.clock.time() if policy.ages or policy.errors else 0.0
         values = await function.call(io, self._maker, keys)
         made, user = self._maker.made, function.function
         return {

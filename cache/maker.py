@@ -95,7 +95,7 @@ class Maker:
         self, io: Effects, key: str, function: Callable[[], Any], policy: Policy
     ) -> Made:
         """Compute, and make of the value, or of an error that is kept, what is to be stored."""
-        began = self._clock.time() if policy.lingers else 0.0
+        began = self._clock.time() if policy.ages or policy.errors else 0.0
         try:
             value = await self.call(io, function)
         except Exception as exc:

@@ -7,6 +7,7 @@ who asks for it has it computed anew: there are no timers. `decide` says what su
 import math
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -43,17 +44,13 @@ class Policy(NamedTuple):
     @property
     def stores(self) -> bool:
         """Whether anybody is to find what is computed."""
-        return self.ttl is None or callable(self.ttl) or self.ttl > 0
+        ttl = self.ttl
+        return ttl is None or callable(ttl) or ttl > 0
 
     @property
     def ages(self) -> bool:
         """Whether it is to be stored how old a value is."""
         return bool(self.stale or self.early is not None)
-
-    @property
-    def lingers(self) -> bool:
-        """Whether a caller asks how old the value is that it finds."""
-        return bool(self.ages or self.errors)
 
     def without_errors(self) -> "Policy":
         """Return the policy by which no error is kept."""
@@ -78,6 +75,10 @@ class Policy(NamedTuple):
         if ttl is None or not self.ages:
             return None
         return Meta(began, now + ttl, now + ttl + self.stale, max(0.0, now - began))
+
+
+plain: Final = lru_cache(Policy)
+"""Returns the policy that says how long a value is fresh, and nothing else."""
 
 
 class Age(Enum):

@@ -48,8 +48,7 @@ class Rests:
 
     def end(self, key: str) -> None:
         """Let `key` be refreshed by whoever asks next."""
-        if self._until:
-            self._until.pop(key, None)
+        self._until.pop(key, None)
 
     def fail(
         self, key: str, function: Callable[..., Any], seconds: float, error: Exception
@@ -69,7 +68,8 @@ class Rests:
 
     def succeed(self, key: str, function: Callable[..., Any]) -> None:
         """Note that a value was computed."""
-        self.end(key)
+        if self._until:
+            self.end(key)
         if self._failing:
             self._failing.pop(name_of(function), None)
 

@@ -266,5 +266,6 @@ async def _lead(io: Effects, flight: Flight[T], body: Body[T], *, alone: bool = 
 
 def refuse_reentry(claims: Claims, key: str) -> None:
     """Raise `ReentrantCall` if the caller computes `key` itself."""
-    if any(claim.claims is claims and claim.key == key for claim in held()):
-        raise reentrant(key)
+    for claim in held():
+        if claim.claims is claims and claim.key == key:
+            raise reentrant(key)

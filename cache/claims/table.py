@@ -253,12 +253,11 @@ def hold_all(claims: Iterable[Claim], *, alone: bool = False) -> None:
 
 def held(now: float = 0.0) -> tuple[Claim, ...]:
     """Return the claims that the caller holds at a time."""
+    claims = _held.get()
+    if not claims:  # as at most misses
+        return ()
     return tuple(
-        [
-            claim
-            for claim in _held.get()
-            if not claim.ended and claim.ends > now and _is_of_caller(claim)
-        ]
+        [claim for claim in claims if not claim.ended and claim.ends > now and _is_of_caller(claim)]
     )
 
 
@@ -298,6 +297,8 @@ def _without(claim: Claim | None, claims: tuple[Claim, ...]) -> tuple[Claim, ...
     """Return `claims` with `claim` once less."""
     if claim not in claims:
         return claims
+    if len(claims) == 1:
+        return ()
     at = claims.index(claim)
     return (*claims[:at], *claims[at + 1 :])
 

@@ -16,6 +16,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
 
+from twofold.codecs.immutables import ATOMS
 from twofold.effects.background import background
 from twofold.effects.endings import Ending
 from twofold.effects.loops import in_event_loop, running_loop, serves_event_loop
@@ -119,7 +120,7 @@ class Blocking:
 
     async def call(self, function: Callable[[], Any]) -> Any:
         result = function()
-        if inspect.isawaitable(result):
+        if type(result) not in ATOMS and inspect.isawaitable(result):
             if inspect.iscoroutine(result):
                 result.close()
             raise AwaitableResult(_AWAITABLE.format(function=function))
