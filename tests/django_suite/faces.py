@@ -90,7 +90,7 @@ def _replace(run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
     pages.run = run
     for name in _TWINS:
         # Django asks of some twins whether a subclass overrides the method.
-        owner = TwofoldCache if name in vars(TwofoldCache) else BaseCache
+        owner = next(each for each in TwofoldCache.__mro__ if name in vars(each))
         setattr(owner, name, _sync(name, run))
 
 
