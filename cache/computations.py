@@ -318,7 +318,13 @@ class Computations:
         async def compute(io: Effects) -> Computed:
             try:
                 found = await claim.take(
-                    io, is_value, flight.begin, since, heeds_rest=has_value, until=until
+                    io,
+                    is_value,
+                    flight.begin,
+                    since,
+                    heeds_rest=has_value,
+                    until=until,
+                    owner=self._codec.owner,
                 )
             except BackendUnavailable as exc:
                 return await self._without(io, flight, claim, function, exc)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import Literal, TypeAlias
 
 from twofold.display import printable
 
@@ -18,6 +18,7 @@ __all__ = [
     "BreakerClosed",
     "BreakerOpened",
     "CacheBypassed",
+    "ClaimWaited",
     "EntriesDamaged",
     "Event",
     "OutageBegan",
@@ -34,8 +35,10 @@ __all__ = [
 class Event:
     """Something that happened; `str()` of it is a sentence for people, which may change."""
 
-    level: ClassVar[int] = logging.WARNING
-    """The level at which it is logged."""
+    @property
+    def level(self) -> int:
+        """The level at which it is logged."""
+        return logging.WARNING
 
     @property
     def logger(self) -> str:
@@ -84,10 +87,12 @@ class OutageEnded(Event):
 class BreakerOpened(Event):
     """A server is not asked for a moment, since it failed."""
 
-    level = logging.INFO
-
     server: str
     error: str
+
+    @property
+    def level(self) -> int:
+        return logging.INFO
 
     def __str__(self) -> str:
         return f"the circuit breaker of {self.server} is open: {self.error}"
@@ -97,9 +102,11 @@ class BreakerOpened(Event):
 class BreakerClosed(Event):
     """A server has answered, and is asked again."""
 
-    level = logging.INFO
-
     server: str
+
+    @property
+    def level(self) -> int:
+        return logging.INFO
 
     def __str__(self) -> str:
         return f"the circuit breaker of {self.server} is closed: it has answered"
@@ -166,6 +173,33 @@ class ResultNotStored(Event):
         return (
             f"what {self.function}() returns is not stored in cache {self.cache!r}, and computed at"
             f" each call: {self.error}"
+        )
+
+
+@dataclass(frozen=True)
+class ClaimWaited(Event):
+    """A caller has waited for another process that computes its key: long, or in vain."""
+
+    cache: str
+    key: str
+    seconds: float
+    ended: Literal["value", "claimed", "in vain"]
+    """By a value; by a claim that ended without one, so that the caller has it now; or by the
+    patience of the caller, which computes for itself, and stores nothing."""
+
+    @property
+    def level(self) -> int:
+        return logging.WARNING if self.ended == "in vain" else logging.INFO
+
+    def __str__(self) -> str:
+        how = {
+            "value": "and has its value",
+            "claimed": "which ended without a value, and computes it now",
+            "in vain": "in vain, and computes without storing: does that one hang?",
+        }
+        return (
+            f"a caller of cache {self.cache!r} has waited {self.seconds:.3g} s for another process"
+            f" to compute {self.key!r}, {how[self.ended]}"
         )
 
 

@@ -1,6 +1,8 @@
 """Claims: who computes a key while others wait, among threads, loops and processes."""
 
 import asyncio
+import logging
+import secrets
 import signal
 import subprocess
 import sys
@@ -15,11 +17,12 @@ import redis
 
 from tests.chaos import RedisServer, eventually
 from tests.dict_backend import DictBackend
-from twofold import Cache, ReentrantCall, cached
+from twofold import Cache, ReentrantCall, cached, events
 from twofold.claims import stored
 from twofold.claims.stored import rest
 from twofold.contrib.http import Headers, Pages, Request, Response
 from twofold.effects import BLOCKING, NATIVE, Ticker
+from twofold.events import ClaimWaited, Event
 from twofold.stub import is_stub, new_stub
 from twofold.testing import FACES, ChaosBackend, Face
 
@@ -298,6 +301,42 @@ def test_nobody_waits_longer_than_a_life(
     theirs.delete("k")
     assert ours.get_or_set("k", lambda: "mine") == "mine"
     assert ours.get("k") == "mine"
+
+
+@pytest.mark.parametrize("ended", ["value", "claimed", "in vain"])
+def test_a_long_wait_is_told_of(
+    ended: str, another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came of it, once; a short one is not, unless it was in vain."""
+    monkeypatch.setattr(stored, "LIFE", 0.2 if ended == "in vain" else 30.0)
+    ours, theirs = another(), another()
+    key, looks, heard = ours._key("k"), list[str](), list[Event]()
+    real = ours.backend.get_or_claim
+
+    def get_or_claim(key: str, *args: Any) -> Any:
+        looks.append(key)
+        return real(key, *args)
+
+    monkeypatch.setattr(ours.backend, "get_or_claim", get_or_claim)
+    for long in (0.0, 60.0):
+        stub = b"\xf3" + secrets.token_bytes(16)  # of another process
+        assert theirs.backend.get_or_claim(key, stub, LONG) is None
+        monkeypatch.setattr(stored, "_LONG", long)
+        looks.clear()
+        unsubscribe = events.subscribe(heard.append)
+        with ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(ours.get_or_set, "k", lambda: "ours")
+            if ended != "in vain":
+                eventually(lambda: len(looks) > 1, "it waits")
+                theirs.set("k", "theirs") if ended == "value" else theirs.delete("k")
+            assert waiting.result(30) == ("theirs" if ended == "value" else "ours")
+        unsubscribe()
+        theirs.delete("k")
+    told = [event for event in heard if isinstance(event, ClaimWaited)]
+    assert told == [ClaimWaited("private", key, each.seconds, each.ended) for each in told]
+    assert [each.ended for each in told] == [ended] * (2 if ended == "in vain" else 1)
+    assert told[0].level == (logging.WARNING if ended == "in vain" else logging.INFO)
+    assert repr(key) in str(told[0])
 
 
 def test_a_leader_that_hangs_beside_an_entry_is_waited_for_once(

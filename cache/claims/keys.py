@@ -80,7 +80,9 @@ class KeyClaim:
 
         try:
             return (
-                await self._stored.take(io, is_value, _nothing, since, int(wait), until=until)
+                await self._stored.take(
+                    io, is_value, _nothing, since, int(wait), until=until, owner=self._codec.owner
+                )
                 is not None
             )
         except ReentrantCall:  # it holds the key by another cache of the store

@@ -17,7 +17,7 @@ import random
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 from twofold.backend import Backend, Stored
 from twofold.claims.flights import Late
@@ -32,6 +32,7 @@ from twofold.effects import (
     within,
 )
 from twofold.errors import BackendUnavailable
+from twofold.events import ClaimWaited, emit
 from twofold.stub import Stub, is_of_this_process, is_stub, new_stub, resting_stub, rests
 
 T = TypeVar("T")
@@ -40,6 +41,8 @@ LIFE = 30.0
 """Seconds after which another process may compute what this one has not finished."""
 
 _RENEWALS = 4  # in a life, so that one may fail
+
+_LONG = 1.0  # seconds of waiting that an event tells of
 
 _FIRST_PAUSE = 0.002  # seconds between two looks, doubled each time
 _LONGEST_PAUSE = 0.1
@@ -177,6 +180,7 @@ class StoredClaim:
         others: float = math.inf,
         heeds_rest: bool = False,
         until: float = math.inf,
+        owner: str = "",
     ) -> Stored | None:
         """Claim the key, or return the value that somebody brought before or meanwhile.
 
@@ -193,6 +197,7 @@ class StoredClaim:
             others: for how many claims of others to wait, one after another.
             heeds_rest: whether to leave it, if a refresh has failed just before.
             until: the monotonic time until which to wait for others.
+            owner: the alias of the cache, for the event of a long wait.
 
         Raises:
             Resting: one has, and the next one is later.
@@ -203,10 +208,14 @@ class StoredClaim:
         live.add(self._stub, self)
         self._heeds_rest = heeds_rest
         seen: Stored | None = None
+        began = 0.0
         for pause in pauses():
             look()
             found, over = await self._try(within(io, self._store.deadline, since), is_value)
             if over:
+                if began:
+                    ended: _Ended = "claimed" if found is None else "value"
+                    _tell_of_wait(owner, self._key, monotonic() - began, ended)
                 return found
             self._stands_at, since = None, 0.0
             if live.holder_of(found) in held():
@@ -221,9 +230,11 @@ class StoredClaim:
             left = until - monotonic()
             if left <= 0:
                 raise Late
+            began = began or monotonic()
             await io.sleep(min(pause, left))
         else:
             remember_hung(found)
+            _tell_of_wait(owner, self._key, monotonic() - began, "in vain")
         self._present = None  # whoever computes without a claim does not store
         return None
 
@@ -430,6 +441,14 @@ live: Final = Live()
 _MOST_HUNG = 1024
 _hung: Final[dict[bytes, None]] = {}
 """Stubs that were waited for to no avail: nobody here waits for one of them again."""
+
+
+_Ended: TypeAlias = Literal["value", "claimed", "in vain"]
+
+
+def _tell_of_wait(owner: str, key: str, seconds: float, ended: _Ended) -> None:
+    if seconds >= _LONG or ended == "in vain":
+        emit(ClaimWaited(owner, key, seconds, ended))
 
 
 def has_hung(found: Stored) -> bool:
