@@ -220,9 +220,9 @@ class _Queue:
             self._pool.run(batch)
             following = self._take() if time.monotonic() < leave else []
             self._done.extend(batch)
-            if following:
+            batch = following  # before the loop answers: nothing here is to keep what is done
+            if batch:
                 self._wake()
-            batch = following
 
     def _take(self) -> list[Call]:
         taken: list[Call] = []
