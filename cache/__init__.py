@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from twofold import events
     from twofold.backend import Backend, ServerState
     from twofold.core import Cache
-    from twofold.decorators import cached
     from twofold.entry import MISSING
     from twofold.errors import (
         AwaitableResult,
@@ -41,11 +40,12 @@ if TYPE_CHECKING:
         SettingsError,
         UnstableArgument,
     )
-    from twofold.freshness import Freshness
-    from twofold.functions import AsyncCached, Cached
+    from twofold.freshness.options import Freshness
+    from twofold.freshness.overrides import bypass, refreshing
+    from twofold.functions.cached import AsyncCached, Cached
+    from twofold.functions.decorators import cached
+    from twofold.functions.managed import CacheInfo
     from twofold.lock import Lock
-    from twofold.managed import CacheInfo
-    from twofold.overrides import bypass, refreshing
     from twofold.registry import aclose_all, cache, caches, close_all, configure
     from twofold.stats import Stats
     from twofold.timeouts import DEFAULT_TIMEOUT, Timeout
@@ -101,17 +101,17 @@ _ROOMS = {
     "Backend": "backend",
     "ServerState": "backend",
     "Cache": "core",
-    "cached": "decorators",
+    "cached": "functions.decorators",
     "MISSING": "entry",
-    "Freshness": "freshness",
-    "AsyncCached": "functions",
-    "CacheInfo": "managed",
-    "Cached": "functions",
+    "Freshness": "freshness.options",
+    "AsyncCached": "functions.cached",
+    "CacheInfo": "functions.managed",
+    "Cached": "functions.cached",
     "Lock": "lock",
     "DEFAULT_TIMEOUT": "timeouts",
     "Timeout": "timeouts",
-    "bypass": "overrides",
-    "refreshing": "overrides",
+    "bypass": "freshness.overrides",
+    "refreshing": "freshness.overrides",
     "aclose_all": "registry",
     "cache": "registry",
     "caches": "registry",

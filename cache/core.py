@@ -11,7 +11,7 @@ from twofold import counter
 from twofold.assembly import private_parts
 from twofold.backend import Backend
 from twofold.claims.stored import rest
-from twofold.computing import ComputingCache
+from twofold.computing.operations import ComputingCache
 from twofold.display import shown
 from twofold.effects import BLOCKING, NATIVE, background, run_sync
 from twofold.entry import MISSING

@@ -5,31 +5,31 @@ from time import monotonic
 from typing import Any, Self
 
 from twofold import counter, counting
-from twofold.answers import Answers, Found
 from twofold.assembly import Parts
 from twofold.backend import Backend
-from twofold.batches import Batches
 from twofold.claims.filter import hiding_stubs
 from twofold.claims.keys import KeyClaim
 from twofold.claims.table import claims_of
 from twofold.claims.turns import Turn
-from twofold.computations import Computations
+from twofold.computing.answers import Answers, Found
+from twofold.computing.batches import Batches
+from twofold.computing.computations import Computations
+from twofold.computing.loads import FunctionOfMany, Loads
+from twofold.computing.maker import Maker
+from twofold.computing.unserializable import Unserializable
 from twofold.described import FreshStore
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING, Meta, Missing
 from twofold.errors import BackendUnavailable, PartlyUnavailable
-from twofold.freshness import read_freshness, read_ttl
+from twofold.freshness.options import read_freshness, read_ttl
+from twofold.freshness.overrides import override, requests
+from twofold.freshness.policy import Policy
+from twofold.freshness.rests import Rests
 from twofold.guard import guard_for
 from twofold.keys import many
-from twofold.loads import FunctionOfMany, Loads
-from twofold.maker import Maker
 from twofold.outage import FailOpen
-from twofold.overrides import override, requests
-from twofold.policy import Policy
-from twofold.rests import Rests
 from twofold.stats import Counts
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout, seconds
-from twofold.unserializable import Unserializable
 
 _MOST_POLICIES = 256  # that are remembered, by how they are asked for
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from twofold.policy import Age, Outcome, Policy, Step, decide
+from twofold.freshness.policy import Age, Outcome, Policy, Step, decide
 
 COLUMNS = {
     "`wait=0`": Policy(10.0, stale=60.0),

@@ -44,7 +44,7 @@ from tests.chaos import MemcachedServer, RedisCluster, RedisSentinels, RedisServ
 from tests.chaos.certificates import Certificates
 from twofold import Cache, caches
 from twofold.backend import Backend
-from twofold.freshness import Freshness
+from twofold.freshness.options import Freshness
 from twofold.settings import CacheConfig, backend_class, read_cache
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -20,11 +20,11 @@ from twofold import (
     SettingsError,
     bypass,
     cached,
-    overrides,
     refreshing,
 )
+from twofold.freshness import overrides
+from twofold.freshness.policy import Age, Outcome, Policy, Step, age, decide
 from twofold.metadata import Meta
-from twofold.policy import Age, Outcome, Policy, Step, age, decide
 from twofold.testing import FakeClock
 
 POLICIES = {

@@ -10,8 +10,8 @@ import pytest
 
 from twofold.backend import Backend
 from twofold.core import Cache
-from twofold.functions import _CachedFunction
-from twofold.functions_of_many import _CachedMany
+from twofold.functions.cached import _CachedFunction
+from twofold.functions.cached_many import _CachedMany
 from twofold.lock import Lock
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from twofold import DEFAULT_TIMEOUT, InvalidTimeout
-from twofold.policy import Policy
+from twofold.freshness.policy import Policy
 from twofold.timeouts import CLOCK_SLACK, Condition, is_from_later, seconds
 
 CENTURY = 100 * 365 * 24 * 60 * 60

@@ -16,7 +16,7 @@ from tests.chaos import eventually
 from tests.test_claims import WRITES, Steps, another, location, together
 from twofold import Cache, events
 from twofold.effects import background
-from twofold.policy import Step, decide
+from twofold.freshness.policy import Step, decide
 from twofold.testing import FACES, Face, FakeClock
 
 __all__ = ["another", "location"]  # fixtures

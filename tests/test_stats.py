@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from twofold import BackendUnavailable, Cache, Stats, cached, close_all
-from twofold.policy import Policy
+from twofold.freshness.policy import Policy
 from twofold.testing import FACES, ChaosBackend, Face, case
 
 

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 
 from twofold.cli.corpus import Module, count, key
 from twofold.core import Cache
-from twofold.decorators import cached
 from twofold.effects import call_in_thread
+from twofold.functions.decorators import cached
 from twofold.registry import caches, configure
 from twofold.testing import FACES, Face
 

@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 
 from twofold.backend import Backend
 from twofold.errors import SettingsError
-from twofold.freshness import Freshness
+from twofold.freshness.options import Freshness
 from twofold.keys import KeyFunction
 from twofold.settings.config import CacheConfig, Secret, placed, read_cache
 from twofold.settings.sources import split_options

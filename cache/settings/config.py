@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 
 from twofold.display import mask_location, mask_url, printable, scheme, shown, sounds_secret
 from twofold.errors import InvalidKey, InvalidTimeout, SettingsError
-from twofold.freshness import read_freshness
+from twofold.freshness.options import read_freshness
 from twofold.keys import KeyFunction, check_prefix, check_version
 from twofold.settings.urls import backend_of, check_controls, literal, split
 from twofold.spelling import did_you_mean, unknown

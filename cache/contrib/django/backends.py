@@ -14,7 +14,7 @@ from django.core.cache.backends.base import (
 )
 
 from twofold.contrib.django.base import TwofoldCache
-from twofold.freshness import Freshness
+from twofold.freshness.options import Freshness
 from twofold.timeouts import Timeout
 
 

@@ -15,7 +15,7 @@ from twofold.contrib.django.settings import claim_prefix, frozen, raw_keys, raw_
 from twofold.contrib.django.stores import stores
 from twofold.core import Cache
 from twofold.errors import InvalidTimeout, ReentrantCall
-from twofold.freshness import Freshness
+from twofold.freshness.options import Freshness
 from twofold.keys import many
 from twofold.timeouts import Timeout, seconds
 

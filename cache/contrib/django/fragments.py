@@ -16,17 +16,17 @@ from django.template.base import FilterExpression
 from django.templatetags.cache import CacheNode
 from django.utils.safestring import SafeString, mark_safe
 
-from twofold.answers import Found
 from twofold.claims.flights import Late
 from twofold.claims.turns import Turns
+from twofold.computing.answers import Found
 from twofold.contrib.django.shelf import Hold, Shelf
 from twofold.core import Cache
 from twofold.display import shown
 from twofold.effects import FOREGROUND, Effects, run_sync
 from twofold.errors import ComputationTimeout, InvalidTimeout, ReentrantCall, SettingsError
+from twofold.freshness.overrides import override, requests
+from twofold.freshness.policy import Policy
 from twofold.keys.length_prefixed import length_prefixed
-from twofold.overrides import override, requests
-from twofold.policy import Policy
 from twofold.timeouts import seconds
 
 turns: Turns = Turns()

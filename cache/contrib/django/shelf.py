@@ -11,20 +11,20 @@ from typing import Any, TypeVar
 
 from django.core.cache import InvalidCacheBackendError
 
-from twofold.answers import Found
 from twofold.claims.flights import Late
 from twofold.claims.keys import KeyClaim
 from twofold.claims.table import Claims
 from twofold.claims.turns import Look, Turn, Turns
 from twofold.clock import SYSTEM_CLOCK, Clock
+from twofold.computing.answers import Found
 from twofold.contrib.django.base import TwofoldCache
 from twofold.contrib.django.pickles import needs_thread, pickled
 from twofold.core import Cache
 from twofold.effects import Effects, within
 from twofold.entry import MISSING, Meta
 from twofold.errors import BackendUnavailable, CannotSerialize
+from twofold.freshness.policy import Age, Policy
 from twofold.interrupts import raise_if_of_others
-from twofold.policy import Age, Policy
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from twofold.core import Cache
 from twofold.effects import FOREGROUND
 from twofold.errors import BlockingCallInEventLoop, SettingsError, UnstableArgument
 from twofold.events import CacheBypassed, emit
-from twofold.freshness import OF_FRAGMENTS
+from twofold.freshness.options import OF_FRAGMENTS
 from twofold.keys.encoding import Unencodable, encode
 from twofold.settings import placed
 from twofold.spelling import unknown

@@ -9,7 +9,7 @@ from django.template.base import FilterExpression, Parser, Token, kwarg_re
 from django.templatetags.cache import do_cache
 
 from twofold.contrib.django.fragments import FragmentNode
-from twofold.freshness import OF_FRAGMENTS
+from twofold.freshness.options import OF_FRAGMENTS
 from twofold.spelling import unknown
 
 register: Library = Library()

@@ -5,7 +5,7 @@ from functools import _lru_cache_wrapper, update_wrapper
 from inspect import Signature, signature
 from typing import Any, Self, SupportsIndex, cast
 
-from twofold.plan import Plan
+from twofold.functions.plan import Plan
 
 _NAMES_OF_PARTS = 4  # the first protocol of pickle with names that have dots, as a surrogate's has
 

@@ -8,8 +8,8 @@ from asgiref.sync import markcoroutinefunction
 
 from twofold.callables import body_of
 from twofold.errors import BlockingCallInEventLoop, SettingsError
-from twofold.plan import Plan
-from twofold.wrapper import FunctionWrapper
+from twofold.functions.plan import Plan
+from twofold.functions.wrapper import FunctionWrapper
 
 _PERMIT = 'OPTIONS["blocking_calls"] = "warn" or "allow" permits it.'
 

@@ -5,15 +5,15 @@ from time import monotonic
 from typing import Any, TypeVar, Unpack, overload
 
 from twofold.claims.stored import end_rest
+from twofold.computing.loads import FunctionOfMany
+from twofold.computing.maker import aproducer, producer
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync, within
 from twofold.engine import Engine
 from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable, SettingsError
-from twofold.freshness import Freshness
-from twofold.loads import FunctionOfMany
-from twofold.maker import aproducer, producer
-from twofold.overrides import override, requests
-from twofold.policy import Policy, plain
+from twofold.freshness.options import Freshness
+from twofold.freshness.overrides import override, requests
+from twofold.freshness.policy import Policy, plain
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout
 
 T = TypeVar("T")

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
+from twofold.computing.loads import FunctionOfMany
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BlockingCallInEventLoop
-from twofold.loads import FunctionOfMany
-from twofold.managed import ManagedFunction, resemble_async
-from twofold.plan_of_many import CallOfMany, PlanOfMany
+from twofold.functions.managed import ManagedFunction, resemble_async
+from twofold.functions.plan_of_many import CallOfMany, PlanOfMany
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")

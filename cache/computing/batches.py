@@ -12,13 +12,15 @@ from math import inf
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from twofold.answers import Answers, Found, late
 from twofold.backend import Backend
 from twofold.claims.flights import LONGEST, Abandoned, Busy, Flight, Late, moment
 from twofold.claims.joint import Body, JointFlight, join_all, lead, lead_behind, wait_for
 from twofold.claims.stored import Resting
 from twofold.claims.table import Claim, Joined
-from twofold.computations import Computations, Computed
+from twofold.computing.answers import Answers, Found, late
+from twofold.computing.computations import Computations, Computed
+from twofold.computing.loads import FunctionOfMany, Loads
+from twofold.computing.maker import Maker
 from twofold.effects import Effects
 from twofold.entry import MISSING
 from twofold.errors import (
@@ -27,10 +29,8 @@ from twofold.errors import (
     NotAMapping,
     ReentrantCall,
 )
-from twofold.loads import FunctionOfMany, Loads
-from twofold.maker import Maker
-from twofold.policy import Age, Policy, Step, decide
-from twofold.rests import Rests
+from twofold.freshness.policy import Age, Policy, Step, decide
+from twofold.freshness.rests import Rests
 from twofold.stats import Counts
 
 _ROUNDS: Final = 3  # of a refresh, before something newer is left to be found

@@ -9,11 +9,11 @@ from typing import Any, Generic, Never, ParamSpec, TypeVar, Unpack, overload
 
 from twofold.core import Cache
 from twofold.errors import SettingsError
-from twofold.freshness import Freshness
-from twofold.functions import AsyncCached, Cached, CachedClassMethod, CachedStaticMethod
-from twofold.functions_of_many import AsyncCachedMany, CachedMany
-from twofold.plan import Plan
-from twofold.plan_of_many import PlanOfMany
+from twofold.freshness.options import Freshness
+from twofold.functions.cached import AsyncCached, Cached, CachedClassMethod, CachedStaticMethod
+from twofold.functions.cached_many import AsyncCachedMany, CachedMany
+from twofold.functions.plan import Plan
+from twofold.functions.plan_of_many import PlanOfMany
 from twofold.spelling import did_you_mean
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout
 

@@ -9,9 +9,9 @@ from typing import Any, Unpack
 from twofold.callables import body_of, is_async, name_of
 from twofold.core import Cache
 from twofold.errors import SettingsError
-from twofold.freshness import Freshness, read_freshness, read_ttl
+from twofold.freshness.options import Freshness, read_freshness, read_ttl
+from twofold.freshness.policy import Policy
 from twofold.keys import PROCESS, CallKeys
-from twofold.policy import Policy
 from twofold.registry import caches
 from twofold.settings.config import placed
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout

@@ -12,14 +12,14 @@ from twofold.claims.flights import Abandoned, Late
 from twofold.claims.joint import JointFlight
 from twofold.claims.stored import Resting, has_hung, pauses, released, remember_hung
 from twofold.claims.stored_many import StoredClaims
-from twofold.computations import Computations, Computed
+from twofold.computing.computations import Computations, Computed
+from twofold.computing.maker import Made, Maker
 from twofold.display import shown
 from twofold.effects import Effects, within
 from twofold.entry import MISSING
 from twofold.errors import NotAMapping
-from twofold.maker import Made, Maker
-from twofold.policy import Policy
-from twofold.rests import ELSEWHERE, Rests
+from twofold.freshness.policy import Policy
+from twofold.freshness.rests import ELSEWHERE, Rests
 from twofold.stats import Counts
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from twofold.freshness import XFETCH, Early
+from twofold.freshness.options import XFETCH, Early
 from twofold.metadata import Meta
 from twofold.timeouts import Condition, Timeout, seconds
 

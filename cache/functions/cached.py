@@ -17,9 +17,9 @@ from typing import (
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable, BlockingCallInEventLoop
-from twofold.managed import ManagedFunction, resemble_async
-from twofold.overrides import override, requests
-from twofold.plan import Plan
+from twofold.freshness.overrides import override, requests
+from twofold.functions.managed import ManagedFunction, resemble_async
+from twofold.functions.plan import Plan
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 from twofold.backend import Stored
 from twofold.clock import Clock
+from twofold.computing.unserializable import Unserializable
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec, Entry, Meta
 from twofold.errors import AwaitableResult, CannotSerialize
-from twofold.kept_errors import forms, name_of_class, rebuilt
-from twofold.policy import Policy
-from twofold.rests import Rests
+from twofold.freshness.kept_errors import forms, name_of_class, rebuilt
+from twofold.freshness.policy import Policy
+from twofold.freshness.rests import Rests
 from twofold.stats import Counts
-from twofold.unserializable import Unserializable
 
 
 class Made(NamedTuple):

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 from twofold.backend import Backend, Stored
 from twofold.claims.flights import Busy, Late, forget_lost
-from twofold.computations import Computations
+from twofold.computing.computations import Computations
+from twofold.computing.maker import Maker
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec
 from twofold.errors import AwaitableResult, ComputationTimeout, ReentrantCall
-from twofold.maker import Maker
-from twofold.policy import Age, Outcome, Policy, Step, age, decide
-from twofold.rests import Rests
+from twofold.freshness.policy import Age, Outcome, Policy, Step, age, decide
+from twofold.freshness.rests import Rests
 from twofold.stats import Counts
 
 

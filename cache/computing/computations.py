@@ -10,13 +10,13 @@ from twofold.backend import Backend, Stored
 from twofold.claims.flights import Body, Flight, share, start
 from twofold.claims.stored import Resting, StoredClaim, released
 from twofold.claims.table import Claims, claims_of
+from twofold.computing.maker import Made, Maker
 from twofold.effects import Effects, within
 from twofold.entry import MISSING, Codec
 from twofold.errors import BackendUnavailable
-from twofold.maker import Made, Maker
+from twofold.freshness.policy import Age, Policy, age
+from twofold.freshness.rests import ELSEWHERE, Rests
 from twofold.metadata import HasMetadata
-from twofold.policy import Age, Policy, age
-from twofold.rests import ELSEWHERE, Rests
 from twofold.stats import Counts
 from twofold.stub import is_stub
 

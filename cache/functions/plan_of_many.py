@@ -8,9 +8,9 @@ from twofold.core import Cache
 from twofold.display import shown
 from twofold.entry import MISSING
 from twofold.errors import InvalidKey, SettingsError
+from twofold.freshness.policy import Policy
+from twofold.functions.plan import Plan
 from twofold.keys import many
-from twofold.plan import Plan
-from twofold.policy import Policy
 
 _BY_PLACE = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
