@@ -73,15 +73,12 @@ def test_nothing_bridges_by_async_to_sync(path: Path) -> None:
     assert "async_to_sync" not in path.read_text()
 
 
-BODIES = [
-    "batches.py",
-    "loads.py",
-    "computations.py",
-    "computing.py",
-    "engine.py",
-    "lock.py",
-    "functions.py",
+BODIES = ["engine.py", "lock.py"]
+BODIES += [
+    f"computing/{room}.py"
+    for room in ("answers", "batches", "computations", "loads", "maker", "operations")
 ]
+BODIES += [f"functions/{room}.py" for room in ("cached", "cached_many")]
 BODIES += [
     f"claims/{room}.py"
     for room in ("filter", "flights", "joint", "keys", "stored", "stored_many", "turns")
