@@ -238,10 +238,11 @@ async def _start_behind(
 ) -> None:
     """Run `body` in the background; `alone`: the caller, and what it holds, does not wait."""
     flight.goes_on = True
-    flight.leader = await io.behind(_lead(io, flight, body, alone=alone), flight.claims)
-    if flight.leader is None:
+    leader = await io.behind(_lead(io, flight, body, alone=alone), flight.claims)
+    if leader is None:
         flight.goes_on = False
         raise Busy
+    flight.leader = None if flight.ended else leader  # which may have ended by now
 
 
 def pause(until: float) -> float:
