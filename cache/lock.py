@@ -154,9 +154,9 @@ class Lock:
         raise self._not_acquired()
 
     async def __aenter__(self) -> "Lock":
-        if not await self._aacquire(self._wait, entered=True):
-            raise self._not_acquired()
-        return self
+        if await self._aacquire(self._wait, entered=True):  # as above: no call before the return
+            return self
+        raise self._not_acquired()
 
     def __exit__(
         self,
@@ -186,8 +186,15 @@ class Lock:
             raise
 
     async def _aleave(self, error: BaseException | None) -> None:
-        io = NATIVE
-        await io.shield(self._release(Attempt([self._noted(io)], []), error))
+        io, mine = NATIVE, Attempt([], [])
+        try:
+            mine.tokens.append(self._noted(io))
+            await io.shield(self._release(mine, error))
+        except (CacheError, GeneratorExit):  # the latter: the loop is gone
+            raise
+        except BaseException:
+            await io.shield(self._withdraw(mine))
+            raise
 
     async def _aacquire(self, wait: float | None, *, entered: bool = False) -> bool:
         io, mine = NATIVE, self._new()

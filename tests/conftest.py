@@ -58,4 +58,6 @@ def _alive() -> set[Any]:
     """Return the threads of all backends, and the tasks of all flights."""
     threads = [each for each in threading.enumerate() if each.name.startswith("twofold-")]
     workers = {each for each in threads if not each.name.startswith(LASTING)}
-    return workers | {task for task in list(_Task._running) if not task.get_loop().is_closed()}
+    return workers | {
+        task for task in list(_Task._running) if not task._task.get_loop().is_closed()
+    }

@@ -131,10 +131,6 @@ class AsyncConnection(asyncio.Protocol):
     async def _connect(self) -> None:
         try:
             opened = await self._server.connector.aconnect(self._timeout)
-        except asyncio.CancelledError:
-            # By somebody who cancels all tasks of the loop, as `asyncio.run` does at its end.
-            self._end(ConnectionLost(f"connecting to {self._server.name} was cancelled"))
-            raise
         except Exception as error:
             failed = (
                 error if isinstance(error, ConnectError) else _connect_error(self._server, error)
@@ -142,6 +138,11 @@ class AsyncConnection(asyncio.Protocol):
             self._server.fail(failed, refused=failed.refused)
             self._end(failed)
             return
+        except BaseException:
+            # By somebody who cancels all tasks of the loop, as `asyncio.run` does at its end,
+            # or by a signal's handler.
+            self._end(ConnectionLost(f"connecting to {self._server.name} was cancelled"))
+            raise
         self._opened = opened
         opened.transport.set_protocol(self)
         opened.transport.set_write_buffer_limits(high=_MOST_BYTES)
@@ -191,10 +192,10 @@ class AsyncConnection(asyncio.Protocol):
         return [merged if each is reads[0] else each for each in waiting if id(each) not in others]
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = monotonic()
-        reader, sent, matches = self._reader, self._sent, self._protocol.matches
-        outstanding = len(sent)
         try:
+            self._heard_at = monotonic()
+            reader, sent, matches = self._reader, self._sent, self._protocol.matches
+            outstanding = len(sent)
             reader.feed(data)
             while (reply := reader.gets()) is not INCOMPLETE:
                 pending = sent[0]
@@ -202,7 +203,7 @@ class AsyncConnection(asyncio.Protocol):
                 # be trusted.
                 is_one = pending.wanted == 1
                 if not matches(pending.packed if is_one else pending.next_part(), reply):
-                    raise mismatch(reply)
+                    raise mismatch(reply)  # noqa: TRY301 - a call for each part costs more
                 if not (is_one or self._is_whole(pending, reply)):
                     continue
                 sent.popleft()
@@ -213,6 +214,9 @@ class AsyncConnection(asyncio.Protocol):
                 ConnectionLost(f"{self._server.name} broke the protocol: {error!r}{ASK_WHO}")
             )
             return
+        except BaseException:  # of a signal's handler: later replies would be out of step
+            self._end(ConnectionLost(f"reading from {self._server.name} was interrupted"))
+            raise
         answered = outstanding - len(sent)
         if answered and self._server.breaker.failures:
             self._server.breaker.succeed()

@@ -5,8 +5,8 @@ thread (sync) or in a task of its own (async), stores, removes the flight from t
 resolves it. The others follow: they wait for what the leader brings.
 
 - An `Exception` of the function is raised in all who wait, and is not kept.
-- Cancellation and exits are not shared. A flight that ends that way, or whose event loop has
-  died, is lost; those who waited join anew, and one of them leads.
+- Cancellation, exits and what a signal's handler raised are not shared. A flight that ends that
+  way, or whose event loop has died, is lost; those who waited join anew, and one of them leads.
 - A task that computes is cancelled when nobody waits for it any more.
 - A write to the key detaches the flight: it still serves those who wait.
 - A follower takes what was computed from before its own call only if the store accepted it:
@@ -26,6 +26,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from twofold.claims.table import Claim, Claims, Joined, held, hold, reentrant
 from twofold.effects import Effects, Spawned
+from twofold.interrupts import is_interrupt
 
 T = TypeVar("T")
 
@@ -62,6 +63,7 @@ class Flight(Claim, Generic[T]):
         "_error",
         "_resolved",
         "_result",
+        "_shared",
         "_traceback",
         "goes_on",
         "leader",
@@ -77,6 +79,7 @@ class Flight(Claim, Generic[T]):
         self._resolved = False
         self._result: T | None = None
         self._error: BaseException | None = None
+        self._shared = True
         self._traceback: TracebackType | None = None
 
     def begin(self) -> None:
@@ -97,7 +100,9 @@ class Flight(Claim, Generic[T]):
         self.end()
 
     def fail(self, error: BaseException) -> None:
-        """Raise `error` in all who wait; what is no `Exception`, in the leader alone."""
+        """Raise `error` in all who wait; what says nothing to them, in the leader alone."""
+        own = isinstance(error, Late) or not isinstance(error, Exception)
+        self._shared = not (own or is_interrupt(error))
         self._error, self._traceback = error, error.__traceback__
         self.end()
 
@@ -112,24 +117,35 @@ class Flight(Claim, Generic[T]):
             if deserted:  # the traceback of an error leads back to this flight
                 self._result = self._error = self._traceback = None
             return
-        interrupted = by_holder and self.leader is None
+        interrupted = by_holder and (self.leader is None or self.is_dead())
         if self.goes_on and not interrupted:
             return
-        if deserted or interrupted:
+        if interrupted:
+            self.abandon()
+        elif deserted:
             self.detach()
             self.claims.remove(self)
-        if interrupted:
-            self.fail(Abandoned())
-        elif deserted and self.leader is not None:
-            self.leader.cancel()
+            if self.leader is not None:
+                self.leader.cancel()
+
+    def abandon(self) -> None:
+        """Wake all who wait, whatever kept its leader, who is gone, from doing so."""
+        if self.ended:
+            self.end()
+            return
+        self.detach()
+        self.claims.remove(self)
+        self.fail(Abandoned())
 
     def lost(self) -> bool:
         """Tell whether there is no outcome to share, now or ever."""
         if self.ended:
-            error = self._error
-            own = isinstance(error, Late) or not isinstance(error, Exception)
-            return error is not None and own
-        return self.leader is not None and not self.leader.alive()
+            return not self._shared
+        return self.is_dead()
+
+    def is_dead(self) -> bool:
+        leader = self.leader
+        return not self.ended and leader is not None and not leader.alive()
 
     def outcome(self) -> T:
         """Return or raise what the computation brought."""
@@ -177,7 +193,7 @@ async def share(
             flight = claims.join(io, own, joined, alone=timed_out)
             leads = flight is own
             if leads and patience is None:
-                flight.leader = task = io.spawn(_lead(io, flight, body))
+                flight.leader = task = io.spawn(_lead(io, flight, body), flight.abandon)
                 if task is not None:
                     await io.join(task)
             elif leads:
@@ -238,7 +254,8 @@ async def _start_behind(
 ) -> None:
     """Run `body` in the background; `alone`: the caller, and what it holds, does not wait."""
     flight.goes_on = True
-    leader = await io.behind(_lead(io, flight, body, alone=alone), flight.claims)
+    lead = _lead(io, flight, body, alone=alone)
+    leader = await io.behind(lead, flight.claims, flight.abandon)
     if leader is None:
         flight.goes_on = False
         raise Busy

@@ -5,6 +5,7 @@ brought, since whoever holds a claim while it waits for another may close a circ
 """
 
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from time import monotonic
 from typing import Any, TypeAlias, TypeVar
 
@@ -86,7 +87,7 @@ def join_all(
 
 async def lead(io: Effects, flights: list[JointFlight[T]], body: Body[T]) -> None:
     """Run `body` for flights that the caller leads, and wait until it ends."""
-    task = io.spawn(_lead(io, flights, body))
+    task = io.spawn(_lead(io, flights, body), partial(_abandon, flights))
     for flight in flights:
         flight.leader = None if flight.ended else task
     if task is not None:
@@ -103,12 +104,18 @@ async def lead_behind(
     """
     for flight in flights:
         flight.goes_on = True
-    leader = await io.behind(_lead(io, flights, body, alone=alone), flights[0].claims)
+    lead, over = _lead(io, flights, body, alone=alone), partial(_abandon, flights)
+    leader = await io.behind(lead, flights[0].claims, over)
     for flight in flights:
         flight.goes_on = leader is not None
         flight.leader = None if flight.ended else leader
     if leader is None:
         raise Busy
+
+
+def _abandon(flights: list[JointFlight[Any]]) -> None:
+    for flight in flights:
+        flight.abandon()
 
 
 async def _lead(

@@ -109,6 +109,10 @@ class Claim(Ending):
         """Tell whether what it brings is not to be stored."""
         return self._detached
 
+    def is_dead(self) -> bool:
+        """Tell whether its holder is gone, and will never end it."""
+        return False
+
     def rival(self, claims: "tuple[Claim, ...]") -> "Claim | None":
         """Return which of the claims on its key it is to wait for, or to take the place of."""
         for each in claims:
@@ -175,6 +179,9 @@ class Claims:
         own.holder = id(joined)
         with _shared.lock:
             there = self.table.get(own.key, ())
+            for dead in [each for each in there if each.is_dead()]:
+                dead.detach()
+                there = _without(dead, there)
             other: Any = own.rival(there)
             if other is not None and other.by_loop and not io.may_wait(for_loop=True):
                 own._beside_loop = True
@@ -204,6 +211,11 @@ class Claims:
                 claim.dismiss(id(joined))
             claim.left(claim.holder == id(joined), not claim.waiting)
             joined.pop()
+
+    def claims_key(self, key: str) -> bool:
+        """Tell whether somebody holds a claim on `key`."""
+        there = self.table.get(key)
+        return there is not None and not all(each.is_dead() for each in there)
 
     def place(self, claim: Claim) -> None:
         """Let those who want its key find `claim`, which excludes nobody by itself."""

@@ -13,6 +13,7 @@ from twofold.entry import MISSING, Codec
 from twofold.errors import AwaitableResult, ComputationTimeout, ReentrantCall
 from twofold.freshness.policy import Age, Outcome, Policy, Step, age, decide
 from twofold.freshness.rests import Rests
+from twofold.interrupts import is_interrupt
 from twofold.stats import Counts
 
 
@@ -148,7 +149,8 @@ class Answers:
             except (ReentrantCall, AwaitableResult):  # the program is wrong: a stale value hides it
                 raise
             except Exception as exc:
-                if type(exc) in policy.errors:  # a result, which replaces the stale value
+                # The latter is a result, which replaces the stale value.
+                if is_interrupt(exc) or type(exc) in policy.errors:
                     raise
                 outcome, error = Outcome.FAILED, exc
             step, since = decide(found.age, policy, outcome=outcome), 0.0

@@ -186,8 +186,8 @@ class Computations:
         Who was refused would take it from them, and they from whoever did so in turn.
         """
         store = self._store
-        if key in self.claims.table or store.private:
-            return key in self.claims.table
+        if self.claims.claims_key(key) or store.private:
+            return self.claims.claims_key(key)
         try:
             return is_stub(await io.op(store.get, store.aget, key), store.holds_objects)
         except BackendUnavailable as exc:

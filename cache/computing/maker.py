@@ -16,6 +16,7 @@ from twofold.errors import AwaitableResult, CannotSerialize
 from twofold.freshness.kept_errors import forms, name_of_class, rebuilt
 from twofold.freshness.policy import Policy
 from twofold.freshness.rests import Rests
+from twofold.interrupts import is_interrupt
 from twofold.stats import Counts
 
 
@@ -99,7 +100,8 @@ class Maker:
         try:
             value = await self.call(io, function)
         except Exception as exc:
-            made = self._made_of(key, exc, policy, began) if type(exc) in policy.errors else None
+            kept = type(exc) in policy.errors and not is_interrupt(exc)
+            made = self._made_of(key, exc, policy, began) if kept else None
             if made is None:
                 raise
             return made
@@ -158,7 +160,7 @@ class Maker:
         error: Exception,
     ) -> bool:
         """Note a failure; tell whether there is an old value to serve for a while."""
-        old = replaces and policy.ages
+        old = replaces and policy.ages and not is_interrupt(error)
         if old:
             self._rests.fail(key, function, policy.retry_after, error)
         return old

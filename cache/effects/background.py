@@ -55,7 +55,7 @@ class Work:
         if self.over.is_set():
             return False
         if self.task is not None:
-            return self.task.get_loop().is_running()
+            return not self.task.done() and self.task.get_loop().is_running()
         return self.thread is None or self.thread.is_alive()
 
     def is_mine(self) -> bool:
@@ -145,8 +145,12 @@ class Background:
         run: Callable[[Coroutine[Any, Any, None]], None],
         body: Coroutine[Any, Any, None],
         owner: object,
+        over: Callable[[], object],
     ) -> Work | None:
-        """Have a thread `run` a body; None if all are busy, or none can start."""
+        """Have a thread `run` a body; None if all are busy, or none can start.
+
+        When the thread ends, it calls `over`.
+        """
         scopes = [make() for make in self._around_threads]
         context = _copied(self._hidden)
         work = Work(owner)
@@ -161,40 +165,60 @@ class Background:
                 if not is_ending():
                     _log.warning("work in the background ended: %r", error)
             finally:
-                self._threads.leave(work)
+                try:
+                    over()
+                finally:
+                    self._threads.leave(work)
 
-        if not self._threads.enter(work):
-            return None
-        work.thread = threading.Thread(
-            target=context.run, args=(main,), name="twofold-background", daemon=True
-        )
         try:
+            if not self._threads.enter(work):
+                return None
+            work.thread = threading.Thread(
+                target=context.run, args=(main,), name="twofold-background", daemon=True
+            )
             work.thread.start()
         except RuntimeError:  # the system has no more of them, or the interpreter ends
             self._threads.leave(work)
             return None
+        except BaseException:  # of a signal's handler: without a thread, nobody else would
+            if work.thread is None or not work.thread.is_alive():
+                self._threads.leave(work)
+            raise
         return work
 
-    def start_task(self, body: Coroutine[Any, Any, None], owner: object) -> Work | None:
-        """Have a task of the running event loop run a body; None if there are enough."""
+    def start_task(
+        self, body: Coroutine[Any, Any, None], owner: object, over: Callable[[], object]
+    ) -> Work | None:
+        """Have a task of the running event loop run a body; None if there are enough.
+
+        When the task ends, it calls `over`; also where the loop ends before it began.
+        """
         work = Work(owner)
-        if not self._tasks.enter(work):
-            return None
         scopes = [make() for make in self._around_tasks]
 
         async def within() -> None:
             with _all(scopes):
                 await body
 
-        work.task = task = asyncio.get_running_loop().create_task(within() if scopes else body)
-
-        def end(_: object) -> None:
-            body.close()  # it may have been cancelled before it began
-            self._tasks.leave(work)
+        def end(task: asyncio.Task[None]) -> None:
+            try:
+                body.close()  # it may have been cancelled before it began
+                over()
+            finally:
+                self._tasks.leave(work)
             if not task.cancelled():
                 task.exception()
 
-        task.add_done_callback(end)
+        try:
+            if not self._tasks.enter(work):
+                return None
+            work.task = asyncio.get_running_loop().create_task(within() if scopes else body)
+            work.task.add_done_callback(end)
+        except BaseException:  # of a signal's handler: without the callback, nobody else would
+            self._tasks.leave(work)
+            if work.task is not None:
+                work.task.cancel()
+            raise
         return work
 
     def drain(self, owner: object, seconds: float) -> None:

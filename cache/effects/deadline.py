@@ -72,11 +72,13 @@ class _Bounded:
     async def shield(self, body: Coroutine[Any, Any, T]) -> T:
         return await self._io.shield(body)
 
-    def spawn(self, body: Coroutine[Any, Any, None]) -> Joinable | None:
-        return self._io.spawn(body)
+    def spawn(self, body: Coroutine[Any, Any, None], over: Callable[[], object]) -> Joinable | None:
+        return self._io.spawn(body, over)
 
-    async def behind(self, body: Coroutine[Any, Any, None], owner: object) -> Spawned | None:
-        return await self._io.behind(body, owner)
+    async def behind(
+        self, body: Coroutine[Any, Any, None], owner: object, over: Callable[[], object]
+    ) -> Spawned | None:
+        return await self._io.behind(body, owner, over)
 
     def stays(self) -> bool:
         return self._io.stays()

@@ -85,13 +85,18 @@ class Effects(Protocol):
     async def shield(self, body: Coroutine[Any, Any, T]) -> T:
         """Run `body` to its end even if the caller is cancelled meanwhile."""
 
-    def spawn(self, body: Coroutine[Any, Any, None]) -> Joinable | None:
-        """Start `body` in a copy of the caller's context; None if it ran to its end."""
+    def spawn(self, body: Coroutine[Any, Any, None], over: Callable[[], object]) -> Joinable | None:
+        """Start `body` in a copy of the caller's context; None if it ran to its end.
 
-    async def behind(self, body: Coroutine[Any, Any, None], owner: object) -> Spawned | None:
+        `over` is called at the end of one that goes on, also if its loop ends before it began.
+        """
+
+    async def behind(
+        self, body: Coroutine[Any, Any, None], owner: object, over: Callable[[], object]
+    ) -> Spawned | None:
         """Start `body` where nobody has to wait for it; None if there is no room for it.
 
-        It is the work of `owner`, which drains it as it closes.
+        It is the work of `owner`, which drains it as it closes. `over` is as in `spawn`.
         """
 
     def stays(self) -> bool:
@@ -143,15 +148,17 @@ class Blocking:
     async def shield(self, body: Coroutine[Any, Any, T]) -> T:
         return await body
 
-    def spawn(self, body: Coroutine[Any, Any, None]) -> Joinable | None:
+    def spawn(self, body: Coroutine[Any, Any, None], over: Callable[[], object]) -> Joinable | None:
         contextvars.copy_context().run(run_sync, body)
         return None
 
-    async def behind(self, body: Coroutine[Any, Any, None], owner: object) -> Spawned | None:
+    async def behind(
+        self, body: Coroutine[Any, Any, None], owner: object, over: Callable[[], object]
+    ) -> Spawned | None:
         if self.stays():
-            self.spawn(body)
+            self.spawn(body, over)
             return _OVER
-        work = background.start_thread(run_sync, body, owner)
+        work = background.start_thread(run_sync, body, owner, over)
         if work is None:
             body.close()
         return work
@@ -227,11 +234,13 @@ class Native:
                 task.exception()
             raise
 
-    def spawn(self, body: Coroutine[Any, Any, None]) -> Joinable | None:
-        return _Task(body)
+    def spawn(self, body: Coroutine[Any, Any, None], over: Callable[[], object]) -> Joinable | None:
+        return _Task(body, over)
 
-    async def behind(self, body: Coroutine[Any, Any, None], owner: object) -> Spawned | None:
-        work = background.start_task(body, owner)
+    async def behind(
+        self, body: Coroutine[Any, Any, None], owner: object, over: Callable[[], object]
+    ) -> Spawned | None:
+        work = background.start_task(body, owner, over)
         if work is None:
             body.close()
         elif background.inline and work.task is not None:
@@ -264,11 +273,12 @@ _OVER = _Over()
 class _Task:
     """A task that is kept alive until it ends, and can be cancelled from any thread."""
 
-    __slots__ = ("_task", "ended")
+    __slots__ = ("_over", "_task", "ended")
 
     _running: ClassVar["set[_Task]"] = set()
 
-    def __init__(self, body: Coroutine[Any, Any, None]) -> None:
+    def __init__(self, body: Coroutine[Any, Any, None], over: Callable[[], object]) -> None:
+        self._over = over
         self._task = _start(body)
         self.ended: asyncio.Future[None] = self._task.get_loop().create_future()
         self._running.add(self)
@@ -284,6 +294,8 @@ class _Task:
         self._running.discard(self)
         if not task.cancelled():
             task.exception()
+        self._over()
+        del self._over  # what it belongs to may hold this task
         _release(self.ended)
 
 

@@ -1,6 +1,7 @@
 """An exception of a signal's handler, at any bytecode of twofold's own frames."""
 
 import dis
+import signal
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -12,24 +13,26 @@ import twofold
 from tests.opcodes import follow, trace
 
 _ROOT = str(Path(twofold.__file__).parent)
-_HANDLED_AFTER = ("CALL", "RESUME", "JUMP_BACKWARD")
+_AWAITED = 2  # of the places where a frame resumes
 
 
 class Signal:
-    """Raises a new `kind` at the n-th bytecode of our own frames, within `with`.
+    """Has a signal's handler raise a new `kind` at the n-th bytecode of our own frames.
 
     CPython runs handlers after a call, at the start of a function and at the end of a turn
     of a loop. Before the call that lets go of what a `with` or a `finally` holds it runs none,
-    and what nothing could hold on to there is passed over. So are finalisers, whose exceptions
-    the interpreter drops.
+    nor where an `await` goes on or ends, and what nothing could hold on to there is passed
+    over. So are finalisers, whose exceptions the interpreter drops.
     """
 
     def __init__(self, n: int, kind: type[BaseException]) -> None:
         self.fired = False
         self._left = n
         self._kind = kind
+        self._before: Any = None
 
     def __enter__(self) -> "Signal":
+        self._before = signal.signal(signal.SIGUSR1, self._handle)
         trace(self._begin)
         return self
 
@@ -40,6 +43,11 @@ class Signal:
         traceback: TracebackType | None,
     ) -> None:
         sys.settrace(None)
+        signal.signal(signal.SIGUSR1, self._before)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.fired = True
+        raise self._kind("from a handler")
 
     def _begin(self, frame: FrameType, event: str, arg: Any) -> "Callable[..., Any] | None":
         if not frame.f_code.co_filename.startswith(_ROOT) or _is_finaliser(frame):
@@ -50,8 +58,7 @@ class Signal:
         if event == "opcode" and frame.f_lasti not in _passed_over(frame.f_code):
             self._left -= 1
             if not self._left:
-                self.fired = True
-                raise self._kind("from a handler")
+                signal.raise_signal(signal.SIGUSR1)
         return self._step
 
 
@@ -65,14 +72,22 @@ def _is_finaliser(frame: FrameType | None) -> bool:
 
 @cache
 def _passed_over(code: CodeType) -> frozenset[int]:
-    """Return where no handler runs: from the end of a protected range to the next call."""
+    """Return where no handler runs: from the end of a protected range or an `await` to a call."""
     entries = dis.Bytecode(code).exception_entries
     ends = {entry.end for entry in entries} | {entry.target for entry in entries}
+    ends |= {each.offset for each in dis.get_instructions(code) if each.opname == "SEND"}
     passed, passing = [], False
     for instruction in dis.get_instructions(code):
         passing = passing or instruction.offset in ends
         if passing or instruction.opname == "NOP":  # some are in no range, though all around are
             passed.append(instruction.offset)
-        if instruction.opname.startswith(_HANDLED_AFTER):
+        if _is_handled_after(instruction):
             passing = False
     return frozenset(passed)
+
+
+def _is_handled_after(instruction: dis.Instruction) -> bool:
+    name = instruction.opname
+    if name == "RESUME":
+        return (instruction.arg or 0) & 3 < _AWAITED
+    return name.startswith("CALL") or name == "JUMP_BACKWARD"
