@@ -151,7 +151,7 @@ def test_a_refresh_whose_process_is_gone_is_taken_over(
     _, told = process.communicate(timeout=30)
     assert told == ""
     assert process.returncode == (-signal.SIGKILL if how == "killed" else 0)
-    monkeypatch.setattr("twofold.computations.ELSEWHERE", 0.05)
+    monkeypatch.setattr("twofold.computing.computations.ELSEWHERE", 0.05)
 
     def refreshed() -> bool:
         return ours.get_or_set("k", lambda: "new", **STALE) == "new"
@@ -427,7 +427,7 @@ def test_who_looked_before_another_failed_does_not_try_again(
             assert cache.get_or_set("k", fail, **options) == "old"
         return decide(*args, **kwargs)
 
-    monkeypatch.setattr("twofold.answers.decide", look)
+    monkeypatch.setattr("twofold.computing.answers.decide", look)
     assert cache.get_or_set("k", fail, **options) == "old"
     assert len(looks) > 1
     assert tries == [1]
@@ -460,7 +460,7 @@ def test_a_failure_elsewhere_is_asked_for_once_in_a_while(
     ours, theirs = another(), another()
     make_stale(ours)
     monkeypatch.setattr(background, "inline", True)
-    monkeypatch.setattr("twofold.computations.ELSEWHERE", 600)
+    monkeypatch.setattr("twofold.computing.computations.ELSEWHERE", 600)
     asked = []
 
     def counted(claim: Callable[..., Any]) -> Callable[..., Any]:
