@@ -65,7 +65,7 @@ if missing; then
 fi
 
 step "pytest"
-if [ $# -eq 0 ]; then  # half of the time goes by waiting: two processes
-    set -- -n 2 --dist worksteal
+if [ $# -eq 0 ]; then  # half of the time goes by waiting: three processes on two cores
+    set -- -n 3 --dist worksteal
 fi
 "$bin/python" -m pytest "$@"

@@ -640,14 +640,24 @@ def test_options_are_split_between_cache_and_backend():
     """Common options go to the cache, others to the constructor, in any letter case."""
     options = {"SIZE": 5, "Deadline": 2, "colour": "blue", "ON_ERROR": "miss", "clear": "flush"}
     common, own = split_options(CacheConfig("x", "b", options=options), Store)
-    assert common == {"blocking_calls": "raise", "on_error": "miss", "clear": "flush"}
+    assert common == {
+        "blocking_calls": "raise",
+        "on_error": "miss",
+        "clear": "flush",
+        "on_unserializable": "return",
+    }
     assert own == {"size": 5, "deadline": 2, "Colour": "blue"}
 
 
 def test_common_options_have_their_defaults():
     """Without options, nothing is swallowed and clear() keeps to the prefix."""
     common, own = split_options(CacheConfig("x", "b"), Store)
-    assert common == {"blocking_calls": "raise", "on_error": "raise", "clear": "prefix"}
+    assert common == {
+        "blocking_calls": "raise",
+        "on_error": "raise",
+        "clear": "prefix",
+        "on_unserializable": "return",
+    }
     assert own == {}
 
 
@@ -658,7 +668,8 @@ def test_common_options_have_their_defaults():
         (
             Store,
             {"zzz": 1},
-            "There are: Colour, blocking_calls, clear, context, deadline, numbers, on_error, size",
+            "There are: Colour, blocking_calls, clear, context, deadline, numbers, on_error,"
+            " on_unserializable, size",
         ),
         (Store, {"clock": 1}, "no option 'clock'"),
         (Store, {"location": 1}, "no option 'location'"),

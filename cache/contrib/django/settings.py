@@ -20,7 +20,12 @@ _UNKEPT = "twofold.contrib.django.pickles.Unkept"
 UNSHARED = frozenset({"dummy", "memory"})
 """Stores that nobody else can write to, so that nothing there is signed."""
 
-_DEFAULTS = {"blocking_calls": "warn", "on_error": "miss", "numbers": "bare"}
+_DEFAULTS = {
+    "blocking_calls": "warn",
+    "on_error": "miss",
+    "on_unserializable": "raise",  # as Django's own caches do
+    "numbers": "bare",
+}
 _CULLING = {"max_entries": 300, "cull_frequency": 3}  # Django's, where one of them is given
 _BOUNDS = frozenset({*_CULLING, "max_bytes"})
 _KEYS = frozenset({"KEY_FUNCTION", "KEY_PREFIX", "VERSION"})
