@@ -252,8 +252,11 @@ class Engine:
         self, names: Mapping[str, str], found: Mapping[str, Any], allow_stale: bool
     ) -> dict[str, Any]:
         load = self._load_stale if allow_stale else self._load
-        values = {names[full]: load(full, stored) for full, stored in found.items()}
-        read = {key: value for key, value in values.items() if value is not MISSING}
+        read = {
+            names[full]: value
+            for full, stored in found.items()
+            if (value := load(full, stored)) is not MISSING
+        }
         self._counts.hits += len(read)
         self._counts.misses += len(names) - len(read)
         return read
