@@ -184,6 +184,8 @@ class Lock:
         except BaseException:
             run_sync(self._withdraw(mine))
             raise
+        finally:  # who leaves holds nothing, whatever became of the lock in the store
+            self._end_holding()
 
     async def _aleave(self, error: BaseException | None) -> None:
         io, mine = NATIVE, Attempt([], [])
@@ -195,6 +197,8 @@ class Lock:
         except BaseException:
             await io.shield(self._withdraw(mine))
             raise
+        finally:
+            self._end_holding()
 
     async def _aacquire(self, wait: float | None, *, entered: bool = False) -> bool:
         io, mine = NATIVE, self._new()
@@ -270,6 +274,11 @@ class Lock:
         if await io.op(store.get, store.aget, self._key) == holding.token:
             raise ReentrantCall(self._circle(is_own=holding in held()))
 
+    def _end_holding(self) -> None:
+        holding, self._holding = self._holding, None
+        if holding is not None:
+            holding.end()
+
     def _hold(self, token: Stored, entered: bool) -> None:
         self._token = token
         if entered:
@@ -280,9 +289,7 @@ class Lock:
             self._renewal.start()
 
     def _let_go(self) -> None:
-        if self._holding is not None:
-            self._holding.end()
-            self._holding = None
+        self._end_holding()
         self._token = None
 
     def _stop_renewing(self) -> None:

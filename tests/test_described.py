@@ -127,6 +127,7 @@ def test_another_value_meanwhile_is_decided_on(face: Face) -> None:
             store.theirs = lambda _n, theirs=theirs: theirs
             assert await view.add("k", "v") is False
             assert store.get(":1:k") == theirs
+        await view.close()
 
     face.run(body())
 

@@ -17,6 +17,7 @@ from tests.network_kinds import server as server  # a fixture
 from tests.network_loops import cache_on
 from twofold.backend import Backend
 from twofold.backends.redis import replies
+from twofold.claims import table
 from twofold.errors import BackendUnavailable, LockLost
 from twofold.testing import FACES, Face
 
@@ -435,6 +436,7 @@ def test_a_release_whose_reply_is_lost(face: Face, kind: Kind, proxy: Proxy) -> 
         with pytest.raises(BackendUnavailable):
             async with view.lock("l"):
                 proxy.cut_after(size - len(RELEASED[kind.name]) + 1)
+        assert not table.held()
         async with view.lock("l", wait=0):
             pass
         with pytest.raises(LockLost):

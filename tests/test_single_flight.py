@@ -850,7 +850,7 @@ def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("face", FACES, ids=repr)
 async def test_what_cannot_be_copied_is_for_one_caller_each(face: Face) -> None:
     """Those who joined compute for themselves, and soon nobody joins any more."""
-    cache = Cache("memory://alone")
+    cache = Cache("memory://uncopied")
 
     def ask() -> Any:
         return face.view(cache).get_or_set("k", object)
