@@ -1,6 +1,6 @@
 """Values that have metadata, beyond the conformance suite: odd stores, races, faults."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import pytest
@@ -68,6 +68,22 @@ class TestServerWithoutMetaCommands(DescribedStoreCases):
         return MemcachedBackend(memcached_servers[0].address, deadline=10.0)
 
 
+_made: list[Cache] = []
+
+
+def cache_over(store: Backend, **options: Any) -> Cache:
+    """Return a cache that is closed after the test."""
+    _made.append(Cache(store, options=options))
+    return _made[-1]
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while _made:
+        _made.pop().close()
+
+
 class Restless(DictBackend):
     """A store in which somebody else writes a described value before each write."""
 
@@ -94,7 +110,7 @@ def test_others_may_write_a_bounded_number_of_times(face: Face) -> None:
     """Who is forestalled again and again says so."""
     clock = FakeClock()
     store = Restless(clock)
-    cache = Cache(store)
+    cache = cache_over(store)
     view = face.view(cache)
 
     async def body() -> None:
@@ -117,7 +133,7 @@ def test_others_may_write_a_bounded_number_of_times(face: Face) -> None:
 def test_another_value_meanwhile_is_decided_on(face: Face) -> None:
     """A stale value that becomes a fresh one, a plain one, or none, is what is asked about then."""
     store = Restless(FakeClock())
-    cache = Cache(store)
+    cache = cache_over(store)
     view = face.view(cache)
 
     async def body() -> None:
@@ -127,7 +143,6 @@ def test_another_value_meanwhile_is_decided_on(face: Face) -> None:
             store.theirs = lambda _n, theirs=theirs: theirs
             assert await view.add("k", "v") is False
             assert store.get(":1:k") == theirs
-        await view.close()
 
     face.run(body())
 
@@ -135,7 +150,7 @@ def test_another_value_meanwhile_is_decided_on(face: Face) -> None:
 def test_damaged_metadata_are_missing(face: Face) -> None:
     """A value that cannot be verified is missing, and is replaced."""
     store = DictBackend()
-    view = face.view(Cache(store))
+    view = face.view(cache_over(store))
 
     async def body() -> None:
         for damaged in (b"\xf2\x01\x02\x10", b"\xf2\x01\x02\x10" + b"\xff" * 60):
@@ -158,7 +173,7 @@ def test_damaged_metadata_are_missing(face: Face) -> None:
 def test_a_refresh_that_began_before_a_mark_is_refused(face: Face, soft: float | None) -> None:
     """What another process computes meanwhile, of a stale key or a missing one, is not kept."""
     store = DictBackend()
-    cache, other = Cache(store), Cache(store)
+    cache, other = cache_over(store), cache_over(store)
     view = face.view(cache)
 
     def older() -> str:
@@ -189,7 +204,7 @@ class Failing(DictBackend):
 def test_an_outage_is_a_miss(face: Face) -> None:
     """Where the settings say so, also amid the steps at a value that has metadata."""
     store = Failing()
-    cache = Cache(store, options={"on_error": "miss"})
+    cache = cache_over(store, on_error="miss")
     view = face.view(cache)
 
     async def body() -> None:
@@ -221,7 +236,7 @@ class Partial(DictBackend):
 def test_a_part_counts_what_was_fresh(face: Face, on_error: str) -> None:
     """What the servers that answered removed is counted as otherwise."""
     store = Partial()
-    cache = Cache(store, options={"on_error": on_error})
+    cache = cache_over(store, on_error=on_error)
     view = face.view(cache)
 
     async def body() -> None:
