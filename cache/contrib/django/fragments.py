@@ -8,6 +8,7 @@ given what it rendered, or the stale one if that fails; all others are served th
 from collections.abc import Awaitable, Iterable, Mapping
 from hashlib import blake2b
 from random import random
+from time import monotonic
 from typing import Any
 
 from django.core.cache import BaseCache, InvalidCacheBackendError, caches
@@ -25,7 +26,7 @@ from twofold.display import shown
 from twofold.effects import FOREGROUND, Effects, run_sync
 from twofold.errors import ComputationTimeout, InvalidTimeout, ReentrantCall, SettingsError
 from twofold.freshness.overrides import override, requests
-from twofold.freshness.policy import Policy
+from twofold.freshness.policy import Age, Policy
 from twofold.keys.length_prefixed import length_prefixed
 from twofold.timeouts import seconds
 
@@ -68,19 +69,35 @@ class FragmentNode(CacheNode):
             full = shelf.full(key)
             renewed = shelf.cache._override(FOREGROUND, full, None, render, policy)
             return run_sync(_brought(renewed, render))
-        return run_sync(self._find(shelf, key, policy, render))
+        began = monotonic()
+        there = shelf.look(key, policy)
+        if there is not None and there.age is Age.FRESH and _is_text(there.value):
+            if shelf.cache is not None:
+                shelf.cache._answers.count(there)
+            text: str = there.value
+            return mark_safe(text)  # noqa: S308 - it was rendered here
+        return run_sync(self._find(shelf, key, policy, render, there, began))
 
-    async def _find(self, shelf: Shelf, key: str, policy: Policy, render: "_Render") -> SafeString:
-        """Return the fragment; text is stored, which any serializer holds."""
+    async def _find(
+        self,
+        shelf: Shelf,
+        key: str,
+        policy: Policy,
+        render: "_Render",
+        there: Found | None,
+        asked: float,
+    ) -> SafeString:
+        """Return the fragment, where a fresh one was not `there` as was `asked` at a time."""
+        ahead = [there]
 
         async def look(_: Effects) -> tuple[Found | None, str]:
-            there = shelf.look(key, policy)
+            there = ahead.pop() if ahead else shelf.look(key, policy)
             return there if there is not None and _is_text(there.value) else None, shelf.place(key)
 
         cache, hold, shared = shelf.cache, Hold(shelf), None
         try:
             found = await hold.find(
-                FOREGROUND, turns, look, _is_text, "fragment", patience=policy.max_wait
+                FOREGROUND, turns, look, _is_text, "fragment", asked, patience=policy.max_wait
             )
             if found is None:
                 began = shelf.clock.time()
