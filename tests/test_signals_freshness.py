@@ -142,6 +142,7 @@ def test_an_exception_of_a_handler_leaves_no_refresh(
     assert at_each(Old(store, name, SYNC[name]), first, step, KINDS) > first
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ASYNC)
 @pytest.mark.parametrize("store", STORES, indirect=True)
 def test_an_exception_of_a_handler_that_ends_a_loop_leaves_nothing(
