@@ -275,9 +275,9 @@ class Lock:
             raise ReentrantCall(self._circle(is_own=holding in held()))
 
     def _end_holding(self) -> None:
-        holding, self._holding = self._holding, None
-        if holding is not None:
-            holding.end()
+        if self._holding is not None:
+            self._holding.end()
+            self._holding = None  # only now: who is interrupted before ends it by a second call
 
     def _hold(self, token: Stored, entered: bool) -> None:
         self._token = token
