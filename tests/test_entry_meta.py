@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twofold import metadata
-from twofold.backends.memory.entry import same, size_of
 from twofold.codecs import resolve_compressor, resolve_serializer
 from twofold.entry import MISSING, Described, Entry, Envelope, Meta, Objects
 from twofold.errors import CannotSerialize
+from twofold.memory.entry import same, size_of
 from twofold.stub import new_stub
 from twofold.testing import FakeClock
 

@@ -21,9 +21,8 @@ from twofold import (
     caches,
     configure,
 )
-from twofold.backends.memory import MemoryBackend
-from twofold.backends.memory.backend import _stores
-from twofold.backends.memory.entry import ENTRY_BYTES
+from twofold.backends.memory import MemoryBackend, _stores
+from twofold.memory.entry import ENTRY_BYTES
 from twofold.testing import FakeClock
 
 

@@ -8,7 +8,6 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 
 from twofold.backend import Backend
-from twofold.backends.bounds import positive
 from twofold.backends.descriptors import is_systems
 from twofold.backends.disk.faults import DiskFault, RareWarnings, is_disk_fault
 from twofold.backends.files import directory
@@ -25,6 +24,7 @@ from twofold.backends.files.entry import (
 )
 from twofold.backends.files.locked_file import LockedFile, visible
 from twofold.backends.files.tree import IS_POSSIBLE, Tree
+from twofold.bounds import positive
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.errors import BackendUnavailable, SettingsError
 from twofold.metadata import Removed, has_metadata, head

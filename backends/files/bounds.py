@@ -17,13 +17,13 @@ from itertools import islice
 from time import monotonic
 from typing import Final
 
-from twofold.backends.bounds import NO_BOUND, kept_by_culling
 from twofold.backends.descriptors import is_systems
 from twofold.backends.files import directory
 from twofold.backends.files.counts import ShardCounts, Totals
 from twofold.backends.files.directory import FileInfo, Room
 from twofold.backends.files.entry import SHARDS, CorruptFile, decode, key_in
 from twofold.backends.files.tree import Handle, Tree
+from twofold.bounds import NO_BOUND, kept_by_culling
 from twofold.clock import Clock
 from twofold.errors import BackendUnavailable, DeadlineExceeded
 

@@ -9,13 +9,13 @@ from time import monotonic
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from twofold.backend import Backend, Fill
-from twofold.backends.bounds import kept_by_culling, positive
 from twofold.backends.disk.faults import DiskFault, RareWarnings
 from twofold.backends.sqlite.bounds import Bounds
 from twofold.backends.sqlite.codes import is_busy, is_corrupt, is_disk_error
 from twofold.backends.sqlite.database import DatabaseFile
 from twofold.backends.sqlite.entries import Entries, Found
 from twofold.backends.sqlite.sessions import Session, Sessions
+from twofold.bounds import kept_by_culling, positive
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import Call
 from twofold.errors import BackendUnavailable, CacheError, DeadlineExceeded, SettingsError

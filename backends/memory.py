@@ -1,4 +1,4 @@
-"""The backend: operations on the entries of the store that its `LOCATION` names.
+"""A store inside the process, shared by its threads and event loops, that its `LOCATION` names.
 
 A hit takes no lock: one dict lookup, one look at the clock, one flag.
 """
@@ -10,13 +10,13 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from twofold.backend import InlineBackend, Stored
-from twofold.backends.bounds import positive
-from twofold.backends.memory.entry import size_of
-from twofold.backends.memory.store import Store
+from twofold.bounds import positive
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.display import mask_location
 from twofold.effects import after_fork_in_child, new_rlock
 from twofold.errors import CacheError, SettingsError
+from twofold.memory.entry import size_of
+from twofold.memory.store import Store
 from twofold.metadata import Described, HasMetadata, Meta, Removed
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ import math
 from heapq import heappop, heappush
 from typing import Final
 
-from twofold.backends.memory.entry import Entry
+from twofold.memory.entry import Entry
 
 _SHORTEST_LIFE: Final = 2.0**-15  # seconds, that has buckets of its own width
 

@@ -21,12 +21,12 @@ from typing import Any, Final, TypeVar
 
 from twofold import counter
 from twofold.backend import Stored
-from twofold.backends.bounds import kept_by_culling
-from twofold.backends.memory.entry import ENTRY_BYTES, Entry, same, size_of
-from twofold.backends.memory.expiries import Expiries
+from twofold.bounds import kept_by_culling
 from twofold.effects import RLock, after_fork_in_child, new_rlock
 from twofold.errors import BackendUnavailable, CacheError, CounterOverflow, MissingKey, NotACounter
 from twofold.keys.kinds import is_lock
+from twofold.memory.entry import ENTRY_BYTES, Entry, same, size_of
+from twofold.memory.expiries import Expiries
 from twofold.metadata import Described, HasMetadata, Meta
 
 T = TypeVar("T")
