@@ -19,12 +19,16 @@ from twofold.effects import BLOCKING, NATIVE, Call, Effects, WorkerPool, call_in
 from twofold.errors import SettingsError
 from twofold.metadata import HasMetadata
 from twofold.stub import is_stub
+from twofold.watch import Watch, Watcher
 
 Kind: TypeAlias = Literal["native", "threaded", "inline"]
 
 Stored: TypeAlias = Any
 """What a backend keeps: `bytes`, unless `holds_objects`. Never None."""
 
+
+Looked: TypeAlias = tuple[Stored, float | None]
+"""What was found under a key, and the seconds that it has left, None for ever."""
 
 _CLAIM_ATTEMPTS = 3  # at a key that comes and goes
 
@@ -166,6 +170,39 @@ class Backend(ABC):
 
     async def aget_many(self, keys: Sequence[str]) -> dict[str, Stored]:
         return await self._worker_pool(self.get_many, keys)
+
+    def look(self, key: str) -> Looked | None:
+        """Return what `get` does, from where writes go, and the seconds that it has left.
+
+        They are 0.0 for a value that is going. A value that has metadata may have None, for its
+        deadlines are among these; and a stub any life.
+        """
+        return run_sync(self._look(BLOCKING, key))
+
+    async def alook(self, key: str) -> Looked | None:
+        if self.kind == "native":
+            return await self._look(NATIVE, key)
+        return await self._worker_pool(self.look, key)
+
+    async def _look(self, io: Effects, key: str) -> Looked | None:
+        found = await io.op(self.get, self.aget, key)
+        if found is None:
+            return None
+        try:
+            return found, await io.op(self.ttl, self.attl, key)
+        except HasMetadata:
+            return found, None
+
+    def look_many(self, keys: Sequence[str]) -> dict[str, Looked]:
+        """Do what `look` does for each key, and return what was found."""
+        looked = ((key, self.look(key)) for key in keys)
+        return {key: each for key, each in looked if each is not None}
+
+    async def alook_many(self, keys: Sequence[str]) -> dict[str, Looked]:
+        if self.kind != "native":
+            return await self._worker_pool(self.look_many, keys)
+        looked = [(key, await self.alook(key)) for key in keys]
+        return {key: each for key, each in looked if each is not None}
 
     @abstractmethod
     def set(self, key: str, value: Stored, ttl: float | None) -> bool:
@@ -361,6 +398,19 @@ class Backend(ABC):
     async def arelease(self, key: str, stub: Stored) -> bool:
         return await self.acompare_and_delete(key, stub)
 
+    def watch(self, prefixes: Sequence[str], watcher: Watcher, bound: float) -> Watch | None:
+        """Have `watcher` told of changes to keys with one of `prefixes`, whoever makes them.
+
+        It begins in the background, and raises no outage: until it is live, nothing that was read
+        may be kept. None says that this store cannot tell, or may not.
+
+        Args:
+            prefixes: of which none begins with another.
+            watcher: is told, in a thread of the store's.
+            bound: the seconds after which what was told last is no longer relied upon.
+        """
+        return None
+
     def servers(self) -> list[ServerState]:
         """Return the state of each server, without asking any; empty for a store without."""
         return []
@@ -433,6 +483,12 @@ class InlineBackend(Backend):
 
     async def aget_many(self, keys: Sequence[str]) -> dict[str, Stored]:
         return self.get_many(keys)
+
+    async def alook(self, key: str) -> Looked | None:
+        return self.look(key)
+
+    async def alook_many(self, keys: Sequence[str]) -> dict[str, Looked]:
+        return self.look_many(keys)
 
     async def aset(self, key: str, value: Stored, ttl: float | None) -> bool:
         return self.set(key, value, ttl)

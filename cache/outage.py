@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from twofold.backend import Backend, Stored
+from twofold.backend import Backend, Looked, Stored
 from twofold.clock import SYSTEM_CLOCK
 from twofold.effects import Effects
 from twofold.entry import Codec
 from twofold.errors import BackendUnavailable, CacheError, MissingKey, PartlyUnavailable
 from twofold.events import OutageBegan, OutageEnded, emit
+from twofold.watch import Watch, Watcher
 
 T = TypeVar("T")
 
@@ -99,6 +100,21 @@ class FailOpen(Backend):
 
     async def aget_many(self, keys: Sequence[str]) -> dict[str, Stored]:
         return await self._atry({}, self._inner.aget_many, keys)
+
+    def look(self, key: str) -> Looked | None:
+        return self._try(None, self._inner.look, key)
+
+    async def alook(self, key: str) -> Looked | None:
+        return await self._atry(None, self._inner.alook, key)
+
+    def look_many(self, keys: Sequence[str]) -> dict[str, Looked]:
+        return self._try({}, self._inner.look_many, keys)
+
+    async def alook_many(self, keys: Sequence[str]) -> dict[str, Looked]:
+        return await self._atry({}, self._inner.alook_many, keys)
+
+    def watch(self, prefixes: Sequence[str], watcher: Watcher, bound: float) -> Watch | None:
+        return self._inner.watch(prefixes, watcher, bound)
 
     def set(self, key: str, value: Stored, ttl: float | None) -> bool:
         return self._try(False, self._inner.set, key, value, ttl)

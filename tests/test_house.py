@@ -38,7 +38,7 @@ def imports(path: Path) -> set[str]:
 @pytest.mark.parametrize("face", [Cache, Lock, Backend, _CachedFunction, _CachedMany])
 def test_every_method_has_its_twin(face: type) -> None:
     """Each public method that does I/O has an `a` twin with the same parameters."""
-    alone = {"key", "lock", "servers", "stats", "cache_info", "run_batch", "exclusive"}
+    alone = {"key", "lock", "servers", "stats", "cache_info", "run_batch", "exclusive", "watch"}
     public = {
         name: member
         for name, member in inspect.getmembers(face, inspect.isfunction)

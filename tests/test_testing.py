@@ -44,6 +44,8 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "get_many": (["k"],),
     "has": ("k",),
     "incr": ("n", 1),
+    "look": ("k",),
+    "look_many": (["k"],),
     "replace": ("k", b"v", b"w"),
     "set": ("k", b"v", None),
     "set_many": ({"k": b"v"}, None),

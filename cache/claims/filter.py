@@ -1,18 +1,19 @@
 """A store whose operations see stubs, as one whose operations do not.
 
 What a third party writes knows nothing of claims, nor of metadata. Here a stub is a missing value
-to all that tell whether a key is there, and a value that has metadata is left to the cache; `get`
-and `get_many` pass both on, for the codec tells what they are.
+to all that tell whether a key is there, and a value that has metadata is left to the cache; `get`,
+`get_many` and `look` pass both on, for the codec tells what they are.
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from twofold.backend import Backend, Fill, Kind, Stored
+from twofold.backend import Backend, Fill, Kind, Looked, Stored
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BackendUnavailable, MissingKey, NotACounter, PartlyUnavailable
 from twofold.metadata import HasMetadata, Removed, has_metadata, head
 from twofold.stub import is_stub
+from twofold.watch import Watch, Watcher
 
 _ATTEMPTS = 16  # at a compare-and-set that others forestall
 
@@ -53,6 +54,21 @@ class StubFilter(Backend):
 
     async def aget_many(self, keys: Sequence[str]) -> dict[str, Stored]:
         return await self._inner.aget_many(keys)
+
+    def look(self, key: str) -> Looked | None:
+        return self._inner.look(key)
+
+    async def alook(self, key: str) -> Looked | None:
+        return await self._inner.alook(key)
+
+    def look_many(self, keys: Sequence[str]) -> dict[str, Looked]:
+        return self._inner.look_many(keys)
+
+    async def alook_many(self, keys: Sequence[str]) -> dict[str, Looked]:
+        return await self._inner.alook_many(keys)
+
+    def watch(self, prefixes: Sequence[str], watcher: Watcher, bound: float) -> Watch | None:
+        return self._inner.watch(prefixes, watcher, bound)
 
     def set(self, key: str, value: Stored, ttl: float | None) -> bool:
         return self._inner.set(key, value, ttl)

@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from random import Random
 
-from twofold.backend import Backend, Fill, Stored
+from twofold.backend import Backend, Fill, Looked, Stored
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import after_fork_in_child, new_lock
 from twofold.errors import BackendUnavailable, SettingsError
 from twofold.registry import build
 from twofold.settings import read_cache
 from twofold.spelling import did_you_mean
+from twofold.watch import Watch, Watcher
 
 OPERATIONS = frozenset(
     {
@@ -29,6 +30,8 @@ OPERATIONS = frozenset(
         "get_or_claim_many",
         "has",
         "incr",
+        "look",
+        "look_many",
         "release",
         "release_many",
         "renew",
@@ -108,6 +111,15 @@ class ChaosBackend(Backend):
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
         return self._reach("get_many").get_many(keys)
+
+    def look(self, key: str) -> Looked | None:
+        return self._reach("look").look(key)
+
+    def look_many(self, keys: Sequence[str]) -> dict[str, Looked]:
+        return self._reach("look_many").look_many(keys)
+
+    def watch(self, prefixes: Sequence[str], watcher: Watcher, bound: float) -> Watch | None:
+        return self.inner.watch(prefixes, watcher, bound)
 
     def set(self, key: str, value: Stored, ttl: float | None) -> bool:
         return self._reach("set").set(key, value, ttl)

@@ -8,6 +8,7 @@ import pytest
 
 from twofold.backend import Backend
 from twofold.errors import CounterOverflow, MissingKey, NotACounter
+from twofold.stub import new_stub
 from twofold.testing.clock import FakeClock
 from twofold.testing.faces import case
 from twofold.testing.suite import Suite, lasts
@@ -74,6 +75,30 @@ class StoreCases(Suite):
         assert lasts(await store.ttl("k7"), 100)
         assert await store.delete_many(["k1", "missing", "k2"]) == 2
         assert set(await store.get_many(list(items))) == set(items) - {"k1", "k2"}
+
+    @case
+    async def test_a_look_tells_what_is_left_too(self, store: Any) -> None:
+        """`look` is a value with the life it has left, None for ever."""
+        await store.set("k", b"v", 100.0)
+        await store.set("ever", b"w", None)
+        found, left = await store.look("k")
+        assert found == b"v"
+        assert lasts(left, 100)
+        assert await store.look("ever") == (b"w", None)
+        assert await store.look("missing") is None
+        many = await store.look_many(["k", "missing", "ever"])
+        assert {key: value for key, (value, _) in many.items()} == {"k": b"v", "ever": b"w"}
+        assert lasts(many["k"][1], 100)
+        assert many["ever"][1] is None
+
+    @case
+    async def test_a_look_finds_stubs(self, store: Any) -> None:
+        """A stub is found by `look` as by `get`."""
+        stub = new_stub()
+        assert await store.get_or_claim("k", stub, 100.0) is None
+        assert (await store.look("k"))[0] == stub
+        assert (await store.look_many(["k"]))["k"][0] == stub
+        assert await store.look_many([]) == {}
 
     @case
     async def test_no_keys_at_a_time(self, store: Any) -> None:
