@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from twofold.backend import Backend, Stored
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync, within
-from twofold.entry import MISSING, Codec, Missing
+from twofold.entry import MISSING, Codec, Entry, Missing
 from twofold.errors import BackendUnavailable, MissingKey, NotACounter, PartlyUnavailable
 from twofold.metadata import HasMetadata, Meta, Removed, has_metadata
 from twofold.stub import is_stub
@@ -147,12 +147,12 @@ class FreshStore:
             return False
         # Who refreshes a stale value compares it: written anew, it is another one.
         marked = replace(meta, soft=now if is_fresh else nextafter(min(meta.soft, now), -inf))
-        return is_fresh if await self._swap(io, key, stored, entry.value, marked) else None
+        return is_fresh if await self._swap(io, key, stored, entry, marked) else None
 
     async def _has(self, io: Effects, key: str) -> bool:
         store = self._store
 
-        async def decide(_io: Effects, _stored: Stored, meta: Meta | None, _value: Any) -> bool:
+        async def decide(_io: Effects, _stored: Stored, meta: Meta | None, _entry: Any) -> bool:
             return meta is not None
 
         return await self._decide(io, key, decide, store.has, store.ahas)
@@ -161,7 +161,7 @@ class FreshStore:
         store = self._store
 
         async def decide(
-            _io: Effects, _stored: Stored, meta: Meta | None, _value: Any
+            _io: Effects, _stored: Stored, meta: Meta | None, _entry: Any
         ) -> float | None:
             return 0.0 if meta is None else self._until(min(meta.soft, meta.hard))
 
@@ -171,7 +171,7 @@ class FreshStore:
         store = self._store
 
         async def decide(
-            io: Effects, stored: Stored, meta: Meta | None, _value: Any
+            io: Effects, stored: Stored, meta: Meta | None, _entry: Any
         ) -> bool | Missing:
             if meta is not None:
                 return False
@@ -184,21 +184,21 @@ class FreshStore:
         store = self._store
 
         async def decide(
-            io: Effects, stored: Stored, meta: Meta | None, value: Any
+            io: Effects, stored: Stored, meta: Meta | None, entry: Any
         ) -> bool | Missing:
             if meta is None:
                 return False
             soft = inf if ttl is None else self._clock.time() + ttl
             further = 0.0 if meta.hard == meta.soft else max(0.0, meta.hard - meta.soft)
             touched = replace(meta, soft=soft, hard=soft + further)
-            return await self._swap(io, key, stored, value, touched) or MISSING
+            return await self._swap(io, key, stored, entry, touched) or MISSING
 
         return await self._decide(io, key, decide, store.touch, store.atouch, ttl)
 
     async def _incr(self, io: Effects, key: str, delta: int) -> int:
         store = self._store
 
-        async def decide(_io: Effects, _stored: Stored, meta: Meta | None, _value: Any) -> int:
+        async def decide(_io: Effects, _stored: Stored, meta: Meta | None, _entry: Any) -> int:
             if meta is None:
                 raise MissingKey(f"no counter {key!r} to add to: set it first")
             raise NotACounter(
@@ -218,7 +218,7 @@ class FreshStore:
     ) -> T:
         """Return what `decide` makes of what is there, or the store of what has no metadata.
 
-        It is given what is stored and, if that is fresh, its metadata and value; MISSING from it
+        It is given what is stored and, if that is fresh, its metadata and entry; MISSING from it
         says that it was forestalled.
         """
         store = self._store
@@ -230,7 +230,7 @@ class FreshStore:
                 if entry is MISSING or not entry.is_fresh(self._clock.time()):
                     decided = await decide(io, stored, None, None)
                 else:
-                    decided = await decide(io, stored, entry.meta, entry.value)
+                    decided = await decide(io, stored, entry.meta, entry)
                 if decided is not MISSING:
                     return decided
                 continue
@@ -238,11 +238,12 @@ class FreshStore:
                 return await io.op(blocking, native, key, *args)
         raise _contended(key)
 
-    async def _swap(self, io: Effects, key: str, stored: Stored, value: Any, meta: Meta) -> bool:
-        """Store `value` with `meta` in the place of what was read, for as long as that says."""
+    async def _swap(self, io: Effects, key: str, stored: Stored, entry: Entry, meta: Meta) -> bool:
+        """Store a value with `meta` in the place of what was read, for as long as that says."""
         store = self._store
         swap = store.compare_and_set, store.acompare_and_set
-        new, left = self._codec.dump(key, value, meta), self._until(meta.hard)
+        new = self._codec.dump(key, entry.value, meta, entry.mark)
+        left = self._until(meta.hard)
         return await io.op(*swap, key, stored, new, left)
 
     def _until(self, end: float) -> float | None:

@@ -82,15 +82,16 @@ class Described:
         """Return the bytes of all of it: stores measure what they keep by this."""
         tags = [part for tag in self.meta.tags for part in (tag, *tag)]
         own = object.__sizeof__(self) + sum(map(sys.getsizeof, (self.meta, self.meta.tags, *tags)))
-        return own + _size(self.kept) + _FLOATS
+        return own + size_of(self.kept) + _FLOATS
 
 
 _FLOATS = 4 * sys.getsizeof(0.5)
 
 
-def _size(kept: Any) -> int:
+def size_of(kept: Any) -> int:
+    """Return the bytes of what a store keeps, with those of the items of tuples."""
     nests = type(kept) is tuple or type(kept) is frozenset
-    return sys.getsizeof(kept) + (sum(map(_size, kept)) if nests else 0)
+    return sys.getsizeof(kept) + (sum(map(size_of, kept)) if nests else 0)
 
 
 class HasMetadata(CacheError):

@@ -53,7 +53,7 @@ class VersionedCache(Engine):
             return there
         self._detach(old)
         self._detach(new)
-        moved = self._dump(new, entry.value, entry.meta)
+        moved = self._dump(new, entry.value, entry.meta, entry.mark)
         if not await io.op(store.set, store.aset, new, moved, left):
             raise BackendUnavailable(
                 f"the value of {key!r} was not stored under version {there}, and keeps the old one:"

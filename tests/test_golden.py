@@ -28,6 +28,8 @@ TEXT = {"name": "Ada Lovelace", "tags": ["analyst", "poet"] * 40, "n": [1, 2.5, 
 META = Meta(1_700_000_000.25, 1_700_000_060.25, 1_700_003_600.25, 0.125)
 TAGGED = Meta(1.5, inf, inf, 0.0, (("user:7", b"\x01\x02\x03\x04\x05\x06\x07\x08"), ("é", b"")))
 
+MARK = b"\x08\x07\x06\x05\x04\x03\x02\x01"
+
 
 @dataclass
 class Golden:
@@ -39,6 +41,7 @@ class Golden:
     compressor: str | None = None
     secret: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    mark: bytes = b""
 
     def codec(self) -> Envelope:
         serializer, packer = (
@@ -87,6 +90,11 @@ INDEX = {
     "meta-signed": Golden(TEXT, TAGGED, secret=SECRET),
     "meta-counter": Golden(-12, META),
     "meta-signed-counter": Golden(-12, TAGGED, secret=SECRET),
+    "typed": Golden(TEXT, mark=MARK),
+    "typed-json": Golden(TEXT, serializer="json", mark=MARK),
+    "typed-number": Golden(7, mark=MARK),
+    "typed-zlib": Golden(TEXT, compressor="zlib", mark=MARK),
+    "typed-meta-signed": Golden(TEXT, TAGGED, secret=SECRET, mark=MARK),
     "msgpack-atoms": Golden(
         [None, True, False, 0, -1, 127, 128, -(2**63), 2**64 - 1, 1.5, inf, "", "é", b"", b"\xc4"]
     ),
@@ -122,7 +130,7 @@ def test_stored_entries_are_read(name: str) -> None:
     golden = INDEX[name]
     stored, codec = path_of(name).read_bytes(), golden.codec()
     opened = codec.open(KEY, stored)
-    assert repr(opened) == repr(Entry(golden.value, golden.meta))
+    assert repr(opened) == repr(Entry(golden.value, golden.meta, golden.mark))
     assert repr(codec.load(KEY, stored)) == repr(golden.value)
     assert codec.damaged == 0
 
@@ -131,7 +139,10 @@ def test_stored_entries_are_read(name: str) -> None:
 def test_entries_are_written_as_ever(name: str) -> None:
     """Written today an entry has the same bytes, or the format has a new version."""
     golden = INDEX[name]
-    assert golden.codec().dump(KEY, golden.value, golden.meta) == path_of(name).read_bytes()
+    assert (
+        golden.codec().dump(KEY, golden.value, golden.meta, golden.mark)
+        == path_of(name).read_bytes()
+    )
 
 
 def test_each_file_is_in_the_index() -> None:
@@ -147,11 +158,13 @@ def test_each_byte_of_a_file_counts(change: Callable[[bytes], bytes]) -> None:
     for name, golden in INDEX.items():
         stored = path_of(name).read_bytes()
         if stored[0] == 0xF2:
-            assert golden.codec().open(KEY, change(stored)) != Entry(golden.value, golden.meta)
+            assert golden.codec().open(KEY, change(stored)) != Entry(
+                golden.value, golden.meta, golden.mark
+            )
 
 
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
     for each, entry in INDEX.items():
         if not path_of(each).exists():
-            path_of(each).write_bytes(entry.codec().dump(KEY, entry.value, entry.meta))
+            path_of(each).write_bytes(entry.codec().dump(KEY, entry.value, entry.meta, entry.mark))

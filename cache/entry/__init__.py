@@ -1,17 +1,19 @@
 """What is stored: counters as digits, everything else in an envelope, or as objects."""
 
-from twofold.entry.codec import MISSING, Codec, Entry, Missing
+from twofold.entry.codec import MARK_SIZE, MISSING, Codec, Entry, Missing
 from twofold.entry.envelope import MAX_PAYLOAD, Envelope
-from twofold.entry.objects import Objects, Serialized
+from twofold.entry.objects import Marked, Objects, Serialized
 from twofold.metadata import Described, Meta
 
 __all__ = [
+    "MARK_SIZE",
     "MAX_PAYLOAD",
     "MISSING",
     "Codec",
     "Described",
     "Entry",
     "Envelope",
+    "Marked",
     "Meta",
     "Missing",
     "Objects",

@@ -6,6 +6,9 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from twofold.metadata import Meta
 
+MARK_SIZE: Final = 8
+"""Bytes of the fingerprint of a type."""
+
 
 class _Sentinel(Enum):
     MISSING = "MISSING"
@@ -26,6 +29,8 @@ class Entry:
 
     value: Any
     meta: Meta | None = None
+    mark: bytes = b""
+    """The fingerprint of the type that the value is the plain data of; empty if of none."""
 
     def is_fresh(self, now: float) -> bool:
         """Tell whether the value is good by the wall clock; without metadata it always is."""
@@ -53,10 +58,11 @@ class Codec(Protocol):
     signs_numbers: bool
     """Whether counters are signed, so that no store can add to them."""
 
-    def dump(self, key: str, value: Any, meta: Meta | None = None) -> Any:
+    def dump(self, key: str, value: Any, meta: Meta | None = None, mark: bytes = b"") -> Any:
         """Return what to store under `key`, never None; raise `CannotSerialize`.
 
-        An int without metadata stays a counter, for the store to add to.
+        An int without metadata or mark stays a counter, for the store to add to. A mark has
+        `MARK_SIZE` bytes.
         """
 
     def load(self, key: str, stored: Any) -> Any | Missing:
@@ -64,3 +70,6 @@ class Codec(Protocol):
 
     def open(self, key: str, stored: Any) -> Entry | Missing:
         """Return what `load` does, with its metadata, and however old it is."""
+
+    def load_marked(self, key: str, stored: Any) -> tuple[Any | Missing, bytes]:
+        """Return what `load` does, and its mark."""

@@ -5,12 +5,13 @@ An envelope is
     magic       1 byte   0xF2, which begins no counter
     version     1 byte   1
     flags       1 byte   1: signed; 2: metadata precede the payload; others: reserved
-    codec       1 byte   the serializer's code * 16 + the compressor's code
+    codec       1 byte   128 if the payload is the data of a type + the serializer's code * 16
+                         + the compressor's code
     check       4 bytes  CRC-32, big-endian; or, signed, 20 bytes of keyed BLAKE2b
-    body                 metadata, if the flag says so; then the payload as serialized, and
-                         compressed if that helps
+    body                 metadata, if the flag says so; the mark of a type, 8 bytes, if the codec
+                         says so; then the payload as serialized, and compressed if that helps
 
-    serializers          0 a number's digits, 1 msgpack, 2 json, 3 pickle, 15 a third party's
+    serializers          0 a number's digits, 1 msgpack, 2 json, 3 pickle, 7 a third party's
     compressors          0 none, 1 zlib, 2 zstd, 3 lz4
 
 The check is over the first four bytes, the serializer's name (none for a number), 0xFF, in a
@@ -24,9 +25,9 @@ An entry of a later version, or with a reserved flag, is a miss and no damage: a
 wrote it. So is what begins with 0xF3, the stub of a claim.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from struct import Struct
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from zlib import crc32
 
 from twofold import counter, metadata
@@ -37,7 +38,7 @@ from twofold.codecs.refusal import refuse
 from twofold.codecs.serializers import Serializer
 from twofold.counter import HIGHEST, LOWEST
 from twofold.entry.checks import END, Check, Checksum, Signature
-from twofold.entry.codec import MISSING, Entry, Missing
+from twofold.entry.codec import MARK_SIZE, MISSING, Entry, Missing
 from twofold.errors import SettingsError
 from twofold.events import EntriesDamaged, emit
 from twofold.interrupts import raise_if_of_others
@@ -57,10 +58,15 @@ _USUAL = Struct(">4sI")  # the header and the check of what is unsigned
 _LATER_VERSION = bytes((_VERSION + 1,))
 _RESERVED_FLAG = bytes((4,))
 
+_TYPED = 128
 _NUMBER = 0
 _SERIALIZER_CODES = {"msgpack": 1, "json": 2, "pickle": 3}
-_FOREIGN = 15
+_FOREIGN = 7
 _COMPRESSORS = {None: 0, "zlib": 1, "zstd": 2, "lz4": 3}
+
+
+_Read: TypeAlias = tuple[Any | Missing, Meta | None, bytes]
+"""A value, its metadata, and its mark."""
 
 
 class _Form(NamedTuple):
@@ -69,6 +75,8 @@ class _Form(NamedTuple):
     beginning: Any
     read: Callable[[bytes], Any]
     """Returns the value of a payload."""
+    is_described: bool = False
+    is_typed: bool = False
 
 
 class Envelope:
@@ -114,13 +122,17 @@ class Envelope:
         self._body_at = _HEADER_SIZE + self._check.size
         self._loads = serializer.loads_foreign if secret is None else serializer.loads
         self._errors: tuple[type[Exception], ...] = (*serializer.errors, ValueError)
-        self._packed, self._plain, self._number = self._headers(0)
+        self._packed, self._plain, self._number = self._headers()
         self._clock = clock
-        self._described: dict[bytes, bytes] = dict(
-            zip(self._headers(0), self._headers(_DESCRIBED), strict=True)
-        )
-        self._described_forms = self._forms_by_header(_DESCRIBED)
-        self._forms = self._forms_by_header(0)
+        self._typed: dict[bytes, bytes] = {
+            header: _with(header, codec=_TYPED) for header in (self._packed, self._plain)
+        }
+        self._described: dict[bytes, bytes] = {
+            header: _with(header, flag=_DESCRIBED)
+            for header in (self._packed, self._plain, self._number, *self._typed.values())
+        }
+        self._forms = self._plain_forms()
+        self._other_forms: dict[bytes, _Form] = dict(self._forms_with_more())
         if not self.signs_numbers:
             del self._forms[self._number]
         self._usual = self._plain if secret is None else None
@@ -131,9 +143,10 @@ class Envelope:
         kind = "signed" if self._check.flag else "unsigned"
         return f"<{type(self).__name__} {self._serializer.name} {compressor} {kind}>"
 
-    def dump(self, key: str, value: Any, meta: Meta | None = None) -> bytes:
+    def dump(self, key: str, value: Any, meta: Meta | None = None, mark: bytes = b"") -> bytes:
         """Return what to store under `key`; raise `CannotSerialize` if that cannot be."""
-        if type(value) is int and LOWEST <= value <= HIGHEST:  # as `is_counter`, without its call
+        # The first as `is_counter`, without its call.
+        if type(value) is int and LOWEST <= value <= HIGHEST and not mark:
             header, body = self._number, counter.write(value)
             if meta is None and not self.signs_numbers:
                 return body
@@ -141,14 +154,22 @@ class Envelope:
             header, body = self._plain, self._serializer.dumps(value)
             if self._compressor is not None or len(body) > HEAVY:
                 header, body = self._smaller(value, body)
-        if meta is not None:
-            header, body = self._described[header], metadata.write(meta) + body
-            beginning = self._described_forms[header].beginning
-            return header + self._check.over(beginning, key, body) + body
+        if mark or meta is not None:
+            return self._with_more(key, header, body, meta, mark)
         if header is self._usual:
             check = crc32(body, crc32(key.encode() + END, self._usual_beginning))
             return _USUAL.pack(header, check) + body
         return header + self._check.over(self._forms[header].beginning, key, body) + body
+
+    def _with_more(
+        self, key: str, header: bytes, body: bytes, meta: Meta | None, mark: bytes
+    ) -> bytes:
+        if mark:
+            header, body = self._typed[header], mark + body
+        if meta is not None:
+            header, body = self._described[header], metadata.write(meta) + body
+        beginning = self._other_forms[header].beginning
+        return header + self._check.over(beginning, key, body) + body
 
     def load(self, key: str, stored: bytes) -> Any | Missing:
         """Return the value stored under `key`; MISSING if it is stale, or whatever is wrong."""
@@ -178,65 +199,96 @@ class Envelope:
         return self._load_other(key, stored) if value is MISSING else value
 
     def _load_other(self, key: str, stored: Any) -> Any | Missing:
-        """Return the value of what has metadata and is fresh; note any damage."""
-        form = self._described_form(stored)
+        """Return the value of what has metadata and is fresh, or has a mark; note any damage."""
+        form = self._other_form(stored)
         if form is not None:
-            entry = self._open_described(form, key, stored)
-            if entry is not MISSING and entry.is_fresh(self._clock.time()):
-                return entry.value
-            return MISSING
+            value, meta, _ = self._read(form, key, stored)
+            is_fresh = meta is None or meta.is_fresh(self._clock.time())
+            return value if is_fresh else MISSING
         if not _is_of_others(stored):
             self._note_damage()
         return MISSING
 
+    def load_marked(self, key: str, stored: bytes) -> tuple[Any | Missing, bytes]:
+        """Return what `load` does, and its mark."""
+        form = self._other_form(stored)
+        if form is None:
+            return self.load(key, stored), b""
+        value, meta, mark = self._read(form, key, stored)
+        is_fresh = meta is None or meta.is_fresh(self._clock.time())
+        return value if is_fresh else MISSING, mark
+
     def open(self, key: str, stored: bytes) -> Entry | Missing:
         """Return what `load` does, with its metadata, and however old it is."""
-        form = self._described_form(stored)
-        if form is not None:
-            return self._open_described(form, key, stored)
-        value = self.load(key, stored)
-        return MISSING if value is MISSING else Entry(value)
+        form = self._other_form(stored)
+        if form is None:
+            value = self.load(key, stored)
+            return MISSING if value is MISSING else Entry(value)
+        value, meta, mark = self._read(form, key, stored)
+        return MISSING if value is MISSING else Entry(value, meta, mark)
 
-    def _described_form(self, stored: Any) -> _Form | None:
+    def _other_form(self, stored: Any) -> _Form | None:
+        """Return the form of what has metadata or a mark."""
         if type(stored) is not bytes:
             return None
-        return self._described_forms.get(stored[:_HEADER_SIZE])
+        return self._other_forms.get(stored[:_HEADER_SIZE])
 
-    def _open_described(self, form: _Form, key: str, stored: bytes) -> Entry | Missing:
+    def _read(self, form: _Form, key: str, stored: bytes) -> _Read:
+        """Return the value of what has metadata or a mark, and these; note any damage."""
         body, check = stored[self._body_at :], stored[_HEADER_SIZE : self._body_at]
         if self._check.holds(form.beginning, key, body, check):
+            meta, mark = None, b""
             try:
-                meta, payload = metadata.split(body)
-                value = form.read(payload)
+                if form.is_described:
+                    meta, body = metadata.split(body)
+                if form.is_typed:
+                    mark, body = body[:MARK_SIZE], body[MARK_SIZE:]
+                value = form.read(body)
                 if value is not MISSING:
-                    return Entry(value, meta)
+                    return value, meta, mark
             except self._errors as error:
                 raise_if_of_others(error)
         self._note_damage()
-        return MISSING
+        return MISSING, None, b""
 
     def _note_damage(self) -> None:
         self.damaged += 1
         if self.damaged == 1:
             emit(EntriesDamaged(self.owner, signed=bool(self._check.flag)))
 
-    def _headers(self, flag: int) -> tuple[bytes, bytes, bytes]:
+    def _headers(self) -> tuple[bytes, bytes, bytes]:
         """Return the headers of what is compressed, of what is not, and of numbers."""
         serializer = _SERIALIZER_CODES.get(self._serializer.name, _FOREIGN)
         compressor = _COMPRESSORS[self._compressor.name if self._compressor else None]
         codecs = (serializer << 4 | compressor, serializer << 4, _NUMBER)
         packed, plain, number = (
-            bytes((_MAGIC, _VERSION, self._check.flag | flag, codec)) for codec in codecs
+            bytes((_MAGIC, _VERSION, self._check.flag, codec)) for codec in codecs
         )
         return packed, plain, number
 
-    def _forms_by_header(self, flag: int) -> dict[bytes, _Form]:
+    def _readers(self) -> Iterator[tuple[bytes, str, Callable[[bytes], Any]]]:
+        """Yield each header, the name that the check covers, and what reads a payload."""
         name = self._serializer.name
-        readers = ((name, self._unpack), (name, self._loads), ("", _read_number))
+        yield self._packed, name, self._unpack
+        yield self._plain, name, self._loads
+        yield self._number, "", _read_number
+
+    def _plain_forms(self) -> dict[bytes, _Form]:
         return {
-            header: _Form(self._check.begin(header, named), read)
-            for header, (named, read) in zip(self._headers(flag), readers, strict=True)
+            header: _Form(self._check.begin(header, name), read)
+            for header, name, read in self._readers()
         }
+
+    def _forms_with_more(self) -> Iterator[tuple[bytes, _Form]]:
+        """Yield the headers and forms of what has metadata, a mark, or both."""
+        for plain, name, read in self._readers():
+            described = self._described[plain]
+            yield described, _Form(self._check.begin(described, name), read, is_described=True)
+            if plain in self._typed:
+                typed = self._typed[plain]
+                both = self._described[typed]
+                yield typed, _Form(self._check.begin(typed, name), read, is_typed=True)
+                yield both, _Form(self._check.begin(both, name), read, True, True)
 
     def _smaller(self, value: Any, body: bytes) -> tuple[bytes, bytes]:
         """Return a header and `body`, compressed if that helps and may be."""
@@ -270,6 +322,10 @@ class Envelope:
         except ValueError:
             return False
         return True
+
+
+def _with(header: bytes, flag: int = 0, codec: int = 0) -> bytes:
+    return header[:2] + bytes((header[2] | flag, header[3] | codec))
 
 
 def _need_no_secret(context: str, numbers: str | None) -> None:

@@ -1,5 +1,6 @@
 """What a store in this process keeps: values themselves, or private copies in bytes."""
 
+import sys
 from typing import Any, Final
 
 from twofold import counter
@@ -7,10 +8,10 @@ from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.codecs.immutables import ATOMS
 from twofold.codecs.refusal import refuse_awaitable
 from twofold.codecs.serializers import Serializer
-from twofold.entry.codec import MISSING, Entry, Missing
+from twofold.entry.codec import MARK_SIZE, MISSING, Entry, Missing
 from twofold.events import EntriesDamaged, emit
 from twofold.interrupts import raise_if_of_others
-from twofold.metadata import Described, Meta
+from twofold.metadata import Described, Meta, size_of
 from twofold.stub import Stub
 
 
@@ -35,6 +36,32 @@ class Serialized:
         return object.__sizeof__(self) + self.data.__sizeof__()
 
 
+class Marked:
+    """What an in-process store keeps of the data of a type."""
+
+    __slots__ = ("kept", "mark")
+
+    def __init__(self, kept: Any, mark: bytes) -> None:
+        self.kept: Any = kept
+        self.mark: bytes = mark
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.kept!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Marked):
+            return NotImplemented
+        return self.mark == other.mark and bool(self.kept == other.kept)
+
+    def __hash__(self) -> int:
+        return hash(self.mark)
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + size_of(self.kept) + _MARK
+
+
+_MARK = sys.getsizeof(bytes(MARK_SIZE))
+
 _NONE = Serialized(b"")
 
 
@@ -42,8 +69,8 @@ class Objects:
     """Values to objects and back, for stores in this process.
 
     Immutable values, and counters for the store to add to, are kept as they are, others
-    as `Serialized`; what has metadata, as `Described`. Nothing is kept as None, which means a
-    missing key to a store.
+    as `Serialized`; what has a mark, as `Marked`, and what has metadata, as `Described`. Nothing
+    is kept as None, which means a missing key to a store.
 
     Args:
         serializer: makes private copies; with None every value is kept as it is, and
@@ -63,10 +90,12 @@ class Objects:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._serializer and self._serializer.name}>"
 
-    def dump(self, key: str, value: Any, meta: Meta | None = None) -> Any:
+    def dump(self, key: str, value: Any, meta: Meta | None = None, mark: bytes = b"") -> Any:
         """Return what to keep; raise `CannotSerialize` if that cannot be."""
         if meta is not None:
-            return Described(self.dump(key, value), meta)
+            return Described(self.dump(key, value, None, mark), meta)
+        if mark:
+            return Marked(self.dump(key, value), mark)
         serializer = self._serializer
         if serializer is None:
             if type(value) not in ATOMS:
@@ -84,13 +113,25 @@ class Objects:
         if kind is Described:
             is_fresh = stored.meta.is_fresh(self._clock.time())
             return self.load(key, stored.kept) if is_fresh else MISSING
+        if kind is Marked:
+            return self.load(key, stored.kept)
         return MISSING if kind is Stub else stored
+
+    def load_marked(self, key: str, stored: Any) -> tuple[Any | Missing, bytes]:
+        """Return what `load` does, and its mark."""
+        if type(stored) is Described:
+            is_fresh = stored.meta.is_fresh(self._clock.time())
+            return self.load_marked(key, stored.kept) if is_fresh else (MISSING, b"")
+        if type(stored) is Marked:
+            kept = stored.kept
+            return self._unpack(kept) if type(kept) is Serialized else kept, stored.mark
+        return self.load(key, stored), b""
 
     def open(self, key: str, stored: Any) -> Entry | Missing:
         """Return what `load` does, with its metadata, and however old it is."""
         kept, meta = (stored.kept, stored.meta) if type(stored) is Described else (stored, None)
-        value = self.load(key, kept)
-        return MISSING if value is MISSING else Entry(value, meta)
+        value, mark = self.load_marked(key, kept)
+        return MISSING if value is MISSING else Entry(value, meta, mark)
 
     def _unpack(self, stored: Serialized) -> Any | Missing:
         if self._serializer is None:
