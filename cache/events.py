@@ -27,6 +27,9 @@ __all__ = [
     "ResultNotStored",
     "StoreFailed",
     "Subscriber",
+    "WatchLost",
+    "WatchRefused",
+    "WatchRegained",
     "subscribe",
 ]
 
@@ -213,6 +216,46 @@ class CacheBypassed(Event):
 
     def __str__(self) -> str:
         return f"{self.what} without cache {self.cache!r}: {self.error}"
+
+
+@dataclass(frozen=True)
+class WatchLost(Event):
+    """What others change in a store is not told of, so that nothing of it is served from near."""
+
+    store: str
+    """The names of its servers."""
+    error: str
+
+    def __str__(self) -> str:
+        return (
+            f"what changes in {self.store} is not told of, so that it is asked itself: {self.error}"
+        )
+
+
+@dataclass(frozen=True)
+class WatchRegained(Event):
+    """What others change is told of again."""
+
+    store: str
+    seconds: float
+    """How long it was not."""
+
+    def __str__(self) -> str:
+        return f"what changes in {self.store} is told of again after {self.seconds:.3g} s"
+
+
+@dataclass(frozen=True)
+class WatchRefused(Event):
+    """A store does not tell of changes, or not this user: what is near lives for a short time."""
+
+    store: str
+    error: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.store} does not tell of changes, so that what is kept near of it lives for as"
+            f" long as NEAR['timeout'] says, else 1 s: {self.error}"
+        )
 
 
 _subscribers: list[Subscriber] = []

@@ -23,11 +23,16 @@ class WatchState:
     losses: int
     """How often it was lost so far."""
     error: str
-    """Why it is not live; empty while it is, and before it has been for the first time."""
+    """Why it is not live; empty while it is, and before it could be for the first time."""
+    refused: bool = False
+    """See `Watch.refused`."""
 
 
 class Watcher(Protocol):
-    """Is told what happened, in some thread of the store's; it must neither wait nor raise."""
+    """Is told what happened, in some thread of the store's; it must neither wait nor raise.
+
+    The store refers to it weakly: who watches keeps it, and the watch ends with it.
+    """
 
     def changed(self, keys: Sequence[str]) -> None:
         """Take note that `keys` were written, deleted or evicted by anybody, its process too."""
@@ -50,6 +55,13 @@ class Watch(Protocol):
 
         All that changed more than the bound before that time has been told of. It is -inf while
         the watch is not live.
+        """
+
+    @property
+    def refused(self) -> bool:
+        """Whether the store turned out not to tell of changes, or not to this user.
+
+        It is then as if there were no watch, until it is live after all.
         """
 
     @property

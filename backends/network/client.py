@@ -164,11 +164,13 @@ class Client:
     ) -> list[Reply | BackendUnavailable]:
         """Return the replies to two commands on one key, the second sent just behind the first.
 
-        They go over one connection, and neither without the other. Refusals are returned.
+        They go over one connection, and neither without the other. Refusals are returned. Only two
+        reads count as one.
         """
+        reads = first.reads and second.reads
         parts = (first.packed, second.packed)
         packed = b"".join(parts)
-        server = self._topology.place(first.key, reads=False)
+        server = self._topology.place(first.key, reads)
         results = [_NOT_SENT, _NOT_SENT]
         if server is not None:
             bulk = first.key in self._big or len(packed) >= BULK
@@ -179,7 +181,7 @@ class Client:
             each = answers if isinstance(answers, list) else [answers, answers]
             results = [Result(server, outcome, seen) for outcome in each]
             del answers, each  # see `_retry`
-        commands = [first._replace(reads=False), second._replace(reads=False)]
+        commands = [first._replace(reads=reads), second._replace(reads=reads)]
         return _answered_in_part(await self._retry(io, commands, results, deadline))
 
     async def execute_on(

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final, TypeVar, Unpack
 
-from twofold.backend import Examined, Fill
-from twofold.backends.network import Command, NetworkBackend, Outcome, Refused, Server
+from twofold.backend import Examined, Fill, Looked
+from twofold.backends.network import MANY, Command, NetworkBackend, Outcome, Refused, Server
 from twofold.backends.network.options import NetworkOptions, flag
 from twofold.backends.redis import commands, deployment, results, scripts
 from twofold.backends.redis.client import RedisClient
@@ -26,9 +26,11 @@ from twofold.backends.redis.operations import (
     TTL,
 )
 from twofold.backends.redis.scripting import ScriptClient
+from twofold.backends.redis.watch import StoreWatch
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BackendUnavailable
 from twofold.stub import is_stub
+from twofold.watch import Watch, Watcher
 
 T = TypeVar("T")
 
@@ -96,6 +98,7 @@ class RedisBackend(NetworkBackend):
         )
         self._client = RedisClient(self._topology, self.deadline)
         self._scripts = ScriptClient(self._client, self._in_worker)
+        self._watch = StoreWatch(self._client, self.deadline)
         self._knows_nx_get = True
 
     def get(self, key: str) -> bytes | None:
@@ -112,6 +115,21 @@ class RedisBackend(NetworkBackend):
 
     async def aget_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         return self._values(keys, await self._client.aexecute_many(self._gets(keys)))
+
+    def look(self, key: str) -> Looked | None:
+        return run_sync(self._look(BLOCKING, key))
+
+    async def alook(self, key: str) -> Looked | None:
+        return await self._look(NATIVE, key)
+
+    def look_many(self, keys: Sequence[str]) -> dict[str, Looked]:
+        return run_sync(self._look_many(BLOCKING, keys))
+
+    async def alook_many(self, keys: Sequence[str]) -> dict[str, Looked]:
+        return await self._look_many(NATIVE, keys)
+
+    def watch(self, prefixes: Sequence[str], watcher: Watcher, bound: float) -> Watch | None:
+        return self._watch.add(prefixes, watcher, bound)
 
     def set(self, key: str, value: bytes, ttl: float | None) -> bool:
         return SET.run(self._client, key, value, ttl)
@@ -237,6 +255,25 @@ class RedisBackend(NetworkBackend):
     async def aclear(self, prefix: str) -> None:
         await self._clear(NATIVE, prefix)
 
+    async def _look(self, io: Effects, key: str) -> Looked | None:
+        view = self._watch.view()
+        value, life = self._asks(key)
+        found, left = await self._client.both(io, value, life, self._client.due())
+        return results.looked(key, found, left, keep=self._watch.covers(view))
+
+    async def _look_many(self, io: Effects, keys: Sequence[str]) -> dict[str, Looked]:
+        client, view = self._client, self._watch.view()
+        many = len(keys) >= MANY
+        asked = [each for key in keys for each in self._asks(key, many)]
+        outcomes = await io.op(client.execute_many, client.aexecute_many, asked)
+        return results.looked_in_part(keys, outcomes, keep=self._watch.covers(view))
+
+    def _asks(self, key: str, bulk: bool = False) -> tuple[Command, Command]:
+        """Return the commands of a look, as writes where reads may go to a replica."""
+        reads = not self._topology.reads_elsewhere
+        value, life = commands.get(key), commands.pttl(key)
+        return value._replace(reads=reads, bulk=bulk), life._replace(reads=reads, bulk=bulk)
+
     def _gets(self, keys: Sequence[str]) -> list[Command]:
         if self._topology.splits:
             return [commands.get(key) for key in keys]
@@ -290,6 +327,14 @@ class RedisBackend(NetworkBackend):
         if results.is_too_old(outcome):
             self._knows_nx_get = False
         return outcome
+
+    def close(self) -> None:
+        self._watch.stop()
+        super().close()
+
+    async def aclose(self) -> None:
+        self._watch.stop()
+        await super().aclose()
 
     async def _in_worker(self, function: Callable[..., T], *args: Any) -> T:
         return await self._worker_pool(function, *args)

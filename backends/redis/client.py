@@ -45,6 +45,8 @@ class RedisClient(Client):
     def __init__(self, topology: RedisTopology, timeout: float) -> None:
         super().__init__(topology, timeout)
         self.topology = topology
+        self.strays: int = 0
+        """How often a server was asked that the map of the slots does not have yet."""
         self._without_scripts = set[Server]()
 
     async def primaries(self, io: Effects) -> Sequence[Server]:
@@ -133,6 +135,7 @@ class RedisClient(Client):
         if there is None:
             return None
         if error.code == "ASK":
+            self.strays += there not in self.topology.primaries()
             return Attempt(command.packed, there, ASKING)
         self.topology.move(command.key, there)
         return Attempt(command.packed)

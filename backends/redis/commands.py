@@ -40,6 +40,11 @@ def mget(keys: Sequence[str]) -> Command:
     return Command(pack_keys("MGET", keys), keys[0], True, len(keys) >= MANY)
 
 
+def pttl(key: str) -> Command:
+    """Reply: the milliseconds that are left, -1 for ever, -2 if the key is missing."""
+    return Command(pack_keys("PTTL", [key]), key, True)
+
+
 def set(key: str, value: bytes, ttl: float | None) -> Command:  # noqa: A001 - its name
     """Reply: `b"OK"`."""
     return _set(key, value, ttl)
@@ -82,6 +87,19 @@ EVAL: Final = pack(b"EVAL", b"return 1", b"0")
 
 ROLE: Final = pack(b"ROLE")
 """Reply: a list that begins with `b"master"`, `b"slave"` or the like."""
+
+HELLO: Final = pack(b"HELLO", b"3", b"SETNAME", b"twofold-watch")
+"""Reply: a map; from here on the protocol is RESP3."""
+
+CLUSTER_INFO: Final = pack(b"CLUSTER", b"INFO")
+"""Reply: lines of `name:value`."""
+
+
+def track(prefixes: Sequence[str]) -> bytes:
+    """Reply: `b"OK"`; from there on changes to keys with one of `prefixes`, too, are pushed."""
+    named = [part for each in prefixes for part in (b"PREFIX", each.encode())]
+    return pack(b"CLIENT", b"TRACKING", b"ON", b"BCAST", *named)
+
 
 PING: Final = pack(b"PING")
 """Reply: `b"PONG"`."""

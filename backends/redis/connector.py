@@ -4,12 +4,12 @@ redis-py does not do it: it resolves names in an executor that others wait for, 
 step instead of all together, and accepts any reply to a login.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from socket import socket
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from twofold.backends.network import ConnectError, Opened, ProtocolError, Reply, redacted
 from twofold.backends.network.options import Tls
@@ -18,6 +18,8 @@ from twofold.backends.redis.addresses import Address
 from twofold.backends.redis.commands import ROLE, pack
 from twofold.backends.redis.protocol import RESP
 from twofold.display import printable
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -160,13 +162,29 @@ class SentinelConnector:
         raise self._unknown(failure) from failure
 
     async def aconnect(self, seconds: float) -> Opened:
+        async def connect(host: bytes, port: bytes, deadline: float) -> Opened:
+            return await self._direct(host, port).aconnect(deadline - monotonic())
+
+        return await self._afind(seconds, connect)
+
+    async def alocate(self, seconds: float) -> tuple[bytes, bytes]:
+        """Return the host and port of the primary, or raise `ConnectError`."""
+
+        async def name(host: bytes, port: bytes, _: float) -> tuple[bytes, bytes]:
+            return host, port
+
+        return await self._afind(seconds, name)
+
+    async def _afind(self, seconds: float, use: Callable[[bytes, bytes, float], Awaitable[T]]) -> T:
+        """Return what `use` makes, until a time, of the host and port that a sentinel names."""
         failure: ConnectError | None = None
         deadline = monotonic() + seconds
         for sentinel, share in self._shares():
             try:
                 found = await sentinel.aquery((deadline - monotonic()) * share, self._question)
                 if found:
-                    return await self._direct(*found).aconnect(deadline - monotonic())
+                    host, port = found
+                    return await use(host, port, deadline)
             except ConnectError as error:
                 failure = error
         raise self._unknown(failure) from failure

@@ -54,7 +54,8 @@ def _behind_sentinels(
 ) -> RedisTopology:
     _check_alike(sentinels, "sentinel")
     connector = SentinelConnector(sentinels, service.name, login.at(sentinels[0]), service.login)
-    return FixedTopology(Server(f"the primary of {service.name!r}", connector, RESP, deadline))
+    primary = Server(f"the primary of {service.name!r}", connector, RESP, deadline)
+    return FixedTopology(primary, locate=connector.alocate)
 
 
 def _cluster(seeds: Sequence[Address], login: Login, deadline: float) -> RedisTopology:

@@ -125,6 +125,10 @@ def _are_keys(reply: Reply) -> bool:
     return _is_cursor(cursor) is not None and all(type(key) is bytes for key in keys)
 
 
+def _is_of_cluster(lines: list[bytes], reply: Reply) -> bool:
+    return _is_text(reply) if lines[4] == b"INFO" else _are_slots(reply)
+
+
 def _are_slots(reply: Reply) -> bool:
     return type(reply) is list and all(map(_is_range, reply))
 
@@ -174,10 +178,11 @@ _OF_SCRIPT: Final[dict[bytes, Callable[[Reply], bool]]] = {
 _MATCHING: Final[dict[bytes, Callable[[Reply], bool]]] = {
     b"ASKING": _is_ok,
     b"AUTH": _is_ok,
-    b"CLUSTER": _are_slots,
+    b"CLIENT": _is_ok,
     b"EXEC": _are_replies,
     b"FLUSHDB": _is_ok,
     b"GET": _is_value,
+    b"HELLO": lambda reply: type(reply) is list,
     b"INFO": _is_text,
     b"GETRANGE": _is_text,
     b"MULTI": _is_ok,
@@ -193,6 +198,7 @@ _MATCHING: Final[dict[bytes, Callable[[Reply], bool]]] = {
     b"WATCH": _is_ok,
 }
 _MATCHING_BY_COMMAND: Final[dict[bytes, Callable[[list[bytes], Reply], bool]]] = {
+    b"CLUSTER": _is_of_cluster,
     b"EVAL": _is_of_script,
     b"EVALSHA": _is_of_script,
     b"UNLINK": _is_count,

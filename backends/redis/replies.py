@@ -216,15 +216,15 @@ class PythonReader:
         line = yield from self._line()
         kind, text = line[:1], line[1:]
         if kind == b"$":
-            return (yield from self._bulk(_number(text, _LARGEST_VALUE)))
+            return (yield from self._bulk(read_number(text, _LARGEST_VALUE)))
         if kind == b":":
-            return _number(text)
+            return read_number(text)
         if kind == b"+":
             return text
         if kind == b"-":
             return reply_error(text.decode(errors="replace"))
         if kind == b"*" and depth:
-            return (yield from self._array(_number(text, _LONGEST_ARRAY), depth - 1))
+            return (yield from self._array(read_number(text, _LONGEST_ARRAY), depth - 1))
         raise ProtocolError(f"a reply begins with {kind!r}")
 
     def _line(self) -> Generator[None, None, bytes]:
@@ -260,7 +260,7 @@ class PythonReader:
         return replies
 
 
-def _number(text: bytes, most: int = 2**63 - 1) -> int:
+def read_number(text: bytes, most: int = 2**63 - 1) -> int:
     """Return what `text` says, at most `most`; what is none is shown shortened."""
     number = int(text) if _is_number(text) else None
     if number is None or number > most:

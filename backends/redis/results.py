@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from twofold.backend import Examined
+from twofold.backend import Examined, Looked
 from twofold.backends.network import (
     Outcome,
     Refused,
@@ -28,6 +28,26 @@ def value(_key: str, outcome: Outcome) -> bytes | None:
         return None
     found: bytes | None = unwrap(outcome)
     return found
+
+
+def looked(key: str, found: Outcome, left: Outcome, *, keep: bool) -> Looked | None:
+    """Return a value with the life it has left; 0.0 if it is not to be kept."""
+    stored = value(key, found)
+    return None if stored is None else (stored, seconds(key, left) if keep else 0.0)
+
+
+def looked_in_part(
+    keys: Sequence[str], outcomes: Sequence[Outcome], *, keep: bool
+) -> dict[str, Looked]:
+    """Return what `looked` does for each key, if two commands asked for each."""
+    asked = zip(keys, outcomes[::2], outcomes[1::2], strict=True)
+    found = {
+        key: looked(key, each, left, keep=keep)
+        for key, each, left in asked
+        if not (is_lost(each) or is_lost(left))
+    }
+    there = {key: each for key, each in found.items() if each is not None}
+    return raise_partial(there, list(filter(is_lost, outcomes)))
 
 
 def values(keys: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, bytes]:

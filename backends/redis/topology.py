@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any, Protocol
 
@@ -24,22 +24,45 @@ class RedisTopology(Topology, Protocol):
     splits: bool
     """Whether commands must be on one key each, since their servers may differ."""
 
+    reads_elsewhere: bool
+    """Whether reads may go to other servers than writes."""
+
     wants_map: bool
     """Whether the slots must be asked for before a command is placed."""
 
     def primaries(self) -> Sequence[Server]:
         """Return the servers that take writes."""
 
+    async def outline(self, seconds: float) -> object:
+        """Return what is another as soon as another server is known to take some of the writes.
+
+        Raises:
+            BackendUnavailable: those who decide that do not answer.
+        """
+
 
 class FixedTopology:
-    """A primary, and replicas that take the reads, if there are any."""
+    """A primary, and replicas that take the reads, if there are any.
+
+    Args:
+        primary: takes the writes.
+        replicas: take the reads.
+        locate: asks where the primary is, if that changes, within some seconds.
+    """
 
     splits = False
     wants_map = False
 
-    def __init__(self, primary: Server, replicas: Sequence[Server] = ()) -> None:
+    def __init__(
+        self,
+        primary: Server,
+        replicas: Sequence[Server] = (),
+        locate: Callable[[float], Awaitable[object]] | None = None,
+    ) -> None:
         self._primary = primary
         self._replicas = list(replicas)
+        self.reads_elsewhere: bool = bool(self._replicas)
+        self._locate = locate
 
     def place(self, key: str, reads: bool) -> Server:
         if not reads or not self._replicas:
@@ -53,6 +76,9 @@ class FixedTopology:
 
     def primaries(self) -> Sequence[Server]:
         return [self._primary]
+
+    async def outline(self, seconds: float) -> object:
+        return None if self._locate is None else await self._locate(seconds)
 
     def distrust(self) -> None:
         """Do nothing: there is no other server to ask."""
@@ -69,6 +95,7 @@ class ClusterTopology:
     """
 
     splits = True
+    reads_elsewhere = False
 
     def __init__(self, seeds: Sequence[Address], make: Callable[[Address], Server]) -> None:
         self._make = make
@@ -79,6 +106,8 @@ class ClusterTopology:
         self._seeds = frozenset(self._known)
         self._slots: list[Server | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         self._primaries: list[Server] = []
+        self.revision: int = 0
+        """Of the map: another one whenever that has changed."""
         self.wants_map: bool = True
         self._looked_at = -_MAP_LIFE
         self._lock = new_rlock()  # a signal's handler may ask too
@@ -92,6 +121,9 @@ class ClusterTopology:
 
     def primaries(self) -> Sequence[Server]:
         return self._primaries
+
+    async def outline(self, seconds: float) -> object:
+        return self.revision
 
     def distrust(self) -> None:
         """Have the slots looked up again, unless that was done just now."""
@@ -120,6 +152,7 @@ class ClusterTopology:
             primaries[server] = None
         told = {self._place(node, source) for row in reply for node in row[2:]}
         with self._lock:
+            self.revision += slots != self._slots
             self._slots, self._primaries = slots, list(primaries)
             self._looked_at = monotonic()
             self.wants_map = False
@@ -129,7 +162,10 @@ class ClusterTopology:
 
     def move(self, key: str, server: Server) -> None:
         """Note that the slot of `key` is somewhere else by now, and maybe others too."""
-        self._slots[key_slot(key.encode())] = server
+        slot = key_slot(key.encode())
+        with self._lock:
+            self.revision += self._slots[slot] is not server
+            self._slots[slot] = server
         self.distrust()
 
     def server(self, host: bytes | None, port: int, source: Server) -> Server:
