@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from twofold.backend import InlineBackend, Stored
+from twofold.backend import InlineBackend, Looked, Stored
 from twofold.bounds import positive
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.display import mask_location
 from twofold.effects import after_fork_in_child, new_rlock
 from twofold.errors import CacheError, SettingsError
-from twofold.memory.entry import size_of
+from twofold.memory.entry import Entry, size_of
 from twofold.memory.store import Store
 from twofold.metadata import Described, HasMetadata, Meta, Removed
 
@@ -121,6 +121,20 @@ class MemoryBackend(InlineBackend):
                 found[key] = entry.value
         return found
 
+    def look(self, key: str) -> Looked | None:
+        return self.look_many([key]).get(key)
+
+    def look_many(self, keys: Sequence[str]) -> dict[str, Looked]:
+        found: dict[str, Looked] = {}
+        with self._store.lock:  # a value and its own deadline, not that of the one before
+            now = self.clock.monotonic()
+            for key in keys:
+                entry = self._find(key)
+                if entry is not None and entry.deadline > now:
+                    entry.visited = True
+                    found[key] = entry.value, _left(entry, now)
+        return found
+
     def set(self, key: str, value: Stored, ttl: float | None) -> bool:
         store = self._store
         return store.do(store.put, key, value, size_of(value), ttl, self.clock.monotonic())
@@ -139,7 +153,7 @@ class MemoryBackend(InlineBackend):
             return 0.0
         if type(entry.value) is Described:
             raise HasMetadata(key)
-        return None if entry.deadline == math.inf else entry.deadline - now
+        return _left(entry, now)
 
     def delete(self, key: str) -> bool:
         return self._store.do(self._store.delete, key, self.clock.monotonic()) is not None
@@ -178,6 +192,10 @@ class MemoryBackend(InlineBackend):
 
     def clear(self, prefix: str) -> None:
         self._store.do(self._store.clear, prefix)
+
+
+def _left(entry: Entry, now: float) -> float | None:
+    return None if entry.deadline == math.inf else entry.deadline - now
 
 
 def _returned(result: T | CacheError) -> T:

@@ -174,8 +174,8 @@ class Backend(ABC):
     def look(self, key: str) -> Looked | None:
         """Return what `get` does, from where writes go, and the seconds that it has left.
 
-        They are 0.0 for a value that is going. A value that has metadata may have None, for its
-        deadlines are among these; and a stub any life.
+        They are 0.0 where the store cannot tell. One that tells of metadata or hides stubs
+        overrides this: by `ttl`, the first have None and the second 0.0.
         """
         return run_sync(self._look(BLOCKING, key))
 

@@ -51,6 +51,9 @@ def answer(command: list[bytes]) -> bytes:
     there = is_there(key)
     if verb == b"get":
         return items(rest)
+    if verb == b"mg" and rest[-1] == b"v" and there:
+        value = value_of(key)
+        return b"VA %d k%b f0 t-1\r\n%b\r\n" % (len(value), key, value)
     return {
         b"gets": items([key], b" 7"),
         b"set": b"STORED\r\n",

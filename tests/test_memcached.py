@@ -1575,6 +1575,23 @@ class TestRoundTrips:
             assert came == list(chain(*pairs))
 
     @case
+    async def test_a_look_at_many_is_one_round_trip(self, opened: Open, fake: Play) -> None:
+        """A value and its life come together, and nothing is waited for before all was asked."""
+
+        def answer(command: list[bytes]) -> bytes:
+            came.append(command)
+            return b"".join(replies) if len(came) == len(keys) else b""
+
+        came: list[list[bytes]] = []
+        keys = [f"k{n}" for n in range(100)]
+        replies = [b"VA 1 k%b f0 t9\r\nv\r\n" % key.encode() for key in keys]
+        store = opened(fake(answer).address)
+        store.target._router.servers()[0].connector.is_proxied = False
+        store.target._router.servers()[0].connector.version = "1.6.18"
+        assert await store.look_many(keys) == dict.fromkeys(keys, (b"v", 9.0))
+        assert came == [[b"mg", key.encode(), b"k", b"f", b"t", b"v"] for key in keys]
+
+    @case
     async def test_the_servers_work_side_by_side(self, opened: Open, fake: Play) -> None:
         """A call on many keys sends each server its part before it waits for any reply."""
 

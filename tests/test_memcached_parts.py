@@ -13,7 +13,7 @@ from twofold import counter
 from twofold.backends.memcached import MemcachedBackend, commands, results, stored
 from twofold.backends.memcached.addresses import Location, NodeAddress, read_location
 from twofold.backends.memcached.deployment import Weights, read_router
-from twofold.backends.memcached.replies import MEMCACHED, Item, Reader, fits, join
+from twofold.backends.memcached.replies import MEMCACHED, Item, Lasting, Reader, fits, join
 from twofold.backends.memcached.router import Router
 from twofold.backends.network import (
     INCOMPLETE,
@@ -497,6 +497,7 @@ def test_no_value_goes_with_a_malformed_key(key: str, command: Callable[[str], A
         (commands.incr("k", 0), b"incr k 0\r\n"),
         (commands.incr("k", -(2**63)), b"incr k 9223372036854775808\r\n"),
         (commands.look("k"), b"mg k f c t\r\n"),
+        (commands.look_inside("k"), b"mg k k f t v\r\n"),
     ],
 )
 def test_commands_as_the_protocol_has_them(command: commands.Command, packed: bytes) -> None:
@@ -529,6 +530,7 @@ def test_reads_alone_may_be_repeated() -> None:
         commands.get_many(["k", "l"]),
         commands.gets("k"),
         commands.look("k"),
+        commands.look_inside("k"),
     ]
     writes = [
         commands.set("k", b"v", 0),
@@ -680,6 +682,15 @@ STREAMS: list[tuple[bytes, list[Any]]] = [
         [b"BUSY currently processing crawler request"],
     ),
     (b"END\r\nVALUE k 0 1\r\nv\r\nEND\r\n5\r\nEND\r\n", [{}, {"k": b"v"}, b"5", {}]),
+    (
+        b"VA 2 kk f0 t-1\r\n5 \r\nEN kl\r\nVA 3 km f12045 t30 W\r\n=01\r\nEN\r\n",
+        [{"k": Lasting(b"5", -1)}, b"EN kl", {"m": Lasting(b"01", 30)}, b"EN"],
+    ),
+    (
+        b"VA %d kk f0 t5\r\n%b\r\n" % (len(PROTOCOL_TEXT), PROTOCOL_TEXT),
+        [{"k": Lasting(PROTOCOL_TEXT, 5)}],
+    ),
+    (b"VA 1\r\nVA x kk f0 t5\r\n", [b"VA 1", b"VA x kk f0 t5"]),
 ]
 
 
@@ -834,6 +845,12 @@ REFUSED = ReplyError("SERVER_ERROR out of memory")
         (b"mg k f c t\r\n", b"HD t5", False),
         (b"mg k f c t\r\n", b"VA 1", False),
         (b"mg k f c t\r\n", {}, False),
+        (b"mg k f c t\r\n", {"k": Lasting(b"v", 5)}, False),
+        (b"mg k k f t v\r\n", {"k": Lasting(b"v", 5)}, True),
+        (b"mg k k f t v\r\n", {"l": Lasting(b"v", 5)}, False),
+        (b"mg k k f t v\r\n", {}, False),
+        (b"mg k k f t v\r\n", b"EN", True),
+        (b"mg k k f t v\r\n", b"EN kk", True),
         (commands.VERSION, b"VERSION 1.6.18", True),
         (commands.VERSION, b"OK", False),
         (commands.VERSION, {}, False),

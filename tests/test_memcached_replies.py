@@ -123,6 +123,10 @@ CALLS = {
     ),
     "has": Asked(lambda store: store.has("k"), True, (b"mg",)),
     "ttl": Asked(lambda store: store.ttl("k"), None, (b"mg",)),
+    "look": Asked(lambda store: store.look("k"), (VALUE, None), (b"mg",)),
+    "look_many": Asked(
+        lambda store: store.look_many(["k", "absent"]), {"k": (VALUE, None)}, (b"mg",)
+    ),
     "set": Asked(lambda store: store.set("k", b"v", 60), True, (b"set",)),
     "set of much": Asked(lambda store: store.set("k", BIG, 60), True, (b"stats", b"set")),
     "add": Asked(lambda store: store.add("absent", b"v", 60), True, (b"add",)),
@@ -236,7 +240,7 @@ def test_no_reply_to_something_else_is_taken(name: str, face: Face, liar: Liar) 
     face.run(body())
 
 
-@pytest.mark.parametrize("name", ["get", "get_many", "has", "ttl"])
+@pytest.mark.parametrize("name", ["get", "get_many", "has", "ttl", "look"])
 def test_a_server_that_only_lies_is_an_outage(name: str, face: Face, liar: Liar) -> None:
     """What is asked again is so a few times, and then it fails."""
     asked = CALLS[name]
@@ -550,6 +554,8 @@ def test_a_proxy_is_found_out_once(face: Face, narrow: Narrow) -> None:
         assert await store.set("k", BIG, 60) is True
         assert await store.set_many({"k": BIG, "l": BIG}, 60) == []
         assert await store.has("absent") is False
+        assert await store.look("k") == (VALUE, 0.0)
+        assert await store.look_many(["k", "absent"]) == {"k": (VALUE, 0.0)}
         assert await store.compare_and_delete("k", VALUE) is True
         with pytest.raises(BackendUnavailable, match="a proxy stands before memcached"):
             await store.ttl("k")

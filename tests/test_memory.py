@@ -467,3 +467,47 @@ def test_more_locks_than_entries_fit_leave_room_for_one() -> None:
     for number in range(20):
         store.set(f"app:1:{number}", number, None)
     check(store)
+
+
+class Asked:
+    """A lock, and an event that tells that somebody wants it."""
+
+    def __init__(self, lock: Any, wanted: threading.Event) -> None:
+        self._lock = lock
+        self._wanted = wanted
+
+    def __enter__(self) -> None:
+        self._wanted.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_a_look_has_no_life_of_another_value() -> None:
+    """While a value is written, its life is not told with that of the one before."""
+    store, clock = store_of("look")
+    inside, wanted, found = threading.Event(), threading.Event(), list[Any]()
+    store.set("k", "old", 1000.0)
+    entry = store._store.entries["k"]
+
+    def write() -> bool:
+        entry.value = "new"
+        inside.set()
+        assert wanted.wait(10.0)
+        entry.deadline = clock.monotonic() + 5.0
+        return True
+
+    def look() -> None:
+        found.append(store.look("k"))
+        wanted.set()
+
+    writer = threading.Thread(target=store._store.do, args=(write,))
+    writer.start()
+    assert inside.wait(10.0)
+    store._store.lock = Asked(store._store.lock, wanted)  # type: ignore[assignment]
+    reader = threading.Thread(target=look)
+    reader.start()
+    for thread in (writer, reader):
+        thread.join(10.0)
+    assert found == [("new", 5.0)]

@@ -7,7 +7,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeVar
 
-from twofold.backend import Backend
+from twofold.backend import Backend, Looked
 from twofold.backends.descriptors import is_systems
 from twofold.backends.disk.faults import DiskFault, RareWarnings, is_disk_fault
 from twofold.backends.files import directory
@@ -110,16 +110,16 @@ class FilesBackend(Backend):
         entry = self._find(key)
         return None if entry is None else entry.value
 
+    def look(self, key: str) -> Looked | None:
+        entry = self._find(key)
+        return None if entry is None else (entry.value, self._left(entry))
+
     def has(self, key: str) -> bool:
         return visible(key, self._find(key)) is not None
 
     def ttl(self, key: str) -> float | None:
         entry = visible(key, self._find(key))
-        if entry is None:
-            return 0.0
-        if entry.expires is None:
-            return None
-        return max(0.0, min(entry.expires - self.clock.time(), entry.expires - entry.written))
+        return 0.0 if entry is None else self._left(entry)
 
     def set(self, key: str, value: bytes, ttl: float | None) -> bool:
         return self._store(key, value, self._until(), LockedFile.set, value, ttl)
@@ -201,6 +201,11 @@ class FilesBackend(Backend):
                 raise error from exc
             self._warnings.warn(error)
         return None
+
+    def _left(self, entry: Entry) -> float | None:
+        if entry.expires is None:
+            return None
+        return max(0.0, min(entry.expires - self.clock.time(), entry.expires - entry.written))
 
     def _living(self, key: str, entry: Entry) -> Entry | None:
         """Return `entry` unless its time is over."""

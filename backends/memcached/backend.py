@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Unpack
 
-from twofold.backend import Examined, Fill
+from twofold.backend import Examined, Fill, Looked
 from twofold.backends.memcached import commands, results, scan
 from twofold.backends.memcached.cas import CompareAndSet
 from twofold.backends.memcached.claim_batches import ClaimBatches
@@ -105,6 +105,18 @@ class MemcachedBackend(NetworkBackend):
         parts = self._router.split(keys)
         asked = [commands.get_many(part) for part in parts]
         return results.values(keys, parts, await self._client.aexecute_many(asked))
+
+    def look(self, key: str) -> Looked | None:
+        return run_sync(self._look_many(BLOCKING, [key])).get(key)
+
+    async def alook(self, key: str) -> Looked | None:
+        return (await self._look_many(NATIVE, [key])).get(key)
+
+    def look_many(self, keys: Sequence[str]) -> dict[str, Looked]:
+        return run_sync(self._look_many(BLOCKING, keys))
+
+    async def alook_many(self, keys: Sequence[str]) -> dict[str, Looked]:
+        return await self._look_many(NATIVE, keys)
 
     def set(self, key: str, value: bytes, ttl: float | None) -> bool:
         if len(value) > SURELY_FITS:
@@ -224,6 +236,12 @@ class MemcachedBackend(NetworkBackend):
 
     def _expiry(self, key: str, ttl: float | None) -> int:
         return commands.expiry(key, ttl, self.clock.time())
+
+    async def _look_many(self, io: Effects, keys: Sequence[str]) -> dict[str, Looked]:
+        deadline = self._client.due()
+        asked = await self._proxies.looks(io, keys, deadline, commands.look_inside)
+        run, arun = self._client.execute_many, self._client.aexecute_many
+        return results.looked(keys, await io.op(run, arun, asked, deadline))
 
     async def _set_if_it_fits(self, io: Effects, key: str, value: bytes, ttl: float | None) -> bool:
         """Set, unless the value is too big: a refused one would cost the older one."""

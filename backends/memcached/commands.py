@@ -101,6 +101,11 @@ def look(key: str) -> Command:
     return Command(f"mg {key} f c t\r\n".encode("ascii"), key, True)
 
 
+def look_inside(key: str) -> Command:
+    """Reply: a dict of a `Lasting`; or `b"EN kkey"`, or `b"EN"` of an older server. From 1.6 on."""
+    return Command(f"mg {key} k f t v\r\n".encode("ascii"), key, True)
+
+
 def touch(key: str, expiry: int) -> Command:
     """Reply: as to `look`, with the life that was; from 1.6 on."""
     return Command(f"mg {key} f c t T{expiry}\r\n".encode("ascii"), key)

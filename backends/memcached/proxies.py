@@ -5,7 +5,7 @@ Some proxies close the connection, without a word, at a command that they do not
 it loses its connection twice, while a `get` in between is answered, there is a proxy.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
 from twofold.backends.memcached import commands, results
@@ -38,8 +38,14 @@ class Proxies:
             return None
         return await self._ask(io, command, deadline)
 
-    async def looks(self, io: Effects, keys: Sequence[str], deadline: float) -> list[Command]:
-        """Return what asks for what is under `keys`: the whole value only where `mg` is unknown.
+    async def looks(
+        self,
+        io: Effects,
+        keys: Sequence[str],
+        deadline: float,
+        look: Callable[[str], Command] = commands.look,
+    ) -> list[Command]:
+        """Return what asks for what is under `keys`: `look`, or `gets` where `mg` is unknown.
 
         Servers of which it is not known yet are asked at once, in half of the time that is left.
         """
@@ -54,7 +60,7 @@ class Proxies:
             if all(is_lost(told.get(node)) for node in nodes):
                 unwrap(told.popitem()[1])
         return [
-            commands.look(key) if _knows_meta(node) else commands.gets(key)
+            look(key) if _knows_meta(node) else commands.gets(key)
             for node, key in zip(nodes, keys, strict=True)
         ]
 

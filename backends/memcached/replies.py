@@ -15,6 +15,7 @@ from twofold.backends.network import INCOMPLETE, ProtocolError, Reply, ReplyErro
 _LONGEST_LINE = 8192  # bytes; a line that comes in pieces is put together at each
 _LARGEST_VALUE = 2**30  # bytes that a server can be told to take
 _HEADER = re.compile(rb"VALUE ([!-~]+) (\d{1,10}) (\d{1,10})(?: (\d{1,20}))?\r\n").match
+_LASTING = re.compile(rb"VA (\d{1,10}) k([!-~]+) f(\d{1,10}) t(-1|\d{1,10})(?: [WXZ])*").fullmatch
 _PLAIN_HEADER = re.compile(rb"VALUE ([!-~]+) (?:0|[2-4]\d{9}) (\d{1,10})\r\n")  # or described
 _VALUES_END = b"\r\nEND\r\n"
 _ERRORS = frozenset({b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR"})
@@ -27,6 +28,13 @@ class Item(NamedTuple):
     unique: int
 
 
+class Lasting(NamedTuple):
+    """A value, and the seconds that it has left, -1 for ever."""
+
+    value: bytes
+    left: int
+
+
 class Reader:
     """Bytes in, replies out; for one connection."""
 
@@ -35,7 +43,7 @@ class Reader:
         self._at = 0
         self._received: list[bytes] = []
         self._missing = 0  # bytes without which there is nothing to read
-        self._values: dict[str, bytes | Item] = {}
+        self._values: dict[str, bytes | Item | Lasting] = {}
         self._lines: list[bytes] = []
 
     def feed(self, data: bytes, /) -> None:
@@ -59,6 +67,8 @@ class Reader:
                 self._missing = 1
                 break
             line = buffer[self._at : end].rstrip(b"\r")  # the lines of a scan end in LF alone
+            if header := _LASTING(line):
+                return self._lasting(header, end + 1)
             self._at = end + 1
             if line == b"END":
                 return self._ended()
@@ -80,22 +90,36 @@ class Reader:
 
     def _take_values(self) -> bool:
         """Take all values that come next; False if a part of one is missing."""
-        buffer, at = self._buffer, self._at
-        while header := _HEADER(buffer, at):
+        while header := _HEADER(self._buffer, self._at):
             key, flags, size, unique = header.groups()
-            start = header.end()
-            stop = start + int(size)
-            if stop + 2 > len(buffer):
-                if stop - start > _LARGEST_VALUE:
-                    raise ProtocolError(f"a value has {stop - start} bytes")
-                self._at, self._missing = at, stop + 2 - len(buffer)
+            data = self._data(header.end(), int(size))
+            if data is None:
                 return False
-            if buffer[stop : stop + 2] != b"\r\n":
-                raise ProtocolError("a value is longer than its header says")
-            self._values[key.decode("ascii")] = _value(buffer[start:stop], flags, unique)
-            at = stop + 2
-        self._at = at
+            self._values[key.decode("ascii")] = _value(data, flags, unique)
         return True
+
+    def _lasting(self, header: re.Match[bytes], start: int) -> Reply:
+        """Return the reply with the value that begins at `start`."""
+        size, key, flags, left = header.groups()
+        data = self._data(start, int(size))
+        if data is None:
+            return INCOMPLETE
+        if self._values or self._lines:
+            raise ProtocolError("two replies are one")
+        return {key.decode("ascii"): Lasting(stored.read(int(flags), data), int(left))}
+
+    def _data(self, start: int, size: int) -> bytes | None:
+        """Take the `size` bytes of a value from `start` on; None if a part of them is missing."""
+        buffer, stop = self._buffer, start + size
+        if stop + 2 > len(buffer):
+            if size > _LARGEST_VALUE:
+                raise ProtocolError(f"a value has {size} bytes")
+            self._missing = stop + 2 - len(buffer)
+            return None
+        if buffer[stop : stop + 2] != b"\r\n":
+            raise ProtocolError("a value is longer than its header says")
+        self._at = stop + 2
+        return buffer[start:stop]
 
     def _ended(self) -> Reply:
         values, lines = self._values, self._lines
@@ -152,7 +176,7 @@ _LINES: Final = {
     b"cas": _STORED,
     b"delete": rb"DELETED|NOT_FOUND",
     b"incr": rb"\d{1,20}|NOT_FOUND",
-    b"mg": rb"HD f\d{1,10} c\d{1,20} t(-1|\d{1,10})( [WXZ])*|EN",
+    b"mg": rb"HD f\d{1,10} c\d{1,20} t(-1|\d{1,10})( [WXZ])*|EN( k[!-~]+)?",
     b"version": rb"VERSION .*",
     b"flush_all": rb"OK",
     b"lru_crawler": rb"OK|(BUSY|BADCLASS)( .*)?",
@@ -175,6 +199,8 @@ def fits(packed: bytes, reply: Reply) -> bool:
 
 def _has_values_for(packed: bytes, values: dict[str, Any]) -> bool:
     """Tell whether all of `values` were asked for."""
+    if packed.startswith(b"mg "):
+        return packed.endswith(b" v\r\n") and [*values] == [packed.decode("ascii").split()[1]]
     if not packed.startswith((b"get ", b"gets ")):
         return not values and packed.startswith(_LISTED)
     if len(values) == 1 and packed[4:-2] == next(iter(values)).encode():

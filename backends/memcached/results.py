@@ -5,9 +5,9 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from twofold import counter
-from twofold.backend import Examined
+from twofold.backend import Examined, Looked
 from twofold.backends.memcached import stored
-from twofold.backends.memcached.replies import Item
+from twofold.backends.memcached.replies import Item, Lasting
 from twofold.backends.network import Outcome, Refused, Reply, is_lost, raise_partial, unwrap
 from twofold.errors import BackendUnavailable, CounterOverflow, MissingKey
 from twofold.keys.kinds import is_lock
@@ -50,6 +50,22 @@ def values(
             there |= {key: reply[key] for key in of_one if key in reply}
     found = {key: there[key] for key in keys if key in there} if len(asked) > 1 else there
     return raise_partial(found, list(filter(is_lost, outcomes)))
+
+
+def looked(keys: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, Looked]:
+    """Return the values that are there with their lives, if a command asked for each."""
+    pairs = zip(keys, outcomes, strict=True)
+    found = {key: _looked(key, unwrap(each)) for key, each in pairs if not is_lost(each)}
+    there = {key: each for key, each in found.items() if each is not None}
+    return raise_partial(there, list(filter(is_lost, outcomes)))
+
+
+def _looked(key: str, reply: Reply) -> Looked | None:
+    found: Lasting | Item | bytes | None = reply.get(key) if type(reply) is dict else None
+    if isinstance(found, Lasting):
+        return found.value, _seconds(key, found.left)
+    value = found.value if isinstance(found, Item) else found
+    return None if value is None else (value, 0.0)  # without `mg` no server tells a life
 
 
 def item(key: str, outcome: Outcome) -> Item | None:
@@ -142,9 +158,11 @@ def seconds(key: str, outcome: Outcome | None) -> float | None:
 def left(key: str, outcome: Outcome | None) -> float | None:
     """Return the life left of whatever is there, as `Backend.ttl` does of a value."""
     found = seen(key, _life(outcome))
-    if found is None:
-        return 0.0
-    return None if found.left == _FOR_EVER else max(_MOMENT, float(found.left - is_lock(key)))
+    return 0.0 if found is None else _seconds(key, found.left)
+
+
+def _seconds(key: str, left: int) -> float | None:
+    return None if left == _FOR_EVER else max(_MOMENT, float(left - is_lock(key)))
 
 
 def _life(outcome: Outcome | None) -> Outcome:

@@ -8,7 +8,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from twofold.backend import Backend, Fill
+from twofold.backend import Backend, Fill, Looked
 from twofold.backends.disk.faults import DiskFault, RareWarnings
 from twofold.backends.sqlite.bounds import Bounds
 from twofold.backends.sqlite.codes import is_busy, is_corrupt, is_disk_error
@@ -26,7 +26,7 @@ How: TypeAlias = Callable[..., Any]
 """A method of `Session` that does some work and returns its outcome."""
 
 
-_READS = frozenset({"get", "get_many", "has", "ttl"})
+_READS = frozenset({"get", "get_many", "has", "look", "look_many", "ttl"})
 _ATTEMPTS = 3
 _BATCH_WAIT = 0.8  # of the deadline: leaves a locked-out batch time for its reads
 
@@ -122,6 +122,12 @@ class SQLiteBackend(Backend):
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         return self._do_or({}, Session.read, self._entries.get_many, keys)
+
+    def look(self, key: str) -> Looked | None:
+        return self._do_or(None, Session.look, self._entries.look, key)
+
+    def look_many(self, keys: Sequence[str]) -> dict[str, Looked]:
+        return self._do_or({}, Session.read, self._entries.look_many, keys)
 
     def has(self, key: str) -> bool:
         return self._do_or(False, Session.look, self._entries.has, key)

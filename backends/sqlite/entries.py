@@ -8,13 +8,14 @@ first and writing then is atomic.
 import math
 import sqlite3
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 
 from twofold import counter
-from twofold.backend import Fill
+from twofold.backend import Fill, Looked
 from twofold.backends.sqlite.bounds import Bounds
 from twofold.backends.sqlite.codes import CorruptDatabase
 from twofold.backends.sqlite.statements import (
@@ -88,23 +89,38 @@ class Entries:
 
     def get_many(self, db: sqlite3.Cursor, keys: Sequence[str]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
-        for chunk in _chunks(keys):
-            for name, *row in db.execute(GET_MANY.format(_marks(chunk)), chunk).fetchall():
-                key = name.decode("utf-8", "replace")
-                value = self._value(key, row)
-                if value is not None:
-                    found[key] = value
+        for name, *row in _rows(db, keys):
+            key = name.decode("utf-8", "replace")
+            value = self._value(key, row)
+            if value is not None:
+                found[key] = value
         return found
+
+    def look(self, db: sqlite3.Cursor, key: str) -> Looked | None:
+        row = db.execute(GET, (key,)).fetchone()
+        return None if row is None else self._looked(key, row)
+
+    def look_many(self, db: sqlite3.Cursor, keys: Sequence[str]) -> dict[str, Looked]:
+        found: dict[str, Looked] = {}
+        for name, *row in _rows(db, keys):
+            key = name.decode("utf-8", "replace")
+            looked = self._looked(key, row)
+            if looked is not None:
+                found[key] = looked
+        return found
+
+    def _looked(self, key: str, row: Sequence[Any]) -> Looked | None:
+        value = self._value(key, row)
+        return None if value is None else (value, self._left(*row[2:]))
 
     def ttl(self, db: sqlite3.Cursor, key: str) -> float | None:
         life = self._life(db, key)
-        if life is None:
-            return 0.0
-        expires, written = life
+        return 0.0 if life is None else self._left(*life)
+
+    def _left(self, expires: float | None, written: float) -> float | None:
         if expires is None:
             return None
-        left: float = min(expires - self._clock.time(), expires - written)
-        return max(0.0, left)
+        return max(0.0, min(expires - self._clock.time(), expires - written))
 
     def has(self, db: sqlite3.Cursor, key: str) -> bool:
         return self._life(db, key) is not None
@@ -404,6 +420,12 @@ def _expiry(now: float, ttl: float | None, value: bytes = b"") -> tuple[float | 
     step = int(ttl) // 32 or 1
     due = math.ceil((now + ttl) / step) * step
     return now + ttl, -due if len(value) == STUB_SIZE and is_stub(value) else due
+
+
+def _rows(db: sqlite3.Cursor, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    return chain.from_iterable(
+        db.execute(GET_MANY.format(_marks(chunk)), chunk).fetchall() for chunk in _chunks(keys)
+    )
 
 
 def _chunks(keys: Sequence[str]) -> Iterable[Sequence[str]]:

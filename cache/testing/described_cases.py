@@ -67,6 +67,16 @@ class DescribedStoreCases(Suite):
         assert await told.ttl("k") is None
 
     @case
+    async def test_a_look_tells_its_life(self, told: Any, described: Callable[[Meta], Any]) -> None:
+        """`look` tells what the store has of its life, whatever its metadata say."""
+        stored = described(META)
+        for life in (LONG, None):
+            await told.set("k", stored, life)
+            for found, left in (await told.look("k"), (await told.look_many(["k"]))["k"]):
+                assert found == stored
+                assert lasts(left, life)
+
+    @case
     async def test_what_is_removed_is_told_with_its_metadata(
         self, told: Any, described: Callable[[Meta], Any]
     ) -> None:

@@ -93,11 +93,22 @@ class StoreCases(Suite):
 
     @case
     async def test_a_look_finds_stubs(self, store: Any) -> None:
-        """A stub is found by `look` as by `get`."""
+        """A stub is found by `look` as by `get`, with its life."""
         stub = new_stub()
         assert await store.get_or_claim("k", stub, 100.0) is None
-        assert (await store.look("k"))[0] == stub
-        assert (await store.look_many(["k"]))["k"][0] == stub
+        for found, left in (await store.look("k"), (await store.look_many(["k"]))["k"]):
+            assert found == stub
+            assert lasts(left, 100)
+
+    @case
+    async def test_a_look_at_what_is_over(
+        self, store: Any, short: float, outlive: Callable[[], None]
+    ) -> None:
+        """What has expired is missing to `look` too, and one at no keys finds nothing."""
+        await store.set("k", b"v", short)
+        outlive()
+        assert await store.look("k") is None
+        assert await store.look_many(["k"]) == {}
         assert await store.look_many([]) == {}
 
     @case
