@@ -19,7 +19,7 @@ from twofold.computing.maker import Maker
 from twofold.computing.unserializable import Unserializable
 from twofold.described import FreshStore
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
-from twofold.entry import MISSING, Meta, Missing
+from twofold.entry import MISSING, Codec, Meta, Missing
 from twofold.errors import BackendUnavailable, PartlyUnavailable
 from twofold.freshness.options import read_freshness, read_ttl
 from twofold.freshness.overrides import override, requests
@@ -30,6 +30,7 @@ from twofold.keys import many
 from twofold.outage import FailOpen
 from twofold.stats import Counts
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout, seconds
+from twofold.types import Shape, TypedCodec
 
 _MOST_POLICIES = 256  # that are remembered, by how they are asked for
 
@@ -55,11 +56,7 @@ class Engine:
         self._fail_open = fail_open
         self._backend = self._tolerant if options["on_error"] == "miss" else store
         self._fresh = FreshStore(self._backend, codec)
-        self._codec = codec
         codec.owner = parts.alias
-        self._load = codec.load
-        self._unwrapped = codec.unwrapped_types
-        self._dump = codec.dump
         self._keys = keys
         self._key = keys.__call__  # bound once: looking it up costs a tenth of a hit
         self._known = keys.known.get
@@ -67,26 +64,51 @@ class Engine:
         self._guard = guard_for(backend, parts.alias, options["blocking_calls"])
         self._store = store
         self._remote = backend.kind == "native"
-        note = None if fail_open is None else fail_open.outage.fail
         self._counts = Counts()
         self._claims = claims_of(store.identity)
-        rests = Rests(parts.alias, store.clock, self._claims.resting)
+        self._rests = Rests(parts.alias, store.clock, self._claims.resting)
         self._clock = backend.clock
-        self._rests = rests
         raises = options["on_unserializable"] == "raise"
-        unserializable = Unserializable(parts.alias, store.clock, raises=raises)
-        self._maker = maker = Maker(codec, store.clock, self._counts, rests, unserializable)
-        self._computations = Computations(
-            store, codec, maker, keys.claim, note, self._counts, rests
-        )
-        self._answers = Answers(self._computations, maker, store, codec, rests, self._counts)
-        loads = Loads(self._computations, maker, store, keys.claim, self._counts, rests)
-        self._batches = Batches(
-            self._computations, self._answers, loads, maker, store, self._counts, rests
-        )
+        self._unserializable = Unserializable(parts.alias, store.clock, raises=raises)
         self._freshness = Policy(parts.timeout, default=parts.timeout, **parts.freshness)
         self._asks = bool(parts.freshness)
         self._policies: dict[tuple[Any, ...], Policy] = {}
+        self._use(codec)
+
+    def _use(self, codec: Codec) -> None:
+        """Read and write values by `codec`."""
+        store, counts, rests = self._store, self._counts, self._rests
+        self._codec = codec
+        self._load = codec.load
+        self._unwrapped = codec.unwrapped_types
+        self._dump = codec.dump
+        self._maker = maker = Maker(codec, store.clock, counts, rests, self._unserializable)
+        claim = self._keys.claim
+        note = None if self._fail_open is None else self._fail_open.outage.fail
+        self._computations = Computations(store, codec, maker, claim, note, counts, rests)
+        self._answers = Answers(self._computations, maker, store, codec, rests, counts)
+        loads = Loads(self._computations, maker, store, claim, counts, rests)
+        self._batches = Batches(
+            self._computations, self._answers, loads, maker, store, counts, rests
+        )
+
+    def _of_type(self, shape: Shape, tell_other: Callable[[str], None] | None) -> Self:
+        """Return this cache as one of values of a type.
+
+        Raises:
+            Unknown: nothing can convert them.
+        """
+        codec, rich = self._codec, self._codec.keeps != "json"
+        if codec.keeps == "all" or shape.is_kept(rich=rich):
+            return self
+        made = type(self).__new__(type(self))
+        vars(made).update(vars(self))
+        holds_objects = self._store.holds_objects
+        typed = TypedCodec(
+            codec, shape.fitted(rich=rich), holds_objects=holds_objects, tell_other=tell_other
+        )
+        made._use(typed)
+        return made
 
     def __copy__(self) -> Self:
         return self  # the way to a store, and not what is in it

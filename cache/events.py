@@ -25,6 +25,7 @@ __all__ = [
     "OutageEnded",
     "RefreshFailed",
     "ResultNotStored",
+    "ResultOfOtherType",
     "StoreFailed",
     "Subscriber",
     "WatchLost",
@@ -176,6 +177,24 @@ class ResultNotStored(Event):
         return (
             f"what {self.function}() returns is not stored in cache {self.cache!r}, and computed at"
             f" each call: {self.error}"
+        )
+
+
+@dataclass(frozen=True)
+class ResultOfOtherType(Event):
+    """A function returned what is not of the type that it is annotated with; it is told of once.
+
+    Its callers get that, and it is stored as what it is, without its type, if it can be.
+    """
+
+    cache: str
+    function: str
+    error: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.function}() returns what its annotation does not bring back, and cache"
+            f" {self.cache!r} keeps it without its type: {self.error}. Correct the annotation"
         )
 
 

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from io import BytesIO
+from pathlib import PurePosixPath
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -647,6 +648,16 @@ def test_memory_errors_pass() -> None:
         resolve_serializer(SimpleNamespace(dumps=dumps, loads=len)).dumps(1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    held: object
+
+
+class Pair(NamedTuple):
+    one: object
+    other: object
+
+
 KEPT = [
     (1, True),
     ("x", True),
@@ -663,7 +674,12 @@ KEPT = [
     (nested(tuple, 5000), False),
     (frozenset({1}), True),
     (Text("x"), False),
-    (Level.LOW, False),
+    (Level.LOW, True),
+    (PurePosixPath("a"), True),
+    (Frozen((1,)), True),
+    (Frozen([1]), False),
+    (Pair(1, "x"), True),
+    (Pair(1, []), False),
     ([], False),
     ({}, False),
     (set(), False),
@@ -675,7 +691,7 @@ KEPT = [
 @pytest.mark.parametrize(("value", "kept"), KEPT)
 @pytest.mark.parametrize("name", ["msgpack", "pickle"])
 def test_only_immutables_are_kept(name: str, value: Any, kept: bool) -> None:
-    """A store in the process may hold immutable values of exact types, and no others."""
+    """A store in the process may hold values that nobody can change, and no others."""
     assert resolve_serializer(name).may_share(value) is kept
 
 

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import cloudpickle
@@ -420,8 +421,7 @@ def test_what_cannot_work_is_refused_when_decorating() -> None:
 
 def test_what_cannot_be_stored_is_returned(caplog: pytest.LogCaptureFixture) -> None:
     """It is told of once, with its type and what to do."""
-    store = Cache("memory://decorated")
-    store.clear()
+    store = caches["disk"]
 
     @cached(cache=store)
     def thing(_: int) -> object:
@@ -433,12 +433,11 @@ def test_what_cannot_be_stored_is_returned(caplog: pytest.LogCaptureFixture) -> 
     assert "thing()" in record.message
     assert "Shop" in record.message
     assert "SERIALIZER" in record.message
-    store.close()
 
 
-def test_what_cannot_be_stored_may_be_an_error() -> None:
+def test_what_cannot_be_stored_may_be_an_error(tmp_path: Path) -> None:
     """That `set` raises always, and the fixture of tests."""
-    store = Cache("memory://decorated", options={"on_unserializable": "raise"})
+    store = Cache(f"sqlite:///{tmp_path}/raises.db", options={"on_unserializable": "raise"})
 
     @cached(cache=store)
     def thing() -> object:

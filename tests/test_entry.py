@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from functools import cache, partial
 from hashlib import blake2b
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -524,9 +525,9 @@ def test_what_no_entry_may_build_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_unserializable_values_are_refused() -> None:
     """A value that the serializer cannot hold raises when it is to be stored."""
-    for codec in (envelope(), Objects(resolve_serializer("msgpack"))):
+    for codec, value in ((envelope(), object()), (Objects(resolve_serializer("msgpack")), Lock())):
         with pytest.raises(CannotSerialize):
-            codec.dump(KEY, object())
+            codec.dump(KEY, value)
 
 
 @pytest.mark.parametrize("name", ["zlib", "zstd", "lz4"])
@@ -680,5 +681,4 @@ def test_counters_are_held_as_numbers() -> None:
     foreign = Objects(resolve_serializer(SimpleNamespace(dumps=repr, loads=int)))
     assert foreign.dump(KEY, 1) == 1
     assert foreign.load(KEY, foreign.dump(KEY, -(2**63))) == -(2**63)
-    with pytest.raises(CannotSerialize):
-        foreign.dump(KEY, 2**63)
+    assert foreign.dump(KEY, 2**63) == 2**63

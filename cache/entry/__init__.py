@@ -1,6 +1,6 @@
 """What is stored: counters as digits, everything else in an envelope, or as objects."""
 
-from twofold.entry.codec import MARK_SIZE, MISSING, Codec, Entry, Missing
+from twofold.entry.codec import MARK_SIZE, MISSING, Codec, Entry, Keeps, Missing
 from twofold.entry.envelope import MAX_PAYLOAD, Envelope
 from twofold.entry.objects import Marked, Objects, Serialized
 from twofold.metadata import Described, Meta
@@ -13,6 +13,7 @@ __all__ = [
     "Described",
     "Entry",
     "Envelope",
+    "Keeps",
     "Marked",
     "Meta",
     "Missing",

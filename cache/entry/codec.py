@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
+from twofold.codecs.serializers import Serializer
 from twofold.metadata import Meta
 
 MARK_SIZE: Final = 8
@@ -42,6 +43,10 @@ class Entry:
         return meta is not None and (bool(meta.error) or meta.is_gone(now))
 
 
+Keeps: TypeAlias = Literal["json", "plain", "all"]
+"""What comes back of the types that it was: what JSON has; what Python has built in; all."""
+
+
 class Codec(Protocol):
     """What turns values into what a store keeps, and back."""
 
@@ -58,6 +63,8 @@ class Codec(Protocol):
     signs_numbers: bool
     """Whether counters are signed, so that no store can add to them."""
 
+    keeps: Keeps
+
     def dump(self, key: str, value: Any, meta: Meta | None = None, mark: bytes = b"") -> Any:
         """Return what to store under `key`, never None; raise `CannotSerialize`.
 
@@ -73,3 +80,8 @@ class Codec(Protocol):
 
     def load_marked(self, key: str, stored: Any) -> tuple[Any | Missing, bytes]:
         """Return what `load` does, and its mark."""
+
+
+def keeps_of(serializer: Serializer) -> Keeps:
+    """Return what comes back of a serializer as the types that it was; of others', JSON at most."""
+    return "plain" if serializer.name in ("msgpack", "pickle") else "json"

@@ -38,7 +38,7 @@ from twofold.codecs.refusal import refuse
 from twofold.codecs.serializers import Serializer
 from twofold.counter import HIGHEST, LOWEST
 from twofold.entry.checks import END, Check, Checksum, Signature
-from twofold.entry.codec import MARK_SIZE, MISSING, Entry, Missing
+from twofold.entry.codec import MARK_SIZE, MISSING, Entry, Keeps, Missing, keeps_of
 from twofold.errors import SettingsError
 from twofold.events import EntriesDamaged, emit
 from twofold.interrupts import raise_if_of_others
@@ -115,6 +115,7 @@ class Envelope:
         if secret is None:
             _need_no_secret(context, numbers)
         self.signs_numbers: bool = secret is not None and numbers != "bare"
+        self.keeps: Keeps = keeps_of(serializer)
         self._serializer = serializer
         self._compressor = compressor
         self._compress_min = compress_min

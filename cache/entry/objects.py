@@ -1,14 +1,16 @@
-"""What a store in this process keeps: values themselves, or private copies in bytes."""
+"""What a store in this process keeps: values themselves, or what private copies are made of."""
 
 import sys
 from typing import Any, Final
 
 from twofold import counter
 from twofold.clock import SYSTEM_CLOCK, Clock
-from twofold.codecs.immutables import ATOMS
+from twofold.codecs.immutables import ATOMS, is_immutable
 from twofold.codecs.refusal import refuse_awaitable
 from twofold.codecs.serializers import Serializer
-from twofold.entry.codec import MARK_SIZE, MISSING, Entry, Missing
+from twofold.entry.codec import MARK_SIZE, MISSING, Entry, Keeps, Missing, keeps_of
+from twofold.entry.copies import COPIES, Copies, copies_of
+from twofold.errors import CannotSerialize
 from twofold.events import EntriesDamaged, emit
 from twofold.interrupts import raise_if_of_others
 from twofold.metadata import Described, Meta, size_of
@@ -69,8 +71,9 @@ class Objects:
     """Values to objects and back, for stores in this process.
 
     Immutable values, and counters for the store to add to, are kept as they are, others
-    as `Serialized`; what has a mark, as `Marked`, and what has metadata, as `Described`. Nothing
-    is kept as None, which means a missing key to a store.
+    as `Serialized`, and what the serializer refuses as what copies can be made of; what has a
+    mark, as `Marked`, and what has metadata, as `Described`. Nothing is kept as None, which means
+    a missing key to a store.
 
     Args:
         serializer: makes private copies; with None every value is kept as it is, and
@@ -84,6 +87,7 @@ class Objects:
     def __init__(self, serializer: Serializer | None, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self.damaged: int = 0
         self.owner: str = ""
+        self.keeps: Keeps = "all" if serializer is None else keeps_of(serializer)
         self._serializer = serializer
         self._clock = clock
 
@@ -103,13 +107,18 @@ class Objects:
             return _NONE if value is None else value
         if value is not None and (serializer.may_share(value) or counter.is_counter(value)):
             return value
-        return Serialized(serializer.dumps(value))
+        try:
+            return Serialized(serializer.dumps(value))
+        except CannotSerialize:
+            return value if is_immutable(value) else copies_of(value)
 
     def load(self, key: str, stored: Any) -> Any | Missing:
         """Return the value; MISSING if it is stale, or cannot be read back."""
         kind = type(stored)
         if kind is Serialized:
             return self._unpack(stored)
+        if kind in COPIES:
+            return self._copy(stored)
         if kind is Described:
             is_fresh = stored.meta.is_fresh(self._clock.time())
             return self.load(key, stored.kept) if is_fresh else MISSING
@@ -123,8 +132,7 @@ class Objects:
             is_fresh = stored.meta.is_fresh(self._clock.time())
             return self.load_marked(key, stored.kept) if is_fresh else (MISSING, b"")
         if type(stored) is Marked:
-            kept = stored.kept
-            return self._unpack(kept) if type(kept) is Serialized else kept, stored.mark
+            return self.load(key, stored.kept), stored.mark
         return self.load(key, stored), b""
 
     def open(self, key: str, stored: Any) -> Entry | Missing:
@@ -139,8 +147,17 @@ class Objects:
         try:
             return self._serializer.loads(stored.data)
         except self._serializer.errors as error:
-            raise_if_of_others(error)
-            self.damaged += 1
-            if self.damaged == 1:
-                emit(EntriesDamaged(self.owner, signed=False))
-            return MISSING
+            return self._damaged(error)
+
+    def _copy(self, stored: Copies) -> Any | Missing:
+        try:
+            return stored.copy()
+        except Exception as error:  # of the value's own class
+            return self._damaged(error)
+
+    def _damaged(self, error: Exception) -> Missing:
+        raise_if_of_others(error)
+        self.damaged += 1
+        if self.damaged == 1:
+            emit(EntriesDamaged(self.owner, signed=False))
+        return MISSING

@@ -4,17 +4,21 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import isasyncgenfunction, isgeneratorfunction
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 from twofold.callables import body_of, is_async, name_of
 from twofold.core import Cache
 from twofold.errors import SettingsError
+from twofold.events import ResultOfOtherType, emit
 from twofold.freshness.options import Freshness, read_freshness, read_ttl
 from twofold.freshness.policy import Policy
 from twofold.keys import PROCESS, CallKeys
 from twofold.registry import caches
 from twofold.settings.config import placed
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout
+from twofold.types import OfType, Shape, returned_by
+
+T = TypeVar("T")
 
 _log = logging.getLogger("twofold")
 
@@ -48,7 +52,7 @@ class Plan:
         _check_condition(condition, self.name)
         self.function = function
         self.is_async: bool = is_async(function)
-        self.store: Callable[[], Cache] = _finder(cache, self.name)
+        self.store: Callable[[], Cache] = self._typed(_finder(cache, self.name))
         self.timeout = timeout if timeout is DEFAULT_TIMEOUT else read_ttl(timeout)
         with placed(f"{self.name}: @cached"):
             read_freshness(freshness)
@@ -70,6 +74,38 @@ class Plan:
         self.decorated: Any = None
         self.surrogate: Any = None
         self._told = False
+
+    def _typed(self, find: Callable[[], Cache]) -> Callable[[], Cache]:
+        """Return what finds the cache as one of the type that the function is annotated with."""
+        shape: Callable[[], Shape | None] = partial(self._shape, self.function)
+        try:
+            known = self._shape(self.function)
+        except NameError:  # of a type that is not there yet
+            pass
+        else:
+            if known is None or known.is_kept(rich=False):
+                return find
+            shape = partial(_itself, known)
+        return OfType(find, shape, self._tell_other)
+
+    def _shape(self, function: Callable[..., Any]) -> Shape | None:
+        """Return the type of what is stored of a call; None if nothing is known of it.
+
+        Raises:
+            NameError: it is not there yet.
+        """
+        try:
+            return Shape(self._annotation(returned_by(function)))
+        except NameError:
+            raise
+        except Exception:  # whatever stands in an annotation: it is not there for us
+            return None
+
+    def _annotation(self, returned: Any) -> Any:
+        return returned
+
+    def _tell_other(self, why: str) -> None:
+        emit(ResultOfOtherType(self.store().alias, self.name, why))
 
     def timeout_of(self, value: Any) -> Timeout:
         """Return how long a given result is fresh."""
@@ -105,6 +141,10 @@ class Plan:
         if PROCESS in key and not self._told and store.backend.kind != "inline":
             self._told = True
             _log.warning(_OF_PROCESS, self.name, store.alias)
+
+
+def _itself(value: T) -> T:
+    return value
 
 
 def _finder(cache: Cache | str, name: str) -> Callable[[], Cache]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from inspect import Parameter
-from typing import Any
+from typing import Any, Union, get_args, get_origin
 
 from twofold.core import Cache
 from twofold.display import shown
@@ -34,13 +34,20 @@ class PlanOfMany(Plan):
                 "@cached.many has no errors=: an exception of a function of many ids does not tell"
                 " whose it is. Let the function leave such ids out, and give missing="
             )
-        super().__init__(function, **options)
         self.missing = missing
+        super().__init__(function, **options)
         if missing is not MISSING:
             self.options["missing"] = missing
         self._ignored = frozenset(options.get("ignore", ()))
         self._parameters = list(self.keys.signature.parameters.values())
         self.name_of_ids(0)
+
+    def _annotation(self, returned: Any) -> Any:
+        """Return the type of one id's result."""
+        of_each = get_args(returned)
+        if not isinstance(get_origin(returned), type) or len(of_each) != len(("id", "result")):
+            return Any
+        return of_each[1] if self.missing is MISSING else Union[of_each[1], type(self.missing)]  # noqa: UP007
 
     def name_of_ids(self, at: int) -> str:
         """Return the name of the parameter that takes the ids, of which `at` are bound before."""

@@ -1,0 +1,9 @@
+"""Values with their types: plain data in the store, and the types again for who asks."""
+
+from twofold.types.annotations import returned_by
+from twofold.types.codec import TypedCodec
+from twofold.types.finder import OfType
+from twofold.types.outline import Unknown
+from twofold.types.shapes import Fitted, Shape
+
+__all__ = ["Fitted", "OfType", "Shape", "TypedCodec", "Unknown", "returned_by"]

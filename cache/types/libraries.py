@@ -1,0 +1,119 @@
+"""msgspec and pydantic: imported when a type is to be converted, and not before."""
+
+import enum
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from importlib import import_module
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+from pathlib import PurePath
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+_Way: TypeAlias = tuple[tuple[Callable[[Any], Any], ...], Callable[[Any], Any]]
+"""What makes plain data of a value, the best first; and what makes a value of such."""
+
+_PLAIN = (bytes, bytearray, date, datetime, time, timedelta, Decimal, UUID)
+"""What serializers keep that keep the types of Python, and msgspec would turn into text."""
+
+TEXTS: Final = (
+    PurePath,
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+"""Classes whose values can be made of what `str` says of them."""
+
+
+class Refused(Exception):
+    """A library does not know a type; the text says why."""
+
+
+def by_msgspec(annotation: Any, rich: bool) -> _Way:
+    """Return how msgspec converts a type."""
+    msgspec: Any = import_module("msgspec")
+    given = {"builtin_types": _PLAIN} if rich else {"str_keys": True}
+    encode, decode = msgspec.json.encode, msgspec.json.decode
+    try:
+        msgspec.msgpack.Decoder(annotation, dec_hook=_of_plain)
+    except (TypeError, NameError) as exc:
+        raise Refused(str(exc)) from exc
+    to_builtins, convert = msgspec.to_builtins, msgspec.convert
+
+    def to_plain(value: Any) -> Any:
+        return to_builtins(value, enc_hook=_to_plain, **given)
+
+    def to_json(value: Any) -> Any:
+        return decode(encode(value, enc_hook=_to_plain))
+
+    def from_plain(plain: Any) -> Any:
+        return convert(plain, annotation, dec_hook=_of_plain, **given)
+
+    return (to_plain if rich else to_json,), from_plain
+
+
+def _to_plain(value: Any) -> Any:
+    if isinstance(value, TEXTS):
+        return str(value)
+    if type(value) is complex:
+        return [value.real, value.imag]
+    raise TypeError(f"a value of type {type(value).__qualname__} is in it")
+
+
+def _of_plain(kind: type, data: Any) -> Any:
+    if isinstance(kind, type) and issubclass(kind, TEXTS) and type(data) is str:
+        return kind(data)
+    if kind is complex:
+        return complex(*map(float, data))
+    raise TypeError(f"no {kind} can be made of it")
+
+
+def by_pydantic(annotation: Any, rich: bool) -> _Way:
+    """Return how pydantic converts a type: by its JSON, or else by what it makes of that in Python.
+
+    JSON keeps no infinite numbers, and no bytes that are no text.
+    """
+    pydantic: Any = import_module("pydantic")
+    try:
+        adapter = pydantic.TypeAdapter(annotation)
+    except Exception as exc:  # of many kinds: its own, and those of a class's hooks
+        raise Refused(str(exc)) from exc
+    to_builtins: Any = import_module("msgspec").to_builtins
+    given = {"builtin_types": _PLAIN} if rich else {"str_keys": True}
+    text = bytes if rich else str
+    dump_json, dump_python = adapter.dump_json, adapter.dump_python
+    validate_json, validate_python = adapter.validate_json, adapter.validate_python
+
+    def to_json(value: Any) -> Any:
+        dumped = dump_json(value, by_alias=False, round_trip=True, warnings="error")
+        return dumped if rich else dumped.decode()
+
+    def to_python(value: Any) -> Any:
+        dumped = dump_python(value, by_alias=False, round_trip=True, warnings="error")
+        return [to_builtins(dumped, enc_hook=_to_plain, **given)]
+
+    def from_plain(plain: Any) -> Any:
+        if type(plain) is text:
+            return validate_json(plain, by_alias=False, by_name=True)
+        (data,) = plain
+        return validate_python(data, by_alias=False, by_name=True)
+
+    return (to_json, to_python), from_plain
+
+
+def is_odd_enum(kind: Any) -> bool:
+    """Tell whether `kind` is an enum that msgspec does not take: of other values, or of several."""
+    if not (isinstance(kind, type) and issubclass(kind, enum.Enum)):
+        return False
+    kinds = {type(each._value_) for each in kind}
+    return kinds not in ({int}, {str})

@@ -1,0 +1,69 @@
+"""A type that is named for values, and how it stands in stores of one kind."""
+
+from hashlib import blake2b
+from typing import Any, Final
+
+from twofold.entry import MARK_SIZE
+from twofold.types.conversions import Conversion, conversion
+from twofold.types.outline import Outline
+
+_FORMAT: Final = "1"  # of the data: another one makes every typed entry a miss
+
+
+class Shape:
+    """A type, as the data of its values show it.
+
+    Args:
+        annotation: the type.
+
+    Raises:
+        NameError: it names what is not there yet, or cannot be found.
+        Unknown: it says nothing of the data.
+    """
+
+    def __init__(self, annotation: Any) -> None:
+        self.annotation = annotation
+        self._outline = Outline(annotation)
+        self._fitted: dict[bool, Fitted] = {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """What the type is called in messages."""
+        kind = self.annotation
+        return kind.__qualname__ if isinstance(kind, type) else str(kind)
+
+    def is_kept(self, *, rich: bool) -> bool:
+        """Tell whether serializers bring its values back without knowing of it."""
+        return self._outline.is_plain if rich else self._outline.is_json
+
+    def fitted(self, *, rich: bool) -> "Fitted":
+        """Return how its values stand in stores whose data are rich, or those of JSON.
+
+        Raises:
+            Unknown: nothing can convert them.
+        """
+        if rich not in self._fitted:
+            made = conversion(self.annotation, rich=rich)
+            self._fitted[rich] = Fitted(self.name, made, f"{rich} {self._outline.text}")
+        return self._fitted[rich]
+
+
+class Fitted:
+    """How the values of a type stand in stores of one kind: their data, and their marks."""
+
+    def __init__(self, name: str, made: Conversion, text: str) -> None:
+        self.name: str = name
+        self.exact = made.exact
+        self.from_plain = made.from_plain
+        self.mark: bytes = _digest(f"data {text}")
+        self.as_it_is: bytes = _digest(f"value {text}")
+        """The mark of a value itself, in a store that keeps objects."""
+        self.other: bytes = _digest(f"other {text}")
+        """The mark of what is kept though it is of another type."""
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(f"{_FORMAT} {text}".encode(), digest_size=MARK_SIZE).digest()

@@ -1,0 +1,376 @@
+"""Values with their types: what a function is annotated with comes back, from every store."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+
+from tests import typed_future
+from tests.chaos import MemcachedServer, RedisServer
+from tests.typed_kinds import ADA, KINDS, MODEL, Color, Dog, Model, Point, User
+from twofold import Cache, CannotSerialize, cached, caches, configure, events, refreshing
+from twofold.effects import background
+from twofold.testing import FACES, Face, FakeClock
+from twofold.types import Shape
+from twofold.types.sameness import is_same
+
+STORES = ["memory", "sqlite", "files", "redis", "memcached"]
+SERIALIZERS = ["msgpack", "json", "pickle"]
+
+calls: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def told() -> Iterator[list[events.Event]]:
+    """Note what is told, and start with no calls."""
+    calls.clear()
+    typed_future.calls.clear()
+    noted: list[events.Event] = []
+    end = events.subscribe(noted.append)
+    yield noted
+    end()
+
+
+@pytest.fixture(params=STORES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where each store is."""
+    if request.param == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        return server.url
+    if request.param == "memcached":
+        memcached: MemcachedServer = request.getfixturevalue("memcached_server")
+        return f"memcached://{memcached.address}"
+    return f"{request.param}:///{tmp_path}/cache"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Cache]:
+    """A cache that keeps bytes."""
+    cache = Cache(f"sqlite:///{tmp_path}/cache.db")
+    yield cache
+    cache.close()
+
+
+def returning(cache: Cache, annotation: Any, value: Any, **options: Any) -> Any:
+    """Return a cached function that returns `value`, and says that it is of `annotation`."""
+
+    def function(_part: int = 0) -> Any:
+        calls.append(value)
+        return value() if callable(value) else value
+
+    function.__annotations__["return"] = annotation
+    return cached(cache=cache, key=options.pop("key", "k{_part}"), **options)(function)
+
+
+@pytest.mark.parametrize("serializer", SERIALIZERS)
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_every_kind_of_type_comes_back(face: Face, url: str, serializer: str) -> None:
+    """From every store, by every serializer, in both faces, equal and of the same types."""
+    cache = Cache(url, serializer=serializer)
+
+    async def body() -> None:
+        for number, (annotation, value) in enumerate(KINDS):
+            function = returning(cache, annotation, value, key=f"{number}")
+            view = face.view(function)
+            before = len(calls)
+            assert is_same(await view.refresh(), value), annotation
+            assert is_same(await view.get(), value), annotation
+            assert len(calls) == before + 1
+        await face.view(cache).close()
+
+    face.run(body())
+    assert cache.stats().unserializable == 0
+    assert cache.stats().damaged == 0
+
+
+def test_another_process_reads_them(tmp_path: Path) -> None:
+    """What one process has written of each kind, another finds, and computes nothing."""
+    script = [sys.executable, "-m", "tests.typed_reader", f"sqlite:///{tmp_path}/cache.db"]
+    assert (
+        subprocess.run(script, check=True, capture_output=True, text=True).stdout
+        == f"{len(KINDS)}\n"
+    )
+    assert subprocess.run(script, check=True, capture_output=True, text=True).stdout == "0\n"
+
+
+def test_types_that_come_later_or_from_around(disk: Cache, tmp_path: Path) -> None:
+    """Annotations may be text, and name what is defined after the function, or around it."""
+    configure(f"sqlite:///{tmp_path}/future.db")
+    later = typed_future.Later(1, typed_future.Inner("x"))
+    for function, value, *arguments in (
+        (typed_future.later, later, 1),
+        (typed_future.optional, [later], 1),
+        (typed_future.unknown, [1], 1),
+        typed_future.of_a_function(disk),
+    ):
+        typed_future.calls.clear()
+        assert is_same(function(*arguments), value)
+        assert is_same(function(*arguments), value)
+        assert len(typed_future.calls) == 1
+    configure()
+
+
+def test_a_renamed_and_moved_type_is_the_same(disk: Cache) -> None:
+    """The store has no names of classes: one with the same fields finds what another wrote."""
+    fields = [("id", int), ("name", str)]
+    old, new = make_dataclass("Old", fields), make_dataclass("New", fields)
+    old.__module__, new.__module__ = "shop.models", "shop.people"
+    returning(disk, old, old(1, "x"))()
+    assert returning(disk, new, None).get() == new(1, "x")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("id", int)],
+        [("id", str), ("name", str)],
+        [("name", str), ("id", int)],
+        [("id", int), ("title", str)],
+        [("id", int), ("name", str), ("age", int, 0)],
+        [("id", int | None), ("name", str)],
+    ],
+)
+def test_a_type_that_changed_is_a_miss(disk: Cache, fields: Any) -> None:
+    """And neither an error nor damage: it is computed anew, and found then."""
+    old = make_dataclass("Thing", [("id", int), ("name", str)])
+    new = make_dataclass("Thing", fields)
+    value = new(*("1" if kind is str else 1 for _, kind, *_ in fields))
+    returning(disk, old, old(1, "x"))()
+    function = returning(disk, new, value)
+    assert function.get() is None
+    assert function() == function() == value
+    assert len(calls) == 2
+    assert disk.stats().damaged == 0
+
+
+def test_changed_fields_within_count(disk: Cache) -> None:
+    """Also where the type that changed is held by the one that is named."""
+
+    def holder(name: str) -> Any:
+        class Inner(pydantic.BaseModel):
+            __annotations__ = {name: int}
+
+        class Outer(pydantic.BaseModel):
+            inners: list[Inner]
+
+        return Outer
+
+    old, new = holder("a"), holder("b")
+    returning(disk, old, old(inners=[{"a": 1}]))()
+    assert returning(disk, new, None).get() is None
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_a_lie_is_told_once_and_kept_as_it_is(
+    face: Face, disk: Cache, told: list[events.Event]
+) -> None:
+    """What is of another type is returned, and kept without its type where it can be."""
+
+    async def body() -> None:
+        function = face.view(returning(disk, User, {"id": 1}))
+        assert await function.refresh() == {"id": 1}
+        assert await function.get() == {"id": 1}
+        assert await function.refresh(1) == {"id": 1}
+
+    face.run(body())
+    assert [type(each) for each in told] == [events.ResultOfOtherType]
+    assert "a value of type dict is not kept as User" in str(told[0])
+
+
+def test_a_lie_of_another_process_is_a_miss(disk: Cache) -> None:
+    """Nobody is given another type because the store says so."""
+    returning(disk, User, {"id": 1})()
+    function = returning(disk, User, ADA)
+    assert function.get() is None
+    assert function() == ADA
+
+
+@pytest.mark.parametrize("value", [Point(1.0, 2.0), [ADA], Dog("x")])
+def test_a_lie_that_cannot_be_kept_is_returned(
+    disk: Cache, told: list[events.Event], value: Any
+) -> None:
+    """It is not stored, counted, and told of once, with what to do."""
+    function = returning(disk, User, value)
+    assert function() is value
+    assert function() is value
+    assert disk.stats().unserializable == 1
+    assert [type(each) for each in told] == [events.ResultNotStored]
+    assert "Let the annotation name the type" in str(told[0])
+
+
+@dataclass
+class Admin(User):
+    """Has no field of its own."""
+
+
+def test_a_subclass_is_another_type(disk: Cache, told: list[events.Event]) -> None:
+    """It does not become the class that it is annotated with."""
+    function = returning(disk, User, Admin(1, "x"))
+    assert type(function()) is Admin
+    assert type(function()) is Admin
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_stale_values_keep_their_types(
+    face: Face, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So do those that are refreshed, marked stale, touched, and moved to another version."""
+    clock = FakeClock()
+    monkeypatch.setattr(background, "inline", True)
+    settings = {"BACKEND": kind, "LOCATION": f"{tmp_path}/cache"}
+
+    async def body() -> None:
+        with caches.override({"default": settings}, clock=clock):
+            cache = face.view(caches["default"])
+            function = returning(caches["default"], User, ADA, timeout=10, stale=60)
+            view = face.view(function)
+            await view.refresh()
+            clock.advance(11)
+            assert await view.get() is None
+            assert is_same(await face.view(Calling(function)).call(), ADA)
+            assert is_same(await view.get(), ADA)
+            assert await cache.mark_stale("k0")
+            assert await cache.get("k0") is None
+            await view.refresh()
+            assert await cache.touch("k0", 1000)
+            clock.advance(500)
+            assert is_same(await view.get(), ADA)
+            assert await cache.incr_version("k0") == 2
+            assert (await cache.get("k0", version=2))["name"] == "Ada"
+            await cache.close()
+
+    face.run(body())
+
+
+class Calling:
+    """A call of a sync function, in both faces."""
+
+    def __init__(self, function: Any) -> None:
+        self.call = function
+
+    async def acall(self) -> Any:
+        return await asyncio.to_thread(self.call)
+
+
+class Missing(Exception):
+    """Is kept like a value."""
+
+
+def test_an_exception_is_kept_of_a_typed_function(disk: Cache) -> None:
+    """What it is made of has no type, and is raised again."""
+
+    def fail() -> User:
+        raise Missing("x")
+
+    function = returning(disk, User, fail, errors={Missing: 10})
+    for _ in range(2):
+        with pytest.raises(Missing, match="x"):
+            function()
+    assert len(calls) == 1
+
+
+def test_many_ids_have_values_with_types(disk: Cache) -> None:
+    """The type is that of the mapping's values; what is given for missing ids may be another."""
+
+    @cached.many(cache=disk, missing=None)
+    def users(ids: list[int]) -> dict[int, User]:
+        calls.append(ids)
+        return {each: User(each, "x") for each in ids if each < 3}
+
+    for _ in range(2):
+        assert users([1, 2, 3]) == {1: User(1, "x"), 2: User(2, "x"), 3: None}
+    assert calls == [[1, 2, 3]]
+    assert users.get([1, 3]) == {1: User(1, "x"), 3: None}
+    assert users.set({4: ADA}) == []
+    assert users.get([4]) == {4: ADA}
+    with refreshing():
+        assert users([1]) == {1: User(1, "x")}
+    assert disk.stats().unserializable == 0
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_the_handles_keep_types(face: Face, url: str) -> None:
+    """`set` and `get` of a function are of its type, in both faces."""
+    cache = Cache(url)
+
+    async def body() -> None:
+        function = face.view(returning(cache, User, ADA))
+        assert await function.set(User(1, "x"))
+        assert await function.get() == User(1, "x")
+        assert await function.get_or(None, 1) is None
+        assert await function.invalidate()
+        assert await function.get() is None
+        await face.view(cache).close()
+
+    face.run(body())
+
+
+def test_without_the_type_the_plain_data_are_found(disk: Cache) -> None:
+    """Whoever names no type is given what is stored; what he stores is a miss to a function."""
+    function = returning(disk, Point, Point(1.0, 2.0))
+    function()
+    assert disk.get("k0") == {"x": 1.0, "y": 2.0}
+    disk.set("k0", {"x": 1.0, "y": 2.0})
+    assert function.get() is None
+
+
+def test_callers_that_wait_have_values_of_their_own(disk: Cache) -> None:
+    """What one changes no other sees, nor who asks later."""
+    first = returning(disk, User, lambda: User(1, "x"))
+    one = first()
+    one.name = "changed"
+    assert first().name == "x"
+
+
+def test_memory_shares_what_nobody_can_change() -> None:
+    """A frozen value is found itself, others as copies."""
+    cache = Cache("memory://")
+    point = Point(1.0, 2.0)
+    assert returning(cache, Point, point)() is point
+    assert returning(cache, Point, None).get() is point
+    function = returning(cache, User, ADA, key="user")
+    function()
+    assert function() is not ADA
+
+
+def test_a_validator_that_has_grown_stricter_makes_misses(disk: Cache) -> None:
+    """It is no error, and no damage."""
+    limit = 10
+
+    class Limited(pydantic.BaseModel):
+        size: int
+
+        @pydantic.field_validator("size")
+        @classmethod
+        def check(cls, size: int) -> int:
+            if size > limit:
+                raise ValueError("too big")
+            return size
+
+    function = returning(disk, Limited, Limited(size=7))
+    function()
+    limit = 5
+    assert function.get() is None
+    assert disk.stats().damaged == 0
+
+
+def test_set_raises_what_no_serializer_holds(disk: Cache) -> None:
+    """Only computed values are never lost; `set` says that it did nothing."""
+    function = returning(disk, User, ADA)
+    with pytest.raises(CannotSerialize, match="register"):
+        function.set(object())
+
+
+def test_a_name_is_not_part_of_the_mark() -> None:
+    """But the kind of data is: what pydantic checks and what msgspec converts do not meet."""
+    assert Shape(User).fitted(rich=True).mark != Shape(User).fitted(rich=False).mark
+    assert Shape(Color).fitted(rich=True).mark != Shape(str | Color).fitted(rich=True).mark
+    assert Shape(Model).fitted(rich=True).mark == Shape(type(MODEL)).fitted(rich=True).mark
