@@ -211,6 +211,13 @@ def _nobody_looks_at_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flights, "_LOOK_EVERY", 60.0)
 
 
+@pytest.fixture(autouse=True)
+def _nothing_of_other_tests() -> None:
+    """Forget what was going on in event loops that other tests have broken off."""
+    for claim in [each for each in stored.live._claims.values() if each.is_lost()]:
+        claim.forget()
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("store", STORES, indirect=True)
 def test_an_exception_of_a_handler_leaves_no_claim(
