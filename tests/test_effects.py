@@ -27,6 +27,7 @@ from twofold.effects import (
     in_event_loop,
     run_sync,
     serves_event_loop,
+    worker_pool,
 )
 from twofold.errors import AwaitableResult, BackendUnavailable, DeadlineExceeded
 
@@ -220,6 +221,30 @@ async def test_a_call_without_a_worker_fails() -> None:
 FACTORIES: dict[str, Any] = {"plain": None}
 if sys.version_info >= (3, 12):
     FACTORIES["eager"] = asyncio.eager_task_factory
+
+
+def test_a_worker_that_an_interrupted_loop_did_not_send_is_sent_when_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A call does not wait for its deadline where a signal's handler broke off the loop's step."""
+    pool, _ = pool_of(deadline=20.0)
+    send = worker_pool._Queue._send_worker
+
+    def interrupted(queue: worker_pool._Queue) -> None:
+        monkeypatch.setattr(worker_pool._Queue, "_send_worker", send)
+        raise KeyboardInterrupt
+
+    async def begin() -> None:
+        await pool(int, "1")
+
+    monkeypatch.setattr(worker_pool._Queue, "_send_worker", interrupted)
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(begin())
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(task)
+        loop.run_until_complete(asyncio.wait_for(task, 10))
+    pool.close()
 
 
 @pytest.mark.parametrize("factory", FACTORIES)

@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 _JOIN_AFTER = 0.002  # seconds a backlog may stand before one more worker joins
 _TURN = 0.02  # seconds after which a worker looks whether another loop waits for it
+_LOOK_AFTER = 0.05  # seconds until calls that are not answered are looked after
 
 
 class Call:
@@ -161,7 +162,7 @@ class _Queue:
             else:
                 self._starting = self._loop.call_soon(self._send_worker, context=self._context)
         if self._watch is None:
-            self._watch = self._later(self._pool.deadline, self._expire)
+            self._watch = self._later(min(_LOOK_AFTER, self._pool.deadline), self._look_after)
         return call.future
 
     def _later(self, seconds: float, step: Callable[[], None]) -> asyncio.TimerHandle:
@@ -268,23 +269,33 @@ class _Queue:
             call.fail(error)
         self._answer(lost)
 
-    def _expire(self) -> None:
-        """Fail the calls whose deadline has passed, and look again when the next one's does."""
+    def _look_after(self) -> None:
+        """Fail the calls whose deadline has passed; send the worker that none was sent for.
+
+        A signal's handler may have raised before the loop's next step was ours.
+        """
         self._watch = None
         self._answer_done()  # the timer may be late itself, after a stall of the loop
-        due = self._loop.time() - self._pool.deadline
+        self._tasks = {task for task in self._tasks if not task.done()}
+        if not self._tasks:
+            self._send_worker()
+        now = self._loop.time()
         for call in list(self._asked):
-            if call.born > due and not call.future.done():
-                self._watch = self._later(call.born - due, self._expire)
+            left = call.born + self._pool.deadline - now
+            if left > 0 and not call.future.done():
+                self._watch = self._later(min(_LOOK_AFTER, left), self._look_after)
                 return
-            del self._asked[call]
-            call.fail(
-                DeadlineExceeded(
-                    f"{self._pool.name}: no answer within the deadline of {self._pool.deadline:g}"
-                    " s; a write may still happen later. OPTIONS['deadline'] sets the limit."
-                )
+            self._expire(call)
+
+    def _expire(self, call: Call) -> None:
+        del self._asked[call]
+        call.fail(
+            DeadlineExceeded(
+                f"{self._pool.name}: no answer within the deadline of {self._pool.deadline:g}"
+                " s; a write may still happen later. OPTIONS['deadline'] sets the limit."
             )
-            call.answer()
+        )
+        call.answer()
 
     async def aclose(self) -> None:
         if self._tasks:
