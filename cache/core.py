@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from twofold import counter
 from twofold.assembly import private_parts
 from twofold.backend import Backend
-from twofold.claims.stored import rest
+from twofold.claims.renewal import rest
 from twofold.computing.operations import ComputingCache
 from twofold.display import shown
 from twofold.effects import BLOCKING, NATIVE, background, run_sync

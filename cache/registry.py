@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from twofold import private
 from twofold.assembly import parts_of
 from twofold.backend import Backend
-from twofold.claims.stored import rest
+from twofold.claims.renewal import rest
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.core import Cache
 from twofold.effects import after_fork_in_child, new_lock

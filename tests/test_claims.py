@@ -18,15 +18,16 @@ import redis
 from tests.chaos import RedisServer, eventually
 from tests.dict_backend import DictBackend
 from twofold import Cache, ReentrantCall, cached, events
-from twofold.claims import stored
-from twofold.claims.stored import rest
+from twofold.claims import renewal, waiting
+from twofold.claims.renewal import rest
 from twofold.contrib.http import Headers, Pages, Request, Response
-from twofold.effects import BLOCKING, NATIVE, Ticker
+from twofold.effects import BLOCKING, NATIVE, Ticker, run_sync
 from twofold.events import ClaimWaited, Event
 from twofold.stub import is_stub, new_stub
 from twofold.testing import FACES, ChaosBackend, Face
 
 LONG = 1000.0
+SOON = 15.0  # seconds: half of the life of a claim
 STEPS = ("get", "get_or_claim", "fill", "release")
 WRITES: dict[str, Callable[[Cache], Any]] = {
     "delete": lambda cache: cache.delete("k"),
@@ -247,7 +248,7 @@ def test_a_claim_needs_no_thread(
     """Where none can start, as at the interpreter's exit, a value is computed and stored."""
     ours = another()
     rest()
-    monkeypatch.setattr(stored.live, "_tick", None)
+    monkeypatch.setattr(renewal.live, "_tick", None)
 
     def start(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -282,7 +283,7 @@ def test_nobody_waits_longer_than_a_life(
     another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A leader that hangs holds others up for one life; they compute, and do not store."""
-    monkeypatch.setattr(stored, "LIFE", 0.2)
+    monkeypatch.setattr(renewal, "LIFE", 0.2)
     ours, theirs = another(), another()
     key = ours._key("k")
     assert theirs.backend.get_or_claim(key, b"\xf3of-another-host!", LONG) is None
@@ -308,7 +309,7 @@ def test_a_long_wait_is_told_of(
     ended: str, another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What came of it, once; a short one is not, unless it was in vain."""
-    monkeypatch.setattr(stored, "LIFE", 0.2 if ended == "in vain" else 30.0)
+    monkeypatch.setattr(renewal, "LIFE", 0.2 if ended == "in vain" else 30.0)
     ours, theirs = another(), another()
     key, looks, heard = ours._key("k"), list[str](), list[Event]()
     real = ours.backend.get_or_claim
@@ -321,15 +322,15 @@ def test_a_long_wait_is_told_of(
     for long in (0.0, 60.0):
         stub = b"\xf3" + secrets.token_bytes(16)  # of another process
         assert theirs.backend.get_or_claim(key, stub, LONG) is None
-        monkeypatch.setattr(stored, "_LONG", long)
+        monkeypatch.setattr(waiting, "_LONG", long)
         looks.clear()
         unsubscribe = events.subscribe(heard.append)
         with ThreadPoolExecutor(1) as threads:
-            waiting = threads.submit(ours.get_or_set, "k", lambda: "ours")
+            asked = threads.submit(ours.get_or_set, "k", lambda: "ours")
             if ended != "in vain":
                 eventually(lambda: len(looks) > 1, "it waits")
                 theirs.set("k", "theirs") if ended == "value" else theirs.delete("k")
-            assert waiting.result(30) == ("theirs" if ended == "value" else "ours")
+            assert asked.result(30) == ("theirs" if ended == "value" else "ours")
         unsubscribe()
         theirs.delete("k")
     told = [event for event in heard if isinstance(event, ClaimWaited)]
@@ -339,18 +340,52 @@ def test_a_long_wait_is_told_of(
     assert repr(key) in str(told[0])
 
 
+@pytest.mark.parametrize("face", FACES, ids=repr)
+@pytest.mark.parametrize("ended", ["value", "claimed", "in vain"])
+def test_a_long_wait_for_several_keys_is_told_of_once(
+    ended: str, face: Face, another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a call of many, the first key for which it waited stands for the others."""
+    monkeypatch.setattr(renewal, "LIFE", 0.2 if ended == "in vain" else 30.0)
+    monkeypatch.setattr(waiting, "_LONG", 0.0)
+    ours, theirs = another(), another()
+    keys, told, wanted = [ours._key("k"), ours._key("l")], list[Event](), ["k", "l", "m"]
+    for key in keys:
+        stub = b"\xf3" + secrets.token_bytes(16)  # of another process
+        assert theirs.backend.get_or_claim(key, stub, LONG) is None
+
+    def function(missing: list[str]) -> dict[str, str]:
+        return dict.fromkeys(missing, "ours")
+
+    async def ask() -> Any:
+        return await face.view(ours).get_or_set_many(wanted, function)
+
+    unsubscribe = events.subscribe(told.append)
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(lambda: face.run(ask()))
+        if ended != "in vain":
+            eventually(lambda: theirs.get("m") == "ours", "it has brought its own")
+            for key in "kl":
+                theirs.set(key, "theirs") if ended == "value" else theirs.delete(key)
+        them = "theirs" if ended == "value" else "ours"
+        assert asked.result(30) == {"k": them, "l": them, "m": "ours"}
+    unsubscribe()
+    waits = [event for event in told if isinstance(event, ClaimWaited)]
+    assert waits == [ClaimWaited("private", keys[0], waits[0].seconds, ended)]
+
+
 def test_a_leader_that_hangs_beside_an_entry_is_waited_for_once(
     another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it stands beside is not mistaken for it."""
-    monkeypatch.setattr(stored, "LIFE", 0.2)
+    monkeypatch.setattr(renewal, "LIFE", 0.2)
     ours = another()
     key = ours._key("k")
     beside, hung = ours._keys.claim(key), b"\xf3of-another-host?"
     ours.backend.set(key, b"unreadable", LONG)
     assert ours.backend.get_or_claim(beside, hung, LONG) is None
     assert ours.get_or_set("k", lambda: "mine") == "mine"
-    assert hung in stored._hung
+    assert hung in waiting._hung
 
 
 @pytest.mark.parametrize("face", FACES, ids=repr)
@@ -372,6 +407,67 @@ def test_a_function_that_asks_for_its_key_by_another_cache_is_told(
         assert await first.get_or_set("k", lambda: 3) == 3
 
     face.run(body())
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_a_function_of_many_that_asks_for_one_of_them_by_another_cache_is_told(
+    face: Face, another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the first of its keys has come just before it was claimed."""
+    cache, second = another(), another()
+    first = face.view(cache)
+    for name in ("get_or_claim_many", "aget_or_claim_many"):
+        real = getattr(cache.backend, name)
+
+        def claim(*args: Any, real: Any = real) -> Any:
+            second.set("there", 1)
+            return real(*args)
+
+        monkeypatch.setattr(cache.backend, name, claim)
+
+    def again(keys: list[str]) -> Any:
+        return {key: second.get_or_set(key, lambda: 2) for key in keys}
+
+    async def aagain(keys: list[str]) -> Any:
+        return {key: await second.aget_or_set(key, lambda: 2) for key in keys}
+
+    async def body() -> None:
+        with pytest.raises(ReentrantCall, match="its own result"):
+            await first.get_or_set_many(["there", "k"], aagain if face.is_async else again)
+
+    face.run(body())
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_two_functions_that_ask_for_each_others_keys_by_two_caches_end(
+    face: Face, many: bool, another: Callable[[], Cache]
+) -> None:
+    """One of them computes for itself what the other one waits with: neither waits for a life."""
+    both = threading.Barrier(2)
+
+    async def ask(cache: Cache, mine: str, other: str) -> Any:
+        view = face.view(cache)
+
+        async def compute() -> Any:
+            both.wait(SOON)
+            if not many:
+                return await view.get_or_set(other, lambda: 1)
+            found = await view.get_or_set_many([other], lambda keys: dict.fromkeys(keys, 1))
+            return found[other]
+
+        function = compute if face.is_async else lambda: run_sync(compute())
+        return await view.get_or_set(mine, function)
+
+    caches = another(), another()
+    with ThreadPoolExecutor(2) as threads:
+        asked = [
+            threads.submit(face.run, ask(caches[0], "k", "l")),
+            threads.submit(face.run, ask(caches[1], "l", "k")),
+        ]
+        assert [each.result(SOON) for each in asked] == [1, 1]
+    for cache in caches:
+        assert not cache._claims.table
 
 
 def test_a_lost_claim_of_this_process_is_taken_over(another: Callable[[], Cache]) -> None:
@@ -463,8 +559,8 @@ def test_a_store_that_fails_keeps_no_other_from_being_renewed(
     monkeypatch.setattr(ours.backend, "renew", renew)
 
     def function() -> str:
-        stored.live._renew()
-        stored.live._renew()
+        renewal.live._renew()
+        renewal.live._renew()
         return "value"
 
     ours.get_or_set("j", lambda: ours.get_or_set("k", function))
@@ -626,7 +722,7 @@ def test_a_function_that_takes_three_lives_is_stored(
     another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its claim is renewed meanwhile, whatever its thread or event loop is held up by."""
-    monkeypatch.setattr(stored, "LIFE", 2.0)
+    monkeypatch.setattr(renewal, "LIFE", 2.0)
     ours, theirs = another(), another()
     renewed = threading.Semaphore(0)
     real = ours.backend.renew
@@ -651,10 +747,10 @@ def test_a_function_that_takes_three_lives_is_stored(
 LEAD = """
 import sys
 from twofold import Cache
-from twofold.claims import stored
-from twofold.claims.stored import rest
+from twofold.claims import renewal
+from twofold.claims.renewal import rest
 
-stored.LIFE = 1.0
+renewal.LIFE = 1.0
 cache = Cache(sys.argv[1], options={"deadline": 20.0})
 
 def work():
@@ -714,8 +810,8 @@ def test_other_programs_end_claims(redis_server: RedisServer, write: str) -> Non
 def renewing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
     """Tells whether the thread lives that renews the claims of this test, and no others."""
     name = "twofold-claims-of-a-test"
-    monkeypatch.setattr(stored, "_renewals", Ticker(name))
-    monkeypatch.setattr(stored, "live", stored.Live())
+    monkeypatch.setattr(renewal, "_renewals", Ticker(name))
+    monkeypatch.setattr(renewal, "live", renewal.Live())
     return lambda: any(each.name == name for each in threading.enumerate())
 
 

@@ -19,7 +19,7 @@ from twofold import (
     close_all,
     configure,
 )
-from twofold.claims import stored
+from twofold.claims import renewal
 from twofold.registry import aclose_all
 from twofold.testing import FACES, Face
 
@@ -236,7 +236,7 @@ def test_a_part_is_decoded(face: Face) -> None:
 def test_close_all_ends_the_renewals_of_caches_of_before() -> None:
     """Caches of settings that were replaced leave nothing to renew behind `close_all`."""
     assert cache.get_or_set("k", lambda: 1) == 1
-    assert stored.live._tick is not None
+    assert renewal.live._tick is not None
     configure()
     close_all()
-    assert stored.live._tick is None
+    assert renewal.live._tick is None

@@ -161,8 +161,8 @@ def test_a_refresh_whose_process_is_gone_is_taken_over(
 
 _SHORT_LIFE = """
 from twofold import Cache
-from twofold.claims import stored
-stored.LIFE = 1.0
+from twofold.claims import renewal
+renewal.LIFE = 1.0
 """
 
 

@@ -19,7 +19,7 @@ from tests.test_http_rules import headers, request
 from tests.test_signals import STORES, store
 from twofold import Cache, cached
 from twofold.backend import Backend
-from twofold.claims import flights, stored, table
+from twofold.claims import flights, renewal, table
 from twofold.contrib.http import Pages, Response
 from twofold.contrib.http.keys import page_key
 from twofold.effects import BLOCKING, run_sync
@@ -118,9 +118,9 @@ class Asked:
         self.await_follower()
         assert not self.cache._claims.table
         assert not table.held()
-        assert not stored.live._claims
-        stored.rest()
-        assert repr(stored._renewals).endswith(" 0 ticks>")
+        assert not renewal.live._claims
+        renewal.rest()
+        assert repr(renewal._renewals).endswith(" 0 ticks>")
         assert self.elsewhere(self._locks_are_free)
         assert not self._stub_is_left()
         if self.of_page:
@@ -145,7 +145,7 @@ class Asked:
             assert not follower.is_alive(), "who waited waits on"
 
     def _locks_are_free(self) -> bool:
-        for lock in (table._shared.lock, stored.live._lock, self.pages.turns._lock):
+        for lock in (table._shared.lock, renewal.live._lock, self.pages.turns._lock):
             if not lock.acquire(timeout=0):
                 return False
             lock.release()
@@ -214,7 +214,7 @@ def _nobody_looks_at_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_of_other_tests() -> None:
     """Forget what was going on in event loops that other tests have broken off."""
-    for claim in [each for each in stored.live._claims.values() if each.is_lost()]:
+    for claim in [each for each in renewal.live._claims.values() if each.is_lost()]:
         claim.forget()
 
 

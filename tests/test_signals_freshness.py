@@ -20,7 +20,7 @@ from tests.test_signals_claims import (
 )
 from twofold import Cache
 from twofold.backend import Backend
-from twofold.claims import stored, table
+from twofold.claims import renewal, table
 from twofold.effects import background
 from twofold.stub import is_stub
 
@@ -72,9 +72,9 @@ class Old(Asked):
         assert not [work for work in background._of(self.cache._claims) if work.alive()]
         assert not self.cache._claims.table
         assert not table.held()
-        assert not stored.live._claims
-        stored.rest()
-        assert repr(stored._renewals).endswith(" 0 ticks>")
+        assert not renewal.live._claims
+        renewal.rest()
+        assert repr(renewal._renewals).endswith(" 0 ticks>")
         assert self.elsewhere(self._locks_are_free)
         full = self.cache._key("k", None)
         for key in (full, self.cache._keys.claim(full)):

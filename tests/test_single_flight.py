@@ -29,7 +29,7 @@ from twofold import (
     close_all,
     configure,
 )
-from twofold.claims import stored
+from twofold.claims import renewal
 from twofold.registry import build
 from twofold.settings import read_cache
 from twofold.testing import FACES, Face
@@ -234,7 +234,7 @@ def test_a_loop_that_stops_without_cancelling_promotes_a_waiter(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A leader whose loop merely stops running is found dead by those who wait."""
-    monkeypatch.setattr(stored, "LIFE", 1.0)
+    monkeypatch.setattr(renewal, "LIFE", 1.0)
     loop = asyncio.new_event_loop()
     runs = []
 
@@ -681,7 +681,7 @@ def test_a_process_that_dies_over_a_key_blocks_nobody_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the claim of a dead process has ended, another computes and stores."""
-    monkeypatch.setattr(stored, "LIFE", 5.0)
+    monkeypatch.setattr(renewal, "LIFE", 5.0)
     configure(f"sqlite:////{tmp_path}/c.db?deadline={PATIENCE:g}")
     cache = caches["default"]
     left = b"\xf3another-process!"

@@ -13,131 +13,26 @@ Facebook (R. Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013, section
 """
 
 import math
-import random
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from twofold.backend import Backend, Stored
+from twofold.claims import renewal
 from twofold.claims.flights import Late
+from twofold.claims.renewal import Living
 from twofold.claims.table import Claim, held, reentrant
-from twofold.effects import (
-    Effects,
-    Tick,
-    Ticker,
-    after_fork_in_child,
-    leak_on_fork,
-    new_rlock,
-    within,
-)
+from twofold.claims.waiting import Wait, pauses, remember_hung
+from twofold.effects import Effects, within
 from twofold.errors import BackendUnavailable
-from twofold.events import ClaimWaited, emit
 from twofold.stub import Stub, is_of_this_process, is_stub, new_stub, resting_stub, rests
 
 T = TypeVar("T")
 
-LIFE = 30.0
-"""Seconds after which another process may compute what this one has not finished."""
-
-_RENEWALS = 4  # in a life, so that one may fail
-
-_LONG = 1.0  # seconds of waiting that an event tells of
-
-_FIRST_PAUSE = 0.002  # seconds between two looks, doubled each time
-_LONGEST_PAUSE = 0.1
-
 
 class Resting(Exception):
     """A refresh has failed just before, in this process or another, and is not tried again yet."""
-
-
-class Living(Protocol):
-    """A claim that is renewed while its computation goes on."""
-
-    here: Claim
-    is_lost: Callable[[], bool]
-
-    def renew(self) -> None:
-        """Begin its life anew; called in a thread of its own."""
-
-    def forget(self) -> None:
-        """Leave it to whoever meets it."""
-
-    async def end(self, io: Effects) -> object:
-        """Release it, even if the caller is cancelled; nothing happens the second time."""
-
-
-class Live:
-    """The claims whose computations go on in this process, and are renewed while they do.
-
-    One call renews all of them, four times in a life, so that a claim costs no timer of its
-    own; one that is younger than that period is left for the next time.
-    """
-
-    def __init__(self) -> None:
-        self._claims: dict[bytes, Living] = {}
-        self._old: frozenset[bytes] = frozenset()
-        self._tick: Tick | None = None
-        self._lock = new_rlock()  # a handler may come in while the thread starts
-        after_fork_in_child(self)
-
-    def __contains__(self, stub: object) -> bool:
-        claim = self._claims.get(stub)  # type: ignore[call-overload]
-        return claim is not None and not claim.is_lost()
-
-    def holder_of(self, found: Stored | None) -> Claim | None:
-        """Return the claim of this process that `found` goes with, if it is the stub of one."""
-        if found is None or not is_stub(found):
-            return None
-        claim = self._claims.get(bytes(found))
-        return None if claim is None else claim.here
-
-    def add(self, stub: Stub, claim: Living) -> None:
-        """Renew `claim` until its stub is removed here."""
-        self._claims[stub] = claim
-        if self._tick is None:
-            with self._lock:
-                if self._tick is None:
-                    self._start()
-
-    def _start(self) -> None:
-        """Begin to renew; where no thread can start, what takes a life is not stored."""
-        tick = _renewals.tick(self._renew, LIFE / _RENEWALS)
-        try:
-            tick.start()
-            self._tick = tick
-        except RuntimeError:
-            tick.cancel()
-        except BaseException:  # of a signal's handler: nobody would cancel it
-            tick.cancel()
-            raise
-
-    def remove(self, stub: Stub) -> None:
-        """Renew it no more; nothing happens the second time."""
-        self._claims.pop(stub, None)
-
-    def rest(self) -> None:
-        """Let the thread end if there is nothing to renew."""
-        with self._lock:
-            if not self._claims and self._tick is not None:
-                self._tick.cancel()
-                self._tick = None
-
-    def _renew(self) -> bool:
-        for stub in self._old:
-            claim = self._claims.get(stub)
-            if claim is not None:
-                claim.renew()
-        with self._lock:
-            self._old = frozenset(self._claims)
-            if not self._old:
-                self._tick = None
-            return bool(self._old)
-
-    def _after_fork(self) -> None:
-        leak_on_fork(self._claims, self._tick, self._lock)
-        self._claims, self._old, self._tick, self._lock = {}, frozenset(), None, new_rlock()
 
 
 class StoredClaim:
@@ -205,36 +100,53 @@ class StoredClaim:
             ReentrantCall: the caller holds the claim itself, by another cache of the store.
             BackendUnavailable: the store cannot tell.
         """
-        live.add(self._stub, self)
+        renewal.live.add(self._stub, self)
         self._heeds_rest = heeds_rest
+        wait = Wait(owner)
+        try:
+            return await self._take(io, is_value, look, since, others, until, wait)
+        finally:
+            try:
+                wait.leave()
+            finally:  # a signal's handler may have broken that off
+                wait.leave()
+
+    async def _take(
+        self,
+        io: Effects,
+        is_value: Callable[[Stored], bool],
+        look: Callable[[], None],
+        since: float,
+        others: float,
+        until: float,
+        wait: Wait,
+    ) -> Stored | None:
         seen: Stored | None = None
-        began = 0.0
         for pause in pauses():
             look()
             found, over = await self._try(within(io, self._store.deadline, since), is_value)
             if over:
-                if began:
-                    ended: _Ended = "claimed" if found is None else "value"
-                    _tell_of_wait(owner, self._key, monotonic() - began, ended)
+                wait.end("claimed" if found is None else "value")
                 return found
             self._stands_at, since = None, 0.0
-            if live.holder_of(found) in held():
+            if renewal.live.holder_of(found) in held():
                 self._present = None
                 raise reentrant(self._key)
-            if heeds_rest and found is not None and is_stub(found) and rests(found):
+            if self._heeds_rest and found is not None and is_stub(found) and rests(found):
                 raise Resting
             if found != seen:
                 seen, others = found, others - 1
-            if others < 0 or not io.may_wait(for_loop=True) or has_hung(found):
+            wait.leave()
+            if others < 0 or not wait.is_of_use(io, found):
                 break
             left = until - monotonic()
             if left <= 0:
                 raise Late
-            began = began or monotonic()
+            wait.begin(self._key)
             await io.sleep(min(pause, left))
         else:
             remember_hung(found)
-            _tell_of_wait(owner, self._key, monotonic() - began, "in vain")
+            wait.end("in vain")
         self._present = None  # whoever computes without a claim does not store
         return None
 
@@ -244,7 +156,7 @@ class StoredClaim:
         Raises:
             BackendUnavailable: the store cannot tell.
         """
-        live.add(self._stub, self)
+        renewal.live.add(self._stub, self)
         io = within(io, self._store.deadline)
         found = await self._claim(io, self._key)
         if found is not None and is_stub(found, self._store.holds_objects):
@@ -262,7 +174,7 @@ class StoredClaim:
         Raises:
             BackendUnavailable: the store cannot tell.
         """
-        live.add(self._stub, self)
+        renewal.live.add(self._stub, self)
         io = within(io, self._store.deadline)
         self._heeds_rest = True
         key = self._beside(self._key)
@@ -329,7 +241,7 @@ class StoredClaim:
         if self._stands_at is None:
             return False
         store = self._store
-        return await io.op(store.renew, store.arenew, self._key, self._stub, LIFE)
+        return await io.op(store.renew, store.arenew, self._key, self._stub, renewal.LIFE)
 
     async def release(self, io: Effects) -> bool:
         """Let others claim the key; tell whether this claim stood in it to this moment.
@@ -355,7 +267,7 @@ class StoredClaim:
     def forget(self) -> None:
         """Leave the claim to whoever meets it, in this process at once, in others by its end."""
         self._stands_at = None
-        live.remove(self._stub)
+        renewal.live.remove(self._stub)
 
     def renew(self) -> None:
         """Begin the life of the stub anew; called in a thread of its own."""
@@ -365,7 +277,7 @@ class StoredClaim:
         elif key is not None:
             # There are more tries before its life is over; and others, whatever a store raises.
             with suppress(Exception):
-                self._store.renew(key, self._stub, LIFE)
+                self._store.renew(key, self._stub, renewal.LIFE)
 
     async def _try(
         self, io: Effects, is_value: Callable[[Stored], bool]
@@ -403,7 +315,7 @@ class StoredClaim:
     async def _claim(self, io: Effects, key: str) -> Stored | None:
         self._stands_at = key  # noted before, for the caller may be interrupted after
         store = self._store
-        return await io.op(store.get_or_claim, store.aget_or_claim, key, self._stub, LIFE)
+        return await io.op(store.get_or_claim, store.aget_or_claim, key, self._stub, renewal.LIFE)
 
     async def _take_over(self, io: Effects, key: str, found: Stored) -> bool:
         """Replace a stub that a computation of this process left when it was lost."""
@@ -412,13 +324,13 @@ class StoredClaim:
         if rests(found):
             lost = self.ended_rest = not self._heeds_rest
         else:
-            lost = is_of_this_process(found) and bytes(found) not in live
+            lost = is_of_this_process(found) and bytes(found) not in renewal.live
         return lost and await self._replace(io, key, found)
 
     async def _replace(self, io: Effects, key: str, found: Stored) -> bool:
         store = self._store
         return await io.op(
-            store.compare_and_set, store.acompare_and_set, key, found, self._stub, LIFE
+            store.compare_and_set, store.acompare_and_set, key, found, self._stub, renewal.LIFE
         )
 
 
@@ -431,37 +343,6 @@ async def end_rest(io: Effects, store: Backend, key: str) -> None:
     there = await io.op(store.get, store.aget, key)
     if there is not None and is_stub(there, store.holds_objects) and rests(there):
         await io.op(store.release, store.arelease, key, there)
-
-
-_renewals: Final = Ticker("twofold-claims")
-live: Final = Live()
-"""Those of this process."""
-
-
-_MOST_HUNG = 1024
-_hung: Final[dict[bytes, None]] = {}
-"""Stubs that were waited for to no avail: nobody here waits for one of them again."""
-
-
-_Ended: TypeAlias = Literal["value", "claimed", "in vain"]
-
-
-def _tell_of_wait(owner: str, key: str, seconds: float, ended: _Ended) -> None:
-    if seconds >= _LONG or ended == "in vain":
-        emit(ClaimWaited(owner, key, seconds, ended))
-
-
-def has_hung(found: Stored) -> bool:
-    """Tell whether it is of no use to wait for the stub that was found."""
-    return is_stub(found) and found in _hung
-
-
-def remember_hung(found: Stored) -> None:
-    """Note that a stub was waited for to no avail."""
-    if is_stub(found):
-        if len(_hung) >= _MOST_HUNG:
-            _hung.clear()
-        _hung[found] = None
 
 
 async def released(
@@ -478,17 +359,3 @@ async def released(
             await claim.end(io)
         finally:  # a signal's handler may have broken that off
             await claim.end(io)
-
-
-def rest() -> None:
-    """Let the thread that renews claims end, unless there are some."""
-    live.rest()
-
-
-def pauses() -> Iterator[float]:
-    """Return how long to wait between the looks at another's claim, over its whole life."""
-    pause, total = _FIRST_PAUSE, 0.0
-    while total < LIFE:
-        yield pause * random.uniform(0.75, 1.25)  # noqa: S311 - it only spreads looks
-        total += pause
-        pause = min(2 * pause, _LONGEST_PAUSE)

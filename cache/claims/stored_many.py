@@ -3,12 +3,12 @@
 They are one stub under many keys; `stored` tells what it is to other processes.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from twofold.backend import Backend, Fill, Stored
-from twofold.claims.stored import LIFE, live
+from twofold.claims import renewal
 from twofold.claims.table import Claim, held, reentrant
 from twofold.effects import Effects, within
 from twofold.errors import BackendUnavailable, PartlyUnavailable
@@ -43,7 +43,7 @@ class StoredClaims:
         beside: makes the key of a claim beside an entry that is to be replaced.
         note: is told of each failure of the store.
         is_lost: tells whether nobody computes any more who could release them.
-        here: a claim that they go with in this process.
+        here: the claims that they go with in this process.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class StoredClaims:
         beside: Callable[[str], str],
         note: Callable[[BackendUnavailable], None],
         is_lost: Callable[[], bool],
-        here: Claim,
+        here: Sequence[Claim],
     ) -> None:
-        self.here: Claim = here
         self.is_lost: Callable[[], bool] = is_lost
         self._store = store
         self._beside = beside
         self._note = note
+        self._here = here
         self.ended_rests: set[str] = set()
         """Keys whose refresh had failed just before, which these claims do not heed."""
         self._stub: Stub = new_stub()
@@ -67,6 +67,11 @@ class StoredClaims:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {len(self._places)} keys>"
+
+    @property
+    def here(self) -> Claim:
+        """One of those that they go with, whose holder holds them all."""
+        return next((claim for claim in self._here if not claim.ended), self._here[0])
 
     def replaced(self, key: str) -> Stored | None:
         """Return the entry that filling `key` replaces, if its claim stands beside one."""
@@ -93,7 +98,7 @@ class StoredClaims:
         Raises:
             ReentrantCall: the caller holds one of the claims, by another cache of the store.
         """
-        live.add(self._stub, self)
+        renewal.live.add(self._stub, self)
         io = within(io, self._store.deadline, since)
         taken, old_entries = Taken(), list[str]()
         for key, found in (await self._claim(io, {key: key for key in keys}, taken)).items():
@@ -121,14 +126,14 @@ class StoredClaims:
 
     async def take_beside(self, io: Effects, keys: Iterable[str]) -> Taken:
         """Claim keys beside what is there, to replace that."""
-        live.add(self._stub, self)
+        renewal.live.add(self._stub, self)
         taken, keys = Taken(), list(keys)
         await self._take_beside(within(io, self._store.deadline), keys, taken, keys)
         return taken
 
     async def take_again(self, io: Effects, keys: Iterable[str]) -> Taken:
         """Claim keys for what is to replace whatever is there."""
-        live.add(self._stub, self)
+        renewal.live.add(self._stub, self)
         io, taken = within(io, self._store.deadline), Taken()
         for key, found in (await self._claim(io, {key: key for key in keys}, taken)).items():
             taken.mine.append(key)
@@ -188,7 +193,7 @@ class StoredClaims:
     def forget(self) -> None:
         """Leave the claims to whoever meets them, in this process at once."""
         self._places.clear()
-        live.remove(self._stub)
+        renewal.live.remove(self._stub)
 
     def renew(self) -> None:
         """Begin their lives anew; called in a thread of its own."""
@@ -196,7 +201,7 @@ class StoredClaims:
             self.forget()
         for place in list(self._places.values()):
             with suppress(Exception):  # there are more tries before a life is over
-                self._store.renew(place, self._stub, LIFE)
+                self._store.renew(place, self._stub, renewal.LIFE)
 
     async def _claim(
         self, io: Effects, places: dict[str, str], taken: Taken
@@ -207,7 +212,7 @@ class StoredClaims:
         found: dict[str, Stored | None] = {}
         claim = store.get_or_claim_many, store.aget_or_claim_many
         try:
-            found = await io.op(*claim, list(places.values()), self._stub, LIFE)
+            found = await io.op(*claim, list(places.values()), self._stub, renewal.LIFE)
         except BackendUnavailable as error:
             found = self._partly(error)
         for key in [key for key, place in places.items() if place not in found]:
@@ -242,7 +247,7 @@ class StoredClaims:
             taken.mine.append(key)
             return
         del self._places[key]
-        if live.holder_of(found) in held():
+        if renewal.live.holder_of(found) in held():
             raise reentrant(key)
         if key in old and is_stub(found) and rests(found):
             taken.resting.append(key)
@@ -258,11 +263,11 @@ class StoredClaims:
             if lost:
                 self.ended_rests.add(key)
         else:
-            lost = is_of_this_process(found) and bytes(found) not in live
+            lost = is_of_this_process(found) and bytes(found) not in renewal.live
         return lost and await self._replace(io, key, found)
 
     async def _replace(self, io: Effects, key: str, found: Stored) -> bool:
-        stub = Fill(found, self._stub, LIFE)
+        stub = Fill(found, self._stub, renewal.LIFE)
         return (await self._fill(io, {self._places[key]: stub})).get(self._places[key], False)
 
     async def _let_go(self, io: Effects, keys: list[str]) -> set[str]:

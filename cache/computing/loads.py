@@ -10,8 +10,9 @@ from twofold.backend import Backend, Stored
 from twofold.callables import is_async, name_of
 from twofold.claims.flights import Abandoned, Late
 from twofold.claims.joint import JointFlight
-from twofold.claims.stored import Resting, has_hung, pauses, released, remember_hung
-from twofold.claims.stored_many import StoredClaims
+from twofold.claims.stored import Resting, released
+from twofold.claims.stored_many import StoredClaims, Taken
+from twofold.claims.waiting import Wait, pauses, remember_hung
 from twofold.computing.computations import Computations, Computed
 from twofold.computing.maker import Made, Maker
 from twofold.display import shown
@@ -133,7 +134,7 @@ class Loads:
             return all(flight.lost() for flight in flights)
 
         note = self._computations.note
-        return StoredClaims(self._store, self._beside, note, is_lost, flights[0])
+        return StoredClaims(self._store, self._beside, note, is_lost, flights)
 
     async def _for_callers(
         self,
@@ -215,34 +216,38 @@ class Loads:
         io: Effects,
     ) -> None:
         """Compute under claims that other processes see, and wait for theirs afterwards."""
+        wait = Wait(self._maker.owner)
+        try:
+            await self._wait_too(flights, claims, function, policy, since, old, until, io, wait)
+        finally:
+            try:
+                wait.leave()
+            finally:  # a signal's handler may have broken that off
+                wait.leave()
+
+    async def _wait_too(
+        self,
+        flights: list[JointFlight[Computed]],
+        claims: StoredClaims,
+        function: FunctionOfMany,
+        policy: Policy,
+        since: float,
+        old: Collection[str],
+        until: float,
+        io: Effects,
+        wait: Wait,
+    ) -> None:
         waiting = {flight.key: flight for flight in flights}
         alone = [flight.key for flight in flights if flight.detached()]
-        values: dict[str, Any] = {}
-
-        def is_value(key: str, stored: Stored) -> bool:
-            values[key] = self._maker.read(key, stored, policy)
-            return values[key] is not MISSING
-
         for pause in chain(pauses(), [0.0]):
-            for flight in waiting.values():
-                flight.begin()
             asked = [key for key in waiting if key not in alone]
-            taken = await claims.take(io, asked, is_value, since, old)
-            others, since = taken.others, 0.0
-            for key, stored in taken.found.items():
-                waiting.pop(key).finish(Computed(values[key], stored, accepted=False))
-            for key in taken.resting:
-                self._rests.begin(key, ELSEWHERE)
-                waiting.pop(key).give_up(Resting())
-            if not pause:
-                for stub in others.values():
-                    remember_hung(stub)
-            if not pause or not io.may_wait(for_loop=True):
-                alone += others
-            else:
-                alone += [key for key, stub in others.items() if has_hung(stub)]
+            taken = await self._take(io, waiting, asked, claims, policy, since, old)
+            since = 0.0
+            wait.leave()
+            alone += _hopeless(io, wait, taken.others, is_last=not pause)
             todo = {*taken.mine, *taken.unknown, *alone}
             if todo:
+                wait.leave()  # until its own are brought, it waits for nobody
                 mine = {key: waiting.pop(key) for key in list(waiting) if key in todo}
                 try:
                     await self._fill(io, mine, claims, function, policy, taken.unknown)
@@ -250,15 +255,45 @@ class Loads:
                     for flight in waiting.values():
                         flight.give_up(Abandoned())
                     raise
-            alone = []
             if not waiting:
+                if not alone:
+                    wait.end("claimed" if taken.mine else "value")
                 return
+            alone = []
             left = until - monotonic()
             if left <= 0:
                 for flight in waiting.values():
                     flight.give_up(Late())
                 return
+            wait.begin(next(iter(waiting)))
             await io.sleep(min(pause, left))
+
+    async def _take(
+        self,
+        io: Effects,
+        waiting: dict[str, JointFlight[Computed]],
+        asked: list[str],
+        claims: StoredClaims,
+        policy: Policy,
+        since: float,
+        old: Collection[str],
+    ) -> Taken:
+        """Claim what is missing, and end the flights for which that is all."""
+        values: dict[str, Any] = {}
+
+        def is_value(key: str, stored: Stored) -> bool:
+            values[key] = self._maker.read(key, stored, policy)
+            return values[key] is not MISSING
+
+        for flight in waiting.values():
+            flight.begin()
+        taken = await claims.take(io, asked, is_value, since, old)
+        for key, stored in taken.found.items():
+            waiting.pop(key).finish(Computed(values[key], stored, accepted=False))
+        for key in taken.resting:
+            self._rests.begin(key, ELSEWHERE)
+            waiting.pop(key).give_up(Resting())
+        return taken
 
     async def _fill(
         self,
@@ -396,6 +431,17 @@ class Loads:
             )
 
         await released(io, claims, compute)
+
+
+def _hopeless(io: Effects, wait: Wait, others: Mapping[str, Stored], *, is_last: bool) -> list[str]:
+    """Return the keys whose claims, of others, it is of no use to wait for any more."""
+    if not is_last:
+        return [key for key, stub in others.items() if not wait.is_of_use(io, stub)]
+    for stub in others.values():
+        remember_hung(stub)
+    if others:
+        wait.end("in vain")
+    return list(others)
 
 
 def _computed(made: Made, *, accepted: bool) -> Computed:

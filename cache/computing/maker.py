@@ -92,6 +92,11 @@ class Maker:
         self._counts = counts
         self._rests = rests
 
+    @property
+    def owner(self) -> str:
+        """The alias of the cache."""
+        return self._codec.owner
+
     async def make(
         self, io: Effects, key: str, function: Callable[[], Any], policy: Policy
     ) -> Made:

@@ -13,7 +13,7 @@ from django.core.signals import setting_changed
 
 from twofold.assembly import build_backend, parts_over
 from twofold.backend import Backend
-from twofold.claims.stored import rest
+from twofold.claims.renewal import rest
 from twofold.contrib.django.settings import frozen
 from twofold.contrib.django.translation import PROJECT
 from twofold.contrib.django.workers import register
