@@ -15,7 +15,16 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from twofold.clock import SYSTEM_CLOCK, Clock, followed
 from twofold.display import mask_location, shown
-from twofold.effects import BLOCKING, NATIVE, Call, Effects, WorkerPool, call_in_thread, run_sync
+from twofold.effects import (
+    BLOCKING,
+    NATIVE,
+    Call,
+    Effects,
+    WorkerPool,
+    call_in_thread,
+    run_sync,
+    within,
+)
 from twofold.errors import SettingsError
 from twofold.metadata import HasMetadata
 from twofold.stub import is_stub
@@ -252,6 +261,29 @@ class Backend(ABC):
 
     async def adelete_many(self, keys: Sequence[str]) -> int:
         return await self._worker_pool(self.delete_many, keys)
+
+    def set_and_delete(self, key: str, value: Stored, keys: Sequence[str]) -> None:
+        """Store `value` for ever under `key`, and then remove `keys`, in this order.
+
+        Where there is no room for `value`, `keys` are removed all the same.
+
+        Raises:
+            BackendUnavailable: some of it may not have been done.
+        """
+        run_sync(self._set_and_delete(BLOCKING, key, value, keys))
+
+    async def aset_and_delete(self, key: str, value: Stored, keys: Sequence[str]) -> None:
+        if self.kind == "native":
+            await self._set_and_delete(NATIVE, key, value, keys)
+        else:
+            await self._worker_pool(self.set_and_delete, key, value, keys)
+
+    async def _set_and_delete(
+        self, io: Effects, key: str, value: Stored, keys: Sequence[str]
+    ) -> None:
+        io = within(io, self.deadline)
+        await io.op(self.set, self.aset, key, value, None)
+        await io.op(self.delete_many, self.adelete_many, keys)
 
     def has(self, key: str) -> bool:
         """Return whether `key` is there."""
@@ -510,6 +542,9 @@ class InlineBackend(Backend):
 
     async def adelete_many(self, keys: Sequence[str]) -> int:
         return self.delete_many(keys)
+
+    async def aset_and_delete(self, key: str, value: Stored, keys: Sequence[str]) -> None:
+        self.set_and_delete(key, value, keys)
 
     async def ahas(self, key: str) -> bool:
         return self.has(key)

@@ -160,6 +160,12 @@ class FailOpen(Backend):
     async def adelete_many(self, keys: Sequence[str]) -> int:
         return await self._atry(0, self._inner.adelete_many, keys)
 
+    def set_and_delete(self, key: str, value: Stored, keys: Sequence[str]) -> None:
+        self._try(None, self._inner.set_and_delete, key, value, keys)
+
+    async def aset_and_delete(self, key: str, value: Stored, keys: Sequence[str]) -> None:
+        await self._atry(None, self._inner.aset_and_delete, key, value, keys)
+
     def has(self, key: str) -> bool:
         return self._try(False, self._inner.has, key)
 

@@ -164,6 +164,17 @@ class TestFailOpen(BackendConformance):
         request.addfinalizer(inner.close)
         return FailOpen(inner, "default")
 
+    def test_in_an_outage_nothing_is_set_or_deleted(self, face: Face) -> None:
+        """The failure is counted, and not raised."""
+        broken = ChaosBackend(inner=DictBackend(), operations=["set_and_delete"])
+        store = FailOpen(broken, "default")
+        broken.set("a", b"v", None)
+        broken.failure_rate = 1.0
+        face.run(face.view(store).set_and_delete("k", b"v", ["a"]))
+        assert store.outage.failures == 1
+        assert broken.get_many(["k", "a"]) == {"a": b"v"}
+        broken.close()
+
 
 class TestMemoryAndPickle(CacheCases):
     """The memory store, with copies made by pickle."""

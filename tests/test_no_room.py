@@ -103,3 +103,16 @@ def test_what_is_too_large_is_added_in_vain_twice_at_most() -> None:
     assert inner.writes <= 2
     assert store.add("k", b"v", 60) is True
     assert store.get("k") == b"v"
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_keys_are_removed_beside_a_value_that_is_too_large(face: Face, cache: Cache) -> None:
+    """`set_and_delete` removes them all the same."""
+
+    async def body() -> None:
+        store = face.view(hiding_stubs(cache.backend))
+        await store.set_many({"a": b"v", "b": b"v", "c": b"v"}, None)
+        await store.set_and_delete("k", TOO_LARGE, ["a", "b"])
+        assert await store.get_many(["k", "a", "b", "c"]) == {"c": b"v"}
+
+    face.run(body())

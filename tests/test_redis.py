@@ -868,6 +868,18 @@ class TestRoundTrips:
         assert not count.keys() & {"get", "del"}
 
     @case
+    async def test_set_and_delete_is_one_command(
+        self, opened: Open, redis_server: RedisServer
+    ) -> None:
+        """One server does both, in this order, before anything else."""
+        store = opened(redis_server.url)
+        await store.set_and_delete("k", b"v", ["a"])
+        redis_server.command("CONFIG", "RESETSTAT")
+        await store.set_and_delete("k", b"v", ["a", "b"])
+        count = calls(redis_server)
+        assert (count["evalsha"], count["set"], count["unlink"]) == (1, 1, 2)
+
+    @case
     async def test_many_sets_are_one_round_trip(self, opened: Open, fake: Play) -> None:
         """`set_many` waits for no reply before it has sent everything."""
 
@@ -952,7 +964,8 @@ class TestRefusals:
         assert await cache.get_or_set("computed", lambda: 7) == 7
         assert await cache.set("k", 1) is False
         assert await store.compare_and_delete("k", b"v") is True
-        assert await store.delete("n") is True
+        await store.set_and_delete("k", b"w", ["n"])
+        assert await store.get_many(["k", "n"]) == {}
         own_redis.command("CONFIG", "SET", "maxmemory", "0")
         assert await store.set("k", b"w", None) is True
         assert [each.breaker for each in cache.target.stats().servers] == ["closed"]
@@ -975,6 +988,7 @@ class TestRefusals:
             store.add("k", b"v", None),
             store.touch("n", 1.0),
             store.delete("n"),
+            store.set_and_delete("k", b"v", ["n"]),
             store.incr("n", 1),
             store.compare_and_delete("n", b"1"),
         ):

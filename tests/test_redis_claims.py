@@ -217,6 +217,7 @@ class TestRefusals:
         for location in (own_redis.url, without_scripts(own_redis)):
             store, stub = opened(location), new_stub()
             await store.get_or_claim("k", stub, LONG)
+            await store.set("m", b"v", None)
             own_redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
             own_redis.command("CONFIG", "SET", "maxmemory", "1")
             assert await store.get_or_claim("l", stub, LONG) is None
@@ -224,6 +225,8 @@ class TestRefusals:
             assert await store.has("k") is False
             assert await store.delete("k") is False
             assert await store.get("k") is None
+            await store.set_and_delete("l", b"v", ["m"])
+            assert await store.get_many(["l", "m"]) == {}
             own_redis.command("CONFIG", "SET", "maxmemory", "0")
             assert await store.get("l") is None
 

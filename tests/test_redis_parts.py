@@ -393,6 +393,7 @@ def test_reads_alone_may_be_repeated() -> None:
         scripts.touch("k", 1),
         scripts.touch("k", None),
         scripts.delete("k"),
+        scripts.set_and_delete("k", b"v", ["l"]),
         scripts.incr("k", 1),
         scripts.compare_and_set("k", b"v", b"w", None),
         scripts.compare_and_delete("k", b"v"),

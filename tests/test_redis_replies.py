@@ -139,6 +139,7 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
     "ttl": (lambda store: store.ttl("k"), {"a number"}),
     "delete": (lambda store: store.delete("k"), set()),
     "delete_many": (lambda store: store.delete_many(["k", "l"]), set()),
+    "set_and_delete": (lambda store: store.set_and_delete("k", b"v", ["l"]), set()),
     "has": (lambda store: store.has("k"), set()),
     "incr": (lambda store: store.incr("k", 1), NONE),
     "get_or_claim": (

@@ -480,6 +480,19 @@ def test_a_usual_miss_takes_one_statement_to_claim_and_one_to_fill(store: SQLite
     assert len(statements) == 2 * 14
 
 
+def test_a_value_is_stored_and_keys_are_removed_in_one_transaction(store: SQLiteBackend) -> None:
+    """No reader finds the one without the other."""
+    store.set_many({"a": b"v", "b": b"v"}, None)
+    statements: list[str] = []
+    session = store._sessions.local.session
+    assert session is not None
+    session.connection.set_trace_callback(statements.append)
+    store.set_and_delete("k", b"v", ["a", "b"])
+    words = [each.split()[0] for each in statements]
+    assert (words[0], words[-1], words.count("BEGIN")) == ("BEGIN", "COMMIT", 1)
+    assert store.get_many(["k", "a", "b"]) == {"k": b"v"}
+
+
 def test_a_claim_makes_room_on_a_full_disk(store: SQLiteBackend) -> None:
     """Where nothing but misses write, entries go for new ones too."""
     keys = [f"k:{number}" for number in range(200)]

@@ -48,6 +48,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "look_many": (["k"],),
     "replace": ("k", b"v", b"w"),
     "set": ("k", b"v", None),
+    "set_and_delete": ("k", b"v", ["l"]),
     "set_many": ({"k": b"v"}, None),
     "touch": ("k", None),
     "ttl": ("k",),

@@ -22,6 +22,7 @@ from twofold.backends.redis.operations import (
     RENEW,
     REPLACE,
     SET,
+    SET_AND_DELETE,
     TOUCH,
     TTL,
 )
@@ -287,6 +288,14 @@ class RedisBackend(NetworkBackend):
         if self._topology.splits:
             return [scripts.delete(key) for key in keys]
         return [scripts.delete_many(keys)] if keys else []
+
+    async def _set_and_delete(
+        self, io: Effects, key: str, value: bytes, keys: Sequence[str]
+    ) -> None:
+        if self._topology.splits:
+            await super()._set_and_delete(io, key, value, keys)
+        else:
+            await SET_AND_DELETE.step(io, self._scripts, self._client.due(), key, value, keys)
 
     async def _add(self, io: Effects, key: str, value: bytes, ttl: float | None) -> bool:
         deadline = self._client.due()

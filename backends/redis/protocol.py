@@ -170,6 +170,7 @@ _OF_SCRIPT: Final[dict[bytes, Callable[[Reply], bool]]] = {
         (scripts.GET_OR_CLAIM, _is_value),
         (scripts.HAS, _or_described(_is_flag)),
         (scripts.INCR, _or_described(_is_sum)),
+        (scripts.SET_AND_DELETE, _is_ok),
         (scripts.TOUCH, _or_described(_is_flag)),
         (scripts.TTL, _or_described(_is_life)),
     )

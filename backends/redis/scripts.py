@@ -28,11 +28,12 @@ class Script:
         packed = pack(b"EVALSHA", self.digest, *rest)
         return Command(packed, key, reads, len(packed) >= BULK, (b"EVAL", self.text, *rest))
 
-    def call_many(self, keys: Sequence[str]) -> Command:
-        """Return the command that runs it on `keys`."""
-        rest = (b"%d" % len(keys), *[key.encode("ascii") for key in keys])
+    def call_many(self, keys: Sequence[str], *arguments: bytes) -> Command:
+        """Return the command that runs it on `keys`, which are of one server."""
+        rest = (b"%d" % len(keys), *[key.encode("ascii") for key in keys], *arguments)
         packed = pack(b"EVALSHA", self.digest, *rest)
-        return Command(packed, keys[0], False, len(keys) >= MANY, (b"EVAL", self.text, *rest))
+        bulk = len(keys) >= MANY or len(packed) >= BULK
+        return Command(packed, keys[0], False, bulk, (b"EVAL", self.text, *rest))
 
 
 DESCRIBED: Final = -3
@@ -114,6 +115,13 @@ return reply
 """)
 """Remove all KEYS, and count the values; those that have metadata are a list behind the number."""
 
+SET_AND_DELETE: Final = Script("""
+local stored = redis.pcall('SET', KEYS[1], ARGV[1])
+for n = 2, #KEYS do redis.call('UNLINK', KEYS[n]) end
+return stored
+""")
+"""Put ARGV[1] for ever under the first key, then remove the others, also where memory is full."""
+
 INCR: Final = Script(f"""{_HEAD}
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 local sum = redis.pcall('INCRBY', KEYS[1], ARGV[1])
@@ -194,6 +202,11 @@ def delete(key: str) -> Command:
 def delete_many(keys: Sequence[str]) -> Command:
     """Reply: how many were there; before those that had metadata, in a list."""
     return DELETE.call_many(keys)
+
+
+def set_and_delete(key: str, value: bytes, keys: Sequence[str]) -> Command:
+    """Reply: `b"OK"`, or why the value was not stored."""
+    return SET_AND_DELETE.call_many([key, *keys], value)
 
 
 def incr(key: str, delta: int) -> Command:

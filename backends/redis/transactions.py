@@ -5,7 +5,7 @@ read again if it has been changed until EXEC, so that this is as atomic as a scr
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from twofold.backends.network import Reply, ReplyError, Server
 from twofold.backends.network.batches import Batch
@@ -105,6 +105,13 @@ def _delete(*found: Found) -> Plan:
     )
 
 
+def _set_and_delete(found: Found, *others_and_value: Any) -> Plan:
+    *others, value = others_and_value
+    unlink = [pack(b"UNLINK", *[each.key for each in others])] if others else []
+    # One behind the other, since a full server queues nothing.
+    return Plan(b"OK", [pack(b"SET", found.key, value), *unlink], queued=False)
+
+
 @_unless_described
 def _incr(found: Found, delta: bytes) -> Plan:
     if found.is_missing:
@@ -137,6 +144,7 @@ _PLANS: Final[dict[bytes, Callable[..., Plan]]] = {
     scripts.TTL.text: _ttl,
     scripts.HAS.text: _has,
     scripts.DELETE.text: _delete,
+    scripts.SET_AND_DELETE.text: _set_and_delete,
     scripts.INCR.text: _incr,
     scripts.FILL.text: _compare_and_set,
     scripts.RENEW.text: _renew,

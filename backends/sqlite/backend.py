@@ -164,6 +164,11 @@ class SQLiteBackend(Backend):
     def delete_many(self, keys: Sequence[str]) -> int:
         return self._write(self._entries.delete_many, keys)
 
+    def set_and_delete(self, key: str, value: bytes, keys: Sequence[str]) -> None:
+        work = self._entries.set_and_delete
+        if not self._store(value, Session.write, work, key, value, keys):
+            self.delete_many([key, *keys])
+
     def incr(self, key: str, delta: int) -> int:
         return self._write(self._entries.incr, key, delta)
 

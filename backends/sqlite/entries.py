@@ -233,6 +233,13 @@ class Entries:
         described = [value for value in there if has_metadata(value)]
         return Removed.of(len(there) - len(described), map(head, described))
 
+    def set_and_delete(
+        self, db: sqlite3.Cursor, key: str, value: bytes, keys: Sequence[str]
+    ) -> bool:
+        stored = self.set(db, key, value, None)
+        self.delete_many(db, keys)
+        return stored
+
     def incr(self, db: sqlite3.Cursor, key: str, delta: int) -> int:
         found = self.get(db, key)
         if has_metadata(found):

@@ -112,6 +112,12 @@ class StubFilter(Backend):
     async def adelete_many(self, keys: Sequence[str]) -> int:
         return await self._delete_many(NATIVE, keys)
 
+    def set_and_delete(self, key: str, value: Stored, keys: Sequence[str]) -> None:
+        self._inner.set_and_delete(key, value, keys)
+
+    async def aset_and_delete(self, key: str, value: Stored, keys: Sequence[str]) -> None:
+        await self._inner.aset_and_delete(key, value, keys)
+
     def has(self, key: str) -> bool:
         return self._plain(key, self._inner.get(key)) is not None
 

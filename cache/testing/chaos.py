@@ -37,6 +37,7 @@ OPERATIONS = frozenset(
         "renew",
         "replace",
         "set",
+        "set_and_delete",
         "set_many",
         "touch",
         "ttl",
@@ -141,6 +142,9 @@ class ChaosBackend(Backend):
 
     def delete_many(self, keys: Sequence[str]) -> int:
         return self._reach("delete_many").delete_many(keys)
+
+    def set_and_delete(self, key: str, value: Stored, keys: Sequence[str]) -> None:
+        self._reach("set_and_delete").set_and_delete(key, value, keys)
 
     def has(self, key: str) -> bool:
         return self._reach("has").has(key)

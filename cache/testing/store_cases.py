@@ -153,6 +153,18 @@ class StoreCases(Suite):
         assert await store.get("k") is None
 
     @case
+    async def test_set_and_delete(self, store: Any) -> None:
+        """One value is stored for ever, and of the other keys, stubs too, nothing is left."""
+        await store.set_many(dict.fromkeys(["k", "a", "b", "other"], b"old"), 100.0)
+        await store.get_or_claim("stub", new_stub(), 100.0)
+        await store.set_and_delete("k", b"new", ["a", "missing", "stub", "b"])
+        left = await store.get_many(["k", "a", "missing", "stub", "b", "other"])
+        assert left == {"k": b"new", "other": b"old"}
+        assert await store.ttl("k") is None
+        await store.set_and_delete("l", b"alone", [])
+        assert await store.get("l") == b"alone"
+
+    @case
     async def test_ttl_is_what_is_left(self, store: Any) -> None:
         """`ttl` is in seconds, None for ever, 0.0 for a missing key."""
         await store.set("k", b"v", 1000.0)
