@@ -82,7 +82,7 @@ class RedisWatch:
     def tell(self, keys: Sequence[str] | None) -> None:
         """Tell which keys have changed; None: any may have."""
         watcher = self._watcher()
-        if watcher is None:
+        if watcher is None or self._closed:
             return
         if keys is None:
             watcher.flushed()
@@ -96,7 +96,7 @@ class RedisWatch:
     def lose(self) -> None:
         """Take note that changes are not told of any more."""
         self.until = -inf
-        if (watcher := self._watcher()) is not None:
+        if (watcher := self._watcher()) is not None and not self._closed:
             watcher.lost()
 
 
@@ -201,7 +201,7 @@ class StoreWatch:
         """Return the seconds before connecting again."""
         if self.refused:
             return _REFUSED_PAUSE
-        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._failures, 10))
+        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10))
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads the processes
 
     async def _sleep(self, seconds: float) -> None:
@@ -244,6 +244,8 @@ class StoreWatch:
             sent = monotonic()
             await _within(self._timeout, [each.track(more) for each in lines])
             self._tracked, self._sent = [*tracked, *more], sent
+        if not self._live:
+            self._renew()
         begun = [each for each in watches if each not in self._live]
         self._live = watches
         for each in begun:
@@ -254,6 +256,16 @@ class StoreWatch:
             self._note_live()
         return True
 
+    def _renew(self) -> None:
+        """Have everybody connect anew: what was open before may lead to an earlier primary.
+
+        That may still answer, and know nothing of what is written from now on.
+        """
+        topology = self._client.topology
+        if not isinstance(topology, ClusterTopology):
+            for each in topology.primaries():
+                each.renew(each.generation)
+
     async def _beat(self, lines: Sequence[Tracking]) -> None:
         """Ask all servers for a sign of life; what happened before was told by the time it comes.
 
@@ -261,7 +273,7 @@ class StoreWatch:
         """
         sent, bound = monotonic(), min(each.bound for each in self._live)
         await _within(bound, [*(each.beat() for each in lines), self._check_outline(bound)])
-        self._sent = sent
+        self._sent, self._failures = sent, 0
 
     async def _check_outline(self, seconds: float) -> None:
         if await self._client.topology.outline(seconds) != self.outline:
@@ -274,7 +286,7 @@ class StoreWatch:
 
     def _note_live(self) -> None:
         since, self._lost_at = self._lost_at, None
-        self.error, self.refused, self._failures = "", False, 0
+        self.error, self.refused = "", False
         if since is not None:
             emit(WatchRegained(self._name, monotonic() - since))
 
@@ -284,7 +296,6 @@ class StoreWatch:
             each.lose()
 
     def _note(self, error: Exception) -> None:
-        self.losses += self._failures == 0
         self._failures += 1
         self.error = str(error) if isinstance(error, BackendUnavailable) else repr(error)
         refused, self.refused = self.refused, isinstance(error, TrackingRefused)
@@ -292,6 +303,7 @@ class StoreWatch:
             emit(WatchRefused(self._name, self.error))
         if self._lost_at is None:
             self._lost_at = monotonic()
+            self.losses += 1
             if not self.refused:
                 emit(WatchLost(self._name, self.error))
 
