@@ -9,6 +9,9 @@ from twofold.codecs import resolve_compressor, resolve_serializer
 from twofold.entry import Codec, Envelope, Objects
 from twofold.errors import SettingsError
 from twofold.keys import KeyMaker
+from twofold.near.codec import NearCodec
+from twofold.near.reader import Near
+from twofold.near.tier import Tier
 from twofold.settings import (
     CacheConfig,
     CommonOptions,
@@ -32,6 +35,8 @@ class Parts(NamedTuple):
     options: CommonOptions
     freshness: Mapping[str, Any] = {}
     """What becomes of computed values, as fields of a `Policy`."""
+    near: Near | None = None
+    """What is kept near of the store."""
 
 
 def private_parts(backend: Backend | str, settings: Mapping[str, Any]) -> Parts:
@@ -50,7 +55,19 @@ def parts_over(backend: Backend, config: CacheConfig, keys: KeyMaker) -> Parts:
     """Return the parts of a cache over a store that is there already, which others may use too."""
     options, _ = split_options(config, type(backend))
     codec = codec_for(config, backend.holds_objects, backend.clock)
-    return Parts(config.alias, backend, codec, keys, config.timeout, options, config.freshness)
+    parts = Parts(config.alias, backend, codec, keys, config.timeout, options, config.freshness)
+    near = near_of(parts, config)
+    return parts if near is None else parts._replace(codec=near.codec, near=near)
+
+
+def near_of(far: Parts, config: CacheConfig) -> Near | None:
+    """Return the copies that `config` asks for; of a store in this process there need be none."""
+    backend, codec = far.backend, far.codec
+    if config.near is None or backend.private or not isinstance(codec, Envelope):
+        return None
+    tier = Tier(backend, far.keys.beginnings(), config.near)
+    copies = Objects(resolve_serializer(config.serializer), clock=backend.clock)
+    return Near(tier, NearCodec(codec, copies))
 
 
 def key_maker(config: CacheConfig) -> KeyMaker:

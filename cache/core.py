@@ -62,7 +62,7 @@ class Cache(ComputingCache, VersionedCache):
             full = None
         if full is None:
             full = self._key(key, version)
-        stored = self._backend.get(full)
+        stored = self._reads.get(full)
         if stored is None:
             self._counts.misses += 1
             return default
@@ -91,7 +91,7 @@ class Cache(ComputingCache, VersionedCache):
             full = None
         if full is None:
             full = self._key(key, version)
-        stored = await self._backend.aget(full)
+        stored = await self._reads.aget(full)
         if stored is None:
             self._counts.misses += 1
             return default
@@ -118,7 +118,7 @@ class Cache(ComputingCache, VersionedCache):
             self._guard("get_many")
         names = self._names(keys, version)
         try:
-            found = self._backend.get_many(list(names))
+            found = self._reads.get_many(list(names))
         except PartlyUnavailable as error:
             error.result = self._load_all(names, error.result, allow_stale)
             raise
@@ -130,7 +130,7 @@ class Cache(ComputingCache, VersionedCache):
         """Do what `get_many` does."""
         names = self._names(keys, version)
         try:
-            found = await self._backend.aget_many(list(names))
+            found = await self._reads.aget_many(list(names))
         except PartlyUnavailable as error:
             error.result = self._load_all(names, error.result, allow_stale)
             raise
@@ -418,12 +418,13 @@ class Cache(ComputingCache, VersionedCache):
             self._guard("close")
         background.drain(self._claims, self.backend.deadline)
         rest()
-        self.backend.close()
+        self._close_store()
 
     async def aclose(self) -> None:
         """Do what `close` does."""
         await background.adrain(self._claims, self.backend.deadline)
         rest()
+        self._close_near()
         await self.backend.aclose()
 
     def stats(self) -> Stats:
@@ -444,4 +445,5 @@ class Cache(ComputingCache, VersionedCache):
             unavailable=self._fail_open.outage.failures if self._fail_open is not None else 0,
             evicted=self.backend.evicted,
             servers=tuple(self.backend.servers()),
+            near=None if self._near is None else self._near.tier.stats(),
         )

@@ -27,6 +27,8 @@ from twofold.freshness.policy import Policy
 from twofold.freshness.rests import Rests
 from twofold.guard import guard_for
 from twofold.keys import many
+from twofold.near.reader import NearReader, Reads
+from twofold.near.writes import OwnWrites
 from twofold.outage import FailOpen
 from twofold.stats import Counts
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout, seconds
@@ -51,12 +53,24 @@ class Engine:
         self.timeout: float | None = parts.timeout
         backend, codec, keys, options = parts.backend, parts.codec, parts.keys, parts.options
         store = backend if backend.private and backend.tells_metadata else hiding_stubs(backend)
+        near = parts.near
+        if near is not None:
+            store = OwnWrites(store, near.tier)
         fail_open = None if backend.kind == "inline" else FailOpen(store, parts.alias)
         self._tolerant = store if fail_open is None else fail_open
         self._fail_open = fail_open
         self._backend = self._tolerant if options["on_error"] == "miss" else store
         self._fresh = FreshStore(self._backend, codec)
         codec.owner = parts.alias
+        self._near = near
+        self._reads: Reads = self._backend
+        self._tolerant_reads: Reads = self._tolerant
+        self._raising_reads: Reads = store
+        if near is not None:
+            self._raising_reads = NearReader(near, store)
+            self._tolerant_reads = NearReader(near, store, fail_open.outage if fail_open else None)
+            tolerates = self._backend is self._tolerant
+            self._reads = self._tolerant_reads if tolerates else self._raising_reads
         self._keys = keys
         self._key = keys.__call__  # bound once: looking it up costs a tenth of a hit
         self._known = keys.known.get
@@ -134,6 +148,15 @@ class Engine:
         """Whether `clear()` empties the whole store, and not only this alias's prefix."""
         return self._scope is not None
 
+    def _close_store(self) -> None:
+        self._close_near()
+        self.backend.close()
+
+    def _close_near(self) -> None:
+        """Drop what is near, and end its watch; the next read begins another one."""
+        if self._near is not None:
+            self._near.tier.close()
+
     def _noted(self, outage: BackendUnavailable) -> bool:
         """Count and log an outage if that is a miss here; tell whether it is."""
         if self._fail_open is None or not self.fails_open:
@@ -203,11 +226,11 @@ class Engine:
     def _find(self, key: str, version: int | None, policy: Policy) -> Found:
         """Return what `key` holds, and how old it is; nothing in an outage."""
         full = self._key(key, version)
-        return self._answers.find(full, self._tolerant.get(full), policy)
+        return self._answers.find(full, self._tolerant_reads.get(full), policy)
 
     async def _afind(self, key: str, version: int | None, policy: Policy) -> Found:
         full = self._key(key, version)
-        return self._answers.find(full, await self._tolerant.aget(full), policy)
+        return self._answers.find(full, await self._tolerant_reads.aget(full), policy)
 
     async def _bring(
         self,
@@ -252,9 +275,9 @@ class Engine:
 
     async def _read_many(self, io: Effects, keys: list[str]) -> tuple[dict[str, Any], bool]:
         """Return what is stored, as far as the store can tell, and whether it is worth asking."""
-        fail_open = self._fail_open
+        fail_open, reads = self._fail_open, self._raising_reads
         try:
-            found = await io.op(self._store.get_many, self._store.aget_many, keys)
+            found = await io.op(reads.get_many, reads.aget_many, keys)
         except BackendUnavailable as exc:
             if fail_open is not None:
                 fail_open.outage.fail(exc)

@@ -94,7 +94,7 @@ class Caches:
             self.built = {}
             vars(cache).clear()
         for old in built:
-            old.backend.close()
+            old._close_store()
 
     @contextmanager
     def override(self, caches: RawCaches, *, clock: Clock = SYSTEM_CLOCK) -> Iterator[None]:
@@ -107,7 +107,7 @@ class Caches:
             yield
         finally:
             for each in self.built.values():
-                each.backend.close()
+                each._close_store()
             with self._lock:
                 self._configs, self._clock, self._found, self.built = before
                 vars(cache).clear()

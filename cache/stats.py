@@ -7,6 +7,24 @@ takes no lock, and is too small to matter in these numbers.
 from dataclasses import dataclass
 
 from twofold.backend import ServerState
+from twofold.watch import WatchState
+
+
+@dataclass(frozen=True)
+class NearStats:
+    """What a near tier has and has seen, in this process."""
+
+    hits: int
+    """Values that were read from it."""
+    entries: int
+    bytes: int
+    evicted: int
+    """Entries removed to make room."""
+    staleness: float | None
+    """Seconds for which a value may be served that others have changed in the store; None without
+    end."""
+    watch: WatchState | None
+    """How it is told of foreign writes; None where it is not."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,8 @@ class Stats:
     """Entries that the store removed to make room, for whichever cache; None if it cannot tell."""
     servers: tuple[ServerState, ...] = ()
     """The store's servers, as this process knows them."""
+    near: NearStats | None = None
+    """The copies near of it; None without `NEAR`."""
 
     @property
     def hit_ratio(self) -> float:

@@ -5,6 +5,7 @@ its store by the environment's `CACHE_URL`.
 """
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -122,3 +123,23 @@ def test_a_bad_day_needs_hardly_more_queries_than_it_must(
 
 def test_the_picture_of_the_bad_day_is_small() -> None:
     assert (BAD_DAY / "bad_day.svg").stat().st_size < 20_000
+
+
+def test_three_processes_read_nearly_all_from_near() -> None:
+    """The example starts its own Redis, and prints what each process has read of it."""
+    command = [sys.executable, EXAMPLES / "three_processes.py"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        try:
+            for line in running.stdout:
+                words = line.replace(",", "").split()
+                if "; told of writes" in line and int(words[3]) > int(words[1]) / 2:
+                    break
+            else:
+                pytest.fail(running.stderr.read())
+        finally:
+            running.send_signal(signal.SIGINT)
+        assert running.stdout.read().endswith("the end\n")
+        assert not running.stderr.read()

@@ -77,7 +77,7 @@ class ComputingCache(Engine):
             return self._answer(key, version, default, self._policy_of(timeout, freshness, default))
         full, ttl = self._key(key, version), self._ttl(timeout)
         since = monotonic() if self._remote else 0.0
-        stored = self._tolerant.get(full)
+        stored = self._tolerant_reads.get(full)
         value: Any = MISSING
         if stored is not None:
             value = stored if type(stored) in self._unwrapped else self._load(full, stored)
@@ -139,7 +139,7 @@ class ComputingCache(Engine):
             return await self._aanswer(key, version, default, policy)
         full, ttl = self._key(key, version), self._ttl(timeout)
         since = monotonic() if self._remote else 0.0
-        stored = await self._tolerant.aget(full)
+        stored = await self._tolerant_reads.aget(full)
         value: Any = MISSING
         if stored is not None:
             value = stored if type(stored) in self._unwrapped else self._load(full, stored)

@@ -69,12 +69,18 @@ _Read: TypeAlias = tuple[Any | Missing, Meta | None, bytes]
 """A value, its metadata, and its mark."""
 
 
+_Readers: TypeAlias = tuple[Callable[[bytes], Any], Callable[[bytes], bytes] | None]
+"""What reads a payload, and what unpacks it, as in a `_Form`."""
+
+
 class _Form(NamedTuple):
     """How entries with one header are checked and read."""
 
     beginning: Any
     read: Callable[[bytes], Any]
     """Returns the value of a payload."""
+    unpack: Callable[[bytes], bytes] | None
+    """Returns a payload as the serializer made it; None for numbers, which it has no part in."""
     is_described: bool = False
     is_typed: bool = False
 
@@ -228,6 +234,22 @@ class Envelope:
         value, meta, mark = self._read(form, key, stored)
         return MISSING if value is MISSING else Entry(value, meta, mark)
 
+    def unseal(self, key: str, stored: bytes) -> tuple[Entry | Missing, bytes | None]:
+        """Return what `open` does, and the payload as the serializer made it, if it made one."""
+        form = self._other_form(stored)
+        if form is None and type(stored) is bytes:
+            form = self._forms.get(stored[:_HEADER_SIZE])
+        if form is None or form.unpack is None:
+            return self.open(key, stored), None
+        try:
+            meta, mark, body = self._parts(form, key, stored)
+            payload = form.unpack(body)
+            return Entry(self._loads(payload), meta, mark), payload
+        except self._errors as error:
+            raise_if_of_others(error)
+        self._note_damage()
+        return MISSING, None
+
     def _other_form(self, stored: Any) -> _Form | None:
         """Return the form of what has metadata or a mark."""
         if type(stored) is not bytes:
@@ -236,21 +258,31 @@ class Envelope:
 
     def _read(self, form: _Form, key: str, stored: bytes) -> _Read:
         """Return the value of what has metadata or a mark, and these; note any damage."""
-        body, check = stored[self._body_at :], stored[_HEADER_SIZE : self._body_at]
-        if self._check.holds(form.beginning, key, body, check):
-            meta, mark = None, b""
-            try:
-                if form.is_described:
-                    meta, body = metadata.split(body)
-                if form.is_typed:
-                    mark, body = body[:MARK_SIZE], body[MARK_SIZE:]
-                value = form.read(body)
-                if value is not MISSING:
-                    return value, meta, mark
-            except self._errors as error:
-                raise_if_of_others(error)
+        try:
+            meta, mark, body = self._parts(form, key, stored)
+            value = form.read(body)
+            if value is not MISSING:
+                return value, meta, mark
+        except self._errors as error:
+            raise_if_of_others(error)
         self._note_damage()
         return MISSING, None, b""
+
+    def _parts(self, form: _Form, key: str, stored: bytes) -> tuple[Meta | None, bytes, bytes]:
+        """Return the metadata, the mark and the payload of what is stored.
+
+        Raises:
+            ValueError: it does not verify, or has been cut.
+        """
+        body, check = stored[self._body_at :], stored[_HEADER_SIZE : self._body_at]
+        if not self._check.holds(form.beginning, key, body, check):
+            raise ValueError("the check does not hold")
+        meta, mark = None, b""
+        if form.is_described:
+            meta, body = metadata.split(body)
+        if form.is_typed:
+            mark, body = body[:MARK_SIZE], body[MARK_SIZE:]
+        return meta, mark, body
 
     def _note_damage(self) -> None:
         self.damaged += 1
@@ -267,29 +299,29 @@ class Envelope:
         )
         return packed, plain, number
 
-    def _readers(self) -> Iterator[tuple[bytes, str, Callable[[bytes], Any]]]:
+    def _readers(self) -> Iterator[tuple[bytes, str, _Readers]]:
         """Yield each header, the name that the check covers, and what reads a payload."""
         name = self._serializer.name
-        yield self._packed, name, self._unpack
-        yield self._plain, name, self._loads
-        yield self._number, "", _read_number
+        yield self._packed, name, (self._unpack, self._decompressed)
+        yield self._plain, name, (self._loads, bytes)
+        yield self._number, "", (_read_number, None)
 
     def _plain_forms(self) -> dict[bytes, _Form]:
         return {
-            header: _Form(self._check.begin(header, name), read)
-            for header, name, read in self._readers()
+            header: _Form(self._check.begin(header, name), *readers)
+            for header, name, readers in self._readers()
         }
 
     def _forms_with_more(self) -> Iterator[tuple[bytes, _Form]]:
         """Yield the headers and forms of what has metadata, a mark, or both."""
-        for plain, name, read in self._readers():
+        for plain, name, readers in self._readers():
             described = self._described[plain]
-            yield described, _Form(self._check.begin(described, name), read, is_described=True)
+            yield described, _Form(self._check.begin(described, name), *readers, is_described=True)
             if plain in self._typed:
                 typed = self._typed[plain]
                 both = self._described[typed]
-                yield typed, _Form(self._check.begin(typed, name), read, is_typed=True)
-                yield both, _Form(self._check.begin(both, name), read, True, True)
+                yield typed, _Form(self._check.begin(typed, name), *readers, is_typed=True)
+                yield both, _Form(self._check.begin(both, name), *readers, True, True)
 
     def _smaller(self, value: Any, body: bytes) -> tuple[bytes, bytes]:
         """Return a header and `body`, compressed if that helps and may be."""
@@ -304,13 +336,16 @@ class Envelope:
         return header, body
 
     def _unpack(self, body: bytes) -> Any:
+        return self._loads(self._decompressed(body))
+
+    def _decompressed(self, body: bytes) -> bytes:
         assert self._compressor is not None  # noqa: S101
         if self._check.flag:
-            return self._loads(self._compressor.decompress(body, MAX_PAYLOAD))
+            return self._compressor.decompress(body, MAX_PAYLOAD)
         payload = self._compressor.decompress(body, min(MAX_PAYLOAD, may_build(len(body))))
         if len(payload) > LIGHT:
             self._serializer.bound(payload, len(body))
-        return self._loads(payload)
+        return payload
 
     def _may_become(self, body: bytes, size: int) -> bool:
         """Tell whether an entry of `size` bytes may become what `body` does."""

@@ -194,6 +194,12 @@ class KeyMaker:
         self._need_common_prefix('OPTIONS["clear"] = "flush" lets clear() empty the whole store')
         return f"{self.key_prefix}:"
 
+    def beginnings(self) -> tuple[str, ...]:
+        """Return what the keys of all values and tags of this alias begin with; "" if nothing."""
+        if self._function is not None:
+            return ("",)
+        return f"{self.key_prefix}:", f"{self.key_prefix}!tag:"
+
     def prefix(self, start: str, version: int | None = None) -> str:
         """Return what the normalised keys of all keys that begin with `start` begin with.
 

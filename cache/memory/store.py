@@ -177,6 +177,12 @@ class Store:
         self._remove(entry)
         return value.meta if type(value) is Described else True
 
+    def drop(self, key: str) -> None:
+        """Take out the entry of `key`, if its time is over as well."""
+        entry = self.entries.get(key)
+        if entry is not None:
+            self._remove(entry)
+
     def incr(self, key: str, delta: int, now: float) -> int | CacheError:
         """Return the sum, or the error: a step that raises was broken off, see `do`."""
         entry = self._live(key, now)

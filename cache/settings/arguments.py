@@ -25,6 +25,7 @@ class CacheSettings(TypedDict, total=False):
     compress_min: int
     secret: Secret | None
     freshness: Freshness
+    near: Mapping[str, Any] | str | int | None
     options: Mapping[str, Any]
 
 

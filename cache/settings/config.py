@@ -12,6 +12,7 @@ from twofold.display import mask_location, mask_url, printable, scheme, shown, s
 from twofold.errors import InvalidKey, InvalidTimeout, SettingsError
 from twofold.freshness.options import read_freshness
 from twofold.keys import KeyFunction, check_prefix, check_version
+from twofold.near.options import NearOptions, read_near
 from twofold.settings.urls import backend_of, check_controls, literal, split
 from twofold.spelling import did_you_mean, unknown
 from twofold.timeouts import seconds
@@ -47,6 +48,8 @@ class CacheConfig:
     options: dict[str, Any] = field(default_factory=dict)
     freshness: dict[str, Any] = field(default_factory=dict)
     """What becomes of computed values, as fields of a `Policy`."""
+    near: NearOptions | None = None
+    """What this process may keep of what is in the store."""
 
     @staticmethod
     def place(alias: str, setting: str = "") -> str:
@@ -196,6 +199,10 @@ def _none(value: object) -> bool:
     return value is None or (isinstance(value, str) and value.lower() == "none")
 
 
+def _near(value: object) -> NearOptions | None:
+    return None if _none(value) else read_near(value)
+
+
 def _options(value: object) -> dict[str, Any]:
     """Return options, with None for "none", since TOML has no null, unless they are text."""
     return {
@@ -311,6 +318,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "COMPRESS_MIN": _size,
     "SECRET": _secret,
     "FRESHNESS": _freshness,
+    "NEAR": _near,
     "OPTIONS": _options,
 }
 _IN_URL = _READERS.keys() - {"BACKEND", "LOCATION", "FRESHNESS", "OPTIONS"}

@@ -72,6 +72,7 @@ class Stores:
         """
         for cache in list(self._caches.values()):
             background.drain(cache._claims, cache.backend.deadline)
+            cache._close_near()
         rest()
         for backend in list(self._backends.values()):
             backend.close()
@@ -80,6 +81,7 @@ class Stores:
         """Do what `close` does."""
         for cache in list(self._caches.values()):
             await background.adrain(cache._claims, cache.backend.deadline)
+            cache._close_near()
         rest()
         for backend in list(self._backends.values()):
             await backend.aclose()

@@ -1,0 +1,73 @@
+"""The codec of a cache that keeps copies near: for what the far store has, and for the copies."""
+
+from typing import Any, Final
+
+from twofold.codecs.immutables import ATOMS
+from twofold.entry import MISSING, Entry, Envelope, Keeps, Meta, Missing, Objects
+
+
+class NearCodec:
+    """Values to bytes for the far store, and back; and back from what is near.
+
+    What the far store has is bytes, and no copy is.
+
+    Args:
+        far: for what the far store keeps.
+        near: for the copies.
+    """
+
+    unwrapped_types: Final[frozenset[type]] = ATOMS - {bytes}
+
+    def __init__(self, far: Envelope, near: Objects) -> None:
+        self.signs_numbers: bool = far.signs_numbers
+        self.keeps: Keeps = far.keeps
+        self._far = far
+        self._near = near
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._far!r}>"
+
+    @property
+    def damaged(self) -> int:
+        return self._far.damaged + self._near.damaged
+
+    @damaged.setter
+    def damaged(self, number: int) -> None:
+        self._far.damaged, self._near.damaged = number, 0
+
+    @property
+    def owner(self) -> str:
+        return self._far.owner
+
+    @owner.setter
+    def owner(self, alias: str) -> None:
+        self._far.owner = self._near.owner = alias
+
+    def dump(self, key: str, value: Any, meta: Meta | None = None, mark: bytes = b"") -> bytes:
+        """Return what the far store is to keep."""
+        return self._far.dump(key, value, meta, mark)
+
+    def load(self, key: str, stored: Any) -> Any | Missing:
+        return self._of(stored).load(key, stored)
+
+    def load_marked(self, key: str, stored: Any) -> tuple[Any | Missing, bytes]:
+        return self._of(stored).load_marked(key, stored)
+
+    def open(self, key: str, stored: Any) -> Entry | Missing:
+        return self._of(stored).open(key, stored)
+
+    def _of(self, stored: Any) -> Envelope | Objects:
+        return self._far if type(stored) is bytes else self._near
+
+    def copy(self, key: str, stored: bytes) -> tuple[Any | None, Any | None]:
+        """Return what one reader is given of what the far store had, and what is to be kept.
+
+        The one who reads it first is spared to decode it twice; to all others the copy is good.
+        """
+        entry, payload = self._far.unseal(key, stored)
+        if entry is MISSING:
+            return None, None
+        if payload is None:  # a counter, which is there to be added to
+            return stored, None
+        given, copy = self._near.adopt(entry, payload)
+        return given, None if entry.meta is not None and entry.meta.error else copy

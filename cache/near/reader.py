@@ -1,0 +1,214 @@
+"""Reads of a far store, answered near where a copy may be served.
+
+What they return is for a `NearCodec`, wherever it comes from: a copy, of which the codec makes each
+reader's own; or what the far store had, decoded once, for the one who asked.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from twofold.backend import Backend, Looked, Stored
+from twofold.errors import BackendUnavailable, PartlyUnavailable
+from twofold.near.codec import NearCodec
+from twofold.near.tier import Tier
+from twofold.outage import Outage
+
+
+class Reads(Protocol):
+    """How values are read: from a store, or near of it."""
+
+    def get(self, key: str) -> Stored | None:
+        """Return the value of `key`, or None if it is missing or expired."""
+
+    async def aget(self, key: str) -> Stored | None:
+        """Do what `get` does."""
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        """Return the values of those of `keys` that are there."""
+
+    async def aget_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        """Do what `get_many` does."""
+
+
+class Near(NamedTuple):
+    """What a cache keeps near, and what reads it."""
+
+    tier: Tier
+    codec: NearCodec
+
+
+class NearReader:
+    """The reads of one cache, for callers to whom an outage is a miss, or to whom it is not.
+
+    Args:
+        near: the copies.
+        far: the store that they are of.
+        outage: notes failures of the far store, where they are misses.
+    """
+
+    def __init__(self, near: Near, far: Backend, outage: Outage | None = None) -> None:
+        self._tier, self._codec = near
+        self._find = near.tier.find
+        self._clock = near.tier.clock
+        self._far = far
+        self._outage = outage
+
+    def get(self, key: str) -> Stored | None:
+        entry, now = self._find(key), self._clock.monotonic()
+        if entry is not None and now < entry.deadline and now < self._tier.valid_until:
+            copy = entry.value
+            if copy is not None:  # it was not dropped just now
+                entry.visited = True
+                self._tier.hits += 1
+                return copy
+        return self._read(key, now)
+
+    async def aget(self, key: str) -> Stored | None:
+        entry, now = self._find(key), self._clock.monotonic()
+        if entry is not None and now < entry.deadline and now < self._tier.valid_until:
+            copy = entry.value
+            if copy is not None:
+                entry.visited = True
+                self._tier.hits += 1
+                return copy
+        return await self._aread(key, now)
+
+    def _read(self, key: str, now: float) -> Stored | None:
+        """Return what is near once the watch was asked, or what the far store has."""
+        copy, read = self._begin(key, now)
+        if copy is not None:
+            return copy
+        try:
+            return self._reached(key, read, self._far.look(key), now)
+        except BackendUnavailable as exc:
+            return self._unavailable(key, exc)
+        finally:
+            self._tier.end(key)
+
+    async def _aread(self, key: str, now: float) -> Stored | None:
+        copy, read = self._begin(key, now)
+        if copy is not None:
+            return copy
+        try:
+            return self._reached(key, read, await self._far.alook(key), now)
+        except BackendUnavailable as exc:
+            return self._unavailable(key, exc)
+        finally:
+            self._tier.end(key)
+
+    def _begin(self, key: str, now: float) -> tuple[Stored | None, object | None]:
+        """Return the copy of `key`, if it may be served after all, or register a read of it."""
+        tier = self._tier
+        if now >= tier.valid_until and tier.extend(now):
+            copy = tier.get(key, now)
+            if copy is not None:
+                tier.hits += 1
+                return copy, None
+        return None, tier.begin(key, now)
+
+    def _reached(
+        self, key: str, read: object | None, looked: Looked | None, sent: float
+    ) -> Stored | None:
+        if self._outage is not None and self._outage.lasting:
+            self._outage.end()
+        return self._brought(key, read, looked, sent)
+
+    def _brought(
+        self, key: str, read: object | None, looked: Looked | None, sent: float
+    ) -> Stored | None:
+        """Return what the far store had, for the one who asked, and keep a copy if that may be."""
+        if read is None:
+            self._tier.forget(key)
+        if looked is None:
+            return None
+        stored, left = looked
+        given, copy = self._codec.copy(key, stored)
+        if read is not None and copy is not None:
+            self._tier.keep(key, read, copy, left, sent)
+        return given
+
+    def _unavailable(self, key: str, error: BackendUnavailable) -> Stored | None:
+        """Return a copy that is not confirmed, as a stale value, where an outage is a miss."""
+        if self._outage is None:
+            raise error
+        self._outage.fail(error)
+        return self._tier.unconfirmed(key)
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        now = self._clock.monotonic()
+        near, reads = self._begin_many(keys, now)
+        if not reads:
+            return near
+        try:
+            found = self._far.look_many(list(reads))
+            return near | self._reached_many(reads, found, now)
+        except BackendUnavailable as exc:
+            return self._partly(near, reads, exc, now)
+        finally:
+            self._end_many(reads)
+
+    async def aget_many(self, keys: Sequence[str]) -> dict[str, Stored]:
+        now = self._clock.monotonic()
+        near, reads = self._begin_many(keys, now)
+        if not reads:
+            return near
+        try:
+            found = await self._far.alook_many(list(reads))
+            return near | self._reached_many(reads, found, now)
+        except BackendUnavailable as exc:
+            return self._partly(near, reads, exc, now)
+        finally:
+            self._end_many(reads)
+
+    def _begin_many(
+        self, keys: Sequence[str], now: float
+    ) -> tuple[dict[str, Stored], dict[str, object | None]]:
+        """Return the copies that may be served, and register reads of the other keys."""
+        tier, near, reads = self._tier, dict[str, Stored](), dict[str, object | None]()
+        valid = now < tier.valid_until or tier.extend(now)
+        for key in keys:
+            copy = tier.get(key, now) if valid else None
+            if copy is None:
+                reads[key] = tier.begin(key, now)
+            else:
+                near[key] = copy
+        tier.hits += len(near)
+        return near, reads
+
+    def _end_many(self, reads: Iterable[str]) -> None:
+        for key in reads:
+            self._tier.end(key)
+
+    def _reached_many(
+        self, reads: Mapping[str, object | None], found: Mapping[str, Looked], sent: float
+    ) -> dict[str, Stored]:
+        if self._outage is not None and self._outage.lasting:
+            self._outage.end()
+        return self._brought_many(reads, found, sent)
+
+    def _brought_many(
+        self, reads: Mapping[str, object | None], found: Mapping[str, Looked], sent: float
+    ) -> dict[str, Stored]:
+        given = {key: self._brought(key, read, found.get(key), sent) for key, read in reads.items()}
+        return {key: each for key, each in given.items() if each is not None}
+
+    def _partly(
+        self,
+        near: dict[str, Stored],
+        reads: Mapping[str, object | None],
+        error: BackendUnavailable,
+        sent: float,
+    ) -> dict[str, Stored]:
+        """Return what there is without the servers that failed, or raise that."""
+        if isinstance(error, PartlyUnavailable):
+            answered = {key: reads[key] for key in error.result}
+            there = near | self._brought_many(answered, error.result, sent)
+        else:
+            copies = {key: self._tier.unconfirmed(key) for key in reads}
+            there = near | {key: each for key, each in copies.items() if each is not None}
+        if self._outage is not None:
+            self._outage.fail(error)
+            return there
+        if there:
+            raise PartlyUnavailable(str(error), there) from error
+        raise error
