@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from twofold.registry import aclose_all, cache, caches, close_all, configure
     from twofold.stats import Stats
     from twofold.timeouts import DEFAULT_TIMEOUT, Timeout
+    from twofold.types.registered import register_type
     from twofold.version import __version__
 
 __all__ = [
@@ -95,6 +96,7 @@ __all__ = [
     "configure",
     "events",
     "refreshing",
+    "register_type",
 ]
 
 _ROOMS = {
@@ -118,6 +120,7 @@ _ROOMS = {
     "close_all": "registry",
     "configure": "registry",
     "Stats": "stats",
+    "register_type": "types.registered",
     "__version__": "version",
 }
 

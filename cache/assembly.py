@@ -21,6 +21,7 @@ from twofold.settings import (
     split_options,
 )
 from twofold.settings.arguments import read_arguments
+from twofold.types import register_type
 
 
 class Parts(NamedTuple):
@@ -54,6 +55,9 @@ def parts_of(config: CacheConfig, clock: Clock = SYSTEM_CLOCK) -> Parts:
 def parts_over(backend: Backend, config: CacheConfig, keys: KeyMaker) -> Parts:
     """Return the parts of a cache over a store that is there already, which others may use too."""
     options, _ = split_options(config, type(backend))
+    with placed(config.where("TYPES")):
+        for each in config.types:
+            register_type(each)
     codec = codec_for(config, backend.holds_objects, backend.clock)
     parts = Parts(config.alias, backend, codec, keys, config.timeout, options, config.freshness)
     near = near_of(parts, config)

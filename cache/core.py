@@ -5,7 +5,7 @@ by `await` alone. Names, parameters and rules are Django's.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack, overload
 
 from twofold import counter
 from twofold.assembly import private_parts
@@ -21,7 +21,10 @@ from twofold.private import remember
 from twofold.settings.arguments import CacheSettings
 from twofold.stats import Stats
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
+from twofold.typed import TypedCache
 from twofold.versions import VersionedCache
+
+T = TypeVar("T")
 
 
 class Cache(ComputingCache, VersionedCache):
@@ -426,6 +429,20 @@ class Cache(ComputingCache, VersionedCache):
         rest()
         self._close_near()
         await self.backend.aclose()
+
+    @overload
+    def typed(self, kind: type[T]) -> TypedCache[T]: ...
+
+    @overload
+    def typed(self, kind: Any) -> TypedCache[Any]: ...
+
+    def typed(self, kind: Any) -> TypedCache[Any]:
+        """Return this cache as one of values of a type: `users = cache.typed(User)`.
+
+        Raises:
+            SettingsError: nothing knows how to store values of the type.
+        """
+        return TypedCache(lambda: self, kind)
 
     def stats(self) -> Stats:
         """Return what this cache has seen so far."""

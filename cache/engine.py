@@ -113,7 +113,7 @@ class Engine:
             Unknown: nothing can convert them.
         """
         codec, rich = self._codec, self._codec.keeps != "json"
-        if codec.keeps == "all" or shape.is_kept(rich=rich):
+        if codec.keeps == "all" or (tell_other is not None and shape.is_kept(rich=rich)):
             return self
         made = type(self).__new__(type(self))
         vars(made).update(vars(self))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from twofold.core import Cache
+from twofold.typed import TypedCache
 
 
 class StandIn(Cache):
@@ -19,6 +20,10 @@ class StandIn(Cache):
         if name.startswith("__"):  # asked by who looks what protocols an object knows
             raise AttributeError(f"a Cache has no attribute {name!r}")
         return getattr(self._found(), name)
+
+    def typed(self, kind: Any) -> TypedCache[Any]:
+        """Return what looks this cache up each time, as one of values of a type."""
+        return TypedCache(self._found, kind)
 
     def __contains__(self, key: str) -> bool:
         return key in self._found()
@@ -40,5 +45,6 @@ class _Member:
         return getattr(Cache, self._name) if instance is None else instance.__getattr__(self._name)
 
 
-for _name in [name for name in vars(Cache) if not name.startswith("__")]:
-    setattr(StandIn, _name, _Member(_name))
+for _name in vars(Cache).keys() - vars(StandIn).keys():
+    if not _name.startswith("__"):
+        setattr(StandIn, _name, _Member(_name))

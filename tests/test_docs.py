@@ -39,7 +39,7 @@ from typing import Any, NamedTuple, TypeAlias
 import pytest
 
 import twofold
-from tests import freshness_table
+from tests import freshness_table, kinds_table
 from tests.chaos import MemcachedServer, RedisCluster, RedisSentinels, RedisServer, Server
 from tests.chaos.certificates import Certificates
 from twofold import Cache, caches
@@ -492,6 +492,11 @@ def test_every_option_of_freshness_is_documented(name: str) -> None:
 def test_the_table_of_freshness_says_what_is_decided() -> None:
     """The whole table is what the function that decides says, and cannot drift from it."""
     assert "\n".join(["", *freshness_table.lines(), ""]) in reference("freshness.md")
+
+
+def test_the_table_of_kinds_says_what_was_tried() -> None:
+    """The whole table of what can be cached is what comes of trying."""
+    assert f"\n{kinds_table.table()}\n" in reference("what-can-be-cached.md")
 
 
 @pytest.mark.parametrize("name", ["dummy", "files", "memcached", "memory", "redis", "sqlite"])

@@ -435,7 +435,7 @@ def test_what_a_handler_raises_in_an_encoder_passes(
         signal.raise_signal(signal.SIGUSR1)
 
     monkeypatch.setattr(Slow, "__getstate__", interrupted)
-    monkeypatch.setattr(serializers, "_refuse_inexact", interrupted)
+    monkeypatch.setattr(serializers, "_is_exact", interrupted)
     monkeypatch.setattr(msgpack_module, "_rewrite", interrupted)
     with pytest.raises(Stop):
         envelope(serializer).dump(KEY, {1: Slow()})

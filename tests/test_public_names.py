@@ -13,7 +13,7 @@ from twofold import AsyncCached, Cached, Lock
 NAMES = """
     cached cache caches configure close_all aclose_all Cache Lock Backend Cached AsyncCached
     DEFAULT_TIMEOUT MISSING Timeout Freshness CacheInfo Stats ServerState events bypass refreshing
-    __version__
+    register_type __version__
 
     CacheError SettingsError InvalidKey InvalidTimeout UnstableArgument CannotSerialize
     AwaitableResult NotAMapping BlockingCallInEventLoop BlockingCallWarning NoEventLoop
@@ -22,7 +22,7 @@ NAMES = """
 """
 
 OF_A_CACHE = """
-    alias available backend fails_open flushes lock stats timeout
+    alias available backend fails_open flushes lock stats timeout typed
     get get_many set set_many add touch ttl delete delete_many has_key mark_stale incr decr
     incr_version decr_version get_or_set get_or_set_many clear clear_prefix close
     aget aget_many aset aset_many aadd atouch attl adelete adelete_many ahas_key amark_stale aincr

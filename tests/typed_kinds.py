@@ -127,6 +127,10 @@ class Checked:
     id: int
 
 
+class Text(str):
+    __slots__ = ()
+
+
 Id = NewType("Id", int)
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
 ADA = User(7, "Ada", NOON, {"a", "b"}, Color.BLUE)

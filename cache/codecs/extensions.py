@@ -4,12 +4,13 @@ from struct import Struct
 from typing import Final
 
 TUPLE, SET, FROZENSET, DICT, STR, INT, COMPLEX = range(1, 8)
-DECIMAL, UUID, DATETIME, DATE, TIME, TIMEDELTA, ROWS = range(8, 15)
+DECIMAL, UUID, DATETIME, DATE, TIME, TIMEDELTA, ROWS, NAMED = range(8, 16)
 
-CONTAINERS: Final = frozenset({TUPLE, SET, FROZENSET, DICT, ROWS})
+CONTAINERS: Final = frozenset({TUPLE, SET, FROZENSET, DICT, ROWS, NAMED})
 """Those whose data are MessagePack: their items in a list, keys and values in turn.
 
 `ROWS` is a list of tuples of one width: the width in one byte, and the items of all in a list.
+`NAMED` is a value of a registered type: its name, its mark and its data.
 """
 
 WIDEST: Final = 255

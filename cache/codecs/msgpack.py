@@ -24,7 +24,7 @@ from zoneinfo import ZoneInfo
 import ormsgpack
 from ormsgpack import Ext, packb, unpackb
 
-from twofold.codecs import extensions
+from twofold.codecs import extensions, named
 from twofold.codecs.callbacks import note, raise_interrupt
 from twofold.codecs.extent import check_built, check_depth
 from twofold.codecs.immutables import ZONES, is_immutable
@@ -76,7 +76,8 @@ class Msgpack:
     A value comes back equal and of the same types, or is refused: atoms of any kind
     (also big integers, `Decimal`, `UUID`, `complex`, dates and times with fixed offsets
     or `ZoneInfo`), in lists, tuples, sets, frozensets and dicts. Subclasses of these,
-    enums, dataclasses and `bytearray` are refused.
+    enums, dataclasses and `bytearray` are refused, but for paths, IP addresses, and types that
+    are registered.
     """
 
     name: Final = "msgpack"
@@ -85,7 +86,7 @@ class Msgpack:
 
     def dumps(self, value: Any) -> bytes:
         try:
-            data = packb(value, _OUTER if type(value) in _ITEMS else _up_to_a_tuple, _OPTIONS)
+            data = packb(value, _OUTER if _is_container(value) else _up_to_a_tuple, _OPTIONS)
         except TypeError as error:
             raise_interrupt()
             unknown = error.args in _NEED_REWRITING
@@ -118,12 +119,17 @@ class Msgpack:
         check_built(data, extensions.CONTAINERS, may_build(size))
 
 
+def _is_container(value: Any) -> bool:
+    """Tell whether `value` becomes an extension whose data are MessagePack."""
+    return type(value) in _ITEMS or type(value) in named.by_type
+
+
 def _up_to_a_tuple(value: Any) -> Ext:
     """Do as `_DEFAULT`, but stop at a tuple, which may be one of many rows."""
     kind = type(value)
     if kind is tuple:
         raise TypeError
-    if kind in _ITEMS:
+    if kind in _ITEMS or kind in named.by_type:
         return _DEFAULT(value)
     try:
         return _write(value)
@@ -211,6 +217,9 @@ def _rewrite(value: Any, nesting: int) -> Any:
         return _rewrite_dict(value, nesting)
     if kind in _ITEMS:
         return _pack_items(_ITEMS[kind], value, nesting)
+    if kind in named.by_type:
+        parts = named.parts_of(Msgpack.name, value, rich=True)
+        return _pack_items(extensions.NAMED, parts, nesting)
     return _write(value)
 
 
@@ -262,7 +271,9 @@ def _default_over(inner: _DefaultHook, *, checks: bool) -> _DefaultHook:
         try:
             code = _ITEMS.get(type(value))
             if code is None:
-                return _write(value)
+                if type(value) not in named.by_type:
+                    return _write(value)
+                code, value = extensions.NAMED, named.parts_of(Msgpack.name, value, rich=True)
             data = packb(list(value), inner, _OPTIONS)
             if checks:
                 check_depth(data, extensions.CONTAINERS)

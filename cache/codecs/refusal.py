@@ -1,6 +1,7 @@
 """Why a value cannot be stored, and what to do about it."""
 
 import inspect
+import sys
 
 from twofold.errors import CannotSerialize
 
@@ -9,16 +10,34 @@ def refuse(serializer: str, value: object, why: str = "") -> CannotSerialize:
     """Return the error for a value that `serializer` cannot bring back as it is."""
     if inspect.isawaitable(value):
         return _awaitable(value)
+    if _is_of_django(value):
+        return _of_django(serializer, value)
     advice = [
+        "let the annotation of the function name the type, or `twofold.register_type` it",
         "store a plain form of it",
         "choose SERIALIZER 'pickle' if only you can write to the store",
         "choose SERIALIZER None on a memory alias",
     ]
     if serializer == "pickle":
-        del advice[1]
+        del advice[2]
     return CannotSerialize(
         f"The serializer {serializer!r} cannot hold a value of type {type_name(value)}"
         f"{why and ': '}{why}. Either {', or '.join(advice)}."
+    )
+
+
+def _is_of_django(value: object) -> bool:
+    """Tell whether `value` is a model's instance, or a query."""
+    models = sys.modules.get("django.db.models")
+    return models is not None and isinstance(value, models.Model | models.QuerySet)
+
+
+def _of_django(serializer: str, value: object) -> CannotSerialize:
+    return CannotSerialize(
+        f"The serializer {serializer!r} cannot hold a value of type {type_name(value)}, which"
+        " belongs to Django's database. Store its primary key, or what `.values()` returns as a"
+        " list; or choose SERIALIZER 'pickle' if only you can write to the store, and give"
+        " `list(queryset)`."
     )
 
 

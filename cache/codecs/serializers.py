@@ -8,6 +8,7 @@ from pkgutil import resolve_name
 from types import ModuleType, NoneType
 from typing import Any, Final, Protocol
 
+from twofold.codecs import named
 from twofold.codecs.immutables import is_immutable
 from twofold.codecs.limits import HEAVY, may_build
 from twofold.codecs.msgpack import Msgpack
@@ -51,19 +52,44 @@ class Serializer(Protocol):
         """Tell whether an in-process store may hold `value` itself: it is immutable."""
 
 
+_NAME = "$type"  # the one key of an object that stands for a value of a registered type
+_NAMES = b'"$type"'
+
+
+def _of_object(found: dict[str, Any]) -> Any:
+    """Return the value that an object of JSON stands for."""
+    if found.keys() != {_NAME}:
+        return found
+    parts = found[_NAME]
+    if type(parts) is not list:
+        raise ValueError("neither a value of a registered type nor a dict that has the key")
+    if len(parts) == 1:
+        return {_NAME: parts[0]}
+    name, mark, plain = parts
+    if type(mark) is not str:
+        raise ValueError("no mark")
+    return named.value_of([name, bytes.fromhex(mark), plain], rich=False)
+
+
 class Json:
-    """JSON, strictly: what would come back as something else is refused."""
+    """JSON, strictly: what would come back as something else is refused.
+
+    Values of registered types are objects, `{"$type": [name, mark, data]}`.
+    """
 
     name: Final = "json"
     errors: tuple[type[Exception], ...] = (ValueError, RecursionError)
 
     _encode = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
     _decode = JSONDecoder().decode
+    _decode_named = JSONDecoder(object_hook=_of_object).decode
 
     def dumps(self, value: Any) -> bytes:
         try:
-            _refuse_inexact(value)
-            return self._encode(value).encode()
+            if not _is_exact(value):
+                return self._encode(_with_names(value)).encode()
+            data = self._encode(value).encode()
+            return self._encode(_with_names(value)).encode() if _NAMES in data else data
         except CannotSerialize:
             raise
         except (ValueError, RecursionError) as exc:
@@ -71,12 +97,12 @@ class Json:
             raise refuse(self.name, value, _reason(exc)) from exc
 
     def loads(self, data: bytes) -> Any:
-        return self._decode(data.decode())
+        return (self._decode_named if _NAMES in data else self._decode)(data.decode())
 
     def loads_foreign(self, data: bytes) -> Any:
         if len(data) > HEAVY:
             self.bound(data, len(data))
-        return self._decode(data.decode())
+        return self.loads(data)
 
     def bound(self, data: bytes, size: int) -> None:
         may = may_build(size)
@@ -217,20 +243,33 @@ def _reason(exc: Exception) -> str:
     return f"{type(exc).__name__}: {exc}"
 
 
-def _refuse_inexact(value: Any) -> None:
-    """Raise if `value` holds a type that JSON would bring back as another one."""
+def _is_exact(value: Any) -> bool:
+    """Tell whether JSON brings `value` back as it is, if it can be written at all."""
     kind = type(value)
     if kind in _JSON_TYPES:
-        return
+        return True
     if kind is not dict and kind is not list:
-        raise refuse(Json.name, value)
+        return False
     items = value
     if kind is dict:
         _refuse_keys(value)
         items = value.values()
-    if not _JSON_TYPES.issuperset(map(type, items)):
-        for item in items:
-            _refuse_inexact(item)
+    return _JSON_TYPES.issuperset(map(type, items)) or all(map(_is_exact, items))
+
+
+def _with_names(value: Any) -> Any:
+    """Return `value` with objects in the place of values of registered types, or raise."""
+    kind = type(value)
+    if kind in _JSON_TYPES:
+        return value
+    if kind is list:
+        return [_with_names(item) for item in value]
+    if kind is dict:
+        _refuse_keys(value)
+        found = {key: _with_names(item) for key, item in value.items()}
+        return {_NAME: [found[_NAME]]} if found.keys() == {_NAME} else found
+    name, mark, plain = named.parts_of(Json.name, value, rich=False)
+    return {_NAME: [name, mark.hex(), _with_names(plain)]}
 
 
 def _refuse_keys(value: dict[Any, Any]) -> None:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from ormsgpack import unpackb
 
-from twofold.codecs import extensions
+from twofold.codecs import extensions, named
 from twofold.codecs.callbacks import note, raise_interrupt
 from twofold.codecs.extent import check_depth
 
@@ -92,6 +92,10 @@ def _make_rows(parts: list[Any]) -> list[tuple[Any, ...]]:
     return [*zip(*[iter(items)] * ord(width), strict=True)]
 
 
+def _make_named(parts: list[Any]) -> Any:
+    return named.value_of(parts, rich=True)
+
+
 def _make_dict(parts: list[Any]) -> dict[Any, Any]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
@@ -136,6 +140,7 @@ _MAKERS: dict[int, Callable[[list[Any]], Any]] = {
     extensions.FROZENSET: frozenset,
     extensions.DICT: _make_dict,
     extensions.ROWS: _make_rows,
+    extensions.NAMED: _make_named,
 }
 
 _READERS: dict[int, Callable[[bytes], Any]] = {

@@ -1,6 +1,6 @@
 """The settings of one cache as arguments: `Cache("redis://…", key_prefix="lib")`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from twofold.backend import Backend
@@ -26,6 +26,7 @@ class CacheSettings(TypedDict, total=False):
     secret: Secret | None
     freshness: Freshness
     near: Mapping[str, Any] | str | int | None
+    types: Sequence[type | str]
     options: Mapping[str, Any]
 
 

@@ -50,6 +50,8 @@ class CacheConfig:
     """What becomes of computed values, as fields of a `Policy`."""
     near: NearOptions | None = None
     """What this process may keep of what is in the store."""
+    types: list[type] = field(default_factory=list)
+    """Classes that are registered when the cache is made."""
 
     @staticmethod
     def place(alias: str, setting: str = "") -> str:
@@ -65,7 +67,7 @@ class CacheConfig:
         shown = [
             f"{each.name}={_mask(each.name, getattr(self, each.name))!r}"
             for each in fields(self)
-            if getattr(self, each.name) not in (each.default, {})
+            if getattr(self, each.name) not in (each.default, {}, [])
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -300,6 +302,14 @@ def _freshness(value: object) -> dict[str, Any]:
     return read_freshness(options)
 
 
+def _types(value: object) -> list[type]:
+    """Return classes, which may be given as dotted paths."""
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise SettingsError(f"must be a list of classes or dotted paths, not {shown(value)}")
+    found = [import_object(each) if isinstance(each, str) else each for each in value]
+    return [_is(each, type, "a list of classes or dotted paths") for each in found]
+
+
 def _of_names(value: object) -> Iterable[tuple[str, Any]]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise SettingsError(f"must be a dict such as {{'stale': '1h'}}, not {shown(value)}")
@@ -319,9 +329,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "SECRET": _secret,
     "FRESHNESS": _freshness,
     "NEAR": _near,
+    "TYPES": _types,
     "OPTIONS": _options,
 }
-_IN_URL = _READERS.keys() - {"BACKEND", "LOCATION", "FRESHNESS", "OPTIONS"}
+_IN_URL = _READERS.keys() - {"BACKEND", "LOCATION", "FRESHNESS", "TYPES", "OPTIONS"}
 _TEXTS = frozenset({"KEY_PREFIX", "KEY_FUNCTION", "SERIALIZER", "COMPRESSOR", "SECRET"})
 
 

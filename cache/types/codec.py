@@ -99,10 +99,8 @@ class TypedCodec:
         entry = self._codec.open(key, stored)
         if entry is MISSING or (entry.meta is not None and entry.meta.error):
             return entry
-        if entry.mark in self._kept_marks:
-            return entry
         if entry.mark != self._mark:
-            return MISSING
+            return entry if entry.mark in self._kept_marks else MISSING
         try:
             return Entry(self._from_plain(entry.value), entry.meta, entry.mark)
         except Exception as exc:

@@ -18,9 +18,10 @@ class OfType:
 
     Args:
         find: looks the cache up.
-        shape: returns the type; None if nothing is known of it. It is asked again as long as it
-            raises NameError, for a type that is not there yet.
-        tell_other: see `TypedCodec`.
+        shape: returns the type; None if nothing is known of it. NameError from it says that the
+            type cannot be found.
+        tell_other: see `TypedCodec`. With it, a type that cannot be found, or converted, counts
+            as none.
     """
 
     def __init__(
@@ -46,4 +47,6 @@ class OfType:
             shape = self._shape()
             return cache if shape is None else cache._of_type(shape, self._tell_other)
         except (NameError, Unknown):
+            if self._tell_other is None:
+                raise
             return cache

@@ -39,9 +39,16 @@ class Refused(Exception):
     """A library does not know a type; the text says why."""
 
 
+def _msgspec() -> Any:
+    try:
+        return import_module("msgspec")
+    except ImportError as exc:
+        raise Refused("values of types are converted by msgspec: pip install msgspec") from exc
+
+
 def by_msgspec(annotation: Any, rich: bool) -> _Way:
     """Return how msgspec converts a type."""
-    msgspec: Any = import_module("msgspec")
+    msgspec = _msgspec()
     given = {"builtin_types": _PLAIN} if rich else {"str_keys": True}
     encode, decode = msgspec.json.encode, msgspec.json.decode
     try:
@@ -83,12 +90,12 @@ def by_pydantic(annotation: Any, rich: bool) -> _Way:
 
     JSON keeps no infinite numbers, and no bytes that are no text.
     """
+    to_builtins: Any = _msgspec().to_builtins
     pydantic: Any = import_module("pydantic")
     try:
         adapter = pydantic.TypeAdapter(annotation)
     except Exception as exc:  # of many kinds: its own, and those of a class's hooks
         raise Refused(str(exc)) from exc
-    to_builtins: Any = import_module("msgspec").to_builtins
     given = {"builtin_types": _PLAIN} if rich else {"str_keys": True}
     text = bytes if rich else str
     dump_json, dump_python = adapter.dump_json, adapter.dump_python

@@ -47,19 +47,23 @@ class Shape:
         """
         if rich not in self._fitted:
             made = conversion(self.annotation, rich=rich)
-            self._fitted[rich] = Fitted(self.name, made, f"{rich} {self._outline.text}")
+            text = "" if self.is_kept(rich=rich) else f"{rich} {self._outline.text}"
+            self._fitted[rich] = Fitted(self.name, made, text)
         return self._fitted[rich]
 
 
 class Fitted:
-    """How the values of a type stand in stores of one kind: their data, and their marks."""
+    """How the values of a type stand in stores of one kind: their data, and their marks.
+
+    What serializers keep without knowing of the type has no mark: counters stay counters.
+    """
 
     def __init__(self, name: str, made: Conversion, text: str) -> None:
         self.name: str = name
         self.exact = made.exact
         self.from_plain = made.from_plain
-        self.mark: bytes = _digest(f"data {text}")
-        self.as_it_is: bytes = _digest(f"value {text}")
+        self.mark: bytes = _digest(f"data {text}") if text else b""
+        self.as_it_is: bytes = _digest(f"value {text}") if text else b""
         """The mark of a value itself, in a store that keeps objects."""
         self.other: bytes = _digest(f"other {text}")
         """The mark of what is kept though it is of another type."""

@@ -3,7 +3,8 @@
 from typing import assert_type
 
 import twofold
-from twofold import Cache, Lock, Stats, Timeout, cache
+from twofold import Cache, Lock, Stats, Timeout, cache, register_type
+from twofold.typed import TypedCache
 
 
 class User:
@@ -63,3 +64,38 @@ async def main() -> None:
     keep_for(1.5)
     keep_for(None)
     print(wrong)
+
+
+users = cache.typed(User)
+assert_type(users, TypedCache[User])
+assert_type(users.get("k"), User | None)
+assert_type(users.get("k", 1), User | int)
+assert_type(users.get_many(["k"]), dict[str, User])
+assert_type(users.set("k", User(), "10m"), bool)
+assert_type(users.get_or_set("k", load), User)
+assert_type(users.get_or_set_many(["k"], load_many), dict[str, User])
+assert_type(cache.typed(list[User]).get("k"), list[User] | None)
+users.set("k", 1)  # type: ignore[arg-type]  # pyright: ignore
+users.get_or_set("k", lambda: 1)  # type: ignore[arg-type, return-value]  # pyright: ignore
+
+
+async def typed() -> None:
+    assert_type(await users.aget("k"), User | None)
+    assert_type(await users.aget_many(["k"]), dict[str, User])
+    assert_type(await users.aget_or_set("k", aload), User)
+    assert_type(await users.aget_or_set("k", load), User)
+    assert_type(await users.aget_or_set_many(["k"], aload_many), dict[str, User])
+
+
+@register_type
+class Point:
+    """A type that is stored with its name."""
+
+
+@register_type(name="line")
+class Line:
+    """Another one."""
+
+
+assert_type(Point(), Point)
+assert_type(Line(), Line)
