@@ -17,9 +17,11 @@ from twofold.effects import BLOCKING, NATIVE, background, run_sync
 from twofold.entry import MISSING
 from twofold.errors import InvalidTimeout, PartlyUnavailable
 from twofold.lock import Lock
+from twofold.metadata import has_tags
 from twofold.private import remember
 from twofold.settings.arguments import CacheSettings
 from twofold.stats import Stats
+from twofold.tagged import TaggedCache
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 from twofold.typed import TypedCache
 from twofold.versions import VersionedCache
@@ -27,7 +29,7 @@ from twofold.versions import VersionedCache
 T = TypeVar("T")
 
 
-class Cache(ComputingCache, VersionedCache):
+class Cache(ComputingCache, TaggedCache, VersionedCache):
     """A cache with parallel `get`/`aget`, `set`/`aset`, …
 
     `caches["alias"]` are those of the settings. One made by hand is a library's or a part's
@@ -74,6 +76,8 @@ class Cache(ComputingCache, VersionedCache):
             return stored
         value = (self._load_stale if allow_stale else self._load)(full, stored)
         if value is MISSING:
+            if has_tags(stored):
+                return run_sync(self._get_tagged(BLOCKING, full, stored, default, allow_stale))
             self._counts.misses += 1
             return default
         self._counts.hits += 1
@@ -103,6 +107,8 @@ class Cache(ComputingCache, VersionedCache):
             return stored
         value = (self._load_stale if allow_stale else self._load)(full, stored)
         if value is MISSING:
+            if has_tags(stored):
+                return await self._get_tagged(NATIVE, full, stored, default, allow_stale)
             self._counts.misses += 1
             return default
         self._counts.hits += 1
@@ -135,9 +141,9 @@ class Cache(ComputingCache, VersionedCache):
         try:
             found = await self._reads.aget_many(list(names))
         except PartlyUnavailable as error:
-            error.result = self._load_all(names, error.result, allow_stale)
+            error.result = await self._aload_all(names, error.result, allow_stale)
             raise
-        return self._load_all(names, found, allow_stale)
+        return await self._aload_all(names, found, allow_stale)
 
     def set(
         self,
@@ -147,12 +153,14 @@ class Cache(ComputingCache, VersionedCache):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Store `value` for `timeout`; one of 0 or less removes the key.
 
         With `stale` it is kept for as long as that afterwards, for those who take a stale value:
         `get` with `allow_stale`, and `get_or_set` while it computes a new one. Only ints, which
-        are counters, are not.
+        are counters, are not. With `tags` it can be invalidated together with others, by
+        `invalidate_tags` from the moment on at which this begins; an int is no counter then.
 
         Returns:
             Whether that was done; False if the store had no room for the value.
@@ -166,6 +174,8 @@ class Cache(ComputingCache, VersionedCache):
         if ttl == 0:
             self._deleted(self._fresh.delete_many(self._detached([full])))
             return True
+        if tags:
+            return run_sync(self._set_tagged(BLOCKING, full, value, ttl, stale, tags))
         self._detach(full)
         stored = self._backend.set(full, *self._kept(full, value, ttl, stale))
         if stored:
@@ -180,12 +190,15 @@ class Cache(ComputingCache, VersionedCache):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Do what `set` does."""
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
             self._deleted(await self._fresh.adelete_many(self._detached([full])))
             return True
+        if tags:
+            return await self._set_tagged(NATIVE, full, value, ttl, stale, tags)
         self._detach(full)
         stored = await self._backend.aset(full, *self._kept(full, value, ttl, stale))
         if stored:
@@ -199,6 +212,7 @@ class Cache(ComputingCache, VersionedCache):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> list[str]:
         """Store all of `data` in one round trip, and return the keys that failed.
 
@@ -211,7 +225,7 @@ class Cache(ComputingCache, VersionedCache):
         if ttl == 0:
             self._deleted(self._fresh.delete_many(self._detached(names)))
             return []
-        return run_sync(self._set_all(BLOCKING, names, data, ttl, stale))
+        return run_sync(self._set_all(BLOCKING, names, data, ttl, stale, tags))
 
     async def aset_many(
         self,
@@ -220,13 +234,14 @@ class Cache(ComputingCache, VersionedCache):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> list[str]:
         """Do what `set_many` does."""
         names, ttl = self._names(data, version), self._ttl(timeout)
         if ttl == 0:
             self._deleted(await self._fresh.adelete_many(self._detached(names)))
             return []
-        return await self._set_all(NATIVE, names, data, ttl, stale)
+        return await self._set_all(NATIVE, names, data, ttl, stale, tags)
 
     def add(
         self,
@@ -236,6 +251,7 @@ class Cache(ComputingCache, VersionedCache):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Store `value` only if `key` is missing, and return whether it is stored."""
         if self._guard is not None:
@@ -243,6 +259,8 @@ class Cache(ComputingCache, VersionedCache):
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
             return False
+        if tags:
+            return run_sync(self._add_tagged(BLOCKING, full, value, ttl, stale, tags))
         return self._stored(self._fresh.add(full, *self._kept(full, value, ttl, stale)))
 
     async def aadd(
@@ -253,11 +271,14 @@ class Cache(ComputingCache, VersionedCache):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Do what `add` does."""
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
             return False
+        if tags:
+            return await self._add_tagged(NATIVE, full, value, ttl, stale, tags)
         return self._stored(await self._fresh.aadd(full, *self._kept(full, value, ttl, stale)))
 
     def touch(
@@ -457,6 +478,7 @@ class Cache(ComputingCache, VersionedCache):
             refreshes=counts.refreshes,
             joined=counts.joined,
             failures=counts.failures,
+            invalidations=counts.invalidations,
             unserializable=counts.unserializable,
             damaged=self._codec.damaged,
             unavailable=self._fail_open.outage.failures if self._fail_open is not None else 0,

@@ -16,6 +16,7 @@ from twofold.entry import MISSING, Codec, Entry, Missing
 from twofold.errors import BackendUnavailable, MissingKey, NotACounter, PartlyUnavailable
 from twofold.metadata import HasMetadata, Meta, Removed, has_metadata
 from twofold.stub import is_stub
+from twofold.tags.reader import Reader
 
 T = TypeVar("T")
 
@@ -27,12 +28,14 @@ class FreshStore:
 
     Args:
         store: keeps them.
-        codec: reads them.
+        codec: writes them.
+        reader: reads them.
     """
 
-    def __init__(self, store: Backend, codec: Codec) -> None:
+    def __init__(self, store: Backend, codec: Codec, reader: Reader) -> None:
         self._store = store
-        self._codec = codec
+        self.codec: Codec = codec
+        self.reader: Reader = reader
         self._clock = store.clock
 
     def has(self, key: str) -> bool:
@@ -98,23 +101,26 @@ class FreshStore:
     def delete_many(self, keys: Sequence[str]) -> int:
         """Remove `keys`, and return how many of them were fresh."""
         try:
-            return self._fresh(self._store.delete_many(keys))
+            removed = self._store.delete_many(keys)
         except PartlyUnavailable as error:
-            error.result = self._fresh(error.result)
+            error.result = run_sync(self._fresh(BLOCKING, error.result))
             raise
+        return removed if type(removed) is int else run_sync(self._fresh(BLOCKING, removed))
 
     async def adelete_many(self, keys: Sequence[str]) -> int:
         try:
-            return self._fresh(await self._store.adelete_many(keys))
+            removed = await self._store.adelete_many(keys)
         except PartlyUnavailable as error:
-            error.result = self._fresh(error.result)
+            error.result = await self._fresh(NATIVE, error.result)
             raise
+        return removed if type(removed) is int else await self._fresh(NATIVE, removed)
 
-    def _fresh(self, removed: int) -> int:
+    async def _fresh(self, io: Effects, removed: int) -> int:
+        """Return how many of what was removed were fresh, as far as their beginnings tell."""
         if type(removed) is not Removed:
             return removed
-        now = self._clock.time()
-        return removed + sum(meta.is_fresh(now) for meta in removed.described)
+        now, metas = self._clock.time(), await self.reader.judged(io, removed.described)
+        return removed + sum(meta.is_fresh(now) for meta in metas)
 
     async def mark_stale(self, io: Effects, key: str) -> bool:
         """Make a fresh value stale, and tell whether there was one; see `Cache.mark_stale`."""
@@ -135,18 +141,19 @@ class FreshStore:
 
     async def _mark(self, io: Effects, key: str, stored: Stored) -> bool | None:
         """Make what was read stale; tell whether it was fresh, None if it is another by now."""
-        store, now = self._store, self._clock.time()
-        entry = self._codec.open(key, stored)
+        now = self._clock.time()
+        entry = await self.reader.open(io, key, stored)
         if entry is MISSING:
             return False
-        meta, is_fresh = entry.meta, entry.is_fresh(now)
-        if meta is None:
-            left = await io.op(store.ttl, store.attl, key)
-            meta = Meta(now, hard=inf if left is None else now + left)
+        meta, is_fresh = entry.meta or Meta(now), entry.is_fresh(now)
+        if meta.hard == inf:  # only the store knows how long it is good
+            left = await self.left(io, key)
+            meta = replace(meta, hard=inf if left is None else now + left)
         if meta.is_gone(now):
             return False
         # Who refreshes a stale value compares it: written anew, it is another one.
-        marked = replace(meta, soft=now if is_fresh else nextafter(min(meta.soft, now), -inf))
+        soft = now if is_fresh else nextafter(min(meta.soft, now), -inf)
+        marked = replace(meta, soft=soft, tags=self.reader.tags_of(key, stored))
         return is_fresh if await self._swap(io, key, stored, entry, marked) else None
 
     async def _has(self, io: Effects, key: str) -> bool:
@@ -161,9 +168,12 @@ class FreshStore:
         store = self._store
 
         async def decide(
-            _io: Effects, _stored: Stored, meta: Meta | None, _entry: Any
+            io: Effects, _stored: Stored, meta: Meta | None, _entry: Any
         ) -> float | None:
-            return 0.0 if meta is None else self._until(min(meta.soft, meta.hard))
+            if meta is None:
+                return 0.0
+            end = min(meta.soft, meta.hard)
+            return await self.left(io, key) if end == inf else self._until(end)
 
         return await self._decide(io, key, decide, store.ttl, store.attl)
 
@@ -188,9 +198,13 @@ class FreshStore:
         ) -> bool | Missing:
             if meta is None:
                 return False
+            if meta.soft == inf:  # only the store knows how long it is good
+                swap = store.compare_and_set, store.acompare_and_set
+                return await io.op(*swap, key, stored, stored, ttl) or MISSING
             soft = inf if ttl is None else self._clock.time() + ttl
             further = 0.0 if meta.hard == meta.soft else max(0.0, meta.hard - meta.soft)
-            touched = replace(meta, soft=soft, hard=soft + further)
+            tags = self.reader.tags_of(key, stored)
+            touched = replace(meta, soft=soft, hard=soft + further, tags=tags)
             return await self._swap(io, key, stored, entry, touched) or MISSING
 
         return await self._decide(io, key, decide, store.touch, store.atouch, ttl)
@@ -226,7 +240,7 @@ class FreshStore:
         for _ in range(_ATTEMPTS):
             stored = await io.op(store.get, store.aget, key)
             if has_metadata(stored, store.holds_objects):
-                entry = self._codec.open(key, stored)
+                entry = await self.reader.open(io, key, stored)
                 if entry is MISSING or not entry.is_fresh(self._clock.time()):
                     decided = await decide(io, stored, None, None)
                 else:
@@ -242,9 +256,14 @@ class FreshStore:
         """Store a value with `meta` in the place of what was read, for as long as that says."""
         store = self._store
         swap = store.compare_and_set, store.acompare_and_set
-        new = self._codec.dump(key, entry.value, meta, entry.mark)
+        new = self.codec.dump(key, entry.value, meta, entry.mark)
         left = self._until(meta.hard)
         return await io.op(*swap, key, stored, new, left)
+
+    async def left(self, io: Effects, key: str) -> float | None:
+        """Return the life that what is there has in the store, whatever it is."""
+        found = await io.op(self._store.look, self._store.alook, key)
+        return 0.0 if found is None else found[1]
 
     def _until(self, end: float) -> float | None:
         return until(end, self._clock.time())

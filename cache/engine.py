@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any, Self
 
-from twofold import counter, counting
+from twofold import counting
 from twofold.assembly import Parts
 from twofold.backend import Backend
 from twofold.claims.filter import hiding_stubs
@@ -19,20 +19,34 @@ from twofold.computing.maker import Maker
 from twofold.computing.unserializable import Unserializable
 from twofold.described import FreshStore
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
-from twofold.entry import MISSING, Codec, Meta, Missing
+from twofold.entry import MISSING, Codec, Entry, Missing
 from twofold.errors import BackendUnavailable, PartlyUnavailable
 from twofold.freshness.options import read_freshness, read_ttl
 from twofold.freshness.overrides import override, requests
 from twofold.freshness.policy import Policy
 from twofold.freshness.rests import Rests
 from twofold.guard import guard_for
-from twofold.keys import many
+from twofold.keys import KeyMaker, many
+from twofold.metadata import has_tags
 from twofold.near.reader import NearReader, Reads
 from twofold.near.writes import OwnWrites
 from twofold.outage import FailOpen
 from twofold.stats import Counts
+from twofold.tags.generations import Tags
+from twofold.tags.local import LocalTags, table_of
+from twofold.tags.names import read_tags
+from twofold.tags.reader import Reader
+from twofold.tags.stored import StoredTags
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout, seconds
 from twofold.types import Shape, TypedCodec
+
+
+def _tags(store: Backend, reads: Reads, keys: KeyMaker) -> Tags:
+    """Return the tags of a cache's entries in `store`."""
+    if store.private and store.holds_objects:
+        return LocalTags(table_of(store.identity), keys.tag)
+    return StoredTags(store, keys.tag, reads)
+
 
 _MOST_POLICIES = 256  # that are remembered, by how they are asked for
 
@@ -60,7 +74,6 @@ class Engine:
         self._tolerant = store if fail_open is None else fail_open
         self._fail_open = fail_open
         self._backend = self._tolerant if options["on_error"] == "miss" else store
-        self._fresh = FreshStore(self._backend, codec)
         codec.owner = parts.alias
         self._near = near
         self._reads: Reads = self._backend
@@ -71,6 +84,8 @@ class Engine:
             self._tolerant_reads = NearReader(near, store, fail_open.outage if fail_open else None)
             tolerates = self._backend is self._tolerant
             self._reads = self._tolerant_reads if tolerates else self._raising_reads
+        self._tags = _tags(self._backend, self._reads, keys)
+        self._fresh = FreshStore(self._backend, codec, Reader(codec, self._tags, backend.clock))
         self._keys = keys
         self._key = keys.__call__  # bound once: looking it up costs a tenth of a hit
         self._known = keys.known.get
@@ -96,11 +111,16 @@ class Engine:
         self._load = codec.load
         self._unwrapped = codec.unwrapped_types
         self._dump = codec.dump
-        self._maker = maker = Maker(codec, store.clock, counts, rests, self._unserializable)
-        claim = self._keys.claim
+        self._reader = Reader(codec, self._tags, self._clock)
+        claim, tags = self._keys.claim, _tags(store, store, self._keys)
         note = None if self._fail_open is None else self._fail_open.outage.fail
-        self._computations = Computations(store, codec, maker, claim, note, counts, rests)
-        self._answers = Answers(self._computations, maker, store, codec, rests, counts)
+        self._maker = maker = Maker(
+            codec, store.clock, counts, rests, self._unserializable, tags, note
+        )
+        self._computations = Computations(store, maker, claim, counts, rests)
+        found_tags = _tags(store, self._tolerant_reads, self._keys)
+        reader = Reader(codec, found_tags, self._clock)
+        self._answers = Answers(self._computations, maker, reader, store.clock, rests, counts)
         loads = Loads(self._computations, maker, store, claim, counts, rests)
         self._batches = Batches(
             self._computations, self._answers, loads, maker, store, counts, rests
@@ -166,7 +186,8 @@ class Engine:
 
     def _claim(self, full: str, turn: Turn) -> KeyClaim:
         """Return a claim to a normalised key, for the holder of `turn`."""
-        return KeyClaim(self._store, self._codec, full, self._keys.claim, turn, self._counts)
+        reader, counts = self._maker.reader, self._counts
+        return KeyClaim(self._store, self._codec, reader, full, self._keys.claim, turn, counts)
 
     async def _swap(self, io: Effects, key: str, old: Any, new: Any, ttl: float | None) -> bool:
         """Store `new` if `key` still holds the value `old`, and tell whether it is stored."""
@@ -205,6 +226,10 @@ class Engine:
         self, timeout: Any, options: Mapping[str, Any], condition: Condition | None = None
     ) -> Policy:
         """Return what becomes of a computed value: the alias's rules, and the caller's."""
+        if "tags" in options:
+            others = {name: value for name, value in options.items() if name != "tags"}
+            policy = self._policy(timeout, others, condition)
+            return policy._replace(tags=read_tags(options["tags"]))
         try:
             known = None if condition else self._policies.get((timeout, *options.items()))
         except TypeError:  # a dict of errors
@@ -225,12 +250,34 @@ class Engine:
 
     def _find(self, key: str, version: int | None, policy: Policy) -> Found:
         """Return what `key` holds, and how old it is; nothing in an outage."""
-        full = self._key(key, version)
-        return self._answers.find(full, self._tolerant_reads.get(full), policy)
+        return self._find_in(self._tolerant_reads, self._key(key, version), policy)
+
+    def _find_in(self, reads: Reads, full: str, policy: Policy) -> Found:
+        if policy.tags:
+            return run_sync(self._look(BLOCKING, reads, full, policy))
+        stored = reads.get(full)
+        if has_tags(stored):
+            return run_sync(self._answers.find(BLOCKING, full, stored, policy))
+        entry = MISSING if stored is None else self._codec.open(full, stored)
+        return self._answers.found(full, entry, policy)
 
     async def _afind(self, key: str, version: int | None, policy: Policy) -> Found:
         full = self._key(key, version)
-        return self._answers.find(full, await self._tolerant_reads.aget(full), policy)
+        if policy.tags:
+            return await self._look(NATIVE, self._tolerant_reads, full, policy)
+        return await self._answers.find(NATIVE, full, await self._tolerant_reads.aget(full), policy)
+
+    async def _look(self, io: Effects, reads: Reads, full: str, policy: Policy) -> Found:
+        """Do what `_find` does; the tags that are known are read in the same round trip."""
+        also = self._keys_of_tags(policy.tags)
+        read = await io.op(reads.get_many, reads.aget_many, [full, *also])
+        known = {key: read.get(key) for key in also}
+        return await self._answers.find(io, full, read.get(full), policy, known)
+
+    def _keys_of_tags(self, *tags: Any) -> list[str]:
+        """Return what is to be read to know what has become of tags, as far as those are known."""
+        names = dict.fromkeys(name for each in tags if not callable(each) for name in each)
+        return self._tags.keys(names)
 
     async def _bring(
         self,
@@ -269,8 +316,10 @@ class Engine:
                 return await function.call(io, self._maker, keys)
             return await self._batches.refresh(io, keys, function, policy)
         since = monotonic() if self._remote else 0.0
-        found, reachable = await self._read_many(io, keys)
-        every = [self._answers.find(key, found.get(key), policy) for key in keys]
+        also = self._keys_of_tags(policy.tags, *function.tags.values())
+        read, reachable = await self._read_many(io, [*keys, *also])
+        known = {key: read.pop(key, None) for key in also}
+        every = await self._answers.find_many(io, keys, read, policy, known)
         return await self._batches.bring(io, every, function, policy, since, reachable=reachable)
 
     async def _read_many(self, io: Effects, keys: list[str]) -> tuple[dict[str, Any], bool]:
@@ -302,49 +351,53 @@ class Engine:
             for full, stored in found.items()
             if (value := load(full, stored)) is not MISSING
         }
+        if len(read) < len(found):
+            tagged = {full: each for full, each in found.items() if has_tags(each)}
+            if tagged:
+                read |= run_sync(self._load_tagged(BLOCKING, names, tagged, allow_stale))
+        return self._counted(read, len(names))
+
+    async def _aload_all(
+        self, names: Mapping[str, str], found: Mapping[str, Any], allow_stale: bool
+    ) -> dict[str, Any]:
+        load = self._load_stale if allow_stale else self._load
+        read = {
+            names[full]: value
+            for full, stored in found.items()
+            if (value := load(full, stored)) is not MISSING
+        }
+        if len(read) < len(found):
+            tagged = {full: each for full, each in found.items() if has_tags(each)}
+            if tagged:
+                read |= await self._load_tagged(NATIVE, names, tagged, allow_stale)
+        return self._counted(read, len(names))
+
+    def _counted(self, read: dict[str, Any], asked: int) -> dict[str, Any]:
         self._counts.hits += len(read)
-        self._counts.misses += len(names) - len(read)
+        self._counts.misses += asked - len(read)
         return read
+
+    async def _load_tagged(
+        self, io: Effects, names: Mapping[str, str], tagged: Mapping[str, Any], allow_stale: bool
+    ) -> dict[str, Any]:
+        """Return the values of what has tags, by the caller's keys."""
+        opened = await self._reader.open_many(io, tagged)
+        values = ((full, self._value(entry, allow_stale)) for full, entry in opened.items())
+        return {names[full]: value for full, value in values if value is not MISSING}
 
     def _load_stale(self, full: str, stored: Any) -> Any | Missing:
         """Return a value that may be stale, but not past its time."""
-        entry, now = self._codec.open(full, stored), self._clock.time()
+        return self._value(self._codec.open(full, stored), allow_stale=True)
+
+    def _value(self, entry: Entry | Missing, allow_stale: bool) -> Any | Missing:
+        now = self._clock.time()
         if entry is MISSING or entry.is_gone(now):
             return MISSING
         if not entry.is_fresh(now):
+            if not allow_stale:
+                return MISSING
             self._counts.stale_hits += 1
         return entry.value
-
-    def _kept(
-        self, full: str, value: Any, ttl: float | None, stale: Timeout
-    ) -> tuple[Any, float | None]:
-        """Return what to store, and for how long; counters are never stale."""
-        more = None if stale is None else seconds(stale)
-        if not more or ttl is None or counter.is_counter(value):
-            return self._dump(full, value), ttl
-        now = self._clock.time()
-        meta = Meta(now, soft=now + ttl, hard=now + ttl + more)
-        return self._dump(full, value, meta), ttl + more
-
-    async def _set_all(
-        self,
-        io: Effects,
-        names: Mapping[str, str],
-        data: Mapping[str, Any],
-        ttl: float | None,
-        stale: Timeout,
-    ) -> list[str]:
-        """Store `data`, those of one life in one round trip, and return the keys that failed."""
-        store, failed = self._backend, list[str]()
-        lives: dict[float | None, dict[str, Any]] = {}
-        for full, key in names.items():
-            stored, life = self._kept(full, data[key], ttl, stale)
-            lives.setdefault(life, {})[full] = stored
-        self._detached(names)
-        for life, items in lives.items():
-            failed += await io.op(store.set_many, store.aset_many, items, life)
-        self._counts.stores += len(names) - len(failed)
-        return [names[full] for full in failed]
 
     def _stored(self, stored: bool) -> bool:
         if stored:

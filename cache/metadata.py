@@ -21,10 +21,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import inf, isnan
 from struct import Struct, error
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 from twofold.errors import CacheError, CannotSerialize
 from twofold.timeouts import is_from_later
+
+Pins: TypeAlias = tuple[tuple[str, Any], ...]
+"""Names of tags, each with the generation that was current before a value was computed: bytes, but
+in a store of this process's own."""
 
 MOST: Final = 0xFFFF
 """Bytes that metadata take at most, so that unsigned data cannot make them large."""
@@ -53,8 +57,9 @@ class Meta:
     """From when on it is gone."""
     took: float = 0.0
     """Seconds that it took to compute."""
-    tags: tuple[tuple[str, bytes], ...] = ()
-    """Its tags, each with the generation that was current before the computation."""
+    tags: Pins = ()
+    """Who has not looked at what has become of them takes the value for missing: it is neither
+    fresh nor stale. Who has, takes them off; see `tags.Reader`."""
     error: str = ""
     """The name of the exception's class, if the value is that of the arguments of one."""
 
@@ -64,11 +69,13 @@ class Meta:
 
     def holds(self, now: float) -> bool:
         """Do what `is_fresh` does for an exception as well."""
+        if self.tags:
+            return False
         return now < self.soft and now < self.hard and not is_from_later(now, self.created)
 
     def is_gone(self, now: float) -> bool:
         """Tell whether the value may no longer be served, not even as a stale one."""
-        return now >= self.hard
+        return bool(self.tags) or now >= self.hard
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,22 @@ def has_metadata(stored: Any, holds_objects: bool = False) -> bool:
     if holds_objects or type(stored) is not bytes:
         return type(stored) is Described
     return stored[:3] in DESCRIBED
+
+
+def has_tags(stored: Any) -> bool:
+    """Tell whether what a store keeps is a value, or an exception, that has tags."""
+    if type(stored) is Described:
+        return bool(stored.meta.tags)
+    if type(stored) is not bytes or stored[:3] not in DESCRIBED:
+        return False
+    at = _BODY_AT[stored[2]]
+    size = int.from_bytes(stored[at : at + _SIZE], "big")
+    first = at + _SIZE + _FIELDS.size
+    if stored[first : first + 2] == b"\0\0" and size > _FIELDS.size:  # the class of an exception
+        return size > _FIELDS.size + _TAG.size + int.from_bytes(
+            stored[first + 2 : first + 3], "big"
+        )
+    return size > _FIELDS.size
 
 
 def head(stored: Any) -> Meta:

@@ -49,6 +49,8 @@ class Stats:
     """Callers who were given another caller's computation."""
     failures: int
     """Those of the computations that ended in an exception."""
+    invalidations: int
+    """Tags that were invalidated."""
     unserializable: int
     """Those whose result could not be stored, and was returned alone."""
     damaged: int
@@ -76,6 +78,7 @@ class Counts:
         "deletes",
         "failures",
         "hits",
+        "invalidations",
         "joined",
         "misses",
         "refreshes",
@@ -94,6 +97,7 @@ class Counts:
         self.refreshes: int = 0
         self.joined: int = 0
         self.failures: int = 0
+        self.invalidations: int = 0
         self.unserializable: int = 0
 
     def __repr__(self) -> str:

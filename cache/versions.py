@@ -1,5 +1,8 @@
 """The operations that move a value from one version of its key to another."""
 
+from dataclasses import replace
+from math import inf
+
 from twofold.described import until
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync, within
 from twofold.engine import Engine
@@ -40,12 +43,12 @@ class VersionedCache(Engine):
 
     async def _move(self, io: Effects, key: str, delta: int, version: int | None) -> int:
         """Store under another version what is stored under this one."""
-        store = self._backend
+        store, reader = self._backend, self._fresh.reader  # whatever type the value is of
         io = within(io, store.deadline)
         there = (self._keys.version if version is None else version) + delta
         old, new = self._key(key, version), self._key(key, there)
         stored = await io.op(store.get, store.aget, old)
-        entry = MISSING if stored is None else self._codec.open(old, stored)
+        entry = MISSING if stored is None else await reader.open(io, old, stored)
         left = await self._left(io, old, entry)
         if entry is MISSING or left == 0:
             raise MissingKey(f"no value of {key!r} to move to version {there}: set it first")
@@ -53,7 +56,8 @@ class VersionedCache(Engine):
             return there
         self._detach(old)
         self._detach(new)
-        moved = self._dump(new, entry.value, entry.meta, entry.mark)
+        meta = entry.meta and replace(entry.meta, tags=reader.tags_of(old, stored))
+        moved = self._fresh.codec.dump(new, entry.value, meta, entry.mark)
         if not await io.op(store.set, store.aset, new, moved, left):
             raise BackendUnavailable(
                 f"the value of {key!r} was not stored under version {there}, and keeps the old one:"
@@ -68,6 +72,6 @@ class VersionedCache(Engine):
         now = self._clock.time()
         if entry is MISSING or not entry.is_fresh(now):
             return 0.0
-        if entry.meta is not None:
+        if entry.meta is not None and entry.meta.hard < inf:
             return until(entry.meta.hard, now)
-        return await io.op(self._fresh.ttl, self._fresh.attl, key)
+        return await self._fresh.left(io, key)

@@ -70,12 +70,19 @@ def another(location: str) -> Iterator[Callable[[], Cache]]:
 class Steps:
     """Does something before one of the operations of a store, and looks after each."""
 
-    def __init__(self, store: Any, step: int, act: Callable[[], Any], look: Callable[[], Any]):
+    def __init__(
+        self,
+        store: Any,
+        step: int,
+        act: Callable[[], Any],
+        look: Callable[[], Any],
+        names: tuple[str, ...] = STEPS,
+    ):
         self.left = step
         self.acted = False
         self._act = act
         self._look = look
-        for name in STEPS:
+        for name in names:
             setattr(store, name, self._sync(getattr(store, name)))
             setattr(store, f"a{name}", self._async(getattr(store, f"a{name}")))
 

@@ -25,6 +25,7 @@ OF_A_CACHE = """
     alias available backend fails_open flushes lock stats timeout typed
     get get_many set set_many add touch ttl delete delete_many has_key mark_stale incr decr
     incr_version decr_version get_or_set get_or_set_many clear clear_prefix close
+    invalidate_tags ainvalidate_tags
     aget aget_many aset aset_many aadd atouch attl adelete adelete_many ahas_key amark_stale aincr
     adecr aincr_version adecr_version aget_or_set
     aget_or_set_many aclear aclear_prefix aclose

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from twofold import BackendUnavailable, Cache, Stats, cached, close_all
+from twofold.effects import BLOCKING, run_sync
 from twofold.freshness.policy import Policy
 from twofold.testing import FACES, ChaosBackend, Face, case
 
@@ -103,7 +104,8 @@ class TestNumbers:
                 assert await view.get_many(["k"], allow_stale=allow_stale) == {}
             damaged += 4
             assert cache.stats().damaged == damaged
-        cache._maker.read(key, stored[:-1] + b"?", Policy(60, errors={ValueError: 60}))
+        policy = Policy(60, errors={ValueError: 60})
+        run_sync(cache._maker.read(BLOCKING, key, stored[:-1] + b"?", policy))
         assert cache.stats().damaged == damaged + 1
         await view.close()
 

@@ -15,6 +15,7 @@ from twofold.effects import Effects
 from twofold.entry import MISSING, Codec, Meta
 from twofold.errors import ReentrantCall
 from twofold.stats import Counts
+from twofold.tags.reader import Reader
 
 
 class KeyClaim:
@@ -22,7 +23,8 @@ class KeyClaim:
 
     Args:
         store: hides stubs, and raises `BackendUnavailable` in an outage.
-        codec: makes stored entries of values, and values of them.
+        codec: makes stored entries of values.
+        reader: makes values of them.
         key: the normalised key.
         beside: makes the key of a claim beside an entry that cannot be used.
         turn: holds the key in this process.
@@ -33,6 +35,7 @@ class KeyClaim:
         self,
         store: Backend,
         codec: Codec,
+        reader: Reader,
         key: str,
         beside: Callable[[str], str],
         turn: Turn,
@@ -41,6 +44,7 @@ class KeyClaim:
         self.key = key
         self._store = store
         self._codec = codec
+        self._reader = reader
         self._turn = turn
         self._counts = counts
         self._stored = (
@@ -74,8 +78,8 @@ class KeyClaim:
         if self._stored is None or self._is_held_around():
             return False
 
-        def is_value(stored: Stored) -> bool:
-            value = self._codec.load(self.key, stored)
+        async def is_value(io: Effects, stored: Stored) -> bool:
+            value = await self._reader.load(io, self.key, stored)
             return value is not MISSING and is_usable(value)
 
         try:

@@ -13,10 +13,10 @@ Facebook (R. Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013, section
 """
 
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from twofold.backend import Backend, Stored
 from twofold.claims import renewal
@@ -33,6 +33,10 @@ T = TypeVar("T")
 
 class Resting(Exception):
     """A refresh has failed just before, in this process or another, and is not tried again yet."""
+
+
+IsValue: TypeAlias = Callable[[Effects, Stored], Awaitable[bool]]
+"""Tells whether what stands under a key can be read, and is good."""
 
 
 class StoredClaim:
@@ -69,7 +73,7 @@ class StoredClaim:
     async def take(
         self,
         io: Effects,
-        is_value: Callable[[Stored], bool],
+        is_value: IsValue,
         look: Callable[[], None],
         since: float = 0.0,
         others: float = math.inf,
@@ -114,7 +118,7 @@ class StoredClaim:
     async def _take(
         self,
         io: Effects,
-        is_value: Callable[[Stored], bool],
+        is_value: IsValue,
         look: Callable[[], None],
         since: float,
         others: float,
@@ -279,15 +283,13 @@ class StoredClaim:
             with suppress(Exception):
                 self._store.renew(key, self._stub, renewal.LIFE)
 
-    async def _try(
-        self, io: Effects, is_value: Callable[[Stored], bool]
-    ) -> tuple[Stored | None, bool]:
+    async def _try(self, io: Effects, is_value: IsValue) -> tuple[Stored | None, bool]:
         """Claim the key, or return what is there; tell whether that was the last try."""
         self._present, key = None, self._key
         found = await self._claim(io, key)
         if found is None or is_stub(found, self._store.holds_objects):
             return None if (claimed := await self._won(io, key, found)) else found, claimed
-        if is_value(found):
+        if await is_value(io, found):
             self._stands_at = None
             return found, True
         self._present, key = found, self._beside(key)
@@ -296,7 +298,7 @@ class StoredClaim:
             return found, False
         # Read again: whoever had the claim before may have brought something newer.
         there = await self._replaced(io)
-        if there is not None and is_value(there):
+        if there is not None and await is_value(io, there):
             await self.release(io)
             return there, True
         return None, True

@@ -3,9 +3,9 @@
 They are one stub under many keys; `stored` tells what it is to other processes.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 from twofold.backend import Backend, Fill, Stored
 from twofold.claims import renewal
@@ -13,6 +13,8 @@ from twofold.claims.table import Claim, held, reentrant
 from twofold.effects import Effects, within
 from twofold.errors import BackendUnavailable, PartlyUnavailable
 from twofold.stub import Stub, is_of_this_process, is_stub, new_stub, resting_stub, rests
+
+Values: TypeAlias = Callable[[Effects, Mapping[str, Stored]], Awaitable[Iterable[str]]]
 
 
 class Taken:
@@ -81,7 +83,7 @@ class StoredClaims:
         self,
         io: Effects,
         keys: Iterable[str],
-        is_value: Callable[[str, Stored], bool],
+        values: Values,
         since: float = 0.0,
         old: Container[str] = (),
     ) -> Taken:
@@ -90,7 +92,7 @@ class StoredClaims:
         Args:
             io: the face of the caller.
             keys: what is wanted.
-            is_value: tells whether what is there can be read.
+            values: returns those of the keys under which is what can be read, and is good.
             since: the monotonic time at which the keys were read, just before; the store's
                 deadline is for both.
             old: those of which a refresh that has failed just before is not tried again.
@@ -100,23 +102,23 @@ class StoredClaims:
         """
         renewal.live.add(self._stub, self)
         io = within(io, self._store.deadline, since)
-        taken, old_entries = Taken(), list[str]()
+        taken, entries = Taken(), dict[str, Stored]()
         for key, found in (await self._claim(io, {key: key for key in keys}, taken)).items():
             if found is None or is_stub(found, self._store.holds_objects):
                 await self._sort(io, key, found, taken, old)
-            elif is_value(key, found):
-                del self._places[key]
-                taken.found[key] = found
             else:
-                old_entries.append(key)
-        if old_entries:
+                entries[key] = found
+        for key in await values(io, entries) if entries else ():
+            del self._places[key]
+            taken.found[key] = entries.pop(key)
+        if old_entries := list(entries):
             beside = Taken()
             await self._take_beside(io, old_entries, beside, old)
             # Read again: whoever had the claim before may have brought something newer.
-            for key in [key for key in beside.mine if key in self._present]:
-                if is_value(key, self._present[key]):
-                    beside.found[key] = self._present.pop(key)
-                    beside.mine.remove(key)
+            there = {key: self._present[key] for key in beside.mine if key in self._present}
+            for key in await values(io, there):
+                beside.found[key] = self._present.pop(key)
+                beside.mine.remove(key)
             for name, part in vars(beside).items():
                 all_of_it = getattr(taken, name)
                 all_of_it.update(part) if isinstance(part, dict) else all_of_it.extend(part)

@@ -1,20 +1,28 @@
 """What callers get who ask how old a value is that they find: the value, or a newer one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from random import random
 from typing import Any, NamedTuple
 
-from twofold.backend import Backend, Stored
+from twofold.backend import Stored
 from twofold.claims.flights import Busy, Late, forget_lost
+from twofold.clock import Clock
 from twofold.computing.computations import Computations
 from twofold.computing.maker import Maker
 from twofold.effects import Effects
-from twofold.entry import MISSING, Codec
-from twofold.errors import AwaitableResult, ComputationTimeout, ReentrantCall
+from twofold.entry import MISSING, Entry, Missing
+from twofold.errors import (
+    AwaitableResult,
+    BackendUnavailable,
+    ComputationTimeout,
+    ReentrantCall,
+)
 from twofold.freshness.policy import Age, Outcome, Policy, Step, age, decide
 from twofold.freshness.rests import Rests
 from twofold.interrupts import is_interrupt
 from twofold.stats import Counts
+from twofold.tags.generations import NOTHING
+from twofold.tags.reader import Reader
 
 
 class Found(NamedTuple):
@@ -39,8 +47,8 @@ class Answers:
     Args:
         computations: bring what is missing or old.
         maker: raises errors that are kept.
-        store: hides stubs.
-        codec: reads what is stored.
+        reader: reads what is stored.
+        clock: that of the store.
         rests: what is not to be refreshed now.
         counts: the numbers of the cache.
     """
@@ -49,22 +57,57 @@ class Answers:
         self,
         computations: Computations,
         maker: Maker,
-        store: Backend,
-        codec: Codec,
+        reader: Reader,
+        clock: Clock,
         rests: Rests,
         counts: Counts,
     ) -> None:
         self._computations = computations
         self._maker = maker
         self._table = computations.claims
-        self._clock = store.clock
-        self._codec = codec
+        self._clock = clock
+        self._reader = reader
         self._rests = rests
         self._counts = counts
 
-    def find(self, key: str, stored: Stored | None, policy: Policy) -> Found:
-        """Return what is stored, and how old it is; raise the error that is kept in its place."""
-        entry = MISSING if stored is None else self._codec.open(key, stored)
+    async def find(
+        self,
+        io: Effects,
+        key: str,
+        stored: Stored | None,
+        policy: Policy,
+        known: Mapping[str, Any] = NOTHING,
+    ) -> Found:
+        """Return what is stored, and how old it is; raise the error that is kept in its place.
+
+        `known` is what was read along with it, see `Tags.standings`. Where the store cannot tell
+        what has become of an entry's tags, nothing was found.
+        """
+        try:
+            opened = MISSING if stored is None else await self._reader.open(io, key, stored, known)
+        except BackendUnavailable as exc:
+            self._maker.note(exc)
+            opened = MISSING
+        return self.found(key, opened, policy)
+
+    async def find_many(
+        self,
+        io: Effects,
+        keys: Iterable[str],
+        stored: Mapping[str, Stored],
+        policy: Policy,
+        known: Mapping[str, Any] = NOTHING,
+    ) -> list[Found]:
+        """Do what `find` does for each of `keys`."""
+        opened: Mapping[str, Entry | Missing] = {}
+        try:
+            opened = await self._reader.open_many(io, stored, known)
+        except BackendUnavailable as exc:
+            self._maker.note(exc)
+        return [self.found(key, opened.get(key, MISSING), policy) for key in keys]
+
+    def found(self, key: str, entry: Entry | Missing, policy: Policy) -> Found:
+        """Return what was read, and how old it is; raise the error that is kept in its place."""
         if entry is MISSING:
             return Found(key, MISSING, Age.GONE)
         if entry.meta is not None and entry.meta.error:

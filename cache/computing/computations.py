@@ -12,7 +12,7 @@ from twofold.claims.stored import Resting, StoredClaim, released
 from twofold.claims.table import Claims, claims_of
 from twofold.computing.maker import Made, Maker
 from twofold.effects import Effects, within
-from twofold.entry import MISSING, Codec
+from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable
 from twofold.freshness.policy import Age, Policy, age
 from twofold.freshness.rests import ELSEWHERE, Rests
@@ -54,10 +54,8 @@ class Computations:
 
     Args:
         store: hides stubs, and raises `BackendUnavailable` in an outage.
-        codec: reads how old a value is.
         maker: calls functions, and makes entries of what they return.
         beside: makes the key of a claim beside an entry that cannot be read.
-        note_outage: is told of each failure of the store that a computation goes on without.
         counts: the numbers of the cache.
         rests: what is not to be refreshed now.
     """
@@ -65,21 +63,19 @@ class Computations:
     def __init__(
         self,
         store: Backend,
-        codec: Codec,
         maker: Maker,
         beside: Callable[[str], str],
-        note_outage: Callable[[BackendUnavailable], None] | None,
         counts: Counts,
         rests: Rests,
     ) -> None:
         self.claims: Claims = claims_of(store.identity)
         self._store = store
-        self._codec = codec
+        self._reader = maker.reader
         self._maker = maker
         self._beside = beside
-        self._note_outage = note_outage
         self._counts = counts
         self._rests = rests
+        self.note: Callable[[BackendUnavailable], None] = maker.note
 
     async def compute(
         self,
@@ -228,9 +224,9 @@ class Computations:
         flight.begin()
         present = store.get(key)
         if renews:
-            self.check_old(flight, present, policy)
+            await self.check_old(io, flight, present, policy)
         elif present is not None:
-            value = self._maker.read(key, present, policy)
+            value = await self._maker.read(io, key, present, policy)
             if value is not MISSING:
                 return Computed(value, present, accepted=False)
             if has_value and key in self._rests:
@@ -240,18 +236,21 @@ class Computations:
         except Exception as exc:
             self._maker.failed(key, function, policy, present is not None, exc)
             raise
-        self.swap(flight, function, policy, present, made)
-        return self._computed(made, accepted=True)
+        return self._computed(made, await self.swap(io, flight, function, policy, present, made))
 
-    def swap(
+    async def swap(
         self,
+        io: Effects,
         flight: Flight[Computed],
         function: Callable[..., Any],
         policy: Policy,
         present: Stored | None,
         made: Made,
-    ) -> None:
-        """Put what was made in the place of `present` in a store of this process's own."""
+    ) -> bool:
+        """Put what was made in the place of `present` in a store of this process's own.
+
+        Return whether it is for those, too, who have asked since it was begun.
+        """
         store, key, replaces = self._store, flight.key, present is not None
         outdated = made.drop
         if made.keep:
@@ -260,7 +259,10 @@ class Computations:
         if outdated and replaces:
             store.compare_and_delete(key, present)
         self._maker.returned(key, function, policy, replaces, made)
-        flight.accept()  # all who joined did so before anybody detached it
+        holds = await self._maker.holds(io, made)
+        if holds:
+            flight.accept()  # all who joined did so before anybody detached it
+        return holds
 
     async def _renewed(
         self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
@@ -273,7 +275,7 @@ class Computations:
 
         async def compute(io: Effects) -> Computed:
             try:
-                self.check_old(flight, await claim.take_beside(io), policy)
+                await self.check_old(io, flight, await claim.take_beside(io), policy)
             except BackendUnavailable as exc:
                 self.note(exc)
                 self._rests.begin(flight.key, ELSEWHERE)
@@ -282,12 +284,14 @@ class Computations:
 
         return await released(io, claim, compute)
 
-    def check_old(self, flight: Flight[Computed], present: Stored | None, policy: Policy) -> None:
+    async def check_old(
+        self, io: Effects, flight: Flight[Computed], present: Stored | None, policy: Policy
+    ) -> None:
         """Raise `Resting` unless what is there is old, and this caller's to replace."""
         if present is None:
             self._rests.begin(flight.key, ELSEWHERE)
             raise Resting
-        entry = self._codec.open(flight.key, present)
+        entry = await self._reader.open(io, flight.key, present)
         now = self._store.clock.time()
         if flight.key in self._rests:
             raise Resting  # it has failed since the caller looked
@@ -310,8 +314,8 @@ class Computations:
         claim = StoredClaim(self._store, flight.key, self._beside, flight.lost, flight)
         values: list[Any] = []
 
-        def is_value(stored: Stored) -> bool:
-            value = self._maker.read(flight.key, stored, policy)
+        async def is_value(io: Effects, stored: Stored) -> bool:
+            value = await self._maker.read(io, flight.key, stored, policy)
             values.append(value)
             return value is not MISSING
 
@@ -324,7 +328,7 @@ class Computations:
                     since,
                     heeds_rest=has_value,
                     until=until,
-                    owner=self._codec.owner,
+                    owner=self._reader.owner,
                 )
             except BackendUnavailable as exc:
                 return await self._without(io, flight, claim, function, exc)
@@ -360,16 +364,23 @@ class Computations:
         """Do what `_anew` does in a store of this process's own."""
         flight.begin()
         made = await self._maker.make(io, flight.key, function, policy)
-        return self._computed(made, self.put(flight, function, policy, made))
+        return self._computed(made, await self.put(io, flight, function, policy, made))
 
-    def put(
-        self, flight: Flight[Computed], function: Callable[..., Any], policy: Policy, made: Made
+    async def put(
+        self,
+        io: Effects,
+        flight: Flight[Computed],
+        function: Callable[..., Any],
+        policy: Policy,
+        made: Made,
     ) -> bool:
         """Put what was made in the place of whatever is in a store of this process's own."""
         if made.drop:
             self._write(flight, self._remove, made)
         accepted = not made.keep or self._write(flight, self._set, made) or not flight.detached()
         self._maker.returned(flight.key, function, policy, False, made)
+        if not await self._maker.holds(io, made):
+            return False
         flight.accept()
         return accepted
 
@@ -407,6 +418,7 @@ class Computations:
         unchanged = await claim.release(io) or filled
         if made.keep:
             self._maker.returned(key, function, policy, replaces, made)
+        unchanged = unchanged and await self._maker.holds(io, made)
         if unchanged:
             flight.accept()
         return self._computed(made, unchanged or not made.keep)
@@ -460,11 +472,6 @@ class Computations:
             self.note(exc)
             return True
         return written
-
-    def note(self, outage: BackendUnavailable) -> None:
-        """Tell of a failure of the store that a computation goes on without."""
-        if self._note_outage is not None:
-            self._note_outage(outage)
 
     async def _delete(self, io: Effects, key: str) -> None:
         try:

@@ -1,9 +1,10 @@
 """What the leader of several flights does: one claim, one call, one write for all of them."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from time import monotonic
+from types import MappingProxyType
 from typing import Any, Final
 
 from twofold.backend import Backend, Stored
@@ -31,6 +32,7 @@ class FunctionOfMany:
         function: returns a mapping of the names to values.
         names: what each key is called there.
         missing: the value of a name that it leaves out; MISSING leaves the key out, too.
+        tags: those of each key, where they are not the same for all.
     """
 
     def __init__(
@@ -38,8 +40,10 @@ class FunctionOfMany:
         function: Callable[[list[Any]], Any],
         names: Mapping[str, Any],
         missing: Any = MISSING,
+        tags: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
         self.function = function
+        self.tags: Mapping[str, Sequence[str]] = tags
         self.found: int | None = None
         """How many of the values were there; None if that was not looked at."""
         self.names: Mapping[str, Any] = names
@@ -165,7 +169,7 @@ class Loads:
         for flight in flights:
             flight.begin()
             present = self._store.get(flight.key)
-            value = self._maker.read(flight.key, present, policy)
+            value = await self._maker.read(io, flight.key, present, policy)
             if value is MISSING:
                 todo[flight.key] = flight, present
             else:
@@ -189,20 +193,21 @@ class Loads:
                 self._maker.failed(key, function.function, policy, replaces, exc)
             raise
         for key, (flight, present) in todo.items():
-            self._computations.swap(flight, function.function, policy, present, made[key])
-            flight.finish(_computed(made[key], accepted=True))
+            each, swap = made[key], self._computations.swap
+            accepted = await swap(io, flight, function.function, policy, present, each)
+            flight.finish(_computed(each, accepted=accepted))
 
     async def _make(
         self, io: Effects, keys: Collection[str], function: FunctionOfMany, policy: Policy
     ) -> dict[str, Made]:
         """Compute, and make of each value what is to be stored."""
         began = self._store.clock.time() if policy.ages or policy.errors else 0.0
-        values = await function.call(io, self._maker, keys)
-        made, user = self._maker.made, function.function
-        return {
-            key: made(key, user, values[key], policy, began) if key in values else _LEFT_OUT
-            for key in keys
-        }
+        maker = self._maker
+        names = {key: function.tags.get(key, policy.tags) for key in keys}
+        tags = await maker.begin_tags(io, policy, names)
+        values = await function.call(io, maker, keys)
+        made = await maker.made(io, values, function.function, policy, began, tags)
+        return {key: made.get(key, _LEFT_OUT) for key in keys}
 
     async def _among_processes(
         self,
@@ -281,13 +286,14 @@ class Loads:
         """Claim what is missing, and end the flights for which that is all."""
         values: dict[str, Any] = {}
 
-        def is_value(key: str, stored: Stored) -> bool:
-            values[key] = self._maker.read(key, stored, policy)
-            return values[key] is not MISSING
+        async def read(io: Effects, stored: Mapping[str, Stored]) -> list[str]:
+            found = await self._maker.read_many(io, stored)
+            values.update(found)
+            return list(found)
 
         for flight in waiting.values():
             flight.begin()
-        taken = await claims.take(io, asked, is_value, since, old)
+        taken = await claims.take(io, asked, read, since, old)
         for key, stored in taken.found.items():
             waiting.pop(key).finish(Computed(values[key], stored, accepted=False))
         for key in taken.resting:
@@ -338,8 +344,11 @@ class Loads:
         await claims.rest(io, rest, policy.retry_after)
         stood = await claims.release(io)
         stood |= dropped | {key for key, done in filled.items() if done is not False}
+        stood = await self._maker.holding(
+            io, {key: each for key, each in made.items() if key in stood or key in unknown}
+        )
         for key, flight in flights.items():
-            each, accepted = made[key], key in stood or key in unknown
+            each, accepted = made[key], key in stood
             if accepted:
                 flight.accept()
             elif refused is not None and each.keep:
@@ -362,7 +371,7 @@ class Loads:
             todo = {
                 flight.key: (flight, there[flight.key])
                 for flight in flights
-                if self._is_old(flight, there[flight.key], policy)
+                if await self._is_old(io, flight, there[flight.key], policy)
             }
             if todo:
                 await self._swap(io, todo, function, policy)
@@ -376,19 +385,19 @@ class Loads:
             mine = {
                 flight.key: flight
                 for flight in flights
-                if self._is_old(flight, claims.replaced(flight.key), policy)
+                if await self._is_old(io, flight, claims.replaced(flight.key), policy)
             }
             if mine:
                 await self._fill(io, mine, claims, function, policy)
 
         await released(io, claims, compute)
 
-    def _is_old(
-        self, flight: JointFlight[Computed], present: Stored | None, policy: Policy
+    async def _is_old(
+        self, io: Effects, flight: JointFlight[Computed], present: Stored | None, policy: Policy
     ) -> bool:
         """Tell whether what is there is old, and this caller's to replace; else end the flight."""
         try:
-            self._computations.check_old(flight, present, policy)
+            await self._computations.check_old(io, flight, present, policy)
         except Resting as exc:
             flight.give_up(exc)
             return False
@@ -409,7 +418,7 @@ class Loads:
             made = await self._make(io, [flight.key for flight in flights], function, policy)
             for flight in flights:
                 each = made[flight.key]
-                accepted = self._computations.put(flight, function.function, policy, each)
+                accepted = await self._computations.put(io, flight, function.function, policy, each)
                 if not accepted:
                     refused.add(flight.key)
                 flight.finish(_computed(each, accepted=accepted))

@@ -1,6 +1,6 @@
 """What a computation makes: of a function's value what is to be stored, and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from inspect import isawaitable, iscoroutine
 from math import inf
@@ -9,15 +9,19 @@ from typing import Any, NamedTuple
 
 from twofold.backend import Stored
 from twofold.clock import Clock
+from twofold.computing.call_tags import CallTags
 from twofold.computing.unserializable import Unserializable
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec, Entry, Meta
-from twofold.errors import AwaitableResult, CannotSerialize
+from twofold.errors import AwaitableResult, BackendUnavailable, CannotSerialize
 from twofold.freshness.kept_errors import forms, name_of_class, rebuilt
 from twofold.freshness.policy import Policy
 from twofold.freshness.rests import Rests
 from twofold.interrupts import is_interrupt
+from twofold.metadata import Pins
 from twofold.stats import Counts
+from twofold.tags.generations import Standing, Tags
+from twofold.tags.reader import Reader
 
 
 class Made(NamedTuple):
@@ -33,6 +37,8 @@ class Made(NamedTuple):
     """Whether what it would replace is to go."""
     error: Exception | None = None
     """What the function raised, if that is kept."""
+    pins: Pins | None = ()
+    """Its tags; None if one that may be among them was invalidated while it was computed."""
 
 
 def producer(default: Any) -> Callable[[], Any]:
@@ -76,6 +82,8 @@ class Maker:
         counts: the numbers of the cache.
         rests: what is not to be refreshed now.
         unserializable: the functions whose results cannot be stored.
+        tags: those of the cache.
+        note_outage: is told of each failure of the store.
     """
 
     def __init__(
@@ -85,8 +93,13 @@ class Maker:
         counts: Counts,
         rests: Rests,
         unserializable: Unserializable,
+        tags: Tags,
+        note_outage: Callable[[BackendUnavailable], None] | None,
     ) -> None:
         self.unserializable = unserializable
+        self._tags = tags
+        self._note_outage = note_outage
+        self.reader: Reader = Reader(codec, tags, clock)
         self._codec = codec
         self._clock = clock
         self._counts = counts
@@ -102,31 +115,86 @@ class Maker:
     ) -> Made:
         """Compute, and make of the value, or of an error that is kept, what is to be stored."""
         began = self._clock.time() if policy.ages or policy.errors else 0.0
+        tags = await self.begin_tags(io, policy, {key: policy.tags}) if policy.tags else None
         try:
             value = await self.call(io, function)
         except Exception as exc:
             kept = type(exc) in policy.errors and not is_interrupt(exc)
-            made = self._made_of(key, exc, policy, began) if kept else None
+            made = self._made_of(key, exc, policy, began, tags) if kept else None
             if made is None:
                 raise
             return made
-        return self.made(key, function, value, policy, began)
+        if tags is None:
+            keep = policy.keeps(value) or not policy.stores
+            return self._made(key, function, value, policy, began, keep, ())
+        return (await self.made(io, {key: value}, function, policy, began, tags))[key]
 
-    def made(
-        self, key: str, function: Callable[..., Any], value: Any, policy: Policy, began: float
+    async def begin_tags(
+        self, io: Effects, policy: Policy, names: Mapping[str, Any]
+    ) -> CallTags | None:
+        """Return the tags of what is to be computed for some keys; None if it has none."""
+        if not policy.stores or not (callable(policy.tags) or any(names.values())):
+            return None
+        tags = CallTags(self._tags, policy, names, self.note)
+        await tags.begin(io)
+        return tags
+
+    async def made(
+        self,
+        io: Effects,
+        values: Mapping[str, Any],
+        function: Callable[..., Any],
+        policy: Policy,
+        began: float,
+        tags: CallTags | None,
+    ) -> dict[str, Made]:
+        """Return what is to become of values, begun at a time by the wall clock."""
+        keep = {key: policy.keeps(value) or not policy.stores for key, value in values.items()}
+        if tags is None:
+            return {
+                key: self._made(key, function, value, policy, began, keep[key], ())
+                for key, value in values.items()
+            }
+        pins = await tags.end(io, {key: value for key, value in values.items() if keep[key]})
+        made = {
+            key: self._made(
+                key,
+                function,
+                value,
+                policy,
+                began,
+                keep[key] and not tags.failed,
+                pins.get(key, ()),
+            )
+            for key, value in values.items()
+        }
+        if callable(policy.ttl) and (lives := [each.life for each in made.values() if each.keep]):
+            await tags.extend(io, None if None in lives else max(filter(None, lives)))
+        return made
+
+    def _made(
+        self,
+        key: str,
+        function: Callable[..., Any],
+        value: Any,
+        policy: Policy,
+        began: float,
+        keep: bool,
+        pins: Pins | None,
     ) -> Made:
-        """Return what is to become of a value, begun at a time by the wall clock."""
-        keep, drop = policy.keeps(value) or not policy.stores, False
+        keep, drop = keep and pins is not None, False
         ttl = policy.life(value, random()) if keep else None  # noqa: S311 - it spreads load
         if ttl is not None and ttl <= 0:
             keep, drop = False, True
-        meta = policy.described(ttl, began, self._clock.time()) if keep and policy.ages else None
+        described = keep and (policy.ages or pins)
+        meta = policy.described(ttl, began, self._clock.time(), pins or ()) if described else None
         try:
             stored = self._codec.dump(key, value, meta)
         except CannotSerialize as exc:
-            return Made(value, None, False, None, drop or self._note(function, keep, exc))
+            drop = drop or self._note(function, keep, exc)
+            return Made(value, None, False, None, drop, pins=pins)
         life = ttl if meta is None or ttl is None else ttl + policy.stale
-        return Made(value, stored, keep, life, drop)
+        return Made(value, stored, keep, life, drop, pins=pins)
 
     def _note(self, function: Callable[..., Any], keep: bool, error: CannotSerialize) -> bool:
         """Note that a result cannot be stored; tell whether it should have been."""
@@ -137,14 +205,50 @@ class Maker:
             self.unserializable.note(function, error)
         return keep
 
-    def _made_of(self, key: str, error: Exception, policy: Policy, began: float) -> Made | None:
+    async def holds(self, io: Effects, made: Made) -> bool:
+        """Tell whether a value is still one for those who have asked since it was begun."""
+        if not made.pins:
+            return made.pins is not None
+        try:
+            return await self._tags.hold(io, made.pins)
+        except BackendUnavailable as exc:
+            self.note(exc)
+            return True  # for all that can be known
+
+    async def holding(self, io: Effects, made: Mapping[str, Made]) -> set[str]:
+        """Return the keys of those values that `holds` is true of."""
+        tagged = {key: each.pins for key, each in made.items() if each.pins}
+        holding = {key for key, each in made.items() if each.pins == ()}
+        if not tagged:
+            return holding
+        try:
+            standings = await self._tags.standings(io, list(tagged.values()))
+        except BackendUnavailable as exc:
+            self.note(exc)
+            return holding | tagged.keys()
+        held = zip(tagged, standings, strict=True)
+        return holding | {key for key, standing in held if standing is Standing.CURRENT}
+
+    def note(self, outage: BackendUnavailable) -> None:
+        """Tell of a failure of the store that a computation goes on without."""
+        if self._note_outage is not None:
+            self._note_outage(outage)
+
+    def _made_of(
+        self, key: str, error: Exception, policy: Policy, began: float, tags: CallTags | None
+    ) -> Made | None:
         """Return how to keep what a function raised; None if it cannot be made again."""
         now, ttl = self._clock.time(), policy.errors[type(error)]
         until = now + (inf if ttl is None else ttl)
-        meta = Meta(began, until, until, max(0.0, now - began), error=name_of_class(type(error)))
+        if tags is not None and tags.failed:
+            return None
+        pins = () if tags is None else tags.of(key)
+        name, took = name_of_class(type(error)), max(0.0, now - began)
+        meta = Meta(began, until, until, took, tags=pins, error=name)
         for form in forms(error):
             with suppress(CannotSerialize):
-                return Made(None, self._codec.dump(key, form, meta), True, ttl, error=error)
+                stored = self._codec.dump(key, form, meta)
+                return Made(None, stored, True, ttl, error=error, pins=pins)
         return None
 
     async def call(self, io: Effects, function: Callable[[], Any]) -> Any:
@@ -180,17 +284,26 @@ class Maker:
             self._rests.begin(key, policy.retry_after)
         return stays
 
-    def read(self, key: str, stored: Stored | None, policy: Policy) -> Any:
+    async def read(self, io: Effects, key: str, stored: Stored | None, policy: Policy) -> Any:
         """Return the value of what is stored, if it is fresh, or raise the error that is kept."""
         if stored is None:
             return MISSING
         if not policy.errors:
-            return self._codec.load(key, stored)
-        entry = self._codec.open(key, stored)
+            return await self.reader.load(io, key, stored)
+        entry = await self.reader.open(io, key, stored)
         if entry is MISSING:
             return MISSING
         self.raise_kept(entry, policy)
         return entry.value if entry.is_fresh(self._clock.time()) else MISSING
+
+    async def read_many(self, io: Effects, stored: Mapping[str, Stored]) -> dict[str, Any]:
+        """Return the values of those of what is stored that are fresh."""
+        now, entries = self._clock.time(), await self.reader.open_many(io, stored)
+        return {
+            key: entry.value
+            for key, entry in entries.items()
+            if entry is not MISSING and entry.is_fresh(now)
+        }
 
     def raise_kept(self, entry: Entry, policy: Policy) -> None:
         """Raise the error that an entry keeps, if it is one of the caller's, and not too old."""
@@ -202,5 +315,10 @@ class Maker:
 
     def copy(self, key: str, value: Any, stored: Stored | None) -> Any:
         """Return the value for one more caller."""
-        copy = MISSING if stored is None else self._codec.load(key, stored)
-        return value if copy is MISSING else copy
+        if stored is None:
+            return value
+        copy = self._codec.load(key, stored)
+        if copy is MISSING:  # to the codec, for it has tags
+            entry = self._codec.open(key, stored)
+            return value if entry is MISSING else entry.value
+        return copy

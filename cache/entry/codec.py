@@ -73,7 +73,10 @@ class Codec(Protocol):
         """
 
     def load(self, key: str, stored: Any) -> Any | Missing:
-        """Return the value stored under `key`; MISSING if it is stale, or whatever is wrong."""
+        """Return the value stored under `key`; MISSING if it is stale, or whatever is wrong.
+
+        To a codec an entry that has tags is missing: `tags.Reader` loads it.
+        """
 
     def open(self, key: str, stored: Any) -> Entry | Missing:
         """Return what `load` does, with its metadata, and however old it is."""

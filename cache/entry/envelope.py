@@ -209,6 +209,8 @@ class Envelope:
         """Return the value of what has metadata and is fresh, or has a mark; note any damage."""
         form = self._other_form(stored)
         if form is not None:
+            if metadata.has_tags(stored):  # which somebody looks at, who opens it
+                return MISSING
             value, meta, _ = self._read(form, key, stored)
             is_fresh = meta is None or meta.is_fresh(self._clock.time())
             return value if is_fresh else MISSING
@@ -219,7 +221,7 @@ class Envelope:
     def load_marked(self, key: str, stored: bytes) -> tuple[Any | Missing, bytes]:
         """Return what `load` does, and its mark."""
         form = self._other_form(stored)
-        if form is None:
+        if form is None or metadata.has_tags(stored):
             return self.load(key, stored), b""
         value, meta, mark = self._read(form, key, stored)
         is_fresh = meta is None or meta.is_fresh(self._clock.time())

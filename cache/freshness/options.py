@@ -1,12 +1,13 @@
 """What may be said of computed values beside their timeout, as a caller or the settings say it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 from twofold.callables import is_async
 from twofold.display import shown
 from twofold.errors import InvalidTimeout, SettingsError
 from twofold.spelling import unknown
+from twofold.tags.names import Tagging, read_tags
 from twofold.timeouts import Timeout, seconds
 
 XFETCH: Final = "xfetch"
@@ -34,6 +35,9 @@ class Freshness(TypedDict, total=False):
     stored together do not end together."""
     errors: Mapping[type[Exception], Timeout] | None
     """For how long exceptions of just these classes are kept, and raised again."""
+    tags: Tagging
+    """What it can be invalidated by, see `Cache.invalidate_tags`; or a function of the value that
+    returns the names."""
 
 
 def read_freshness(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,6 +111,10 @@ def _errors(name: str, value: Any) -> dict[type[Exception], float | None]:
     return {kind: _bounded(name, timeout) for kind, timeout in value.items()}
 
 
+def _tags(_name: str, value: Any) -> tuple[str, ...] | Callable[[Any], Iterable[str]]:
+    return read_tags(value)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -119,7 +127,8 @@ _READERS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "retry_after": _span,
     "jitter": _share,
     "errors": _errors,
+    "tags": _tags,
 }
 
-OF_FRAGMENTS: Final = tuple(name for name in _READERS if name != "errors")
+OF_FRAGMENTS: Final = tuple(name for name in _READERS if name not in ("errors", "tags"))
 """The options of a template's fragments, whose errors are those of their own request."""

@@ -5,14 +5,14 @@ who asks for it has it computed anew: there are no timers. `decide` says what su
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from twofold.freshness.options import XFETCH, Early
-from twofold.metadata import Meta
+from twofold.metadata import Meta, Pins
 from twofold.timeouts import Condition, Timeout, seconds
 
 RETRY_AFTER: Final = 30.0
@@ -38,6 +38,8 @@ class Policy(NamedTuple):
     retry_after: float = RETRY_AFTER
     jitter: float = 0.0
     errors: Mapping[type[Exception], float | None] = _NO_ERRORS
+    tags: tuple[str, ...] | Callable[[Any], Iterable[str]] = ()
+    """What it can be invalidated by; or a function of the value that returns it."""
     default: float | None = None
     """What `DEFAULT_TIMEOUT` stands for where a function returns it."""
 
@@ -70,11 +72,14 @@ class Policy(NamedTuple):
         bounds = [self.max_wait, self.wait if has_value else None]
         return min((each for each in bounds if each is not None), default=None)
 
-    def described(self, ttl: float | None, began: float, now: float) -> Meta | None:
+    def described(
+        self, ttl: float | None, began: float, now: float, pins: Pins = ()
+    ) -> Meta | None:
         """Return what is to be stored about a value that is fresh for `ttl` from now on."""
         if ttl is None or not self.ages:
-            return None
-        return Meta(began, now + ttl, now + ttl + self.stale, max(0.0, now - began))
+            return Meta(0.0, tags=pins) if pins else None  # the store knows how long it is good
+        took = max(0.0, now - began)
+        return Meta(began, now + ttl, now + ttl + self.stale, took, tags=pins)
 
 
 plain: Final = lru_cache(Policy)
@@ -99,6 +104,10 @@ def age(meta: Meta | None, now: float, policy: Policy, draw: float) -> Age:
     """
     if meta is None:
         return Age.FRESH
+    if meta.tags:  # that nobody has looked at
+        return Age.GONE
+    if meta.soft == -math.inf:  # its tags were invalidated, and nobody knows when
+        return Age.STALE if policy.stale and now < meta.hard else Age.GONE
     if meta.holds(now):
         return Age.EARLY if now >= _early(meta, policy, draw) else Age.FRESH
     return Age.STALE if now < min(meta.hard, meta.soft + policy.stale) else Age.GONE

@@ -65,15 +65,17 @@ class _CachedFunction(ManagedFunction, Generic[P, R]):
     def set(self, value: R, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Store `value` as the result for these arguments; see `Cache.set`."""
         key, plan = self.key(*args, **kwargs), self._plan
-        store = plan.store()
+        store, tags = plan.store(), plan.tags_of(value, self._bound + args, kwargs)
+        stale, timeout = plan.policy(store).stale, plan.timeout_of(value)
         with self._advising("set"):
-            return store.set(key, value, plan.timeout_of(value), stale=plan.policy(store).stale)
+            return store.set(key, value, timeout, stale=stale, tags=tags)
 
     async def aset(self, value: R, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Do what `set` does."""
         key, plan = self.key(*args, **kwargs), self._plan
-        store = plan.store()
-        return await store.aset(key, value, plan.timeout_of(value), stale=plan.policy(store).stale)
+        store, tags = plan.store(), plan.tags_of(value, self._bound + args, kwargs)
+        stale, timeout = plan.policy(store).stale, plan.timeout_of(value)
+        return await store.aset(key, value, timeout, stale=stale, tags=tags)
 
     def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function, store what it returns, whatever is stored now, and return it.
@@ -136,7 +138,8 @@ class _CachedFunction(ManagedFunction, Generic[P, R]):
         key = plan.keys.of(given, named)
         plan.tell_of_process(key, store)
         function = plan.producer(given, named)
-        result: R = await store._refresh(io, key, function, plan.policy(store))
+        policy = plan.policy_of(store, given, named)
+        result: R = await store._refresh(io, key, function, policy)
         return result
 
 
@@ -187,7 +190,7 @@ class Cached(_CachedFunction[P, R]):
     def _answer(self, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
         """Return what is stored if it may be served at its age, else what is computed."""
         plan, store = self._plan, self._plan.store()
-        policy = plan.policy(store)
+        policy = plan.policy_of(store, args, kwargs)
         if store._guard is not None:
             try:
                 store._guard("get")
@@ -241,7 +244,7 @@ class AsyncCached(_CachedFunction[P, R]):
     async def _answer(self, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
         """Return what is stored if it may be served at its age, else what is computed."""
         plan, store = self._plan, self._plan.store()
-        policy = plan.policy(store)
+        policy = plan.policy_of(store, args, kwargs)
         if requests and override():
             key, function = self._call(key, args, kwargs)
             return await store._override(NATIVE, key, None, function, policy)  # type: ignore[no-any-return]

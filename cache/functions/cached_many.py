@@ -121,7 +121,9 @@ class _CachedMany(ManagedFunction, Generic[P, K, V]):
             plan.tell_of_process(key, store)
             keys[each] = full = store._key(key, None)
             names.setdefault(full, each)  # of ids that share a key, one is asked for
-        return keys, FunctionOfMany(plan.producer_of_many(call), names, plan.missing)
+        tags = {full: plan.tags_of_call(call, each) for full, each in names.items()}
+        function = FunctionOfMany(plan.producer_of_many(call), names, plan.missing, tags)
+        return keys, function
 
     async def _set(
         self,
@@ -131,15 +133,15 @@ class _CachedMany(ManagedFunction, Generic[P, K, V]):
         kwargs: Mapping[str, Any],
     ) -> list[K]:
         plan, store = self._plan, self._plan.store()
-        keys = self._of((list(results), *args), kwargs).keys()
-        lives: dict[Any, dict[str, V]] = {}
+        call = self._of((list(results), *args), kwargs)
+        keys, alike = call.keys(), dict[Any, dict[str, V]]()
         for each, value in results.items():
-            lives.setdefault(plan.timeout_of(value), {})[keys[each]] = value
-        stale, failed = plan.policy(store).stale, set[str]()
-        for timeout, data in lives.items():
-            failed |= {
-                *await io.op(store.set_many, store.aset_many, data, timeout, None, stale=stale)
-            }
+            tags = plan.tags_of(value, *call.arguments(each))
+            alike.setdefault((plan.timeout_of(value), tags), {})[keys[each]] = value
+        stale, failed, store_all = plan.policy(store).stale, set[str](), store.set_many
+        for (timeout, tags), data in alike.items():
+            how = {"stale": stale, "tags": tags}
+            failed |= {*await io.op(store_all, store.aset_many, data, timeout, None, **how)}
         return [each for each, key in keys.items() if key in failed]
 
 

@@ -86,7 +86,8 @@ class Decorator(_Options):
         ignore: parameters that do not change the result, and stay out of the key.
         condition: tells whether to store a result.
         freshness: what may be served after the timeout, and when it is computed anew: see
-            `Freshness`; the alias's own `FRESHNESS` unless given.
+            `Freshness`; the alias's own `FRESHNESS` unless given. `tags` are templates over the
+            parameters, such as ["user:{user_id}"], or a function of the result.
 
     Raises:
         SettingsError: an option is none of these, or cannot be: a parameter that `key` or
@@ -219,7 +220,7 @@ _ELSEWHERE = {
     "lock stampede single_flight": "a function runs once for all who miss together, always",
     "serializer": "how results are stored is the SERIALIZER of the alias in the settings",
     "version": "keys carry the VERSION of the alias in the settings",
-    "tags tag": "there are no tags: begin a template key= with a text to clear_prefix() by",
+    "tag": "what results can be invalidated by is tags=, such as tags=['user:{user_id}']",
 }
 
 cached: Decorator = Decorator()

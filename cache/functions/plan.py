@@ -1,7 +1,7 @@
 """What a decorated function and its bound methods have in common."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import isasyncgenfunction, isgeneratorfunction
 from typing import Any, TypeVar, Unpack
@@ -12,9 +12,10 @@ from twofold.errors import SettingsError
 from twofold.events import ResultOfOtherType, emit
 from twofold.freshness.options import Freshness, read_freshness, read_ttl
 from twofold.freshness.policy import Policy
-from twofold.keys import PROCESS, CallKeys
+from twofold.keys import PROCESS, CallKeys, TagTemplates
 from twofold.registry import caches
 from twofold.settings.config import placed
+from twofold.tags.names import tag_names
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout
 from twofold.types import OfType, Shape, returned_by
 
@@ -54,11 +55,14 @@ class Plan:
         self.is_async: bool = is_async(function)
         self.store: Callable[[], Cache] = self._typed(_finder(cache, self.name))
         self.timeout = timeout if timeout is DEFAULT_TIMEOUT else read_ttl(timeout)
+        self._tags: TagTemplates | None = None
         with placed(f"{self.name}: @cached"):
             read_freshness(freshness)
         self.asks: bool = bool(freshness) or callable(timeout)
         """Whether it matters how old a value is that is found."""
-        self._freshness = freshness
+        self._freshness: dict[str, Any] = {**freshness}
+        if "tags" in freshness and not callable(freshness["tags"]):
+            self._tags = TagTemplates(function, self.name, self._freshness.pop("tags"))
         self._policy: tuple[Cache, Policy] | None = None
         self.keys: CallKeys = CallKeys(function, key, ignore)
         self.condition = condition
@@ -119,6 +123,20 @@ class Plan:
             self._policy = store, policy
             return policy
         return self._policy[1]
+
+    def policy_of(self, store: Cache, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Policy:
+        """Return what becomes of the result of a call."""
+        policy = self.policy(store)
+        return policy if self._tags is None else policy._replace(tags=self._tags.of(args, kwargs))
+
+    def tags_of(
+        self, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        """Return the tags of a given result of a call."""
+        if self._tags is not None:
+            return self._tags.of(args, kwargs)
+        by_result: Any = self._freshness.get("tags")
+        return tag_names(by_result(value)) if callable(by_result) else ()
 
     def producer(self, args: tuple[Any, ...], kwargs: Any) -> Callable[[], Any]:
         """Return the one call that a miss makes, as sync or async as the function is."""

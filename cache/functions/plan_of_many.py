@@ -71,6 +71,10 @@ class PlanOfMany(Plan):
     def policy(self, store: Cache) -> Policy:
         return super().policy(store)._replace(errors={})  # the alias may have some
 
+    def tags_of_call(self, call: "CallOfMany", each: object) -> tuple[str, ...]:
+        """Return the tags of one id's result, as far as the call tells them."""
+        return () if self._tags is None else self._tags.of(*call.arguments(each))
+
     def producer_of_many(self, call: "CallOfMany") -> Callable[[list[Any]], Any]:
         """Return what calls the function with some of the ids of a call."""
 

@@ -4,6 +4,7 @@ from twofold.keys.calls import CallKeys
 from twofold.keys.full import FullKeys
 from twofold.keys.maker import KeyFunction, KeyMaker, check_prefix, check_version, many, normalise
 from twofold.keys.names import PROCESS
+from twofold.keys.tags import TagTemplates
 
 __all__ = [
     "PROCESS",
@@ -11,6 +12,7 @@ __all__ = [
     "FullKeys",
     "KeyFunction",
     "KeyMaker",
+    "TagTemplates",
     "check_prefix",
     "check_version",
     "many",

@@ -185,6 +185,10 @@ class KeyMaker:
         """Return the key of a claim beside a normalised key, which no other key can be."""
         return normalise(kinds.claim(self.key_prefix, full_key))
 
+    def tag(self, name: str) -> str:
+        """Return the normalised key of a tag, which no value's key can be."""
+        return normalise(kinds.tag(self.key_prefix, name))
+
     def scope(self) -> str:
         """Return what every value's key of this alias begins with, in all versions.
 

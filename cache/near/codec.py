@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from twofold.codecs.immutables import ATOMS
 from twofold.entry import MISSING, Entry, Envelope, Keeps, Meta, Missing, Objects
+from twofold.tags.stored import is_generation
 
 
 class NearCodec:
@@ -64,6 +65,8 @@ class NearCodec:
 
         The one who reads it first is spared to decode it twice; to all others the copy is good.
         """
+        if is_generation(stored):  # of a tag, which no codec reads
+            return stored, stored
         entry, payload = self._far.unseal(key, stored)
         if entry is MISSING:
             return None, None

@@ -27,6 +27,7 @@ from twofold.memory.store import Store
 from twofold.metadata import Described
 from twofold.near.options import NearOptions
 from twofold.stats import NearStats
+from twofold.tags.stored import is_generation
 from twofold.watch import Watch
 
 _NEVER: Final = -inf
@@ -151,10 +152,12 @@ class Tier:
             self.valid_until = _NEVER
             self._reads.clear()
 
-    def unconfirmed(self, key: str) -> Described | None:
+    def unconfirmed(self, key: str) -> Stored | None:
         """Return the copy of `key` as a stale one; None if it has no life as such."""
         entry = self.find(key)
         copy = None if entry is None else entry.value
+        if is_generation(copy):
+            return copy
         if type(copy) is not Described:
             return None
         meta, time = copy.meta, self.clock.time()

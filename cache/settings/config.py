@@ -293,6 +293,8 @@ def _freshness(value: object) -> dict[str, Any]:
     options = {name.lower(): None if _none(each) else each for name, each in _of_names(value)}
     if "timeout" in options:
         raise SettingsError("'timeout' is TIMEOUT, beside it")
+    if "tags" in options:
+        raise SettingsError("'tags' are given per call or per function, and not to all of an alias")
     errors = options.get("errors")
     if isinstance(errors, Mapping):
         options["errors"] = {

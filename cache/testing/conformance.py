@@ -16,6 +16,7 @@ from twofold.testing.computing_cases import ComputingCases
 from twofold.testing.described_cases import DescribedCases, DescribedStoreCases
 from twofold.testing.life_cases import LifeCases
 from twofold.testing.store_cases import StoreCases
+from twofold.testing.tag_cases import TagCases
 
 __all__ = ["BackendConformance"]
 
@@ -28,6 +29,7 @@ class BackendConformance(
     CacheCases,
     DescribedCases,
     ComputingCases,
+    TagCases,
 ):
     """All cases: of the backend, and of `Cache` over it.
 

@@ -193,7 +193,7 @@ class DescribedCases(Suite):
         assert await cache.add("k", "new") is False
         assert await cache.get("k", allow_stale=True) == [1]
         await write("k", [1], soft=inf, hard=inf)
-        assert await cache.ttl("k") is None
+        assert lasts(await cache.ttl("k"), LONG)  # as the store says, for the value does not
 
     @case
     async def test_deletes_count_what_was_fresh(

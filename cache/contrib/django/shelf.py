@@ -81,7 +81,7 @@ class Shelf:
         if cache._guard is not None:
             cache._guard("get")
         place = self.place(key)
-        found = cache._answers.find(place, cache._reads.get(place), policy)
+        found = cache._find_in(cache._reads, place, policy)
         if found.age is Age.GONE:
             cache._counts.misses += 1
             return None

@@ -1,0 +1,75 @@
+"""Names of tags over the parameters of a function."""
+
+import re
+import string
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from twofold.errors import SettingsError
+from twofold.keys.parameters import Parameters
+from twofold.spelling import did_you_mean
+from twofold.tags.names import tag_names
+
+_FIELD_NAME = re.compile(r"[^.\[]*")
+_FORMATTER = string.Formatter()
+
+
+class TagTemplates:
+    """Makes the tags of the calls of one function, as `str.format` would.
+
+    Args:
+        function: what is called.
+        name: what it is called in errors.
+        templates: such as "user:{user_id}" or "user:{user.id}"; text without a field is a tag of
+            every call.
+
+    Raises:
+        SettingsError: one of them is no template, or names no parameter.
+        InvalidKey: they are no texts.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, templates: Iterable[str]) -> None:
+        self._templates = tag_names(templates)
+        self._parameters = Parameters(function, name)
+        self._name = name
+        fields = [field for each in self._templates for field in self._fields(each)]
+        for field in fields:
+            self._check(field)
+        self._fixed = None if fields else tuple(map(_unescaped, self._templates))
+
+    def __repr__(self) -> str:
+        return f"<TagTemplates {list(self._templates)} of {self._name}>"
+
+    def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the tags of a call.
+
+        Raises:
+            TypeError: the function cannot be called so.
+            AttributeError, LookupError, ValueError: a template cannot be made of the arguments.
+        """
+        if self._fixed is not None:
+            return self._fixed
+        bound = self._parameters.bind(args, kwargs)
+        return tag_names(_FORMATTER.vformat(each, (), bound) for each in self._templates)
+
+    def _fields(self, template: str) -> list[str]:
+        try:
+            return [field for _, field, _, _ in _FORMATTER.parse(template) if field is not None]
+        except ValueError as error:
+            raise SettingsError(
+                f"{self._name}: the tag {template!r} is no template: {error}"
+            ) from None
+
+    def _check(self, field: str) -> None:
+        named = _FIELD_NAME.match(field)
+        name = named[0] if named else ""
+        names = self._parameters.names
+        if name not in names:
+            raise SettingsError(
+                f"{self._name}: the field {{{field}}} of a tag names {name!r}, but the parameters"
+                f" are {', '.join(names) or 'none'}{did_you_mean(name, names)}"
+            )
+
+
+def _unescaped(template: str) -> str:
+    return _FORMATTER.vformat(template, (), {})

@@ -1,0 +1,1 @@
+"""Tags: what many entries can be made invalid by, at once."""

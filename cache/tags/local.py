@@ -1,0 +1,110 @@
+"""Tags of entries that a store keeps in this process, as objects.
+
+An entry refers to the tags that it was computed under, and an invalidation marks these: to know
+its standing nothing is looked up. A tag that no entry and no computation refers to any more is
+forgotten.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from weakref import WeakValueDictionary
+
+from twofold.effects import Effects, RLock, after_fork_in_child, new_rlock
+from twofold.metadata import Pins
+from twofold.tags.generations import NOTHING, Standing, Tags
+
+
+class _Tag:
+    """One generation of a tag's hard half."""
+
+    __slots__ = ("__weakref__", "gone", "soft")
+
+    def __init__(self) -> None:
+        self.gone: bool = False
+        self.soft: int = 0
+
+
+class _Pin(NamedTuple):
+    tag: _Tag
+    soft: int
+
+
+class TagTable:
+    """The tags of all caches of one store, by their keys."""
+
+    def __init__(self, store: object) -> None:
+        self.epoch: int = 0
+        self._store = store  # whose id is nobody else's meanwhile
+        self._tags: WeakValueDictionary[str, _Tag] = WeakValueDictionary()
+        self._lock: RLock = new_rlock()  # a finaliser may come in
+        after_fork_in_child(self)
+
+    def pin(self, key: str) -> _Pin:
+        with self._lock:
+            tag = self._tags.get(key)
+            if tag is None:
+                tag = self._tags[key] = _Tag()
+            return _Pin(tag, tag.soft)
+
+    def invalidate(self, keys: Iterable[str], *, keep_stale: bool) -> None:
+        with self._lock:
+            self.epoch += 1
+            for key in keys:
+                tag = self._tags.get(key)
+                if tag is None:
+                    continue
+                if keep_stale:
+                    tag.soft += 1
+                else:
+                    tag.gone = True
+                    self._tags.pop(key, None)
+
+    def _after_fork(self) -> None:
+        self._lock = new_rlock()
+
+
+_lock: Final = new_rlock()
+_by_store: Final[WeakValueDictionary[int, TagTable]] = WeakValueDictionary()
+
+
+def table_of(store: object) -> TagTable:
+    """Return the tags of a store, the same for all its caches."""
+    with _lock:
+        return _by_store.setdefault(id(store), TagTable(store))
+
+
+class LocalTags(Tags):
+    """The tags of one cache.
+
+    Args:
+        table: those of its store.
+        key: makes the key of a tag of its name.
+    """
+
+    def __init__(self, table: TagTable, key: Callable[[str], str]) -> None:
+        self._table = table
+        self._key = key
+
+    def keys(self, names: Iterable[str]) -> list[str]:
+        return []
+
+    async def pin(self, io: Effects, names: Iterable[str], life: float | None) -> Pins:
+        return tuple((name, self._table.pin(self._key(name))) for name in names)
+
+    async def epoch(self, io: Effects) -> int:
+        return self._table.epoch
+
+    async def standings(
+        self, io: Effects, pinned: Sequence[Pins], known: Mapping[str, Any] = NOTHING
+    ) -> list[Standing]:
+        return [max(map(_standing, pins), default=Standing.CURRENT) for pins in pinned]
+
+    async def invalidate(self, io: Effects, names: Sequence[str], *, keep_stale: bool) -> None:
+        self._table.invalidate([self._key(name) for name in names], keep_stale=keep_stale)
+
+
+def _standing(pinned: tuple[str, Any]) -> Standing:
+    pin = pinned[1]
+    if type(pin) is not _Pin or pin.tag.gone:
+        return Standing.GONE
+    return Standing.STALE if pin.soft < pin.tag.soft else Standing.CURRENT

@@ -1,0 +1,117 @@
+"""What reads entries, those as well that have tags.
+
+A codec cannot tell what has become of an entry's tags: to it an entry that has some is a miss. Here
+the tags are looked at, and an entry whose tags are current is one without tags.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+from twofold.clock import Clock
+from twofold.effects import Effects
+from twofold.entry import MISSING, Codec, Entry, Missing
+from twofold.metadata import Meta, Pins, has_tags
+from twofold.tags.generations import NOTHING, Standing, Tags
+
+
+class Reader:
+    """Reads the entries of one cache.
+
+    Args:
+        codec: decodes them.
+        tags: tell the standing of those that have some.
+        clock: tells what is stale.
+    """
+
+    def __init__(self, codec: Codec, tags: Tags, clock: Clock) -> None:
+        self._codec = codec
+        self._tags = tags
+        self._clock = clock
+
+    @property
+    def owner(self) -> str:
+        """The alias of the cache."""
+        return self._codec.owner
+
+    async def open(
+        self, io: Effects, key: str, stored: Any, known: Mapping[str, Any] = NOTHING
+    ) -> Entry | Missing:
+        """Return an entry, however old; MISSING if it is invalid, or whatever is wrong with it.
+
+        Args:
+            io: the face of the caller.
+            key: the normalised key.
+            stored: what the store keeps.
+            known: what was read along with it, see `Tags.standings`.
+
+        Raises:
+            BackendUnavailable: the store cannot tell what has become of its tags.
+        """
+        entry = self._codec.open(key, stored)
+        if entry is MISSING or entry.meta is None or not entry.meta.tags:
+            return entry
+        [standing] = await self._tags.standings(io, [entry.meta.tags], known)
+        return _judged(entry, standing)
+
+    async def load(self, io: Effects, key: str, stored: Any) -> Any | Missing:
+        """Return a fresh value; MISSING if there is none.
+
+        Raises:
+            BackendUnavailable: the store cannot tell what has become of its tags.
+        """
+        if not has_tags(stored):
+            return self._codec.load(key, stored)
+        entry = await self.open(io, key, stored)
+        if entry is MISSING or not entry.is_fresh(self._clock.time()):
+            return MISSING
+        return entry.value
+
+    async def open_many(
+        self, io: Effects, stored: Mapping[str, Any], known: Mapping[str, Any] = NOTHING
+    ) -> dict[str, Entry | Missing]:
+        """Do what `open` does for several keys, whose tags are read at once."""
+        entries = {key: self._codec.open(key, each) for key, each in stored.items()}
+        tagged = {
+            key: entry
+            for key, entry in entries.items()
+            if entry is not MISSING and entry.meta is not None and entry.meta.tags
+        }
+        if tagged:
+            pins = [entry.meta.tags for entry in tagged.values() if entry.meta is not None]
+            standings = await self._tags.standings(io, pins, known)
+            for (key, entry), standing in zip(tagged.items(), standings, strict=True):
+                entries[key] = _judged(entry, standing)
+        return entries
+
+    async def judged(self, io: Effects, metas: Iterable[Meta]) -> list[Meta]:
+        """Return those of `metas` whose tags have not been invalidated, without tags.
+
+        Raises:
+            BackendUnavailable: the store cannot tell.
+        """
+        every = list(metas)
+        if not any(meta.tags for meta in every):
+            return every
+        standings = await self._tags.standings(io, [meta.tags for meta in every])
+        return [
+            replace(meta, tags=())
+            for meta, standing in zip(every, standings, strict=True)
+            if standing is Standing.CURRENT
+        ]
+
+    def tags_of(self, key: str, stored: Any) -> Pins:
+        """Return the tags of what the store keeps, whatever has become of them."""
+        entry = self._codec.open(key, stored)
+        return () if entry is MISSING or entry.meta is None else entry.meta.tags
+
+
+def _judged(entry: Entry, standing: Standing) -> Entry | Missing:
+    """Return an entry without its tags; stale, or MISSING, if these have been invalidated."""
+    assert entry.meta is not None  # noqa: S101
+    if standing is Standing.GONE:
+        return MISSING
+    meta = replace(entry.meta, tags=())
+    meta = replace(meta, soft=-inf) if standing is Standing.STALE else meta
+    return replace(entry, meta=meta)

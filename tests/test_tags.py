@@ -1,0 +1,252 @@
+"""Tags: an invalidation is never lost, whoever computes meanwhile."""
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.chaos import eventually
+from tests.test_claims import Steps, another, location
+from twofold import BackendUnavailable, Cache, cached
+from twofold.testing import FACES, Face
+
+__all__ = ["another", "location"]  # fixtures
+
+LIFE = 1000
+STEPS = ("get", "get_many", "get_or_claim", "get_or_claim_many", "look_many", "fill", "release")
+
+NAMES = ["t"]
+
+
+def by_result(_value: Any) -> list[str]:
+    return ["t"]
+
+
+@pytest.fixture
+def memory() -> Iterator[Cache]:
+    cache = Cache("memory://tags")
+    yield cache
+    cache.clear()
+    cache.close()
+
+
+class Source:
+    """What is cached: a number that grows, and a function that can be held up."""
+
+    def __init__(self) -> None:
+        self.version = 1
+        self.calls = 0
+        self.entered = threading.Event()
+        self.may_return = threading.Event()
+
+    def slow(self) -> list[int]:
+        found = [self.version]
+        self.entered.set()
+        assert self.may_return.wait(20)
+        return found
+
+    def quick(self) -> list[int]:
+        self.calls += 1
+        return [self.version]
+
+
+@pytest.mark.parametrize("tags", [NAMES, by_result], ids=["names", "by_result"])
+@pytest.mark.parametrize("keep_stale", [False, True])
+@pytest.mark.parametrize("many", [False, True])
+def test_who_asks_after_an_invalidation_is_not_given_what_began_before(
+    memory: Cache, many: bool, keep_stale: bool, tags: Any
+) -> None:
+    """Who comes while the older computation runs joins it, and computes again when it ends."""
+    after_an_invalidation(memory, memory, many, keep_stale, tags)
+
+
+@pytest.mark.parametrize("tags", [NAMES, by_result], ids=["names", "by_result"])
+@pytest.mark.parametrize("many", [False, True])
+def test_neither_where_another_process_invalidates(
+    another: Callable[[], Cache], many: bool, tags: Any
+) -> None:
+    """The store tells of it, after what was computed is stored."""
+    after_an_invalidation(another(), another(), many, False, tags)
+
+
+def after_an_invalidation(
+    cache: Cache, other: Cache, many: bool, keep_stale: bool, tags: Any
+) -> None:
+    source = Source()
+
+    def fetch(function: Callable[[], Any]) -> Any:
+        if not many:
+            return cache.get_or_set("k", function, LIFE, stale=LIFE, wait=None, tags=tags)
+        return cache.get_or_set_many(
+            ["k"], lambda _: {"k": function()}, LIFE, stale=LIFE, wait=None, tags=tags
+        )["k"]
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(fetch, source.slow)
+        assert source.entered.wait(20)
+        source.version = 2
+        other.invalidate_tags("t", keep_stale=keep_stale)
+        second = threads.submit(fetch, source.quick)
+        eventually(lambda: sum(each.waiting for each in cache._claims) == 2, "2 callers wait")
+        source.may_return.set()
+        assert first.result(20) == [1]
+        assert second.result(20) == [2]
+    assert cache.get("k") == other.get("k") == [2]
+    assert source.calls == 1
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+@pytest.mark.parametrize("way", ["get_or_set", "many", "refresh", "set", "behind"])
+@pytest.mark.parametrize("keep_stale", [False, True])
+def test_an_older_value_is_never_readable(
+    face: Face, way: str, keep_stale: bool, another: Callable[[], Cache]
+) -> None:
+    """Whatever step of a computation an invalidation comes before, the old value is gone."""
+    for step in range(24):
+        ours, theirs = another(), another()  # the fixture closes them
+        theirs.clear()
+        if way == "set":
+            theirs.set("another", 1, LIFE, tags=NAMES)  # so that one step pins the tag
+        source = ["old"]
+        fetch = cached(cache=ours, key="k", timeout=LIFE, tags=NAMES)(lambda s=source: s[0])
+        if way == "behind":
+            theirs.set("k", "older", 0.001, stale=LIFE, tags=NAMES)
+            eventually(lambda cache=theirs: cache.get("k") is None, "it is stale")
+
+        def act(theirs: Cache = theirs, source: list[str] = source) -> None:
+            source[0] = "new"
+            theirs.invalidate_tags("t", keep_stale=keep_stale)
+
+        def look(theirs: Cache = theirs) -> None:
+            assert theirs.get("k") in (None, "new")
+
+        steps = Steps(ours.backend, step, act, look, STEPS)
+        view = face.view(ours)
+        if way == "get_or_set":
+            face.run(view.get_or_set("k", lambda s=source: s[0], LIFE, tags=NAMES))
+        elif way == "many":
+            function = lambda keys, s=source: dict.fromkeys(keys, s[0])  # noqa: E731
+            face.run(view.get_or_set_many(["k"], function, LIFE, tags=NAMES))
+        elif way == "refresh":
+            face.run(face.view(fetch).refresh())
+        elif way == "behind":
+            options: Any = {"stale": LIFE, "wait": None, "tags": NAMES}
+            face.run(view.get_or_set("k", lambda s=source: s[0], LIFE, **options))
+        else:  # before its first step, the pin, it may as well be said to begin later
+            hops = face.is_async and ours.backend.kind == "threaded"  # each of which is two
+            if step <= hops:
+                continue
+            face.run(view.set("k", source[0], LIFE, tags=NAMES))
+        if not steps.acted:
+            return
+        look()
+        ours.close()
+        theirs.close()
+    raise AssertionError("it takes more steps than were tried")
+
+
+class Truth:
+    """What several keys stand for, and which of their changes everybody must know of."""
+
+    def __init__(self, keys: list[str]) -> None:
+        self.now = dict.fromkeys(keys, 0)
+        self.settled = dict.fromkeys(keys, 0)
+        self.locks = {key: threading.Lock() for key in keys}
+
+    def read(self, key: str) -> list[int]:
+        return [self.now[key]]
+
+    def change(self, key: str, invalidate: Callable[[], Any]) -> None:
+        with self.locks[key]:
+            self.now[key] += 1
+            invalidate()
+            self.settled[key] = self.now[key]
+
+
+def ways_to_invalidate(cache: Cache, key: str) -> list[Callable[[], Any]]:
+    return [
+        lambda: cache.invalidate_tags(f"tag:{key}"),
+        lambda: cache.invalidate_tags("of all", keep_stale=True),
+        lambda: cache.delete(key),
+        lambda: cache.clear_prefix(key),
+        cache.clear,
+    ]
+
+
+def read_much(cache: Cache, truth: Truth, seed: int, errors: list[str]) -> None:
+    dice, keys = random.Random(seed), list(truth.now)
+    for _ in range(150):
+        key, floor = dice.choice(keys), dict(truth.settled)
+        tags: Any = [f"tag:{key}", "of all"]
+        if dice.random() < 0.3:
+            tags = lambda _, tags=tags: tags  # noqa: E731
+        try:
+            found = cache.get_or_set(key, lambda key=key: truth.read(key), LIFE, tags=tags)
+        except BackendUnavailable:
+            continue
+        if found[0] < floor[key]:
+            errors.append(f"{key}: {found[0]} after {floor[key]}")
+
+
+async def aread_much(cache: Cache, truth: Truth, seed: int, errors: list[str]) -> None:
+    dice, keys = random.Random(seed), list(truth.now)
+
+    async def aread(key: str) -> list[int]:
+        found = truth.read(key)
+        await asyncio.sleep(dice.random() / 1000)
+        return found
+
+    async def read() -> None:
+        key = dice.choice(keys)
+        floor = truth.settled[key]
+        tags = [f"tag:{key}", "of all"]
+        found = await cache.aget_or_set(key, lambda: aread(key), LIFE, tags=tags)
+        if found[0] < floor:
+            errors.append(f"{key}: {found[0]} after {floor}")
+
+    for _ in range(20):
+        await asyncio.gather(*(read() for _ in range(10)))
+
+
+def write_much(cache: Cache, truth: Truth, seed: int) -> None:
+    dice, keys = random.Random(seed), list(truth.now)
+    for _ in range(60):
+        key = dice.choice(keys)
+        truth.change(key, dice.choice(ways_to_invalidate(cache, key)))
+
+
+def check_model(caches: list[Cache], seed: int) -> None:
+    """Read and invalidate in threads and loops; no read may be older than what was settled."""
+    truth, errors = Truth(["a", "b", "c"]), list[str]()
+    caches[0].clear()
+    with ThreadPoolExecutor(12) as threads:
+        running = []
+        for number, cache in enumerate(caches):
+            seeds = range(seed + 10 * number, seed + 10 * number + 3)
+            running += [threads.submit(read_much, cache, truth, each, errors) for each in seeds]
+            work = aread_much(cache, truth, seed + 10 * number + 5, errors)
+            running.append(threads.submit(asyncio.run, work))
+            running.append(threads.submit(write_much, cache, truth, seed + 10 * number + 7))
+        for each in running:
+            each.result(100)
+    assert errors == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_read_in_one_process_is_older_than_an_invalidation_that_returned(
+    memory: Cache, seed: int
+) -> None:
+    """A history of threads and tasks: each read brings what was settled when it began, or newer."""
+    check_model([memory, memory], seed)
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.heavy) for n in range(9))])
+def test_no_read_of_two_is_older_than_an_invalidation_that_returned(
+    another: Callable[[], Cache], seed: int
+) -> None:
+    """The same where caches know of each other by the store alone."""
+    check_model([another(), another()], seed)
