@@ -260,7 +260,9 @@ class Cache(ComputingCache, TaggedCache, VersionedCache):
         if ttl == 0:
             return False
         if tags:
-            return run_sync(self._add_tagged(BLOCKING, full, value, ttl, stale, tags))
+            return run_sync(
+                self._set_tagged(BLOCKING, full, value, ttl, stale, tags, only_if_missing=True)
+            )
         return self._stored(self._fresh.add(full, *self._kept(full, value, ttl, stale)))
 
     async def aadd(
@@ -278,7 +280,9 @@ class Cache(ComputingCache, TaggedCache, VersionedCache):
         if ttl == 0:
             return False
         if tags:
-            return await self._add_tagged(NATIVE, full, value, ttl, stale, tags)
+            return await self._set_tagged(
+                NATIVE, full, value, ttl, stale, tags, only_if_missing=True
+            )
         return self._stored(await self._fresh.aadd(full, *self._kept(full, value, ttl, stale)))
 
     def touch(

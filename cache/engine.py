@@ -345,32 +345,32 @@ class Engine:
     def _load_all(
         self, names: Mapping[str, str], found: Mapping[str, Any], allow_stale: bool
     ) -> dict[str, Any]:
-        load = self._load_stale if allow_stale else self._load
-        read = {
-            names[full]: value
-            for full, stored in found.items()
-            if (value := load(full, stored)) is not MISSING
-        }
-        if len(read) < len(found):
-            tagged = {full: each for full, each in found.items() if has_tags(each)}
-            if tagged:
-                read |= run_sync(self._load_tagged(BLOCKING, names, tagged, allow_stale))
+        read, tagged = self._load_untagged(names, found, allow_stale)
+        if tagged:
+            read |= run_sync(self._load_tagged(BLOCKING, names, tagged, allow_stale))
         return self._counted(read, len(names))
 
     async def _aload_all(
         self, names: Mapping[str, str], found: Mapping[str, Any], allow_stale: bool
     ) -> dict[str, Any]:
+        read, tagged = self._load_untagged(names, found, allow_stale)
+        if tagged:
+            read |= await self._load_tagged(NATIVE, names, tagged, allow_stale)
+        return self._counted(read, len(names))
+
+    def _load_untagged(
+        self, names: Mapping[str, str], found: Mapping[str, Any], allow_stale: bool
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return values by the caller's keys, and what has tags, which are to be looked at."""
         load = self._load_stale if allow_stale else self._load
         read = {
             names[full]: value
             for full, stored in found.items()
             if (value := load(full, stored)) is not MISSING
         }
-        if len(read) < len(found):
-            tagged = {full: each for full, each in found.items() if has_tags(each)}
-            if tagged:
-                read |= await self._load_tagged(NATIVE, names, tagged, allow_stale)
-        return self._counted(read, len(names))
+        if len(read) == len(found):
+            return read, {}
+        return read, {full: stored for full, stored in found.items() if has_tags(stored)}
 
     def _counted(self, read: dict[str, Any], asked: int) -> dict[str, Any]:
         self._counts.hits += len(read)

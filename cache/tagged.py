@@ -100,29 +100,18 @@ class TaggedCache(Engine):
         ttl: float | None,
         stale: Timeout,
         tags: Iterable[str],
+        *,
+        only_if_missing: bool = False,
     ) -> bool:
         """Store a value with its tags, which hold from now on."""
         pins = await self._pin(io, tags, ttl, stale)
         if pins is None:
             return False
+        kept = self._kept(full, value, ttl, stale, pins)
+        if only_if_missing:
+            return self._stored(await io.op(self._fresh.add, self._fresh.aadd, full, *kept))
         self._detach(full)
-        store, kept = self._backend, self._kept(full, value, ttl, stale, pins)
-        return self._stored(await io.op(store.set, store.aset, full, *kept))
-
-    async def _add_tagged(
-        self,
-        io: Effects,
-        full: str,
-        value: Any,
-        ttl: float | None,
-        stale: Timeout,
-        tags: Iterable[str],
-    ) -> bool:
-        pins = await self._pin(io, tags, ttl, stale)
-        if pins is None:
-            return False
-        store, kept = self._fresh, self._kept(full, value, ttl, stale, pins)
-        return self._stored(await io.op(store.add, store.aadd, full, *kept))
+        return self._stored(await io.op(self._backend.set, self._backend.aset, full, *kept))
 
     async def _set_all(
         self,
