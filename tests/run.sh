@@ -45,10 +45,10 @@ step "pyright"
 "$bin/pyright" --pythonpath "$bin/python" tests/typing
 "$bin/pyright" --pythonpath "$bin/python" --verifytypes twofold --ignoreexternal
 
-step "servers"
-servers="redis-server memcached"
+step "programs"
+programs="redis-server memcached valgrind"
 missing() {
-    for program in $servers; do
+    for program in $programs; do
         command -v "$program" >/dev/null || return 0
     done
     return 1
@@ -57,10 +57,10 @@ if missing; then
     root=
     [ "$(id -u)" -eq 0 ] || root=sudo
     # shellcheck disable=SC2086
-    $root apt-get update && $root apt-get install --yes $servers || true
+    $root apt-get update && $root apt-get install --yes $programs || true
 fi
 if missing; then
-    echo "The tests need these programs on PATH, and apt-get could not install them: $servers" >&2
+    echo "The tests need these programs on PATH, and apt-get could not install them: $programs" >&2
     exit 1
 fi
 

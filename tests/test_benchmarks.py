@@ -1,13 +1,17 @@
 """The instruments that measure the code keep working with it."""
 
 import json
+import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from xml.etree import ElementTree
 
 from tests.benchmarks.harness import Row
+from tests.benchmarks.instructions import Counter
 from tests.benchmarks.picture import svg
+from tests.benchmarks.workers import lay_out
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,6 +30,33 @@ def test_operations_that_two_commits_are_timed_in_run_on_this_one():
     assert not done.stderr  # an area that could not be set up
     assert len(times) == 2
     assert all(cpu > 0 and wall > 0 for cpu, wall in times)
+
+
+def test_instructions_of_one_call_are_counted(tmp_path):
+    """Two counts of an operation agree, and that of a call for 100 keys is of another size."""
+    with ExitStack() as stack:
+        tree = lay_out(ROOT, tmp_path / "tree")
+        counter = Counter(stack, tree, {"sqlite": "sqlite.db"}, calls=1)
+        first, again = (counter.count("sqlite: get") for _ in range(2))
+        many = counter.count("sqlite: get_many(100)")
+    assert abs(again / first - 1) < 0.02
+    assert many > 10 * first > 10_000
+
+
+def test_who_has_no_valgrind_is_told_so():
+    """Without the program that counts instructions, nothing is begun."""
+    command = [sys.executable, "-m", "tests.benchmarks", "--against", "HEAD", "--instructions"]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PATH": ""},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "apt-get install valgrind" in done.stderr
 
 
 def test_the_picture_is_small_and_has_its_text_as_text():

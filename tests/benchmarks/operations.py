@@ -44,6 +44,7 @@ MISSES = 100
 AT_ONCE = 5_000
 TUPLES = [(number, str(number), None) for number in range(100)]
 NETWORK = ("redis", "memcached")
+SLOW = {"deadline": 60}  # seconds, for whoever runs fifty times slower because it is counted
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def cache_on(backend: str, location: str) -> Cache:
         "LOCATION": location,
         "TIMEOUT": TIMEOUT,
         "KEY_PREFIX": f"process{os.getpid()}",  # a miss is to be one in each process
-        "OPTIONS": {} if backend in NETWORK else {"max_entries": CAPACITY},
+        "OPTIONS": SLOW if backend in NETWORK else {"max_entries": CAPACITY},
     }
     signed = {**settings, "KEY_PREFIX": f"signed{os.getpid()}", "SECRET": "of these benchmarks"}
     pages = {**settings, "BACKEND": BACKENDS["memory"], "LOCATION": "", "OPTIONS": {}}
@@ -389,18 +390,29 @@ def _timed(runner: asyncio.Runner, operation: Operation, times: int) -> tuple[fl
     if iscoroutinefunction(work):
         cpu, wall = runner.run(_awaited(work, times))
     else:
-        cpu, wall = time.process_time(), time.perf_counter()
+        begun = _begin()
         for _ in range(times):
             work()
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        cpu, wall = _end(begun)
     return cpu / times / operation.calls, wall / times / operation.calls
 
 
 async def _awaited(work: Callable[[], Coroutine[Any, Any, Any]], times: int) -> tuple[float, float]:
-    cpu, wall = time.process_time(), time.perf_counter()
+    begun = _begin()
     for _ in range(times):
         await work()
-    return time.process_time() - cpu, time.perf_counter() - wall
+    return _end(begun)
+
+
+def _begin() -> tuple[float, float]:
+    os.getpgrp()  # from here on `instructions` counts
+    return time.process_time(), time.perf_counter()
+
+
+def _end(begun: tuple[float, float]) -> tuple[float, float]:
+    cpu, wall = time.process_time(), time.perf_counter()
+    os.getsid(0)  # up to here
+    return cpu - begun[0], wall - begun[1]
 
 
 def main() -> None:
