@@ -142,7 +142,7 @@ class MemoryBackend(InlineBackend):
     def add(self, key: str, value: Stored, ttl: float | None) -> bool:
         store = self._store
         size, now = size_of(value), self.clock.monotonic()
-        return _returned(store.do_at_once(store.add, key, value, size, ttl, now))
+        return _returned(store.do(store.add, key, value, size, ttl, now))
 
     def touch(self, key: str, ttl: float | None) -> bool:
         return _returned(self._store.do(self._store.touch, key, ttl, self.clock.monotonic()))
@@ -171,24 +171,22 @@ class MemoryBackend(InlineBackend):
         return value is not None
 
     def incr(self, key: str, delta: int) -> int:
-        return _returned(
-            self._store.do_at_once(self._store.incr, key, delta, self.clock.monotonic())
-        )
+        return _returned(self._store.do(self._store.incr, key, delta, self.clock.monotonic()))
 
     def compare_and_set(self, key: str, expected: Stored, value: Stored, ttl: float | None) -> bool:
         store, size = self._store, size_of(value)
-        return store.do_at_once(
+        return store.do(
             store.compare_and_set, key, expected, value, size, ttl, self.clock.monotonic()
         )
 
     def replace(self, key: str, expected: Stored, value: Stored) -> bool:
         store, size = self._store, size_of(value)
         now = self.clock.monotonic()
-        return store.do_at_once(store.replace, key, expected, value, size, now)
+        return store.do(store.replace, key, expected, value, size, now)
 
     def compare_and_delete(self, key: str, expected: Stored) -> bool:
         store = self._store
-        return store.do_at_once(store.compare_and_delete, key, expected, self.clock.monotonic())
+        return store.do(store.compare_and_delete, key, expected, self.clock.monotonic())
 
     def clear(self, prefix: str) -> None:
         self._store.do(self._store.clear, prefix)
@@ -200,6 +198,6 @@ def _left(entry: Entry, now: float) -> float | None:
 
 def _returned(result: T | CacheError) -> T:
     """Return what a step returned, or raise the error that it returned."""
-    if isinstance(result, CacheError):
+    if type(result) is not int and isinstance(result, CacheError):
         raise result
     return result

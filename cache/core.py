@@ -177,7 +177,10 @@ class Cache(ComputingCache, TaggedCache, VersionedCache):
         if tags:
             return run_sync(self._set_tagged(BLOCKING, full, value, ttl, stale, tags))
         self._detach(full)
-        stored = self._backend.set(full, *self._kept(full, value, ttl, stale))
+        if stale is None:
+            stored = self._backend.set(full, self._dump(full, value), ttl)
+        else:
+            stored = self._backend.set(full, *self._kept(full, value, ttl, stale))
         if stored:
             self._counts.stores += 1
         return stored
@@ -200,7 +203,10 @@ class Cache(ComputingCache, TaggedCache, VersionedCache):
         if tags:
             return await self._set_tagged(NATIVE, full, value, ttl, stale, tags)
         self._detach(full)
-        stored = await self._backend.aset(full, *self._kept(full, value, ttl, stale))
+        if stale is None:
+            stored = await self._backend.aset(full, self._dump(full, value), ttl)
+        else:
+            stored = await self._backend.aset(full, *self._kept(full, value, ttl, stale))
         if stored:
             self._counts.stores += 1
         return stored
@@ -366,21 +372,21 @@ class Cache(ComputingCache, TaggedCache, VersionedCache):
         """
         if self._guard is not None:
             self._guard("incr")
-        return self._add(self._key(key, version), counter.delta(delta))
+        return self._counters.incr(self._key(key, version), counter.delta(delta))
 
     async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Do what `incr` does."""
-        return await self._aadd(self._key(key, version), counter.delta(delta))
+        return await self._counters.aincr(self._key(key, version), counter.delta(delta))
 
     def decr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Take `delta` from a counter; see `incr`."""
         if self._guard is not None:
             self._guard("decr")
-        return self._add(self._key(key, version), counter.delta(-delta))
+        return self._counters.incr(self._key(key, version), counter.delta(-delta))
 
     async def adecr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Do what `decr` does."""
-        return await self._aadd(self._key(key, version), counter.delta(-delta))
+        return await self._counters.aincr(self._key(key, version), counter.delta(-delta))
 
     def lock(
         self, key: str, timeout: Timeout = 60, wait: Timeout = None, *, renew: bool = False

@@ -7,9 +7,36 @@ is still what it was; else all is done again. The life that is left stays as it 
 from twofold import counter
 from twofold.backend import Backend
 from twofold.backoff import pauses
-from twofold.effects import Effects, within
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync, within
 from twofold.entry import MISSING, Codec
 from twofold.errors import BackendUnavailable, MissingKey, NotACounter
+from twofold.outage import FailOpen
+
+
+class SignedCounters:
+    """Adds to signed counters in the place of a store.
+
+    Args:
+        store: keeps them.
+        codec: signs them.
+        fail_open: makes an outage a miss; None if that is an error.
+    """
+
+    def __init__(self, store: Backend, codec: Codec, fail_open: FailOpen | None) -> None:
+        self._store = store
+        self._codec = codec
+        self._fail_open = fail_open
+
+    def incr(self, key: str, change: int) -> int:
+        return run_sync(self._add(BLOCKING, key, change))
+
+    async def aincr(self, key: str, change: int) -> int:
+        return await self._add(NATIVE, key, change)
+
+    async def _add(self, io: Effects, key: str, change: int) -> int:
+        if self._fail_open is not None:
+            return await self._fail_open.count(add, io, self._codec, key, change)
+        return await add(io, self._store, self._codec, key, change)
 
 
 async def add(io: Effects, store: Backend, codec: Codec, key: str, change: int) -> int:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any, Self
 
-from twofold import counting
 from twofold.assembly import Parts
 from twofold.backend import Backend
 from twofold.claims.filter import hiding_stubs
@@ -17,6 +16,7 @@ from twofold.computing.computations import Computations
 from twofold.computing.loads import FunctionOfMany, Loads
 from twofold.computing.maker import Maker
 from twofold.computing.unserializable import Unserializable
+from twofold.counting import SignedCounters
 from twofold.described import FreshStore
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING, Codec, Entry, Missing
@@ -111,6 +111,8 @@ class Engine:
         self._load = codec.load
         self._unwrapped = codec.unwrapped_types
         self._dump = codec.dump
+        signed = SignedCounters(self.backend, codec, self._fail_open if self.fails_open else None)
+        self._counters = signed if codec.signs_numbers else self._fresh
         self._reader = Reader(codec, self._tags, self._clock)
         claim, tags = self._keys.claim, _tags(store, store, self._keys)
         note = None if self._fail_open is None else self._fail_open.outage.fail
@@ -205,22 +207,6 @@ class Engine:
     async def _aclear(self, scope: str) -> None:
         self._claims.detach_all(scope)
         await self._backend.aclear(scope)
-
-    def _add(self, key: str, change: int) -> int:
-        if self._codec.signs_numbers:
-            return run_sync(self._count(BLOCKING, key, change))
-        return self._fresh.incr(key, change)
-
-    async def _aadd(self, key: str, change: int) -> int:
-        if self._codec.signs_numbers:
-            return await self._count(NATIVE, key, change)
-        return await self._fresh.aincr(key, change)
-
-    async def _count(self, io: Effects, key: str, change: int) -> int:
-        """Add to a counter that is signed."""
-        if self._fail_open is not None and self.fails_open:
-            return await self._fail_open.count(counting.add, io, self._codec, key, change)
-        return await counting.add(io, self.backend, self._codec, key, change)
 
     def _policy(
         self, timeout: Any, options: Mapping[str, Any], condition: Condition | None = None
@@ -415,6 +401,7 @@ class Engine:
     def _detached(self, keys: Iterable[str]) -> list[str]:
         """Return normalised `keys`, whose flights are detached."""
         found = list(keys)
-        for full in found:
-            self._detach(full)
+        if self._claims.table:
+            for full in found:
+                self._claims.detach(full)
         return found

@@ -128,9 +128,13 @@ class TaggedCache(Engine):
         if pins is None:
             return [names[full] for full in names]
         lives: dict[float | None, dict[str, Any]] = {}
-        for full, key in names.items():
-            stored, life = self._kept(full, data[key], ttl, stale, pins)
-            lives.setdefault(life, {})[full] = stored
+        if names and stale is None and not pins:
+            dump = self._dump
+            lives[ttl] = {full: dump(full, data[key]) for full, key in names.items()}
+        else:
+            for full, key in names.items():
+                stored, life = self._kept(full, data[key], ttl, stale, pins)
+                lives.setdefault(life, {})[full] = stored
         self._detached(names)
         for life, items in lives.items():
             failed += await io.op(store.set_many, store.aset_many, items, life)

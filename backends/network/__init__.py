@@ -6,9 +6,9 @@ keys belong (a `Topology`), how a connection is opened (a `Connector`), and its 
 """
 
 from twofold.backends.network.backend import NetworkBackend
-from twofold.backends.network.batches import BULK, MANY, Command
+from twofold.backends.network.batches import BULK, MANY, Attempt, Command
 from twofold.backends.network.breaker import Breaker
-from twofold.backends.network.client import Attempt, Client
+from twofold.backends.network.client import Client
 from twofold.backends.network.connectors import Connector, Opened
 from twofold.backends.network.errors import (
     ConnectError,

@@ -41,5 +41,33 @@ class Batch(NamedTuple):
     """Whether they take so long that they should share one with nothing."""
 
 
+class Attempt(NamedTuple):
+    """What to send of a command, this time."""
+
+    packed: bytes
+    server: Server | None = None
+    """Where to, if not where its key belongs."""
+    before: bytes = b""
+    """A command that must be sent just before it, and has a reply of its own."""
+
+    @property
+    def parts(self) -> list[bytes]:
+        """All that is sent, command by command."""
+        return [self.before, self.packed] if self.before else [self.packed]
+
+
+class Result(NamedTuple):
+    """What came of an attempt."""
+
+    server: Server | None
+    outcome: Reply | BackendUnavailable
+    generation: int = 0
+    """The server's, when it was asked."""
+
+
+NOT_SENT: Final = Result(None, None)
+"""Before anything came of a command."""
+
+
 BatchOutcome: TypeAlias = list[Reply] | BackendUnavailable
 """The replies to a request, or why there are none."""

@@ -2,11 +2,19 @@
 
 from collections.abc import Sequence
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Final
 
 from twofold.backend import ServerState
 from twofold.backends.network.async_connections import AsyncConnections
-from twofold.backends.network.batches import BULK, Batch, BatchOutcome, Command
+from twofold.backends.network.batches import (
+    BULK,
+    NOT_SENT,
+    Attempt,
+    Batch,
+    BatchOutcome,
+    Command,
+    Result,
+)
 from twofold.backends.network.errors import (
     ConnectionLost,
     Refused,
@@ -25,32 +33,7 @@ _AT_A_TIME = 1000  # commands to a server: it reads no more while too many repli
 _MOST_BIG = 1024  # keys whose values are known to be big
 
 
-class Attempt(NamedTuple):
-    """What to send of a command, this time."""
-
-    packed: bytes
-    server: Server | None = None
-    """Where to, if not where its key belongs."""
-    before: bytes = b""
-    """A command that must be sent just before it, and has a reply of its own."""
-
-    @property
-    def parts(self) -> list[bytes]:
-        """All that is sent, command by command."""
-        return [self.before, self.packed] if self.before else [self.packed]
-
-
-class Result(NamedTuple):
-    """What came of it."""
-
-    server: Server | None
-    outcome: Reply | BackendUnavailable
-    generation: int = 0
-    """The server's, when it was asked."""
-
-
-_FAILURES = (ReplyError, BackendUnavailable)
-_NOT_SENT: Final = Result(None, None)
+_FAILURES: Final = (ReplyError, BackendUnavailable)
 
 
 class Client:
@@ -99,7 +82,7 @@ class Client:
             deadline = monotonic() + self._timeout if ends_by() is None else self.due()
         server = self._topology.place(command.key, command.reads)
         if server is None:
-            return _answered(run_sync(self._retry(BLOCKING, [command], [_NOT_SENT], deadline)))
+            return _answered(run_sync(self._retry(BLOCKING, [command], [NOT_SENT], deadline)))
         seen = server.generation
         try:
             reply = self._pool.execute(server, command.packed, deadline)
@@ -118,7 +101,7 @@ class Client:
         packed, key, reads, bulk, _ = command
         server = self._topology.place(key, reads)
         if server is None:
-            return _answered(await self._retry(NATIVE, [command], [_NOT_SENT], deadline))
+            return _answered(await self._retry(NATIVE, [command], [NOT_SENT], deadline))
         bulk, seen = bulk or key in self._big, server.generation
         try:
             reply = await self._loops.get().get(server, bulk).submit(packed, deadline)
@@ -145,9 +128,9 @@ class Client:
         """
         if len(commands) == 1:
             return [self.execute(commands[0], deadline)]
-        deadline = deadline or self.due()
-        unsent = [_NOT_SENT] * len(commands)
-        return _answered_in_part(run_sync(self._retry(BLOCKING, commands, unsent, deadline)))
+        return _answered_in_part(
+            run_sync(self._execute_all(BLOCKING, commands, deadline or self.due()))
+        )
 
     async def aexecute_many(
         self, commands: Sequence[Command], deadline: float | None = None
@@ -155,9 +138,7 @@ class Client:
         """Do what `execute_many` does."""
         if len(commands) == 1:
             return [await self.aexecute(commands[0], deadline)]
-        deadline = deadline or self.due()
-        unsent = [_NOT_SENT] * len(commands)
-        return _answered_in_part(await self._retry(NATIVE, commands, unsent, deadline))
+        return _answered_in_part(await self._execute_all(NATIVE, commands, deadline or self.due()))
 
     async def both(
         self, io: Effects, first: Command, second: Command, deadline: float
@@ -171,7 +152,7 @@ class Client:
         parts = (first.packed, second.packed)
         packed = b"".join(parts)
         server = self._topology.place(first.key, reads)
-        results = [_NOT_SENT, _NOT_SENT]
+        results = [NOT_SENT, NOT_SENT]
         if server is not None:
             bulk = first.key in self._big or len(packed) >= BULK
             seen, batch = server.generation, Batch(server, packed, parts, bulk)
@@ -247,6 +228,29 @@ class Client:
             self._big[key] = None
             for oldest in list(self._big)[:-_MOST_BIG]:
                 self._big.pop(oldest, None)
+
+    async def _execute_all(
+        self, io: Effects, commands: Sequence[Command], deadline: float
+    ) -> list[Reply | BackendUnavailable]:
+        """Return the replies to `commands`, or what `_retry` does where it takes more to get them.
+
+        Usually there is one server, and it answers all.
+        """
+        place = self._topology.place
+        servers = {place(key, reads) for _, key, reads, _, _ in commands}
+        server = servers.pop() if len(servers) == 1 else None
+        if server is None or len(commands) > _AT_A_TIME:
+            return await self._retry(io, commands, [NOT_SENT] * len(commands), deadline)
+        seen, packed = server.generation, [command.packed for command in commands]
+        [answers] = await self._execute_batches(
+            io, [self._batch(server, packed, commands)], deadline
+        )
+        if type(answers) is list and ReplyError not in map(type, answers):
+            return answers
+        each = answers if isinstance(answers, list) else [answers] * len(commands)
+        results = [Result(server, outcome, seen) for outcome in each]
+        del answers, each  # see `_retry`
+        return await self._retry(io, commands, results, deadline)
 
     async def _retry(
         self, io: Effects, commands: Sequence[Command], results: list[Result], deadline: float
@@ -336,7 +340,11 @@ class Client:
         """Send not too many `attempts`, for the servers that are told, and return what came."""
         results: dict[int, Result] = {}
         batches = [
-            self._batch(server, [(commands[n], attempts[n]) for n in numbers])
+            self._batch(
+                server,
+                [part for n in numbers for part in attempts[n].parts],
+                [commands[n] for n in numbers],
+            )
             for server, numbers in by_server.items()
         ]
         seen = {server: server.generation for server in by_server}
@@ -350,11 +358,10 @@ class Client:
                 results[n] = Result(batch.server, outcome, seen[batch.server])
         return results
 
-    def _batch(self, server: Server, parts: Sequence[tuple[Command, Attempt]]) -> Batch:
-        asked = [part for _, each in parts for part in each.parts]
-        packed = b"".join(asked)
-        big = any(command.bulk or command.key in self._big for command, _ in parts)
-        return Batch(server, packed, asked, big or len(packed) >= BULK)
+    def _batch(self, server: Server, parts: Sequence[bytes], commands: Sequence[Command]) -> Batch:
+        packed, known = b"".join(parts), self._big
+        bulk = any(big or key in known for _, key, _, big, _ in commands)
+        return Batch(server, packed, parts, bulk or len(packed) >= BULK)
 
     async def _execute_batches(
         self, io: Effects, batches: Sequence[Batch], deadline: float

@@ -265,7 +265,7 @@ class ConnectionPool:
 
     def _exchange(self, batch: Batch, connection: Connection, deadline: float) -> list[Reply]:
         connection.send(batch.packed, deadline)
-        return [self._reply(batch, connection, part, deadline) for part in batch.parts]
+        return _replies(batch, connection, deadline)
 
     def close(self, servers: Sequence[Server]) -> None:
         """Close the connections to `servers`: idle ones now, others after their reply."""
@@ -313,20 +313,11 @@ class ConnectionPool:
     def _receive(self, batch: Batch, connection: Connection, deadline: float) -> BatchOutcome:
         deadline = max(deadline, monotonic() + _GRACE)
         try:
-            replies = [self._reply(batch, connection, part, deadline) for part in batch.parts]
+            replies = _replies(batch, connection, deadline)
         except BaseException as error:
             return self._failure(batch.server, connection, error)
         self._put(batch.server, connection)
         return replies
-
-    def _reply(self, batch: Batch, connection: Connection, part: bytes, deadline: float) -> Reply:
-        protocol = batch.server.protocol
-        while True:
-            reply = connection.receive(deadline)
-            if not protocol.matches(part, reply):
-                raise mismatch(reply)
-            if not (batch.dedicated and protocol.is_preamble and protocol.is_preamble(reply)):
-                return reply
 
     def _take(self, server: Server, deadline: float) -> Connection:
         """Return a connection of this thread's that nobody uses."""
@@ -406,6 +397,21 @@ def _end_all() -> None:
     """Close what would be told of as left open, when modules are torn down already."""
     for pool in list(_all_pools):
         pool.end()
+
+
+def _replies(batch: Batch, connection: Connection, deadline: float) -> list[Reply]:
+    protocol, replies = batch.server.protocol, list[Reply]()
+    matches, receive = protocol.matches, connection.receive
+    is_preamble = protocol.is_preamble if batch.dedicated else None
+    for part in batch.parts:
+        announced = True
+        while announced:
+            reply = receive(deadline)
+            if not matches(part, reply):
+                raise mismatch(reply)
+            announced = is_preamble is not None and is_preamble(reply)
+        replies.append(reply)
+    return replies
 
 
 def _lost(server: Server, error: Exception) -> ConnectionLost:

@@ -139,10 +139,12 @@ class RedisBackend(NetworkBackend):
         return await SET.arun(self._client, key, value, ttl)
 
     def set_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
-        return results.failed(items, self._client.execute_many(_sets(items, ttl)))
+        return results.failed(items, self._client.execute_many(commands.set_many(items, ttl)))
 
     async def aset_many(self, items: Mapping[str, bytes], ttl: float | None) -> list[str]:
-        return results.failed(items, await self._client.aexecute_many(_sets(items, ttl)))
+        return results.failed(
+            items, await self._client.aexecute_many(commands.set_many(items, ttl))
+        )
 
     def add(self, key: str, value: bytes, ttl: float | None) -> bool:
         return run_sync(self._add(BLOCKING, key, value, ttl))
@@ -400,10 +402,6 @@ class RedisBackend(NetworkBackend):
         except Refused as refusal:
             return not results.forbids_scripts(refusal)
         return True
-
-
-def _sets(items: Mapping[str, bytes], ttl: float | None) -> list[Command]:
-    return [commands.set(key, value, ttl) for key, value in items.items()]
 
 
 def _fills(fills: Mapping[str, Fill]) -> list[Command]:

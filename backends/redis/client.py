@@ -15,8 +15,7 @@ from twofold.backends.network import (
     Server,
     redacted,
 )
-from twofold.backends.network.batches import Batch
-from twofold.backends.network.client import Result
+from twofold.backends.network.batches import Batch, Result
 from twofold.backends.redis.commands import ASKING, CLUSTER_SLOTS, pack
 from twofold.backends.redis.protocol import is_unwell
 from twofold.backends.redis.results import forbids_scripts

@@ -3,7 +3,7 @@
 https://redis.io/docs/latest/commands/ tells what each does and replies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from twofold.backends.network import BULK, MANY, Command
@@ -11,8 +11,12 @@ from twofold.backends.network import BULK, MANY, Command
 
 def pack(*parts: bytes) -> bytes:
     """Return a command as an array of bulk strings."""
-    body = b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
-    return b"*%d\r\n%b" % (len(parts), body)
+    return b"*%d\r\n%b" % (len(parts), bulk_strings(parts))
+
+
+def bulk_strings(parts: Sequence[bytes]) -> bytes:
+    """Return some parts of a command."""
+    return b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
 
 
 def pack_keys(name: str, keys: Sequence[str]) -> bytes:
@@ -47,17 +51,37 @@ def pttl(key: str) -> Command:
 
 def set(key: str, value: bytes, ttl: float | None) -> Command:  # noqa: A001 - its name
     """Reply: `b"OK"`."""
-    return _set(key, value, ttl)
+    return _set(key, value, _expiry(ttl))
+
+
+def set_many(items: Mapping[str, bytes], ttl: float | None) -> list[Command]:
+    """Return what `set` does, for each of `items`."""
+    expiry = _expiry(ttl)
+    return [_set(key, value, expiry) for key, value in items.items()]
+
+
+def _set(key: str, value: bytes, expiry: bytes) -> Command:
+    packed = b"*%d\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % (
+        5 if expiry else 3,
+        len(key),
+        key.encode("ascii"),
+        len(value),
+        value,
+        expiry,
+    )
+    return tuple.__new__(Command, (packed, key, False, len(packed) >= BULK, ()))
+
+
+def _expiry(ttl: float | None) -> bytes:
+    """Return the two parts that limit a life; none for ever."""
+    left = life(ttl)
+    return b"$2\r\nPX\r\n$%d\r\n%b\r\n" % (len(left), left) if left else b""
 
 
 def add(key: str, value: bytes, ttl: float | None) -> Command:
     """Reply: None if it was added, else the value that is there."""
-    return _set(key, value, ttl, b"NX", b"GET")
-
-
-def _set(key: str, value: bytes, ttl: float | None, *how: bytes) -> Command:
     expiry = () if ttl is None else (b"PX", life(ttl))
-    packed = pack(b"SET", key.encode(), value, *expiry, *how)
+    packed = pack(b"SET", key.encode(), value, *expiry, b"NX", b"GET")
     return Command(packed, key, bulk=len(packed) >= BULK)
 
 

@@ -17,6 +17,8 @@ from twofold.metadata import has_metadata
 _HEAD: Final = 1024  # bytes of a command that tell enough of it: all but some values
 _GET: Final = commands.get("").packed[:13]
 _SET: Final = b"$3\r\nSET\r\n"  # behind the number of parts
+_SCRIPT: Final = b"$7\r\nEVALSHA\r\n$40\r\n"  # there too
+_DIGEST: Final = slice(4 + len(_SCRIPT), 4 + len(_SCRIPT) + 40)
 _OF_GET: Final = frozenset({bytes, NoneType, ReplyError})
 _PARTS_WITH_GET: Final = (b"*5", b"*7")
 _WITH_GET: Final = b"\r\n$2\r\nNX\r\n$3\r\nGET\r\n"
@@ -32,10 +34,12 @@ def matches(packed: bytes, reply: Reply) -> bool:
     """Tell whether `reply` can be the one to the command `packed`."""
     if packed.startswith(_GET):  # the usual cases first; what follows is the same, slower
         return type(reply) in _OF_GET
-    if packed.startswith(_SET, 4) and _is_stored(packed, reply):
+    if packed.startswith(_SET, 4) and (reply == b"OK" or _is_before(packed, reply)):
         return True
     if type(reply) is ReplyError:
         return True
+    if packed.startswith(_SCRIPT, 4) and (matching := _OF_SCRIPT.get(packed[_DIGEST])):
+        return matching(reply)
     if mget := _begins_mget(packed):
         return _are_values(int(mget[1]) - 1, reply)
     # The command is parsed again here, so that the hot path carries nothing but bytes.
@@ -45,9 +49,8 @@ def matches(packed: bytes, reply: Reply) -> bool:
     return _MATCHING_BY_COMMAND[lines[2]](lines, reply)
 
 
-def _is_stored(packed: bytes, reply: Reply) -> bool:
-    if type(reply) is bytes and reply == b"OK":
-        return True
+def _is_before(packed: bytes, reply: Reply) -> bool:
+    """Tell whether `reply` can be the value before a `SET … GET`."""
     # A value could end like that too, but then the command has fewer parts.
     return _is_value(reply) and packed.endswith(_WITH_GET) and packed[:2] in _PARTS_WITH_GET
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from twofold import counter, metadata
 from twofold.backends.network import BULK, MANY, Command
-from twofold.backends.redis.commands import life, pack
+from twofold.backends.redis.commands import bulk_strings, life, pack
 from twofold.stub import STUB_MAGIC, STUB_SIZE
 
 
@@ -21,12 +21,14 @@ class Script:
     def __init__(self, text: str) -> None:
         self.text: bytes = text.encode()
         self.digest: bytes = sha1(self.text, usedforsecurity=False).hexdigest().encode()
+        self._begin = bulk_strings((b"EVALSHA", self.digest, b"1"))
 
     def call(self, key: str, *arguments: bytes, reads: bool = False) -> Command:
         """Return the command that runs it on one key."""
-        rest = (b"1", key.encode("ascii"), *arguments)
-        packed = pack(b"EVALSHA", self.digest, *rest)
-        return Command(packed, key, reads, len(packed) >= BULK, (b"EVAL", self.text, *rest))
+        rest = (key.encode("ascii"), *arguments)
+        packed = b"*%d\r\n%b%b" % (len(rest) + 3, self._begin, bulk_strings(rest))
+        script = (b"EVAL", self.text, b"1", *rest)
+        return tuple.__new__(Command, (packed, key, reads, len(packed) >= BULK, script))
 
     def call_many(self, keys: Sequence[str], *arguments: bytes) -> Command:
         """Return the command that runs it on `keys`, which are of one server."""

@@ -54,6 +54,7 @@ _DESCRIBED = 2
 _HEADER_SIZE = 4
 _STUB = b"\xf3"
 _USUAL = Struct(">4sI")  # the header and the check of what is unsigned
+_CHECK, _BODY = slice(_HEADER_SIZE, _USUAL.size), slice(_USUAL.size, None)  # of such an entry
 
 _LATER_VERSION = bytes((_VERSION + 1,))
 _RESERVED_FLAG = bytes((4,))
@@ -184,9 +185,9 @@ class Envelope:
         if type(stored) is bytes:
             header = stored[:_HEADER_SIZE]
             if header == self._usual:  # as below, in fewer steps
-                body = stored[_USUAL.size :]
+                body = stored[_BODY]
                 check = crc32(body, crc32(key.encode() + END, self._usual_beginning))
-                if check.to_bytes(4, "big") == stored[_HEADER_SIZE : _USUAL.size]:
+                if check.to_bytes(4, "big") == stored[_CHECK]:
                     try:
                         return self._loads(body)
                     except self._errors as error:

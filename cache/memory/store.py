@@ -34,6 +34,9 @@ T = TypeVar("T")
 _SECOND_CHANCES: Final = 8  # visited entries that one eviction passes over at most
 _EXPIRED_PER_WRITE: Final = 4
 _PASSED_PER_REMOVAL: Final = 8  # entries of the ring, looked at when it is too long
+_AT_ONCE: Final = frozenset(  # steps whose callers need the result
+    {"add", "incr", "compare_and_set", "replace", "compare_and_delete"}
+)
 _RING_AT_MOST: Final = 1.25  # times the number of entries; a longer ring is too long
 
 
@@ -60,8 +63,7 @@ class Store:
         """Take one step: at once, or right after the step that this thread is in the midst of."""
         with self.lock:
             if self.busy:
-                self._later.append((step, args))
-                return True
+                return self._put_off(step, args)
             try:
                 self.busy = True
                 if self._torn:
@@ -78,16 +80,16 @@ class Store:
                 finally:
                     self.busy = False
 
-    def do_at_once(self, step: Callable[..., T], *args: Any) -> T | bool:
-        """Take a step whose result the caller needs, so that it cannot be put off."""
-        with self.lock:
-            if self.busy:
-                raise BackendUnavailable(
-                    f"a finaliser or signal handler called {step.__name__} of a memory cache during"
-                    " another operation of it in the same thread: there, only get, set, touch,"
-                    " delete and clear are possible. Call the others from elsewhere"
-                )
-            return self.do(step, *args)
+    def _put_off(self, step: Callable[..., object], args: tuple[Any, ...]) -> bool:
+        """Have a step taken later; its caller is told that it was, and must not need more."""
+        if step.__name__ in _AT_ONCE:
+            raise BackendUnavailable(
+                f"a finaliser or signal handler called {step.__name__} of a memory cache during"
+                " another operation of it in the same thread: there, only get, set, touch,"
+                " delete and clear are possible. Call the others from elsewhere"
+            )
+        self._later.append((step, args))
+        return True
 
     def _catch_up(self) -> None:
         """Take the steps that were put off while another one was taken."""
@@ -188,16 +190,17 @@ class Store:
         entry = self._live(key, now)
         if entry is None:
             return MissingKey(f"no counter {key!r} to add to: set it first")
-        if type(entry.value) is Described:
-            return HasMetadata(key)
-        if not counter.is_counter(entry.value):
+        number = entry.value
+        if not counter.is_counter(number):
+            if type(number) is Described:
+                return HasMetadata(key)
             return NotACounter(f"{key!r} does not hold a signed 64-bit integer to add to")
         try:
-            entry.value = counter.add(entry.value, delta)
+            entry.value = total = counter.add(number, delta)
         except CounterOverflow as error:
             return error
         entry.visited = True
-        return int(entry.value)
+        return total
 
     def compare_and_set(
         self,
