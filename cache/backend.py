@@ -11,24 +11,18 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from twofold.clock import SYSTEM_CLOCK, Clock, followed
 from twofold.display import mask_location, shown
-from twofold.effects import (
-    BLOCKING,
-    NATIVE,
-    Call,
-    Effects,
-    WorkerPool,
-    call_in_thread,
-    run_sync,
-    within,
-)
+from twofold.effects import BLOCKING, NATIVE, Call, Effects, run_sync, within
 from twofold.errors import SettingsError
 from twofold.metadata import HasMetadata
 from twofold.stub import is_stub
 from twofold.watch import Watch, Watcher
+
+if TYPE_CHECKING:
+    from twofold.effects import WorkerPool
 
 Kind: TypeAlias = Literal["native", "threaded", "inline"]
 
@@ -464,10 +458,14 @@ class Backend(ABC):
             self._worker_pool.close()
 
     async def aclose(self) -> None:
+        from twofold.effects import call_in_thread
+
         await call_in_thread(self.close)
 
     @cached_property
-    def _worker_pool(self) -> WorkerPool:
+    def _worker_pool(self) -> "WorkerPool":
+        from twofold.effects import WorkerPool
+
         return WorkerPool(
             self.run_batch,
             workers=1 if self.thread_sensitive else self.workers,

@@ -631,7 +631,7 @@ def test_nobody_takes_the_name_of_one_of_our_backends(monkeypatch):
     """Other packages add short names, and replace none."""
     theirs = EntryPoint("memory", "theirs:Store", settings.ENTRY_POINTS)
     other = EntryPoint("other", "theirs:Store", settings.ENTRY_POINTS)
-    monkeypatch.setattr(settings, "entry_points", lambda group: [theirs, other])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [theirs, other])
     known = settings._short_names.__wrapped__()
     assert known == {**settings._OURS, "other": "theirs:Store"}
 

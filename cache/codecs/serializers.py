@@ -4,7 +4,6 @@ import pickle
 from collections.abc import Callable
 from json import JSONDecoder, JSONEncoder
 from math import isfinite
-from pkgutil import resolve_name
 from types import ModuleType, NoneType
 from typing import Any, Final, Protocol
 
@@ -207,6 +206,8 @@ def resolve_serializer(wanted: Any) -> Serializer:
 
 
 def _find(path: str) -> Any:
+    from pkgutil import resolve_name
+
     try:
         return resolve_name(path)
     except (ImportError, AttributeError, ValueError) as exc:

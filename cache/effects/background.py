@@ -9,17 +9,20 @@ The threads are daemons, which the end of the interpreter does not wait for: wha
 stores ends with its life. A forked child begins without any.
 """
 
-import asyncio
 import contextvars
 import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Set
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from twofold.effects.forks import after_fork_in_child, leak_on_fork
 from twofold.effects.locks import ThreadLocal, new_rlock
+from twofold.effects.loops import current_loop, running_loop, this_caller
+
+if TYPE_CHECKING:
+    import asyncio
 
 _THREADS = 16
 _TASKS = 256
@@ -62,8 +65,7 @@ class Work:
         """Tell whether it is the caller's own."""
         if self.task is None:
             return self.thread is threading.current_thread()
-        loop = asyncio._get_running_loop()
-        return loop is not None and asyncio.current_task(loop) is self.task
+        return this_caller() == id(self.task)
 
 
 class Room:
@@ -200,7 +202,7 @@ class Background:
             with _all(scopes):
                 await body
 
-        def end(task: asyncio.Task[None]) -> None:
+        def end(task: "asyncio.Task[None]") -> None:
             try:
                 body.close()  # it may have been cancelled before it began
                 over()
@@ -212,7 +214,7 @@ class Background:
         try:
             if not self._tasks.enter(work):
                 return None
-            work.task = asyncio.get_running_loop().create_task(within() if scopes else body)
+            work.task = running_loop().create_task(within() if scopes else body)
             work.task.add_done_callback(end)
         except BaseException:  # of a signal's handler: without the callback, nobody else would
             self._tasks.leave(work)
@@ -231,13 +233,15 @@ class Background:
 
     async def adrain(self, owner: object, seconds: float) -> None:
         """Wait until all work of `owner` has ended, `seconds` at most; then cancel its tasks."""
+        import asyncio
+
         until = time.monotonic() + seconds
         while self._of(owner) and time.monotonic() < until:  # noqa: ASYNC110 - threads, too
             await asyncio.sleep(_LOOK_EVERY)
         late = self._of(owner)
         for work in late:
             work.cancel()
-        loop = asyncio._get_running_loop()  # there may be none, of trio
+        loop = current_loop()  # there may be none, of trio
         mine = {
             work.task for work in late if work.task is not None and work.task.get_loop() is loop
         }

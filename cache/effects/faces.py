@@ -6,7 +6,6 @@ caller's event loop. The methods of `Blocking` never suspend, so `run_sync` driv
 very same body to its end with one `send(None)`.
 """
 
-import asyncio
 import contextvars
 import inspect
 import time
@@ -14,14 +13,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Protocol, TypeVar
 
 from twofold.codecs.immutables import ATOMS
 from twofold.effects.background import background
 from twofold.effects.endings import Ending
-from twofold.effects.loops import in_event_loop, running_loop, serves_event_loop
-from twofold.effects.worker_pool import call_in_thread
+from twofold.effects.loops import current_loop, in_event_loop, running_loop, serves_event_loop
 from twofold.errors import AwaitableResult, NoEventLoop
+
+if TYPE_CHECKING:
+    import asyncio
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -203,6 +204,8 @@ class Native:
     async def call(self, function: Callable[[], Any]) -> Any:
         if inspect.iscoroutinefunction(function):
             return await function()
+        from twofold.effects.worker_pool import call_in_thread
+
         result = await call_in_thread(function)
         return await result if inspect.isawaitable(result) else result
 
@@ -221,9 +224,13 @@ class Native:
 
     async def sleep(self, seconds: float) -> None:
         running_loop()
+        import asyncio
+
         await asyncio.sleep(seconds)
 
     async def shield(self, body: Coroutine[Any, Any, T]) -> T:
+        import asyncio
+
         task = _start(body)
         try:
             return await asyncio.shield(task)
@@ -244,6 +251,8 @@ class Native:
         if work is None:
             body.close()
         elif background.inline and work.task is not None:
+            import asyncio
+
             await asyncio.wait({work.task})
         return work
 
@@ -309,9 +318,9 @@ def _start(body: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
     return loop.create_task(body)
 
 
-def _schedule(loop: asyncio.AbstractEventLoop, step: Callable[..., Any], *args: Any) -> None:
+def _schedule(loop: "asyncio.AbstractEventLoop", step: Callable[..., Any], *args: Any) -> None:
     """Have `loop` take a step, from any thread; a loop that has closed takes none."""
-    if asyncio._get_running_loop() is loop:
+    if current_loop() is loop:
         step(*args)
         return
     try:

@@ -1,48 +1,71 @@
-"""What belongs to one event loop, and what is known of the running one."""
+"""What belongs to one event loop, and what is known of the running one.
 
-import asyncio
+A program that has not imported asyncio runs none of its loops, and need not import it for us.
+"""
+
 import os
-from asyncio import get_running_loop
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from threading import get_ident
-from typing import Generic, TypeVar
-
-from asgiref.sync import SyncToAsync
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from twofold.effects.forks import after_fork_in_child, leak_on_fork
 from twofold.effects.locks import new_lock
 from twofold.errors import NoEventLoop
 
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
 T = TypeVar("T")
+
+
+def current_loop() -> "AbstractEventLoop | None":
+    """Return the event loop that is running in this thread, or None."""
+    return _running()
 
 
 def in_event_loop() -> bool:
     """Tell whether an event loop is running in this thread."""
-    return asyncio._get_running_loop() is not None
+    return _running() is not None
 
 
 def this_caller() -> int:
     """Return what tells the running task from all others, or outside of one the thread."""
-    loop = asyncio._get_running_loop()
-    task = None if loop is None else asyncio.current_task(loop)
+    loop = _running()
+    task = None if loop is None else _asyncio.current_task(loop)
     return get_ident() if task is None else id(task)
 
 
-def running_loop() -> asyncio.AbstractEventLoop:
+def running_loop() -> "AbstractEventLoop":
     """Return the event loop that is running in this thread.
 
     Raises:
         NoEventLoop: none of asyncio's is.
     """
-    try:
-        return get_running_loop()
-    except RuntimeError:
+    loop = _running()
+    if loop is None:
         raise NoEventLoop(
             "the async calls of twofold need an event loop of asyncio, and none is running in"
             " this thread. Under trio or curio use the sync calls, in a worker thread where the"
             " store blocks: `await trio.to_thread.run_sync(cache.get, key)`"
-        ) from None
+        )
+    return loop
+
+
+def _before_asyncio() -> "AbstractEventLoop | None":
+    """Return the running loop, from the first call with asyncio on by asyncio's own function."""
+    global _asyncio, _running  # so that no later call need ask whether it is there
+    if "asyncio" not in sys.modules:
+        return None
+    import asyncio
+
+    _asyncio, _running = asyncio, asyncio._get_running_loop
+    return _running()
+
+
+_asyncio: Any = None
+_running: "Callable[[], AbstractEventLoop | None]" = _before_asyncio
 
 
 def serves_event_loop() -> bool:
@@ -51,8 +74,10 @@ def serves_event_loop() -> bool:
     asgiref notes the loop in each thread that its `sync_to_async` uses. Such a thread
     may be the very one that the loop's next `sync_to_async` needs.
     """
-    loop = getattr(SyncToAsync.threadlocal, "main_event_loop", None)
-    pid = getattr(SyncToAsync.threadlocal, "main_event_loop_pid", None)
+    asgiref = sys.modules.get("asgiref.sync")
+    noted = asgiref and asgiref.SyncToAsync.threadlocal
+    loop = getattr(noted, "main_event_loop", None)
+    pid = getattr(noted, "main_event_loop_pid", None)
     return loop is not None and pid == os.getpid() and loop.is_running()
 
 
@@ -73,7 +98,7 @@ class PerLoop(Generic[T]):
         self._make = make
         self._aclose = aclose
         self._abandon = abandon
-        self._held: dict[asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[None, None]]] = {}
+        self._held: dict[AbstractEventLoop, tuple[T, AsyncGenerator[None, None]]] = {}
         self._lock = new_lock()
         after_fork_in_child(self)
 
@@ -85,14 +110,14 @@ class PerLoop(Generic[T]):
 
     def get(self) -> T:
         """Return the running loop's `T`, made at the first call."""
-        loop = asyncio._get_running_loop() or running_loop()
+        loop = _running() or running_loop()
         held = self._held.get(loop)
         if held is None or len(self._held) > 1:
             self.sweep()
             held = held or self._begin(loop)
         return held[0]
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> tuple[T, AsyncGenerator[None, None]]:
+    def _begin(self, loop: "AbstractEventLoop") -> tuple[T, AsyncGenerator[None, None]]:
         held = self._held[loop] = (self._make(), self._guard(loop))
         _start(held[1])
         return held
@@ -112,7 +137,7 @@ class PerLoop(Generic[T]):
         if held is not None:
             await held[1].aclose()
 
-    async def _guard(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
+    async def _guard(self, loop: "AbstractEventLoop") -> AsyncGenerator[None, None]:
         try:
             yield
         finally:

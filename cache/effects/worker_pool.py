@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 
+from twofold.effects.calls import Call, stopped
 from twofold.effects.forks import after_fork_in_child, leak_on_fork
 from twofold.effects.locks import new_lock
 from twofold.effects.loops import PerLoop, running_loop
@@ -27,56 +28,6 @@ T = TypeVar("T")
 _JOIN_AFTER = 0.002  # seconds a backlog may stand before one more worker joins
 _TURN = 0.02  # seconds after which a worker looks whether another loop waits for it
 _LOOK_AFTER = 0.05  # seconds until calls that are not answered are looked after
-
-
-class Call:
-    """One sync call on its way: made in a loop, run in a worker, answered in the loop."""
-
-    __slots__ = ("_context", "_error", "_result", "args", "born", "function", "future")
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        future: "asyncio.Future[Any]",
-        born: float,
-    ) -> None:
-        self.function: Callable[..., Any] = function
-        self.args: tuple[Any, ...] = args
-        self.future: asyncio.Future[Any] = future
-        self.born: float = born
-        self._context = contextvars.copy_context()
-        self._error: BaseException | None = None
-        self._result: Any = None
-
-    def run(self) -> None:
-        """Call the function in the caller's context, unless the caller no longer waits."""
-        if self.future.done():
-            return
-        try:
-            self._result = self._context.run(self.function, *self.args)
-            self._error = None
-        except StopIteration as exc:
-            self._error = _stopped(self.function, exc)
-        except BaseException as exc:
-            self._error = exc
-
-    def succeed(self, result: Any) -> None:
-        """Answer with `result` instead of running."""
-        self._result, self._error = result, None
-
-    def fail(self, error: BaseException) -> None:
-        """Answer with `error` instead of what `run` returned or raised."""
-        self._error = error
-
-    def answer(self) -> None:
-        """Hand the outcome to the caller; in the loop only."""
-        if self.future.done():
-            return
-        if self._error is None:
-            self.future.set_result(self._result)
-        else:
-            self.future.set_exception(self._error)
 
 
 class WorkerPool:
@@ -308,13 +259,6 @@ class _Queue:
             self._watch.cancel()
 
 
-def _stopped(function: Callable[..., Any], exc: StopIteration) -> RuntimeError:
-    """Return an error in place of a StopIteration, which no future can carry."""
-    error = RuntimeError(f"{function!r} raised StopIteration")
-    error.__cause__ = exc
-    return error
-
-
 class _Threads:
     """The threads for users' sync functions that async code asked for, one pool a process.
 
@@ -366,7 +310,7 @@ def _call(function: Callable[[], T]) -> T:
     try:
         return function()
     except StopIteration as exc:
-        raise _stopped(function, exc) from exc
+        raise stopped(function, exc) from exc
     finally:
         _in_thread.reset(outside)
 

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from asgiref.sync import markcoroutinefunction
-
 from twofold.callables import body_of
 from twofold.errors import BlockingCallInEventLoop, SettingsError
 from twofold.functions.plan import Plan
@@ -25,6 +23,8 @@ class CacheInfo(NamedTuple):
 
 def resemble_async(decorated: Any, plan: Plan) -> None:
     """Have a decorated function be taken for the async one that it is."""
+    from asgiref.sync import markcoroutinefunction
+
     markcoroutinefunction(decorated)
     # Before Python 3.12 `inspect` knows async functions by their code alone.
     body = body_of(plan.function)

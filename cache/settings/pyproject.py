@@ -8,7 +8,6 @@ not everybody may write, nor its folder. https://git-scm.com/docs/git-config, "s
 import logging
 import os
 import stat
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
@@ -52,6 +51,8 @@ def parse_toml(data: bytes) -> dict[str, Any]:
     Raises:
         SettingsError: it is none.
     """
+    import tomllib
+
     try:
         return tomllib.loads(data.decode("utf-8-sig"))  # some editors begin a file with a mark
     except (ValueError, RecursionError) as error:

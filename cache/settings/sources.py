@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict, cast
 
@@ -94,7 +93,12 @@ def backend_class(config: CacheConfig) -> type[Backend]:
 
 
 def _registered(name: str) -> str:
-    """Return the dotted path that a short name stands for."""
+    """Return the dotted path that a short name stands for.
+
+    Ours need not be registered: an application in one file has no metadata of packages.
+    """
+    if name in _OURS:
+        return _OURS[name]
     known = _short_names()
     if name not in known:
         raise SettingsError(unknown("backend", name, known))
@@ -103,10 +107,9 @@ def _registered(name: str) -> str:
 
 @cache
 def _short_names() -> dict[str, str]:
-    """Return the dotted paths of the installed backends, by short name.
+    """Return the dotted paths of the installed backends, by short name."""
+    from importlib.metadata import entry_points
 
-    Ours need not be registered: an application in one file has no metadata of packages.
-    """
     found = {each.name: each.value for each in entry_points(group=ENTRY_POINTS)}
     return {**found, **_OURS}
 
