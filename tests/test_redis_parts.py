@@ -408,7 +408,7 @@ PATTERN_MARKS = "*?[]\\^-!{}'\" \t~a1"
 def scanned(server: RedisServer, prefix: str) -> set[str]:
     """Return the keys that the server finds by the pattern of a prefix."""
     reader = PythonReader()
-    reader.feed(commands.scan(b"0", prefix))
+    reader.feed(commands.scan(b"0", commands.beginning(prefix)))
     command = reader.gets()
     assert command[:3] == [b"SCAN", b"0", b"MATCH"]
     _, keys = server.command(*command)

@@ -9,6 +9,7 @@ from twofold.backends.network import MANY, Command, NetworkBackend, Outcome, Ref
 from twofold.backends.network.options import NetworkOptions, flag
 from twofold.backends.redis import commands, deployment, results, scripts
 from twofold.backends.redis.client import RedisClient
+from twofold.backends.redis.listing import FIRST, Page, Place, read_page
 from twofold.backends.redis.operations import (
     ADD,
     COMPARE_AND_DELETE,
@@ -258,6 +259,17 @@ class RedisBackend(NetworkBackend):
     async def aclear(self, prefix: str) -> None:
         await self._clear(NATIVE, prefix)
 
+    def page_of_keys(self, pattern: str, count: int, after: Place = FIRST) -> Page:
+        """Return some keys that match `pattern`, of `count` keys that the server looks at.
+
+        Patterns are as in `KEYS`. A key may be on two pages, and one that comes or goes
+        meanwhile on none.
+        """
+        return run_sync(read_page(BLOCKING, self._client, pattern, count, after))
+
+    async def apage_of_keys(self, pattern: str, count: int, after: Place = FIRST) -> Page:
+        return await read_page(NATIVE, self._client, pattern, count, after)
+
     async def _look(self, io: Effects, key: str) -> Looked | None:
         view = self._watch.view()
         value, life = self._asks(key)
@@ -362,7 +374,7 @@ class RedisBackend(NetworkBackend):
         deadline = monotonic() + _SCAN
         while True:
             # The keys of one step are removed with the next: half of the round trips.
-            step = [commands.scan(cursor, prefix), *unlinks]
+            step = [commands.scan(cursor, commands.beginning(prefix)), *unlinks]
             [(cursor, keys), *_] = await self._client.execute_on(io, server, *step)
             unlinks = self._unlinks([key for key in keys if key.startswith(prefix.encode())])
             if cursor == b"0":

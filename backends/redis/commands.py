@@ -85,10 +85,14 @@ def add(key: str, value: bytes, ttl: float | None) -> Command:
     return Command(packed, key, bulk=len(packed) >= BULK)
 
 
-def scan(cursor: bytes, prefix: str) -> bytes:
-    """Reply: the next cursor, `b"0"` at the end, and keys that begin with `prefix`."""
-    pattern = prefix.translate(_ESCAPED).encode() + b"*"
-    return pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"1000")
+def scan(cursor: bytes, pattern: str, count: int = 1000) -> bytes:
+    """Reply: the next cursor, `b"0"` at the end, and those of some `count` keys that match."""
+    return pack(b"SCAN", cursor, b"MATCH", pattern.encode(), b"COUNT", b"%d" % count)
+
+
+def beginning(prefix: str) -> str:
+    """Return the pattern of what begins with `prefix`."""
+    return prefix.translate(_ESCAPED) + "*"
 
 
 _ESCAPED: Final = {ord(each): f"\\{each}" for each in "*?[]\\^-"}

@@ -14,6 +14,7 @@ from django.core.cache.backends.base import (
 )
 
 from twofold.contrib.django.base import TwofoldCache
+from twofold.contrib.django.redis import RedisCache as RedisCache
 from twofold.freshness.options import Freshness
 from twofold.timeouts import Timeout
 
@@ -37,12 +38,6 @@ class FileCache(TwofoldCache):
 
     store = "files"
     bounded = True
-
-
-class RedisCache(TwofoldCache):
-    """A cache on Redis or Valkey; `LOCATION` is a URL, or several."""
-
-    store = "redis"
 
 
 class MemcachedCache(TwofoldCache):

@@ -13,7 +13,7 @@ from django.core.cache.backends.base import (
     default_key_func,
 )
 
-from twofold.contrib.django.computing import ComputingCache
+from twofold.contrib.django.lives import LivingCache
 from twofold.contrib.django.pickles import needs_thread, pickled
 from twofold.errors import (
     CannotSerialize,
@@ -26,7 +26,7 @@ from twofold.timeouts import Timeout
 T = TypeVar("T")
 
 
-class TwofoldCache(ComputingCache):
+class TwofoldCache(LivingCache):
     """What the drop-in backends have in common; a subclass names the store.
 
     Timeouts may also be a `timedelta` or text like "10m". Outages are misses, logged
@@ -78,7 +78,7 @@ class TwofoldCache(ComputingCache):
             error.result = _renamed(names, error.result)
             raise
 
-    def set(
+    def set(  # type: ignore[override]  # Django's returns nothing
         self,
         key: Any,
         value: Any,
@@ -86,16 +86,18 @@ class TwofoldCache(ComputingCache):
         version: int | None = None,
         *,
         stale: Timeout = None,
-    ) -> None:
-        """Store `value`; if the store has no room for it, the older one is removed anyway.
+    ) -> bool:
+        """Store `value`, and return whether there was room; if not, the older one is removed.
 
         With `stale` it is kept for as long as that after its timeout; see `get`.
         """
         full, life = self.make_and_validate_key(key, version), self._life(timeout)
-        if not self.cache.set(full, value, life, stale=stale) and self.cache.available:
+        done = self.cache.set(full, value, life, stale=stale)
+        if not done and self.cache.available:
             self.cache.delete(full)
+        return done
 
-    async def aset(
+    async def aset(  # type: ignore[override]
         self,
         key: Any,
         value: Any,
@@ -103,11 +105,12 @@ class TwofoldCache(ComputingCache):
         version: int | None = None,
         *,
         stale: Timeout = None,
-    ) -> None:
+    ) -> bool:
         full, life = self.make_and_validate_key(key, version), self._life(timeout)
         done = await _pickled_if_lazy(lambda v: self.cache.aset(full, v, life, stale=stale), value)
         if not done and self.cache.available:
             await self.cache.adelete(full)
+        return done
 
     def set_many(
         self,
@@ -195,12 +198,16 @@ class TwofoldCache(ComputingCache):
     async def adelete(self, key: Any, version: int | None = None) -> bool:
         return await self.cache.adelete(self.make_and_validate_key(key, version))
 
-    def delete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
-        """Remove `keys` in one round trip."""
-        self.cache.delete_many(self._names(keys, version))
+    def delete_many(  # type: ignore[override]  # Django's returns nothing
+        self, keys: Iterable[Any], version: int | None = None
+    ) -> int:
+        """Remove `keys` in one round trip, and return how many were there."""
+        return self.cache.delete_many(self._names(keys, version))
 
-    async def adelete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
-        await self.cache.adelete_many(self._names(keys, version))
+    async def adelete_many(  # type: ignore[override]
+        self, keys: Iterable[Any], version: int | None = None
+    ) -> int:
+        return await self.cache.adelete_many(self._names(keys, version))
 
     def has_key(self, key: Any, version: int | None = None) -> bool:
         """Return whether `key` is there."""

@@ -28,7 +28,7 @@ PROJECT: tuple[str, ...] = tuple(name.upper() for name in redis.GLOBALS)
 """Settings of the project that say something of its entries."""
 
 ENTRY: Table = {
-    "reverse_key_function": Ignored("there is no `keys()` that it would be for"),
+    "reverse_key_function": redis.KEYS,
     "max_entries": Ignored("Django reads it in OPTIONS"),
     "cull_frequency": Ignored("Django reads it in OPTIONS"),
     "binary": Ignored("the text protocol is spoken"),

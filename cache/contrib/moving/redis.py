@@ -185,6 +185,8 @@ _COMPRESSOR = Becomes(
     values.compressor,
 )
 
+KEYS = Becomes("the names that `keys()` and `iter_keys()` return", lambda _: {})
+
 OPTIONS: Table = {
     **DRIVER,
     "client_class": Becomes(
@@ -219,7 +221,7 @@ OPTIONS: Table = {
     "log_ignored_exceptions": Ignored("an outage is logged as it begins and as it ends"),
     "close_connection": Ignored("connections outlive requests"),
     "replica_read_only": Ignored("replicas are only read"),
-    "reverse_key_function": Ignored("there is no `keys()` that it would be for"),
+    "reverse_key_function": KEYS,
     "max_entries": Ignored("the server's `maxmemory` bounds the store"),
     "cull_frequency": Ignored("the server's `maxmemory` bounds the store"),
 }
