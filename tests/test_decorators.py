@@ -290,6 +290,41 @@ def test_cache_clear_removes_this_function_alone(alias: str) -> None:
         free.cache_clear()
 
 
+@pytest.mark.parametrize("alias", ["default", "disk"])
+def test_cache_clear_of_a_bound_method_is_of_its_object(alias: str) -> None:
+    """What other objects computed stays; with a `key=` all goes, and so where `self` is ignored."""
+
+    class Shelf:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __cache_key__(self) -> str:
+            return self.name
+
+        @cached(cache=alias)
+        def price(self, number: int, *more: int) -> int:
+            return number
+
+        @cached(cache=alias, key="shelf:{self.name}:{number}")
+        def named(self, number: int) -> int:
+            return number
+
+        @cached(cache=alias, ignore=("self",))
+        def shared(self, number: int) -> int:
+            return number
+
+    shelves = Shelf("l"), Shelf("le")
+    for method in ("price", "named", "shared"):
+        for shelf in shelves:
+            for number in (1, 2):
+                getattr(shelf, method)(number)
+        getattr(shelves[0], method).cache_clear()
+        left = [getattr(shelf, method).get(number) for shelf in shelves for number in (1, 2)]
+        assert left == ([None, None, 1, 2] if method == "price" else [None] * 4), method
+    Shelf.price.cache_clear()
+    assert shelves[1].price.get(1) is None
+
+
 def test_methods_bind() -> None:
     """A method's `self` is part of its key, by its identity."""
     one, two = Shop("one"), Shop("two")

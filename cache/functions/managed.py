@@ -46,6 +46,9 @@ class ManagedFunction(FunctionWrapper):
     def cache_clear(self) -> None:
         """Remove all that is stored of this function, by the prefix of its keys.
 
+        Of a method that is bound to an object it is what is stored of that object, unless there
+        is a `key=`.
+
         Raises:
             SettingsError: `key=` is a function, or a template that begins with a field:
                 then the keys have no prefix in common.
@@ -59,7 +62,7 @@ class ManagedFunction(FunctionWrapper):
         await self._plan.store().aclear_prefix(self._key_prefix())
 
     def _key_prefix(self) -> str:
-        prefix = self._plan.keys.prefix
+        prefix = self._plan.keys.prefix_of(self._bound)
         if not prefix:
             raise SettingsError(
                 f"the keys of {self._plan.name}() have no prefix in common:"

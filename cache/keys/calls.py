@@ -144,6 +144,20 @@ class CallKeys:
             self._remember(memo, shape, values, key)
         return key
 
+    def prefix_of(self, args: tuple[Any, ...]) -> str | None:
+        """Return what all keys of calls with these first arguments begin with, as `prefix`.
+
+        With a `key` these do not count.
+        """
+        if not args or self._build != self._spell:
+            return self.prefix
+        parts = [
+            f"{_spell_name(name)}={self._encode(name, value)}"
+            for name, value in zip(self._parameters.places(len(args)), args, strict=True)
+            if name is not None and name not in self._ignored
+        ]
+        return f"{self.prefix}{','.join(parts)}"
+
     def _remember(
         self, memo: dict[Any, dict[tuple[Any, ...], str]], shape: Any, values: Any, key: str
     ) -> None:

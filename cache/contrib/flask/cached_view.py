@@ -7,12 +7,24 @@ A page is never stored if the session was touched before the view returned: then
 knows who else may be given it.
 """
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
 import flask
 from flask.globals import request_ctx
 
 from twofold.contrib.flask.content import has_content
 from twofold.contrib.flask.messages import flask_response, put, request_of, response_of
-from twofold.contrib.http import Exchange, Headers, Pages, Response, add_public, add_vary
+from twofold.contrib.http import (
+    Exchange,
+    Headers,
+    Pages,
+    Request,
+    Response,
+    add_public,
+    add_vary,
+)
 from twofold.contrib.http.headers import Pairs, varying
 from twofold.contrib.http.replay import looking, page_of, replay_of, tagged
 from twofold.contrib.http.validators import not_modified
@@ -22,31 +34,42 @@ from twofold.timeouts import Timeout
 _AT_REQUEST = "_twofold_cached_view"
 
 
+class Choices(NamedTuple):
+    """What is chosen for the pages of one view; see `Caching.cached_page`."""
+
+    timeout: Timeout
+    vary: tuple[str, ...]
+    public: bool
+    unless: Callable[[], bool] | None
+    forced_update: Callable[[], bool] | None
+    response_filter: Callable[[flask.Response], bool] | None
+    make_cache_key: Callable[..., str] | None
+
+
 class CachedView:
     """Stands between a view and the end of its request.
 
     Args:
         pages: where the page is.
         view: the name of the view.
-        timeout: how long its page lives that says nothing of it.
-        vary: names of request fields to add to `Vary`.
-        public: whether to add `public` to `Cache-Control`.
+        choices: what is chosen for its pages.
+        arguments: of the view, by name.
     """
 
     def __init__(
-        self, pages: Pages, view: str, timeout: Timeout, vary: tuple[str, ...], public: bool
+        self, pages: Pages, view: str, choices: Choices, arguments: dict[str, Any]
     ) -> None:
         self._pages = pages
         self._view = view
-        self._timeout = timeout
-        self._vary = vary
-        self._public = public
+        self._choices = choices
         self._request = request_of(flask.request)._replace(has_content=has_content(flask.request))
+        if choices.make_cache_key is not None:
+            self._request = with_key(self._request, choices.make_cache_key(**arguments))
         self._exchange: Exchange | None = None
         self._given: Response | None = None
         self._told: Pairs = ()
         self._tag = ""  # of what is given, if that is stored and had none
-        self._personal = False
+        self._unfit = False  # to be stored
         self._registered = len(request_ctx._after_request_functions)
         vars(flask.request)[_AT_REQUEST] = self
 
@@ -59,9 +82,12 @@ class CachedView:
         return vars(flask.request).get(_AT_REQUEST)
 
     def open(self) -> flask.Response | None:
-        """Return the stored page, if there is one."""
+        """Return the stored page, if there is one and it may be served."""
+        forced = self._choices.forced_update
+        if forced is not None and forced():
+            run_sync(self._pages.remove(BLOCKING, self._request, "endpoint"))
         self._exchange = run_sync(
-            self._pages.open(BLOCKING, looking(self._request), self._timeout, "endpoint")
+            self._pages.open(BLOCKING, looking(self._request), self._choices.timeout, "endpoint")
         )
         answer = self._exchange.answer
         if answer is None:
@@ -78,10 +104,11 @@ class CachedView:
         while len(registered) > self._registered:
             after = flask.current_app.ensure_sync(registered.pop(self._registered))
             response = after(response)
-        headers = add_vary(Headers.of_text(response.headers), self._vary)
-        put(response, add_public(headers) if self._public else headers)
+        headers = add_vary(Headers.of_text(response.headers), self._choices.vary)
+        put(response, add_public(headers) if self._choices.public else headers)
         self._given = response_of(response)
-        self._personal = _session_was_touched()
+        passes = self._choices.response_filter
+        self._unfit = _session_was_touched() or not (passes is None or passes(response))
         return response
 
     def finish(self, response: flask.Response) -> None:
@@ -108,10 +135,15 @@ class CachedView:
         """Store the page if it may be, and return the fields that say what the cache did."""
         page = page_of(given, response_of(response), self._view)
         answered = run_sync(
-            exchange.respond(BLOCKING, page._replace(body=None) if self._personal else page)
+            exchange.respond(BLOCKING, page._replace(body=None) if self._unfit else page)
         )
         self._tag = replay_of(answered).tag
         return answered.headers.only("cache-status").pairs[-1:]
+
+
+def with_key(request: Request, key: str) -> Request:
+    """Return `request` as the look for a page that `key` tells from others at its path."""
+    return request._replace(query=quote(key, safe="").encode())
 
 
 def _tag(response: flask.Response, given: Response, tag: str) -> None:

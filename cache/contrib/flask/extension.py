@@ -7,9 +7,9 @@ from weakref import WeakSet
 import flask
 from flask import Flask, current_app, request_finished
 
-from twofold.contrib.flask.cached_view import CachedView
+from twofold.contrib.flask.cached_view import CachedView, Choices, with_key
 from twofold.contrib.flask.fragments import Fragments, FragmentTag, fragment_key
-from twofold.contrib.flask.messages import request_of, response_of
+from twofold.contrib.flask.messages import request_at, request_of, response_of
 from twofold.contrib.flask.settings import AppCaches
 from twofold.contrib.flask.view import PageDecorator, View
 from twofold.contrib.flask.workers import register
@@ -108,6 +108,10 @@ class Caching:
         vary: Iterable[str] = (),
         public: bool = False,
         cache: str = "default",
+        unless: Callable[[], bool] | None = None,
+        forced_update: Callable[[], bool] | None = None,
+        response_filter: Callable[[flask.Response], bool] | None = None,
+        make_cache_key: Callable[..., str] | None = None,
     ) -> PageDecorator: ...
 
     def cached_page(
@@ -119,6 +123,10 @@ class Caching:
         vary: Iterable[str] = (),
         public: bool = False,
         cache: str = "default",
+        unless: Callable[[], bool] | None = None,
+        forced_update: Callable[[], bool] | None = None,
+        response_filter: Callable[[flask.Response], bool] | None = None,
+        make_cache_key: Callable[..., str] | None = None,
     ) -> Any:
         """Cache what a view returns, by RFC 9111's rules for a shared cache.
 
@@ -143,17 +151,43 @@ class Caching:
             public: add `public` to its `Cache-Control`: it is the same for all, whatever
                 cookies or `Authorization` they send.
             cache: an alias in `CACHES`.
+            unless: called at each request; where it is true, the cache is not asked at all.
+            forced_update: called at each request; where it is true, the stored page is removed.
+            response_filter: called with what the view returned, which is not stored where it
+                is false.
+            make_cache_key: called with the view's arguments at each request; what it returns
+                tells the pages of one path apart, instead of the query.
 
         Raises:
             InvalidTimeout: `timeout` is no duration.
         """
         self._aliases.add(cache)
+        fields = (vary,) if isinstance(vary, str) else tuple(vary)
+        choices = Choices(
+            timeout, fields, public, unless, forced_update, response_filter, make_cache_key
+        )
 
         def pages() -> Pages:
             return self._state().pages(cache)
 
-        decorate = PageDecorator(pages, timeout, vary, public)
+        decorate = PageDecorator(pages, choices)
         return decorate if view is None else decorate(view)
+
+    def delete_page(self, url: str, *, key: str | None = None, cache: str = "default") -> None:
+        """Remove the page of a URL, in all its variants.
+
+        Args:
+            url: a path with its query, at the host that the current request is for; or, also
+                outside of a request, a whole URL, as `url_for(…, _external=True)` makes it.
+            key: what `make_cache_key` returned, where the view has such.
+            cache: the alias where it is.
+        """
+        request = request_at(url)
+        run_sync(
+            self._state()
+            .pages(cache)
+            .remove(BLOCKING, request if key is None else with_key(request, key), "endpoint")
+        )
 
     def delete_fragment(self, name: str, *vary: Any) -> bool:
         """Remove the fragment that `{% cache name, timeout, *vary %}` stored.

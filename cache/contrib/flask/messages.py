@@ -1,6 +1,6 @@
 """Requests and responses: of Flask, and of the rules."""
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import flask
 
@@ -23,6 +23,33 @@ def request_of(request: flask.Request) -> Request:
         root_path=request.root_path,
         application=flask.current_app.name,
         has_user=bool(environ.get("REMOTE_USER")),
+    )
+
+
+def request_at(url: str) -> Request:
+    """Return a request for `url`; of a path alone, at the host of the current request.
+
+    Raises:
+        RuntimeError: it is a path alone, and there is no request.
+    """
+    parts = urlsplit(url)
+    if flask.has_request_context() or not parts.netloc:
+        here = request_of(flask.request)
+        scheme, host, root_path = here.scheme, here.host, here.root_path
+    else:
+        root_path = flask.current_app.config["APPLICATION_ROOT"].rstrip("/")
+    if parts.netloc:
+        scheme, host = parts.scheme, parts.netloc.encode("latin-1")
+    return Request(
+        method="GET",
+        scheme=scheme,
+        host=host,
+        path=quote(parts.path, safe=f"{IN_PATH}%").encode(),
+        query=parts.query.encode(),
+        headers=Headers(),
+        app_path=unquote(parts.path),
+        root_path=root_path,
+        application=flask.current_app.name,
     )
 
 

@@ -1,6 +1,6 @@
 """`cached_page`: a view in, the same view with a cache out."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -8,10 +8,10 @@ from urllib.parse import quote
 from flask import Response, current_app, request
 from flask import views as class_based
 
-from twofold.contrib.flask.cached_view import CachedView
+from twofold.contrib.flask.cached_view import CachedView, Choices
 from twofold.contrib.http import Pages
 from twofold.keys.names import module_name
-from twofold.timeouts import Timeout, seconds
+from twofold.timeouts import seconds
 
 View: TypeAlias = Callable[..., Response]
 """A view that Flask calls in the request's thread."""
@@ -22,22 +22,20 @@ class PageDecorator:
 
     Args:
         pages: returns the pages of the current application.
-        timeout: how long a page lives that does not set a lifetime itself.
-        vary: names of request fields to add to `Vary`.
-        public: whether to add `public` to `Cache-Control`.
+        choices: what is chosen for the pages.
     """
 
-    def __init__(
-        self, pages: Callable[[], Pages], timeout: Timeout, vary: Iterable[str], public: bool
-    ) -> None:
-        seconds(timeout)
+    def __init__(self, pages: Callable[[], Pages], choices: Choices) -> None:
+        seconds(choices.timeout)
         self._pages = pages
-        self._timeout = timeout
-        self._vary = (vary,) if isinstance(vary, str) else tuple(vary)
-        self._public = public
+        self._choices = choices
 
     def __repr__(self) -> str:
-        return f"cached_page(timeout={self._timeout!r}, vary={self._vary}, public={self._public})"
+        choices = self._choices
+        return (
+            f"cached_page(timeout={choices.timeout!r}, vary={choices.vary},"
+            f" public={choices.public})"
+        )
 
     def __call__(self, view: Callable[..., Any]) -> View:
         name = _name_of(view)
@@ -46,14 +44,22 @@ class PageDecorator:
             def compute() -> Response:
                 return current_app.make_response(current_app.ensure_sync(view)(*args, **kwargs))
 
-            return self._answer(name, compute) if _is_for_url(args, kwargs) else compute()
+            if not _is_for_url(args, kwargs) or self._is_excepted():
+                return compute()
+            return self._answer(name, compute, kwargs)
 
         vars(cached_view).update(_attributes(view))
         return update_wrapper(cached_view, view, updated=())
 
-    def _answer(self, name: str, compute: Callable[[], Response]) -> Response:
+    def _is_excepted(self) -> bool:
+        unless = self._choices.unless
+        return unless is not None and bool(unless())
+
+    def _answer(
+        self, name: str, compute: Callable[[], Response], arguments: dict[str, Any]
+    ) -> Response:
         """Return the stored page, or what `compute` returns, to be stored in the end."""
-        cached = CachedView(self._pages(), name, self._timeout, self._vary, self._public)
+        cached = CachedView(self._pages(), name, self._choices, arguments)
         hit = cached.open()
         if hit is not None:
             return hit

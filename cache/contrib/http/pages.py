@@ -96,6 +96,11 @@ class Pages:
             await exchange.close(io)
             raise
 
+    async def remove(self, io: Effects, request: Request, layer: str = "page") -> None:
+        """Remove the page of a URL, in all its variants; what is being computed is not kept."""
+        keys = [page_key(request, layer + cors) for cors in _CORS]
+        await self.store.drop(self.store.bounded(io), keys)
+
 
 class Exchange:
     """One request at the cache, from the look for its page to its answer."""

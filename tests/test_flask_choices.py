@@ -1,0 +1,118 @@
+"""What Flask-Caching's users choose for a view: when it is cached, by what key, and until when."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask, Response, request, url_for
+
+from twofold.contrib.flask import Caching
+
+
+class Site:
+    """An application with one view, at /page/<number>, that counts its calls."""
+
+    def __init__(self, **choices: Any) -> None:
+        self.app = Flask("choices")
+        self.app.config["CACHES"] = "memory://choices"
+        self.caching = Caching(self.app)
+        self.calls: list[str] = []
+        view = self.caching.cached_page(**choices)(self.page)
+        self.app.add_url_rule("/page/<int:number>", "page", view, methods=["GET", "POST"])
+        self.client = self.app.test_client()
+
+    def page(self, number: int) -> str:
+        self.calls.append(request.full_path)
+        return f"{number}: {len(self.calls)}"
+
+    def get(self, url: str = "/page/1", **headers: str) -> str:
+        return self.client.get(url, headers=headers).text
+
+
+@pytest.fixture(autouse=True)
+def _empty() -> Iterator[None]:
+    yield
+    site = Site()
+    with site.app.app_context():
+        site.caching.cache.clear()
+    site.caching.close()
+
+
+def test_unless_leaves_the_cache_out() -> None:
+    """Neither is a stored page served, nor is one stored."""
+    site = Site(unless=lambda: "preview" in request.headers)
+    assert [site.get(), site.get(), site.get(preview="1")] == ["1: 1", "1: 1", "1: 2"]
+    assert [site.get(), site.get("/page/2", preview="1"), site.get("/page/2")] == [
+        "1: 1",
+        "2: 3",
+        "2: 4",
+    ]
+
+
+def test_a_forced_update_computes_and_stores_anew() -> None:
+    """Others are then served the new page."""
+    site = Site(forced_update=lambda: "anew" in request.headers)
+    assert [site.get(), site.get(anew="1"), site.get()] == ["1: 1", "1: 2", "1: 2"]
+
+
+def test_what_the_filter_refuses_is_not_stored() -> None:
+    """It is asked of what the view returned; after a refusal nobody waits, and none is stored."""
+    asked: list[Response] = []
+
+    def is_whole(response: Response) -> bool:
+        asked.append(response)
+        return response.get_data(as_text=True) != "1: 1"
+
+    site = Site(response_filter=is_whole)
+    assert [site.get() for _ in range(5)] == ["1: 1", "1: 2", "1: 3", "1: 3", "1: 3"]
+    assert len(asked) == 3
+
+
+def test_the_key_tells_pages_apart_instead_of_the_query() -> None:
+    """It is given what the view is, and pages of two paths do not meet."""
+
+    def by_lang(number: int) -> str:
+        return f"{number} {request.args.get('lang', 'en')} é"
+
+    site = Site(make_cache_key=by_lang)
+    assert [site.get("/page/1?utm=a"), site.get("/page/1?utm=b")] == ["1: 1", "1: 1"]
+    assert [site.get("/page/1?lang=de"), site.get("/page/2")] == ["1: 2", "2: 3"]
+    with site.app.test_request_context():
+        site.caching.delete_page("/page/1", key="1 en é")
+    assert [site.get(), site.get("/page/1?lang=de"), site.get("/page/2")] == [
+        "1: 4",
+        "1: 2",
+        "2: 3",
+    ]
+
+
+@pytest.mark.parametrize("mount", ["", "/shop"])
+def test_one_page_is_deleted(mount: str) -> None:
+    """By its path in a request, by its whole URL anywhere; other pages stay."""
+    site = Site()
+    if mount:
+        site.app.config["APPLICATION_ROOT"] = mount
+    where: dict[str, Any] = {"base_url": f"http://shop.example{mount}"}
+    urls = ["/page/1", "/page/1?a=%C3%A9", "/page/2"]
+
+    def shown() -> list[str]:
+        raw = [{"RAW_URI": f"{mount}{url}"} for url in urls]  # as servers tell it
+        return [
+            site.client.get(url, environ_overrides=told, **where).text
+            for url, told in zip(urls, raw, strict=True)
+        ]
+
+    assert shown() == shown() == ["1: 1", "1: 2", "2: 3"]
+    with site.app.test_request_context("/", **where):
+        site.caching.delete_page(url_for("page", number=1, a="é"))
+    assert shown() == ["1: 1", "1: 4", "2: 3"]
+    with site.app.app_context():
+        site.caching.delete_page(f"http://shop.example{mount}/page/2")
+    assert shown() == ["1: 1", "1: 4", "2: 5"]
+
+
+def test_outside_of_a_request_a_path_alone_is_nowhere() -> None:
+    """Flask says so itself."""
+    site = Site()
+    with site.app.app_context(), pytest.raises(RuntimeError, match="outside of request context"):
+        site.caching.delete_page("/page/1")
