@@ -1,7 +1,7 @@
 """docs/moving/: what stands in one row does the same on both sides, unless the row says what not.
 
 A page has two blocks of Python, of the other library and of this one, and tables of two columns
-with code. Each side runs its block, then its column from top to bottom, in one namespace. Rows that
+with code; a third block ends this side. Each side runs its block, then its column from top to bottom, in one namespace. Rows that
 are alike in all but spelling return equal values. In the third column stands what differs, and then
 something does: the value, or the class of what is raised.
 """
@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,16 @@ from tests.chaos import RedisServer
 
 django_project.configure()
 
+from django_redis.pool import ConnectionFactory
+
+from twofold.contrib.django import close_all
+
 PAGES = sorted((Path(__file__).parent.parent / "docs" / "moving").glob("*.md"))
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| `([^`]+)` \| `([^`]+)` \|(.*)\|$", re.MULTILINE)
 
 
-async def side(setup: str, steps: list[str], page: str) -> list[Any]:
+async def side(setup: str, steps: list[str], end: str, page: str) -> list[Any]:
     """Return what each step returned, or the name of what it raised."""
     names: dict[str, Any] = {"__name__": "page"}
     await run(compile(setup, page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
@@ -37,6 +42,7 @@ async def side(setup: str, steps: list[str], page: str) -> list[Any]:
             outcomes.append(await run(code, names))
         except Exception as error:
             outcomes.append(type(error).__name__)
+    exec(end, names)
     return outcomes
 
 
@@ -48,10 +54,11 @@ async def run(code: Any, names: dict[str, Any]) -> Any:
 def both(page: Path, address: str) -> tuple[list[Any], list[Any], list[tuple[str, str, str]]]:
     text = page.read_text(encoding="utf-8")
     rows = [(there, here, what.strip()) for there, here, what in ROW.findall(text)]
-    setups = BLOCK.findall(text.replace("127.0.0.1:6379", address))
+    other, ours, *end = BLOCK.findall(text.replace("127.0.0.1:6379", address))
+    left, right, _ = zip(*rows, strict=True)
     outcomes = []
-    for setup, column in zip(setups, zip(*rows, strict=True), strict=False):
-        body = side(setup, list(column), page.name)
+    for setup, column, last in ((other, left, ""), (ours, right, "".join(end))):
+        body = side(setup, list(column), last, page.name)
         if "await " in text:
             outcomes.append(asyncio.run(body))
         else:
@@ -60,6 +67,15 @@ def both(page: Path, address: str) -> tuple[list[Any], list[Any], list[tuple[str
             outcomes.append(done.value.value)
     there, here = outcomes
     return there, here, rows
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """Close what pages leave open: django-redis' pools are the process's."""
+    yield
+    close_all()
+    for pool in ConnectionFactory._pools.values():
+        pool.disconnect()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
