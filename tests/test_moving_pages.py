@@ -1,9 +1,9 @@
 """docs/moving/: what stands in one row does the same on both sides, unless the row says what not.
 
 A page has two blocks of Python, of the other library and of this one, and tables of two columns
-with code; a third block ends this side. Each side runs its block, then its column from top to bottom, in one namespace. Rows that
-are alike in all but spelling return equal values. In the third column stands what differs, and then
-something does: the value, or the class of what is raised.
+with code; a third block ends this side. Each side runs its block, then its column from top to
+bottom, in one namespace. Rows that are alike in all but spelling return equal values. In the third
+column stands what differs, and then something does: the value, or the class of what is raised.
 """
 
 import ast
@@ -22,9 +22,9 @@ from tests.chaos import RedisServer
 
 django_project.configure()
 
-from django_redis.pool import ConnectionFactory
+from django_redis.pool import ConnectionFactory  # noqa: E402
 
-from twofold.contrib.django import close_all
+from twofold.contrib.django import close_all  # noqa: E402
 
 PAGES = sorted((Path(__file__).parent.parent / "docs" / "moving").glob("*.md"))
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
