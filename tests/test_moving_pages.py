@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import twofold
 from tests import django_project
 from tests.chaos import RedisServer
 
@@ -71,7 +72,9 @@ def both(page: Path, address: str) -> tuple[list[Any], list[Any], list[tuple[str
 
 @pytest.fixture(autouse=True)
 def _closed() -> Iterator[None]:
-    """Close what pages leave open: django-redis' pools are the process's."""
+    """Begin without a value, and close what pages leave open: pools are the process's there."""
+    twofold.configure()
+    twofold.cache.clear()
     yield
     close_all()
     for pool in ConnectionFactory._pools.values():
