@@ -29,9 +29,11 @@ from tests.network_loops import Run, cache_on
 from tests.network_loops import run as run  # a fixture
 from twofold import backends
 from twofold.backend import Backend
+from twofold.backends.network import pool
 from twofold.core import Cache
 from twofold.effects import run_sync
 from twofold.errors import BackendUnavailable
+from twofold.stub import new_stub
 
 Call = Callable[[Cache], Awaitable[Any]]
 
@@ -44,6 +46,7 @@ ABSENT = "never stored"
 BIG = "big" * 40_000
 BACKENDS = str(Path(backends.__file__).parent)
 MOMENTS = 20  # that every call has at least
+SOON = 2.0  # seconds: less than a deadline
 RAW = "raw"  # a key of the backend's own
 
 
@@ -373,6 +376,83 @@ def test_a_call_within_a_call_that_fails(kind: Kind, own_server: Server) -> None
             fail(cache)
         if not acted():
             break
+    assert number > MOMENTS
+
+
+def test_an_interrupted_claim_can_be_released(
+    kind: Kind, server: Server, proxied: MakeProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a signal's handler broke off is carried out before what the caller does about it."""
+    monkeypatch.setattr(pool, "_LAST_WORD", 10.0)
+    proxy, stub = proxied(server), new_stub()
+    backend = kind.backend(proxy, deadline=10.0)
+    assert backend.get("k") is None
+    proxy.delay = 0.1
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        proxy.delay = 0.0  # what is sent from now on is faster
+        raise Interruption
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+    try:
+        with pytest.raises(Interruption):
+            backend.get_or_claim("k", stub, 60)
+        assert backend.release("k", stub)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        backend.close()
+
+
+async def aget(cache: Cache) -> None:
+    assert await cache.aget("a") == "value of a"
+
+
+async def aget_many(cache: Cache) -> None:
+    assert await cache.aget_many(["b", "a"]) == {"b": "value of b", "a": "value of a"}
+
+
+async def gets_at_once(cache: Cache) -> None:
+    got = await asyncio.gather(*map(cache.aget, "bab"), return_exceptions=True)
+    assert all(
+        isinstance(value, BackendUnavailable | Interruption) or value == f"value of {key}"
+        for key, value in zip("bab", got, strict=True)
+    )
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(("call", "warm"), [(aget, False), (aget_many, True), (gets_at_once, True)])
+def test_an_interruption_of_a_loop_at_any_moment(
+    call: Callable[[Cache], Awaitable[None]], warm: bool, kind: Kind, server: Server
+) -> None:
+    """Where the loop goes on, no later call gets another's reply, or waits in vain."""
+    store_values(kind.url(server))
+
+    def interrupt() -> None:
+        raise Interruption
+
+    async def body(number: int) -> bool:
+        cache = cache_on(kind.url(server))
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        if warm:
+            assert await cache.aget("b") == "value of b"
+        with at_moment(number, interrupt) as acted, suppress(Interruption, BackendUnavailable):
+            async with asyncio.timeout(SOON):
+                await call(cache)
+        for keys in ("a", "ba", "aba"):
+            async with asyncio.timeout(SOON):
+                got = await asyncio.gather(*map(cache.aget, keys))
+            assert got == [f"value of {key}" for key in keys]
+        await cache.aclose()
+        return not acted()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what was broken off before anybody owned it
+        for number in range(MOST_STEPS):
+            if asyncio.run(body(number)):
+                break
+        gc.collect()
     assert number > MOMENTS
 
 

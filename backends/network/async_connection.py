@@ -34,6 +34,7 @@ from twofold.backends.network.servers import CLOSED, Server
 _MOST_SENT = 1024  # requests that may be on their way
 _MOST_BYTES = 262_144  # bytes to hand to the transport at a time, and to be buffered there
 _LOOK_EVERY = 0.05  # seconds from one look at the deadlines to the next
+_LOST = 1.0  # seconds by which a look is so late that a signal's handler kept it from coming
 _PATIENCE = 0.05  # seconds at most to read what came while the loop stood still
 _NEXT_LOOK = 0.01  # seconds in which a server that is still sending gets something through
 
@@ -104,7 +105,7 @@ class AsyncConnection(asyncio.Protocol):
             fail(deque([pending]), self._ended, sent=False)
             return pending
         # One timer looks after all: a timer for each request would cost more than the request.
-        if self._watch is None:
+        if self._watch is None or self._look_at < deadline - self._timeout - _LOST:
             self._check_in(self._look_every)
         if self._flushing:
             self._waiting.append(pending)
@@ -112,16 +113,26 @@ class AsyncConnection(asyncio.Protocol):
             self._waiting.append(pending)
             self._flush_soon()  # the server is busy: others of this tick may join
         else:
-            self._heard_at = monotonic()  # the silence of an idle connection is no fault
-            self._sent.append(pending)
-            self._opened.transport.write(packed)
+            try:
+                self._heard_at = monotonic()  # the silence of an idle connection is no fault
+                self._sent.append(pending)
+                self._opened.transport.write(packed)
+            except BaseException:
+                self._interrupted()
+                raise
         return pending
+
+    def _interrupted(self) -> None:
+        """End it, since a signal's handler has raised: later replies would be out of step."""
+        self._end(ConnectionLost(f"asking {self._server.name} was interrupted"))
 
     def _begin(self) -> "asyncio.Task[None]":
         """Start to connect; the loop's task factory is the application's, and may fail."""
         connecting = self._connect()
         try:
-            return self._loop.create_task(connecting, context=self._context)
+            task = self._loop.create_task(connecting, context=self._context)
+            task.add_done_callback(self._connected, context=self._context)
+            return task
         except Exception as error:
             connecting.close()
             failed = _connect_error(self._server, error)
@@ -130,23 +141,24 @@ class AsyncConnection(asyncio.Protocol):
 
     async def _connect(self) -> None:
         try:
-            opened = await self._server.connector.aconnect(self._timeout)
+            self._opened = opened = await self._server.connector.aconnect(self._timeout)
+            opened.transport.set_protocol(self)
+            opened.transport.set_write_buffer_limits(high=_MOST_BYTES)
+            self._flush()
         except Exception as error:
             failed = (
                 error if isinstance(error, ConnectError) else _connect_error(self._server, error)
             )
             self._server.fail(failed, refused=failed.refused)
             self._end(failed)
-            return
-        except BaseException:
-            # By somebody who cancels all tasks of the loop, as `asyncio.run` does at its end,
-            # or by a signal's handler.
+
+    def _connected(self, connecting: "asyncio.Task[None]") -> None:
+        """End it where connecting was broken off.
+
+        By a signal's handler, or by who cancels all tasks of the loop, as `asyncio.run` does.
+        """
+        if connecting.cancelled() or connecting.exception() is not None:
             self._end(ConnectionLost(f"connecting to {self._server.name} was cancelled"))
-            raise
-        self._opened = opened
-        opened.transport.set_protocol(self)
-        opened.transport.set_write_buffer_limits(high=_MOST_BYTES)
-        self._flush()
 
     def _flush_soon(self) -> None:
         self._flushing = True
@@ -157,24 +169,35 @@ class AsyncConnection(asyncio.Protocol):
         self._flushing = False
         if self._opened is None:
             return
-        if not self._sent:
-            self._heard_at = monotonic()
-        waiting, leaving, size = self._waiting, list[PendingReply](), 0
+        leaving = list[PendingReply]()
+        try:
+            if not self._sent:
+                self._heard_at = monotonic()
+            self._take_waiting(leaving)
+            if len(leaving) == 1:
+                self._sent.append(pending := leaving[0])
+                self._opened.transport.write(pending.packed)
+            elif leaving:
+                requests = leaving if self._protocol.merge is None else self._merged(leaving)
+                self._sent += requests
+                self._opened.transport.write(b"".join([each.packed for each in requests]))
+            elif self._retired and self.idle:
+                self.close()
+        except BaseException:
+            self._sent += leaving
+            self._interrupted()
+            raise
+
+    def _take_waiting(self, leaving: list[PendingReply]) -> None:
+        """Move what may be sent now to `leaving`; it is always in one of the two, or both."""
+        waiting, size = self._waiting, 0
         room = 0 if self._paused else _MOST_SENT - len(self._sent)
         while waiting and len(leaving) < room and size < _MOST_BYTES:
-            pending = waiting.popleft()
+            pending = waiting[0]
             if not pending.done():  # it was cancelled or late before it left
                 leaving.append(pending)
                 size += len(pending.packed)
-        if len(leaving) == 1:
-            self._sent.append(pending := leaving[0])
-            self._opened.transport.write(pending.packed)
-        elif leaving:
-            requests = leaving if self._protocol.merge is None else self._merged(leaving)
-            self._sent += requests
-            self._opened.transport.write(b"".join([each.packed for each in requests]))
-        elif self._retired and self.idle:
-            self.close()
+            waiting.popleft()
 
     def _merged(self, waiting: list[PendingReply]) -> Sequence[PendingReply | MergedRead]:
         """Return `waiting` with its reads merged into one request, in the place of the first.
@@ -206,16 +229,16 @@ class AsyncConnection(asyncio.Protocol):
                     raise mismatch(reply)  # noqa: TRY301 - a call for each part costs more
                 if not (is_one or self._is_whole(pending, reply)):
                     continue
-                sent.popleft()
                 if not pending.done():  # else its caller has left, and the reply is dropped
                     pending.set_result(reply)
+                sent.popleft()  # only now, so that who is interrupted before fails it
         except (ProtocolError, IndexError) as error:
             self._give_up(
                 ConnectionLost(f"{self._server.name} broke the protocol: {error!r}{ASK_WHO}")
             )
             return
-        except BaseException:  # of a signal's handler: later replies would be out of step
-            self._end(ConnectionLost(f"reading from {self._server.name} was interrupted"))
+        except BaseException:
+            self._interrupted()
             raise
         answered = outstanding - len(sent)
         if answered and self._server.breaker.failures:
@@ -255,6 +278,8 @@ class AsyncConnection(asyncio.Protocol):
             self._lost.set_result(None)
 
     def _check_in(self, seconds: float) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
         self._look_at = monotonic() + seconds
         self._watch = self._loop.call_later(seconds, self._check_deadlines, context=self._context)
 
@@ -262,6 +287,8 @@ class AsyncConnection(asyncio.Protocol):
         """Fail requests past their deadline; give up a server that is silent or too slow."""
         self._watch = None
         now = monotonic()
+        if self._flushing and self._opened is not None:  # a signal's handler kept that from running
+            self._flush()
         # This look comes late if the loop stood still, and then replies may lie unread in the
         # socket. They are read first, as long as more arrive: the server is not at fault.
         if now - self._look_at > _LOOK_EVERY and not self._patient_until:

@@ -30,6 +30,7 @@ _STEP = get_clock_info("monotonic").resolution  # seconds: 0.016 on Windows befo
 _AT_ONCE = 4096  # bytes that an idle connection takes without waiting for room
 _INHERITED = 64  # connections to a server that ended threads may leave
 _GRACE = 0.001  # seconds at least for replies that may lie there, after another server's
+_LAST_WORD = 0.1  # seconds that a server has to carry out what an interrupted caller sent
 
 
 class Connection:
@@ -103,6 +104,23 @@ class Connection:
         self.generation = CLOSED
         self._shut.detach()  # which by itself does nothing any more when the program ends
         _shut(self._socket)
+
+    def finish(self) -> None:
+        """Close the connection once the server has closed its side, after all it was sent.
+
+        What the caller does next, to make up for what was broken off, might else be carried out
+        before it. A server that takes long is not waited for.
+        """
+        try:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
+                until = monotonic() + _LAST_WORD
+                while (left := until - monotonic()) > 0:
+                    self._socket.settimeout(left)
+                    if not self._socket.recv(_CHUNK):
+                        break
+        finally:
+            self.close()
 
     def _wait_until(self, deadline: float) -> None:
         now = monotonic()
@@ -232,7 +250,7 @@ class ConnectionPool:
         except BaseException:
             for connection in sent:
                 if isinstance(connection, Connection):
-                    connection.close()
+                    connection.finish()
             raise
 
     def converse(
@@ -371,14 +389,15 @@ class ConnectionPool:
         What is no fault of the connection, such as a signal's exception, is raised as it
         is. The breaker counts a lost connection only if it was new: servers close old ones.
         """
+        is_late = isinstance(error, TimeoutError) and not error.errno
+        is_early = is_late and monotonic() < connection.waits_until - _NEARLY - _STEP
+        if is_early or not isinstance(error, ConnectionLost | OSError | ProtocolError):
+            connection.finish()
+            raise error  # a time-out that is early is somebody else's, from a signal's handler
         connection.close()
-        if isinstance(error, TimeoutError) and not error.errno:
-            if monotonic() < connection.waits_until - _NEARLY - _STEP:
-                raise error  # somebody else's, from a signal's handler
+        if is_late:
             server.fail(failure := deadline_exceeded(server.name, self._timeout))
             return failure
-        if not isinstance(error, ConnectionLost | OSError | ProtocolError):
-            raise error
         lost = error if isinstance(error, ConnectionLost) else _lost(server, error)
         if not connection.used_at:
             server.fail(lost)
