@@ -4,7 +4,7 @@ Each sync method stands above its async twin, which has the same parameters and 
 by `await` alone. Names, parameters and rules are Django's.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, TypeVar, Unpack, overload
 
 from twofold import counter
@@ -13,23 +13,23 @@ from twofold.backend import Backend
 from twofold.claims.renewal import rest
 from twofold.computing.operations import ComputingCache
 from twofold.display import shown
-from twofold.effects import BLOCKING, NATIVE, background, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, background, run_sync
 from twofold.entry import MISSING
-from twofold.errors import InvalidTimeout, PartlyUnavailable
+from twofold.errors import BackendUnavailable, InvalidTimeout, PartlyUnavailable
 from twofold.lock import Lock
 from twofold.metadata import has_tags
 from twofold.private import remember
 from twofold.settings.arguments import CacheSettings
 from twofold.stats import Stats
-from twofold.tagged import TaggedCache
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 from twofold.typed import TypedCache
 from twofold.versions import VersionedCache
+from twofold.writes import WritingCache
 
 T = TypeVar("T")
 
 
-class Cache(ComputingCache, TaggedCache, VersionedCache):
+class Cache(ComputingCache, WritingCache, VersionedCache):
     """A cache with parallel `get`/`aget`, `set`/`aset`, …
 
     `caches["alias"]` are those of the settings. One made by hand is a library's or a part's
@@ -114,6 +114,23 @@ class Cache(ComputingCache, TaggedCache, VersionedCache):
         self._counts.hits += 1
         return value
 
+    async def _get_tagged(
+        self, io: Effects, full: str, stored: Any, default: Any, allow_stale: bool
+    ) -> Any:
+        """Return the value of what was read and has tags, or `default`."""
+        try:
+            entry = await self._reader.open(io, full, stored)
+        except BackendUnavailable as exc:
+            if not self._noted(exc):
+                raise
+            entry = MISSING
+        value = self._value(entry, allow_stale)
+        if value is MISSING:
+            self._counts.misses += 1
+            return default
+        self._counts.hits += 1
+        return value
+
     def get_many(
         self, keys: Iterable[str], version: int | None = None, *, allow_stale: bool = False
     ) -> dict[str, Any]:
@@ -144,152 +161,6 @@ class Cache(ComputingCache, TaggedCache, VersionedCache):
             error.result = await self._aload_all(names, error.result, allow_stale)
             raise
         return await self._aload_all(names, found, allow_stale)
-
-    def set(
-        self,
-        key: str,
-        value: Any,
-        timeout: Timeout = DEFAULT_TIMEOUT,
-        version: int | None = None,
-        *,
-        stale: Timeout = None,
-        tags: Iterable[str] = (),
-    ) -> bool:
-        """Store `value` for `timeout`; one of 0 or less removes the key.
-
-        With `stale` it is kept for as long as that afterwards, for those who take a stale value:
-        `get` with `allow_stale`, and `get_or_set` while it computes a new one. Only ints, which
-        are counters, are not. With `tags` it can be invalidated together with others, by
-        `invalidate_tags` from the moment on at which this begins; an int is no counter then.
-
-        Returns:
-            Whether that was done; False if the store had no room for the value.
-
-        Raises:
-            CannotSerialize: the serializer cannot restore the value exactly.
-        """
-        if self._guard is not None:
-            self._guard("set")
-        full, ttl = self._key(key, version), self._ttl(timeout)
-        if ttl == 0:
-            self._deleted(self._fresh.delete_many(self._detached([full])))
-            return True
-        if tags:
-            return run_sync(self._set_tagged(BLOCKING, full, value, ttl, stale, tags))
-        self._detach(full)
-        if stale is None:
-            stored = self._backend.set(full, self._dump(full, value), ttl)
-        else:
-            stored = self._backend.set(full, *self._kept(full, value, ttl, stale))
-        if stored:
-            self._counts.stores += 1
-        return stored
-
-    async def aset(
-        self,
-        key: str,
-        value: Any,
-        timeout: Timeout = DEFAULT_TIMEOUT,
-        version: int | None = None,
-        *,
-        stale: Timeout = None,
-        tags: Iterable[str] = (),
-    ) -> bool:
-        """Do what `set` does."""
-        full, ttl = self._key(key, version), self._ttl(timeout)
-        if ttl == 0:
-            self._deleted(await self._fresh.adelete_many(self._detached([full])))
-            return True
-        if tags:
-            return await self._set_tagged(NATIVE, full, value, ttl, stale, tags)
-        self._detach(full)
-        if stale is None:
-            stored = await self._backend.aset(full, self._dump(full, value), ttl)
-        else:
-            stored = await self._backend.aset(full, *self._kept(full, value, ttl, stale))
-        if stored:
-            self._counts.stores += 1
-        return stored
-
-    def set_many(
-        self,
-        data: Mapping[str, Any],
-        timeout: Timeout = DEFAULT_TIMEOUT,
-        version: int | None = None,
-        *,
-        stale: Timeout = None,
-        tags: Iterable[str] = (),
-    ) -> list[str]:
-        """Store all of `data` in one round trip, and return the keys that failed.
-
-        Raises:
-            CannotSerialize: one value cannot be stored; then none is.
-        """
-        if self._guard is not None:
-            self._guard("set_many")
-        names, ttl = self._names(data, version), self._ttl(timeout)
-        if ttl == 0:
-            self._deleted(self._fresh.delete_many(self._detached(names)))
-            return []
-        return run_sync(self._set_all(BLOCKING, names, data, ttl, stale, tags))
-
-    async def aset_many(
-        self,
-        data: Mapping[str, Any],
-        timeout: Timeout = DEFAULT_TIMEOUT,
-        version: int | None = None,
-        *,
-        stale: Timeout = None,
-        tags: Iterable[str] = (),
-    ) -> list[str]:
-        """Do what `set_many` does."""
-        names, ttl = self._names(data, version), self._ttl(timeout)
-        if ttl == 0:
-            self._deleted(await self._fresh.adelete_many(self._detached(names)))
-            return []
-        return await self._set_all(NATIVE, names, data, ttl, stale, tags)
-
-    def add(
-        self,
-        key: str,
-        value: Any,
-        timeout: Timeout = DEFAULT_TIMEOUT,
-        version: int | None = None,
-        *,
-        stale: Timeout = None,
-        tags: Iterable[str] = (),
-    ) -> bool:
-        """Store `value` only if `key` is missing, and return whether it is stored."""
-        if self._guard is not None:
-            self._guard("add")
-        full, ttl = self._key(key, version), self._ttl(timeout)
-        if ttl == 0:
-            return False
-        if tags:
-            return run_sync(
-                self._set_tagged(BLOCKING, full, value, ttl, stale, tags, only_if_missing=True)
-            )
-        return self._stored(self._fresh.add(full, *self._kept(full, value, ttl, stale)))
-
-    async def aadd(
-        self,
-        key: str,
-        value: Any,
-        timeout: Timeout = DEFAULT_TIMEOUT,
-        version: int | None = None,
-        *,
-        stale: Timeout = None,
-        tags: Iterable[str] = (),
-    ) -> bool:
-        """Do what `add` does."""
-        full, ttl = self._key(key, version), self._ttl(timeout)
-        if ttl == 0:
-            return False
-        if tags:
-            return await self._set_tagged(
-                NATIVE, full, value, ttl, stale, tags, only_if_missing=True
-            )
-        return self._stored(await self._fresh.aadd(full, *self._kept(full, value, ttl, stale)))
 
     def touch(
         self, key: str, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
