@@ -70,8 +70,9 @@ def near_of(far: Parts, config: CacheConfig) -> Near | None:
     if config.near is None or backend.private or not isinstance(codec, Envelope):
         return None
     tier = Tier(backend, far.keys.beginnings(), config.near)
-    copies = Objects(resolve_serializer(config.serializer), clock=backend.clock)
-    return Near(tier, NearCodec(codec, copies))
+    serializer = resolve_serializer(config.serializer)
+    copies = Objects(serializer, clock=backend.clock)
+    return Near(tier, NearCodec(codec, copies, serializer.may_share))
 
 
 def key_maker(config: CacheConfig) -> KeyMaker:

@@ -13,7 +13,7 @@ from twofold.backend import Backend
 from twofold.claims.renewal import rest
 from twofold.computing.operations import ComputingCache
 from twofold.display import shown
-from twofold.effects import BLOCKING, NATIVE, Effects, background, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, background, in_event_loop, run_sync
 from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable, InvalidTimeout, PartlyUnavailable
 from twofold.lock import Lock
@@ -59,7 +59,7 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
         allow_stale: bool = False,
     ) -> Any:
         """Return the value of `key`, or `default`; None is a hit, a stale one if `allow_stale`."""
-        if self._guard is not None:
+        if self._guard is not None and in_event_loop():
             self._guard("get")
         try:  # what `_key` does first: its call costs as much of a hit as counting it
             full = self._known(key) if version is None else None

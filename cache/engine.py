@@ -68,8 +68,9 @@ class Engine:
         backend, codec, keys, options = parts.backend, parts.codec, parts.keys, parts.options
         store = backend if backend.private and backend.tells_metadata else hiding_stubs(backend)
         near = parts.near
+        far = store
         if near is not None:
-            store = OwnWrites(store, near.tier)
+            store = OwnWrites(far, near.tier)
         fail_open = None if backend.kind == "inline" else FailOpen(store, parts.alias)
         self._tolerant = store if fail_open is None else fail_open
         self._fail_open = fail_open
@@ -80,8 +81,8 @@ class Engine:
         self._tolerant_reads: Reads = self._tolerant
         self._raising_reads: Reads = store
         if near is not None:
-            self._raising_reads = NearReader(near, store)
-            self._tolerant_reads = NearReader(near, store, fail_open.outage if fail_open else None)
+            self._raising_reads = NearReader(near, far)
+            self._tolerant_reads = NearReader(near, far, fail_open.outage if fail_open else None)
             tolerates = self._backend is self._tolerant
             self._reads = self._tolerant_reads if tolerates else self._raising_reads
         self._tags = _tags(self._backend, self._reads, keys)
@@ -207,6 +208,14 @@ class Engine:
     async def _aclear(self, scope: str) -> None:
         self._claims.detach_all(scope)
         await self._backend.aclear(scope)
+
+    def _near_hit(self, key: str) -> Any | Missing:
+        """Return the value of `key` if it is near, and asks nobody."""
+        full = self._key(key, None)
+        copy = None if self._near is None else self._near.tier.get(full)
+        value = MISSING if copy is None else self._load(full, copy)
+        self._counts.hits += value is not MISSING
+        return value
 
     def _policy(
         self, timeout: Any, options: Mapping[str, Any], condition: Condition | None = None

@@ -67,12 +67,6 @@ _MARK = sys.getsizeof(bytes(MARK_SIZE))
 _NONE = Serialized(b"")
 
 
-def _with(entry: Entry, kept: Any) -> Any:
-    """Return what is kept of a value with the mark and the metadata of `entry`."""
-    marked = Marked(kept, entry.mark) if entry.mark else kept
-    return marked if entry.meta is None else Described(marked, entry.meta)
-
-
 class Objects:
     """Values to objects and back, for stores in this process.
 
@@ -117,19 +111,6 @@ class Objects:
             return Serialized(serializer.dumps(value))
         except CannotSerialize:
             return value if is_immutable(value) else copies_of(value)
-
-    def adopt(self, entry: Entry, payload: bytes) -> tuple[Any, Any]:
-        """Return what `load` and `open` read once, and what to keep, of what was just read.
-
-        Args:
-            entry: what was read, of which nobody else has the value.
-            payload: what the serializer made of that value.
-        """
-        value, serializer = entry.value, self._serializer
-        copies = value is None or type(value) is bytes  # bytes may be what another codec reads
-        shares = not copies and serializer is not None and serializer.may_share(value)
-        kept = value if shares else Serialized(payload)
-        return _with(entry, kept if copies else value), _with(entry, kept)
 
     def load(self, key: str, stored: Any) -> Any | Missing:
         """Return the value; MISSING if it is stale, or cannot be read back."""

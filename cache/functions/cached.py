@@ -221,6 +221,12 @@ class AsyncCached(_CachedFunction[P, R]):
         given: tuple[Any, ...] = self._bound + args
         named: Mapping[str, Any] = kwargs
         store = plan.store()
+        near = store._near
+        if near is not None and not (plan.keys.asks or plan.asks or store._asks or requests):
+            hit: Any = store._near_hit(plan.keys.of(given, named))
+            if hit is not MISSING:
+                plan.hits += 1
+                return hit  # type: ignore[no-any-return]
         inline = store.backend.kind == "inline"
         if not inline or plan.keys.asks:  # while the store is asked, the arguments' owner goes on
             given, named = plan.keys.snapshot(given, named)
@@ -229,7 +235,7 @@ class AsyncCached(_CachedFunction[P, R]):
             return await self._answer(key, given, named)
         try:
             if inline:  # `aget` would only cost two coroutines more
-                hit: Any = store.get(key, MISSING)
+                hit = store.get(key, MISSING)
             else:
                 since = monotonic()
                 hit = await store.aget(key, MISSING)

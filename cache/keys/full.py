@@ -9,12 +9,18 @@ class FullKeys(KeyMaker):
 
     Args:
         prefix: the prefix of their locks and claims.
+        common: whether they all begin with that and a colon.
     """
 
-    __slots__ = ()
+    __slots__ = ("_common",)
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(self, prefix: str = "", *, common: bool = False) -> None:
         super().__init__(prefix, function=_as_it_is)
+        self._common = common
+
+    def beginnings(self) -> tuple[str, ...]:
+        """Return what all these keys, and those of their tags, begin with; "" if nothing."""
+        return (f"{self.key_prefix}:", f"{self.key_prefix}!tag:") if self._common else ("",)
 
     def _make(self, key: str, version: int | None) -> str:
         made = super()._make(key, version)

@@ -1,9 +1,21 @@
 """The codec of a cache that keeps copies near: for what the far store has, and for the copies."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from twofold.codecs.immutables import ATOMS
-from twofold.entry import MISSING, Entry, Envelope, Keeps, Meta, Missing, Objects
+from twofold.entry import (
+    MISSING,
+    Described,
+    Entry,
+    Envelope,
+    Keeps,
+    Marked,
+    Meta,
+    Missing,
+    Objects,
+    Serialized,
+)
 from twofold.tags.stored import is_generation
 
 
@@ -15,15 +27,19 @@ class NearCodec:
     Args:
         far: for what the far store keeps.
         near: for the copies.
+        shares: tells whether a value may be kept as it is, since nobody can change it.
     """
 
     unwrapped_types: Final[frozenset[type]] = ATOMS - {bytes}
 
-    def __init__(self, far: Envelope, near: Objects) -> None:
+    def __init__(self, far: Envelope, near: Objects, shares: Callable[[Any], bool]) -> None:
         self.signs_numbers: bool = far.signs_numbers
         self.keeps: Keeps = far.keeps
         self._far = far
         self._near = near
+        self._shares = shares
+        self._load_far = far.load
+        self._load_near = near.load
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._far!r}>"
@@ -49,7 +65,7 @@ class NearCodec:
         return self._far.dump(key, value, meta, mark)
 
     def load(self, key: str, stored: Any) -> Any | Missing:
-        return self._of(stored).load(key, stored)
+        return (self._load_far if type(stored) is bytes else self._load_near)(key, stored)
 
     def load_marked(self, key: str, stored: Any) -> tuple[Any | Missing, bytes]:
         return self._of(stored).load_marked(key, stored)
@@ -72,5 +88,16 @@ class NearCodec:
             return None, None
         if payload is None:  # a counter, which is there to be added to
             return stored, None
-        given, copy = self._near.adopt(entry, payload)
-        return given, None if entry.meta is not None and entry.meta.error else copy
+        given: Any
+        copy: Any
+        value = entry.value
+        if value is None or type(value) is bytes:  # which nothing near may be
+            given = copy = Serialized(payload)
+        else:
+            given, copy = value, value if self._shares(value) else Serialized(payload)
+        meta, mark = entry.meta, entry.mark
+        if mark:
+            given, copy = Marked(given, mark), Marked(copy, mark)
+        if meta is None:
+            return given, copy
+        return Described(given, meta), None if meta.error else Described(copy, meta)

@@ -50,7 +50,10 @@ class NearReader:
         self._tier, self._codec = near
         self._find = near.tier.find
         self._clock = near.tier.clock
-        self._far = far
+        self._look = far.look
+        self._alook = far.alook
+        self._look_many = far.look_many
+        self._alook_many = far.alook_many
         self._outage = outage
 
     def get(self, key: str) -> Stored | None:
@@ -75,40 +78,33 @@ class NearReader:
 
     def _read(self, key: str, now: float) -> Stored | None:
         """Return what is near once the watch was asked, or what the far store has."""
-        copy, read = self._begin(key, now)
-        if copy is not None:
+        tier = self._tier
+        if now >= tier.valid_until and (copy := tier.confirmed(key, now)) is not None:
             return copy
+        read = tier.begin(key) if now < tier.valid_until else None
         try:
-            return self._reached(key, read, self._far.look(key), now)
+            return self._given(key, read, self._look(key), now)
         except BackendUnavailable as exc:
             return self._unavailable(key, exc)
         finally:
-            self._tier.end(key)
+            tier.reads.pop(key, None)
 
     async def _aread(self, key: str, now: float) -> Stored | None:
-        copy, read = self._begin(key, now)
-        if copy is not None:
+        tier = self._tier
+        if now >= tier.valid_until and (copy := tier.confirmed(key, now)) is not None:
             return copy
+        read = tier.begin(key) if now < tier.valid_until else None
         try:
-            return self._reached(key, read, await self._far.alook(key), now)
+            return self._given(key, read, await self._alook(key), now)
         except BackendUnavailable as exc:
             return self._unavailable(key, exc)
         finally:
-            self._tier.end(key)
+            tier.reads.pop(key, None)
 
-    def _begin(self, key: str, now: float) -> tuple[Stored | None, object | None]:
-        """Return the copy of `key`, if it may be served after all, or register a read of it."""
-        tier = self._tier
-        if now >= tier.valid_until and tier.extend(now):
-            copy = tier.get(key, now)
-            if copy is not None:
-                tier.hits += 1
-                return copy, None
-        return None, tier.begin(key, now)
-
-    def _reached(
+    def _given(
         self, key: str, read: object | None, looked: Looked | None, sent: float
     ) -> Stored | None:
+        """Return what the far store had, for the one who asked, and keep a copy if that may be."""
         if self._outage is not None and self._outage.lasting:
             self._outage.end()
         return self._brought(key, read, looked, sent)
@@ -116,14 +112,14 @@ class NearReader:
     def _brought(
         self, key: str, read: object | None, looked: Looked | None, sent: float
     ) -> Stored | None:
-        """Return what the far store had, for the one who asked, and keep a copy if that may be."""
+        if looked is None:
+            given = copy = left = None
+        else:
+            stored, left = looked
+            given, copy = self._codec.copy(key, stored)
         if read is None:
             self._tier.forget(key)
-        if looked is None:
-            return None
-        stored, left = looked
-        given, copy = self._codec.copy(key, stored)
-        if read is not None and copy is not None:
+        elif copy is not None:
             self._tier.keep(key, read, copy, left, sent)
         return given
 
@@ -140,8 +136,8 @@ class NearReader:
         if not reads:
             return near
         try:
-            found = self._far.look_many(list(reads))
-            return near | self._reached_many(reads, found, now)
+            found = self._look_many(list(reads))
+            return near | self._given_many(reads, found, now)
         except BackendUnavailable as exc:
             return self._partly(near, reads, exc, now)
         finally:
@@ -153,8 +149,8 @@ class NearReader:
         if not reads:
             return near
         try:
-            found = await self._far.alook_many(list(reads))
-            return near | self._reached_many(reads, found, now)
+            found = await self._alook_many(list(reads))
+            return near | self._given_many(reads, found, now)
         except BackendUnavailable as exc:
             return self._partly(near, reads, exc, now)
         finally:
@@ -165,21 +161,22 @@ class NearReader:
     ) -> tuple[dict[str, Stored], dict[str, object | None]]:
         """Return the copies that may be served, and register reads of the other keys."""
         tier, near, reads = self._tier, dict[str, Stored](), dict[str, object | None]()
-        valid = now < tier.valid_until or tier.extend(now)
+        valid, find = now < tier.valid_until or tier.extend(now), self._find
         for key in keys:
-            copy = tier.get(key, now) if valid else None
-            if copy is None:
-                reads[key] = tier.begin(key, now)
+            entry = find(key) if valid else None
+            if entry is None or entry.deadline <= now or (copy := entry.value) is None:
+                reads[key] = tier.begin(key) if valid else None
             else:
+                entry.visited = True
                 near[key] = copy
         tier.hits += len(near)
         return near, reads
 
     def _end_many(self, reads: Iterable[str]) -> None:
         for key in reads:
-            self._tier.end(key)
+            self._tier.reads.pop(key, None)
 
-    def _reached_many(
+    def _given_many(
         self, reads: Mapping[str, object | None], found: Mapping[str, Looked], sent: float
     ) -> dict[str, Stored]:
         if self._outage is not None and self._outage.lasting:

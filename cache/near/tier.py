@@ -53,10 +53,12 @@ class Tier:
         self._far = store
         self._prefixes = tuple(prefixes)
         self._options = options
-        self._reads: dict[str, object] = {}
+        self.reads: dict[str, object] = {}
+        """The reads that go on, by key; what is not registered any more is not kept."""
         self._watch: Watch | None = None
         self._opens = True
         self._told = True
+        self._life = options.life(told=True)
         self._losses = 0
         after_fork_in_child(self)
 
@@ -75,7 +77,7 @@ class Tier:
         left = watch.valid_until() - SYSTEM_CLOCK.monotonic()
         refused = left == _NEVER and watch.refused
         if refused is self._told:
-            self._told = not refused
+            self._note_told(not refused)
             self.flushed()  # a copy that somebody was to end has a longer life than one of now
         if refused:
             left = _UNTOLD_FOR
@@ -84,18 +86,28 @@ class Tier:
                 self.valid_until = now + left
         return now < self.valid_until
 
-    def get(self, key: str, now: float) -> Stored | None:
-        """Return the copy of `key`, without a look at whether it may be served."""
+    def get(self, key: str) -> Stored | None:
+        """Return the copy of `key`, if one may be served without asking the watch."""
+        entry, now = self.find(key), self.clock.monotonic()
+        if entry is None or now >= entry.deadline or now >= self.valid_until:
+            return None
+        entry.visited = True
+        self.hits += entry.value is not None
+        return entry.value
+
+    def confirmed(self, key: str, now: float) -> Stored | None:
+        """Return the copy of `key` if the watch, being asked, says that it may be served."""
+        if not self.extend(now):
+            return None
         entry = self.find(key)
-        return None if entry is None or entry.deadline <= now else entry.value
+        if entry is None or entry.deadline <= now:
+            return None
+        self.hits += 1
+        return entry.value
 
-    def begin(self, key: str, now: float) -> object | None:
-        """Register a read that is about to be sent; None if what it brings cannot be kept."""
-        return self._reads.setdefault(key, object()) if now < self.valid_until else None
-
-    def end(self, key: str) -> None:
-        """Forget the reads of `key`: of those that go on, nothing is kept."""
-        self._reads.pop(key, None)
+    def begin(self, key: str) -> object:
+        """Register a read of the far store that is about to be sent."""
+        return self.reads.setdefault(key, object())
 
     def keep(self, key: str, read: object, copy: Stored, left: float | None, sent: float) -> None:
         """Keep what a read brought, unless the key was changed since it was sent.
@@ -114,9 +126,9 @@ class Tier:
         self, key: str, read: object, copy: Stored, size: int, left: float | None, sent: float
     ) -> None:
         """Do that in one step of the store, into which a finaliser's write cannot come."""
-        if self._reads.get(key) is not read or self.valid_until == _NEVER:
+        if self.reads.get(key) is not read or self.valid_until == _NEVER:
             return
-        life, store = self._options.life(told=self._told), self._store
+        life, store = self._life, self._store
         if life is None or (left is not None and left <= life):
             store.put(key, copy, size, left, sent)
         elif type(copy) is not Described:
@@ -129,14 +141,14 @@ class Tier:
         store = self._store
         with store.lock:
             for key in keys:
-                self._reads.pop(key, None)
+                self.reads.pop(key, None)
                 store.do(store.drop, key)
 
     def drop_prefix(self, prefix: str) -> None:
         """Do so for all keys that begin with `prefix`."""
         with self._store.lock:
-            for key in [each for each in self._reads if each.startswith(prefix)]:
-                self._reads.pop(key, None)
+            for key in [each for each in self.reads if each.startswith(prefix)]:
+                self.reads.pop(key, None)
             self._store.do(self._store.clear, prefix)
 
     def changed(self, keys: Sequence[str]) -> None:
@@ -150,7 +162,7 @@ class Tier:
         with self._store.lock:
             self._losses += 1
             self.valid_until = _NEVER
-            self._reads.clear()
+            self.reads.clear()
 
     def unconfirmed(self, key: str) -> Stored | None:
         """Return the copy of `key` as a stale one; None if it has no life as such."""
@@ -172,13 +184,12 @@ class Tier:
         """Return how it does."""
         store, options, watch = self._store, self._options, self._watch
         state = None if watch is None else watch.state
-        life = options.life(told=self._told)
         return NearStats(
             hits=self.hits,
             entries=len(store.entries),
             bytes=store.bytes,
             evicted=store.evicted,
-            staleness=options.staleness if self._told else life,
+            staleness=options.staleness if self._told else self._life,
             watch=state,
         )
 
@@ -201,13 +212,16 @@ class Tier:
         except BaseException:
             self._opens = True
             raise
-        self._told = self._watch is not None
+        self._note_told(self._watch is not None)
         if not self._told:
             self.valid_until = inf
+
+    def _note_told(self, told: bool) -> None:
+        self._told, self._life = told, self._options.life(told=told)
 
     def _after_fork(self) -> None:
         """Start empty: what the parent is told of, this process is not yet."""
         self._losses += 1
         self._opens, self.valid_until = self._watch is None, _NEVER
-        self._reads = {}
+        self.reads = {}
         self._store.do(self._store.clear, "")

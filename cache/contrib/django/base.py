@@ -7,11 +7,7 @@ shared: see `stores`.
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from django.core.cache.backends.base import (
-    DEFAULT_TIMEOUT,
-    BaseCache,
-    default_key_func,
-)
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from twofold.contrib.django.lives import LivingCache
 from twofold.contrib.django.pickles import needs_thread, pickled
@@ -20,7 +16,6 @@ from twofold.errors import (
     PartlyUnavailable,
     SettingsError,
 )
-from twofold.keys import normalise
 from twofold.timeouts import Timeout
 
 T = TypeVar("T")
@@ -242,14 +237,6 @@ class TwofoldCache(LivingCache):
             await self.cache.aclear()
         else:
             await self.cache.aclear_prefix(self._scope())
-
-    @property
-    def can_clear(self) -> bool:
-        """Whether the keys of this cache can be told from others' by how they begin."""
-        own_keys = type(self).make_key is not BaseCache.make_key
-        scope = f"{self.key_prefix}:"
-        plain = self.key_func is default_key_func and normalise(scope) == scope
-        return plain and not own_keys
 
     def close(self, **kwargs: Any) -> None:
         """Do nothing: Django calls this at the end of each request, and connections stay.

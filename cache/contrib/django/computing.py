@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Unpack
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, default_key_func
 
 from twofold.callables import name_of
 from twofold.contrib.django.pickles import evaluated
@@ -16,7 +16,7 @@ from twofold.contrib.django.stores import stores
 from twofold.core import Cache
 from twofold.errors import InvalidTimeout, ReentrantCall
 from twofold.freshness.options import Freshness
-from twofold.keys import many
+from twofold.keys import FullKeys, many, normalise
 from twofold.timeouts import Timeout, seconds
 
 
@@ -58,14 +58,24 @@ class ComputingCache(BaseCache):
 
     def _find(self) -> Cache:
         location, params = self._location, self._params
+        common = self.can_clear
         return stores.get(
-            frozen((self.store, location, params)),
+            frozen((self.store, location, params, common)),
             lambda: _alias(location, params),
             lambda: {
                 **raw_settings(self.store, location, params, bounded=self.bounded),
                 "KEY_PREFIX": claim_prefix(params),
             },
+            lambda prefix: FullKeys(prefix, common=common),
         )
+
+    @property
+    def can_clear(self) -> bool:
+        """Whether the keys of this cache can be told from others' by how they begin."""
+        own_keys = type(self).make_key is not BaseCache.make_key
+        scope = f"{self.key_prefix}:"
+        plain = self.key_func is default_key_func and normalise(scope) == scope
+        return plain and not own_keys
 
     def __repr__(self) -> str:
         shown = "not in use yet" if self._found is None else repr(self._found[1])

@@ -20,7 +20,7 @@ from twofold.contrib.django.workers import register
 from twofold.core import Cache
 from twofold.effects import after_fork_in_child, background, new_lock
 from twofold.errors import SettingsError
-from twofold.keys import FullKeys
+from twofold.keys import KeyMaker
 from twofold.settings import CacheConfig, placed, read_cache
 
 _SETTINGS = frozenset({"CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS", *PROJECT})
@@ -38,23 +38,39 @@ class Stores:
         after_fork_in_child(self)
 
     def get(
-        self, key: Hashable, alias: Callable[[], str], settings: Callable[[], Mapping[str, Any]]
+        self,
+        key: Hashable,
+        alias: Callable[[], str],
+        settings: Callable[[], Mapping[str, Any]],
+        keys: Callable[[str], KeyMaker],
     ) -> Cache:
         """Return the cache of `key`, made as `settings` says when first asked for.
+
+        Args:
+            key: what is equal for equal settings.
+            alias: tells the name of the entry.
+            settings: tells the entry in twofold's own terms.
+            keys: makes keys for the prefix of claims.
 
         Raises:
             InvalidCacheBackendError: the settings ask for what cannot be.
         """
         cache = self._caches.get(key)
-        return self._make(key, alias(), settings) if cache is None else cache
+        return self._make(key, alias(), settings, keys) if cache is None else cache
 
-    def _make(self, key: Hashable, alias: str, settings: Callable[[], Mapping[str, Any]]) -> Cache:
+    def _make(
+        self,
+        key: Hashable,
+        alias: str,
+        settings: Callable[[], Mapping[str, Any]],
+        keys: Callable[[str], KeyMaker],
+    ) -> Cache:
         try:
             with placed(f"CACHES[{alias!r}]"):
                 raw = settings()
             config = read_cache(alias, raw)
             with self._lock:
-                parts = parts_over(self._backend(config), config, FullKeys(config.key_prefix))
+                parts = parts_over(self._backend(config), config, keys(config.key_prefix))
                 return self._caches.setdefault(key, Cache._of(parts))
         except SettingsError as error:
             raise InvalidCacheBackendError(str(error)) from error

@@ -1,0 +1,47 @@
+"""Django's drop-in backends with `NEAR`: the same copies, under Django's keys."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests import django_project
+from tests.chaos import RedisServer, eventually
+
+django_project.configure()
+
+from django.core.cache import caches
+from django.test import override_settings
+
+from twofold.contrib.django import close_all
+
+BACKEND = "twofold.contrib.django.RedisCache"
+
+
+def key_function(key: str, prefix: str, version: int) -> str:
+    return f"mine/{prefix}/{version}/{key}"
+
+
+@pytest.fixture(params=[None, "tests.test_django_near.key_function"], ids=["plain", "function"])
+def cache(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Any]:
+    """One of Django's caches with `NEAR`; its keys made by Django, or by a function."""
+    entry = {"BACKEND": BACKEND, "LOCATION": redis_server.url, "KEY_PREFIX": "shop"}
+    near = {**entry, "NEAR": {"max_bytes": "1mb"}, "KEY_FUNCTION": request.param}
+    other = {**entry, "KEY_FUNCTION": request.param, "TIMEOUT": 99}
+    with override_settings(CACHES={"default": near, "other": other}):
+        yield caches["default"]
+        close_all()
+
+
+def test_djangos_caches_read_from_near(cache: Any) -> None:
+    """A second read asks nobody; what another cache of the server writes is told."""
+    stats = cache.cache.stats
+    cache.set("k", {"a": [1]})
+    eventually(lambda: cache.get("k") and stats().near.hits > 0, "the value is near")
+    cache.get("k")["a"].append(2)
+    assert cache.get("k") == {"a": [1]}
+    caches["other"].set("k", "theirs")
+    eventually(lambda: cache.get("k") == "theirs", "the write is told")
+    assert cache.cache.stats().near.watch.pushes > 0
+    cache.delete("k")
+    assert cache.get("k") is None
