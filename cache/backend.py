@@ -73,6 +73,8 @@ class Examined:
     warnings: tuple[str, ...] = ()
     item_size_max: int | None = None
     """Bytes of the largest item, key included, where the server has such a limit."""
+    watch: str = ""
+    """Of a store that is watched: "live", or why it is not."""
 
 
 class Backend(ABC):

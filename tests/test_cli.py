@@ -449,10 +449,10 @@ def test_a_value_cannot_command_the_terminal(durable: Shell) -> None:
 
 def test_a_server_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """What a server says of itself is neither markup nor an escape sequence."""
-    server = Examined("\x1b[2Jh:1", "[red]7\n", 0.001)
+    server = Examined("\x1b[2Jh:1", "[red]7\n", 0.001, watch="[b]live\n")
     show_checks(Console(width=200), [Checked("[b]a", "<X\x9b>", servers=(server,))])
     said = capsys.readouterr().out
-    for text in ("[b]a", r"<X\u009b>", r"\u001b[2Jh:1", r"[red]7\n"):
+    for text in ("[b]a", r"<X\u009b>", r"\u001b[2Jh:1", r"[red]7\n", r"[b]live\n"):
         assert text in said
     assert "\x1b" not in said
 

@@ -509,6 +509,29 @@ def test_a_user_who_may_not_watch(own_redis: RedisServer, monkeypatch: pytest.Mo
     unsubscribe()
 
 
+def test_an_examination_tells_of_the_watch(own_redis: RedisServer) -> None:
+    """How it does, and that what the server keeps for who does not read has no limit."""
+    with opened(own_redis.url) as backend:
+        [examined] = backend.examine()
+        assert examined.watch == ""
+        assert "maxmemory-clients" not in str(examined.warnings)
+        near = Near(backend, BOUND)
+        for face in FACES:
+            [examined] = face.run(face.view(backend).examine())
+            assert examined.watch == "live"
+            assert "maxmemory-clients 0" in str(examined.warnings)
+        own_redis.command("CONFIG", "SET", "maxmemory-clients", "5%")
+        assert "maxmemory-clients" not in str(backend.examine()[0].warnings)
+        near.watch.close()
+    own_redis.command("ACL", "SETUSER", "near", "on", ">pw", "~*", "-@all", "+info", *USER)
+    with opened(f"redis://near:pw@{own_redis.address}") as backend:
+        near = Near(backend, BOUND)
+        [examined] = backend.examine()
+        assert "NOPERM" in examined.watch
+        assert "does not tell what changes" in str(examined.warnings)
+        near.watch.close()
+
+
 @pytest.mark.usefixtures("_guard")
 def test_a_server_without_resp3(tmp_path: Path) -> None:
     """A server that does not know HELLO does not tell of changes."""

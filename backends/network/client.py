@@ -17,6 +17,7 @@ from twofold.backends.network.batches import (
 )
 from twofold.backends.network.errors import (
     ConnectionLost,
+    Outcome,
     Refused,
     deadline_exceeded,
     is_lost,
@@ -49,7 +50,7 @@ class Client:
 
     def __init__(self, topology: Topology, timeout: float) -> None:
         self._topology = topology
-        self._timeout = timeout
+        self.timeout: float = timeout
         self._pool = ConnectionPool(timeout)
         self._loops: PerLoop[AsyncConnections] = PerLoop(
             lambda: AsyncConnections(timeout), AsyncConnections.aclose, AsyncConnections.abandon
@@ -63,10 +64,10 @@ class Client:
             DeadlineExceeded: those before it, which are one to their caller, took all the time.
         """
         now, bound = monotonic(), ends_by()
-        if bound is None or bound >= now + self._timeout:
-            return now + self._timeout
+        if bound is None or bound >= now + self.timeout:
+            return now + self.timeout
         if bound <= now:
-            raise deadline_exceeded("the store", self._timeout)
+            raise deadline_exceeded("the store", self.timeout)
         return bound
 
     def execute(self, command: Command, deadline: float | None = None) -> Reply | Refused:
@@ -79,7 +80,7 @@ class Client:
             BackendUnavailable: the server cannot be reached, or was lost.
         """
         if deadline is None:  # `due`, written out where nothing bounds it: a hit has one call less
-            deadline = monotonic() + self._timeout if ends_by() is None else self.due()
+            deadline = monotonic() + self.timeout if ends_by() is None else self.due()
         server = self._topology.place(command.key, command.reads)
         if server is None:
             return _answered(run_sync(self._retry(BLOCKING, [command], [NOT_SENT], deadline)))
@@ -97,7 +98,7 @@ class Client:
     async def aexecute(self, command: Command, deadline: float | None = None) -> Reply | Refused:
         """Do what `execute` does."""
         if deadline is None:
-            deadline = monotonic() + self._timeout if ends_by() is None else self.due()
+            deadline = monotonic() + self.timeout if ends_by() is None else self.due()
         packed, key, reads, bulk, _ = command
         server = self._topology.place(key, reads)
         if server is None:
@@ -117,6 +118,45 @@ class Client:
         results = [Result(server, reply, seen)]
         del reply, value  # see `_retry`
         return _answered(await self._retry(NATIVE, [command], results, deadline))
+
+    def execute_pair(self, first: Command, second: Command) -> list[Outcome]:
+        """Return the replies to two commands on one key, the second sent just behind the first.
+
+        Raises:
+            BackendUnavailable: there is none to either; see `execute`.
+        """
+        deadline, results = self.due(), [NOT_SENT, NOT_SENT]
+        server = self._topology.place(first.key, first.reads)
+        if server is not None:
+            seen = server.generation
+            try:
+                replies = self._pool.execute_pair(server, first.packed, second.packed, deadline)
+                if not (isinstance(replies[0], ReplyError) or isinstance(replies[1], ReplyError)):
+                    return replies
+                results = [Result(server, each, seen) for each in replies]
+            except BackendUnavailable as failure:
+                results = [Result(server, failure, seen)] * 2
+        retried = run_sync(self._retry(BLOCKING, [first, second], results, deadline))
+        return _answered_in_part(retried)
+
+    async def aexecute_pair(self, first: Command, second: Command) -> list[Outcome]:
+        """Do what `execute_pair` does."""
+        deadline, results = self.due(), [NOT_SENT, NOT_SENT]
+        server = self._topology.place(first.key, first.reads)
+        if server is not None:
+            bulk, seen = first.key in self._big, server.generation
+            parts = (first.packed, second.packed)
+            try:
+                connection = self._loops.get().get(server, bulk)
+                replies: list[Reply] = await connection.submit(b"".join(parts), deadline, parts)
+                if not (isinstance(replies[0], ReplyError) or isinstance(replies[1], ReplyError)):
+                    if bulk or (type(replies[0]) is bytes and len(replies[0]) >= BULK):
+                        self._note_size(first.key, first.packed, replies[0])
+                    return replies
+                results = [Result(server, each, seen) for each in replies]
+            except BackendUnavailable as failure:
+                results = [Result(server, failure, seen)] * 2
+        return _answered_in_part(await self._retry(NATIVE, [first, second], results, deadline))
 
     def execute_many(
         self, commands: Sequence[Command], deadline: float | None = None
@@ -145,13 +185,11 @@ class Client:
     ) -> list[Reply | BackendUnavailable]:
         """Return the replies to two commands on one key, the second sent just behind the first.
 
-        They go over one connection, and neither without the other. Refusals are returned. Only two
-        reads count as one.
+        They go over one connection, and neither without the other. Refusals are returned.
         """
-        reads = first.reads and second.reads
         parts = (first.packed, second.packed)
         packed = b"".join(parts)
-        server = self._topology.place(first.key, reads)
+        server = self._topology.place(first.key, reads=False)
         results = [NOT_SENT, NOT_SENT]
         if server is not None:
             bulk = first.key in self._big or len(packed) >= BULK
@@ -162,7 +200,7 @@ class Client:
             each = answers if isinstance(answers, list) else [answers, answers]
             results = [Result(server, outcome, seen) for outcome in each]
             del answers, each  # see `_retry`
-        commands = [first._replace(reads=reads), second._replace(reads=reads)]
+        commands = [first._replace(reads=False), second._replace(reads=False)]
         return _answered_in_part(await self._retry(io, commands, results, deadline))
 
     async def execute_on(
@@ -180,7 +218,7 @@ class Client:
         """
         seen = server.generation
         batch = Batch(server, b"".join(packed), packed, bulk=True, dedicated=dedicated)
-        deadline = monotonic() + (self._timeout if seconds is None else seconds)
+        deadline = monotonic() + (self.timeout if seconds is None else seconds)
         [answers] = await self._execute_batches(io, [batch], deadline)
         if isinstance(answers, BackendUnavailable):
             self._topology.distrust()
@@ -379,7 +417,7 @@ class Client:
         if isinstance(outcome, BackendUnavailable):
             return outcome
         if server is None:
-            return deadline_exceeded("the store", self._timeout)
+            return deadline_exceeded("the store", self.timeout)
         return self._refused(server, outcome) if isinstance(outcome, ReplyError) else outcome
 
     def _refused(self, server: Server, error: ReplyError) -> Refused:

@@ -235,6 +235,26 @@ class ConnectionPool:
         finally:
             del failure  # whose traceback has this frame, would keep itself alive
 
+    def execute_pair(
+        self, server: Server, first: bytes, second: bytes, deadline: float
+    ) -> list[Reply]:
+        """Return the replies to two commands, sent as one; see `execute`."""
+        connection, matches = self._take(server, deadline), server.protocol.matches
+        try:
+            connection.send(first + second, deadline)
+            replies = [connection.receive_first(deadline), connection.receive(deadline)]
+            if not (matches(first, replies[0]) and matches(second, replies[1])):
+                raise mismatch(replies)  # noqa: TRY301 - as the reader's own
+        except BaseException as error:
+            failure = self._failure(server, connection, error)
+        else:
+            self._put(server, connection)
+            return replies
+        try:
+            raise failure
+        finally:
+            del failure  # as in `execute`
+
     def execute_batches(self, batches: Sequence[Batch], deadline: float) -> list[BatchOutcome]:
         """Send all `batches` side by side, and return what came of each."""
         sent: list[Connection | BackendUnavailable] = []

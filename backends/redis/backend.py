@@ -5,10 +5,11 @@ from time import monotonic
 from typing import Any, Final, TypeVar, Unpack
 
 from twofold.backend import Examined, Fill, Looked
-from twofold.backends.network import MANY, Command, NetworkBackend, Outcome, Refused, Server
+from twofold.backends.network import Command, NetworkBackend, Outcome, Server
 from twofold.backends.network.options import NetworkOptions, flag
 from twofold.backends.redis import commands, deployment, results, scripts
 from twofold.backends.redis.client import RedisClient
+from twofold.backends.redis.examination import Examination
 from twofold.backends.redis.listing import FIRST, Page, Place, read_page
 from twofold.backends.redis.operations import (
     ADD,
@@ -100,7 +101,7 @@ class RedisBackend(NetworkBackend):
         )
         self._client = RedisClient(self._topology, self.deadline)
         self._scripts = ScriptClient(self._client, self._in_worker)
-        self._watch = StoreWatch(self._client, self.deadline)
+        self._watch = StoreWatch(self._client)
         self._knows_nx_get = True
 
     def get(self, key: str) -> bytes | None:
@@ -119,10 +120,14 @@ class RedisBackend(NetworkBackend):
         return self._values(keys, await self._client.aexecute_many(self._gets(keys)))
 
     def look(self, key: str) -> Looked | None:
-        return run_sync(self._look(BLOCKING, key))
+        view = self._watch.view()
+        found, left = self._client.execute_pair(*self._asks(key))
+        return results.looked(key, found, left, keep=self._watch.covers(view))
 
     async def alook(self, key: str) -> Looked | None:
-        return await self._look(NATIVE, key)
+        view = self._watch.view()
+        found, left = await self._client.aexecute_pair(*self._asks(key))
+        return results.looked(key, found, left, keep=self._watch.covers(view))
 
     def look_many(self, keys: Sequence[str]) -> dict[str, Looked]:
         return run_sync(self._look_many(BLOCKING, keys))
@@ -270,24 +275,22 @@ class RedisBackend(NetworkBackend):
     async def apage_of_keys(self, pattern: str, count: int, after: Place = FIRST) -> Page:
         return await read_page(NATIVE, self._client, pattern, count, after)
 
-    async def _look(self, io: Effects, key: str) -> Looked | None:
-        view = self._watch.view()
-        value, life = self._asks(key)
-        found, left = await self._client.both(io, value, life, self._client.due())
-        return results.looked(key, found, left, keep=self._watch.covers(view))
-
     async def _look_many(self, io: Effects, keys: Sequence[str]) -> dict[str, Looked]:
         client, view = self._client, self._watch.view()
-        many = len(keys) >= MANY
-        asked = [each for key in keys for each in self._asks(key, many)]
+        lives = list(map(commands.pttl, keys))
+        asked = self._as_writes(*self._gets(keys), *lives)
         outcomes = await io.op(client.execute_many, client.aexecute_many, asked)
-        return results.looked_in_part(keys, outcomes, keep=self._watch.covers(view))
+        read = results.looked_in_part if self._topology.splits else results.looked_at
+        return read(keys, outcomes, keep=self._watch.covers(view))
 
-    def _asks(self, key: str, bulk: bool = False) -> tuple[Command, Command]:
-        """Return the commands of a look, as writes where reads may go to a replica."""
-        reads = not self._topology.reads_elsewhere
-        value, life = commands.get(key), commands.pttl(key)
-        return value._replace(reads=reads, bulk=bulk), life._replace(reads=reads, bulk=bulk)
+    def _asks(self, key: str) -> Sequence[Command]:
+        return self._as_writes(commands.get(key), commands.pttl(key))
+
+    def _as_writes(self, *asked: Command) -> Sequence[Command]:
+        """Return commands that go to the primary: as writes, where reads may go to a replica."""
+        if not self._topology.reads_elsewhere:
+            return asked
+        return [each._replace(reads=False) for each in asked]
 
     def _gets(self, keys: Sequence[str]) -> list[Command]:
         if self._topology.splits:
@@ -395,25 +398,7 @@ class RedisBackend(NetworkBackend):
         return [commands.pack(b"UNLINK", *keys)] if keys else []
 
     async def _examine(self, io: Effects) -> list[Examined]:
-        primaries = await self._client.primaries(io)
-        servers = primaries if self._topology.splits else self._topology.servers()
-        return [await self._examine_server(io, each) for each in servers]
-
-    async def _examine_server(self, io: Effects, server: Server) -> Examined:
-        [text] = await self._client.execute_on(io, server, commands.INFO)
-        return results.examined(
-            server.name,
-            text.decode(errors="replace"),
-            await self._round_trip(io, server),
-            scripts=await self._runs_scripts(io, server),
-        )
-
-    async def _runs_scripts(self, io: Effects, server: Server) -> bool:
-        try:
-            await self._client.execute_on(io, server, commands.EVAL)
-        except Refused as refusal:
-            return not results.forbids_scripts(refusal)
-        return True
+        return await Examination(self._client, self._watch, self._round_trip).run(io)
 
 
 def _fills(fills: Mapping[str, Fill]) -> list[Command]:

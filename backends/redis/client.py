@@ -50,7 +50,7 @@ class RedisClient(Client):
 
     async def primaries(self, io: Effects) -> Sequence[Server]:
         """Return the servers that take writes, as the cluster sees them now."""
-        await self._learn_slots(io, monotonic() + self._timeout)
+        await self._learn_slots(io, monotonic() + self.timeout)
         return self.topology.primaries()
 
     def runs_scripts(self, command: Command) -> bool:

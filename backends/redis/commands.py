@@ -46,7 +46,8 @@ def mget(keys: Sequence[str]) -> Command:
 
 def pttl(key: str) -> Command:
     """Reply: the milliseconds that are left, -1 for ever, -2 if the key is missing."""
-    return Command(pack_keys("PTTL", [key]), key, True)
+    packed = f"*2\r\n$4\r\nPTTL\r\n${len(key)}\r\n{key}\r\n".encode("ascii")
+    return tuple.__new__(Command, (packed, key, True, False, ()))
 
 
 def set(key: str, value: bytes, ttl: float | None) -> Command:  # noqa: A001 - its name
@@ -109,6 +110,9 @@ FLUSH: Final = pack(b"FLUSHDB", b"ASYNC")
 
 INFO: Final = pack(b"INFO")
 """Reply: lines of `name:value`."""
+
+CLIENTS_LIMIT: Final = pack(b"CONFIG", b"GET", b"maxmemory-clients")
+"""Reply: a name and a value, nothing before Redis 7."""
 
 EVAL: Final = pack(b"EVAL", b"return 1", b"0")
 """Reply: 1, if scripts may be run."""

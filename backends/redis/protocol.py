@@ -16,6 +16,7 @@ from twofold.metadata import has_metadata
 
 _HEAD: Final = 1024  # bytes of a command that tell enough of it: all but some values
 _GET: Final = commands.get("").packed[:13]
+_PTTL: Final = commands.pttl("").packed[:14]
 _SET: Final = b"$3\r\nSET\r\n"  # behind the number of parts
 _SCRIPT: Final = b"$7\r\nEVALSHA\r\n$40\r\n"  # there too
 _DIGEST: Final = slice(4 + len(_SCRIPT), 4 + len(_SCRIPT) + 40)
@@ -36,6 +37,8 @@ def matches(packed: bytes, reply: Reply) -> bool:
         return type(reply) in _OF_GET
     if packed.startswith(_SET, 4) and (reply == b"OK" or _is_before(packed, reply)):
         return True
+    if packed.startswith(_PTTL):
+        return _is_life(reply) or type(reply) is ReplyError
     if type(reply) is ReplyError:
         return True
     if packed.startswith(_SCRIPT, 4) and (matching := _OF_SCRIPT.get(packed[_DIGEST])):
@@ -183,6 +186,7 @@ _MATCHING: Final[dict[bytes, Callable[[Reply], bool]]] = {
     b"ASKING": _is_ok,
     b"AUTH": _is_ok,
     b"CLIENT": _is_ok,
+    b"CONFIG": lambda reply: type(reply) is list,
     b"EXEC": _are_replies,
     b"FLUSHDB": _is_ok,
     b"GET": _is_value,
@@ -191,7 +195,6 @@ _MATCHING: Final[dict[bytes, Callable[[Reply], bool]]] = {
     b"GETRANGE": _is_text,
     b"MULTI": _is_ok,
     b"PING": lambda reply: _equals(reply, b"PONG"),
-    b"PTTL": _is_life,
     b"QUEUED": lambda reply: _equals(reply, b"QUEUED"),
     b"ROLE": _is_role,
     b"SCAN": _are_keys,

@@ -35,6 +35,7 @@ _HEADER: Final = 24  # bytes at most
 _REMEMBERED: Final = 8192  # lengths of values whose headers need not be made again
 _DOLLAR, _STAR, _LF = b"$*\n"
 _SHORT: Final = 6
+_LONGEST_NUMBER: Final = 25  # bytes, with what is around it
 _COMMON: Final = frozenset({b"$-1\r\n", b"+OK\r\n", b":0\r\n", b":1\r\n"})
 
 _value_begins = re.compile(rb"\$(\d{1,10})\r\n").match
@@ -89,6 +90,11 @@ class GuardedReader:
         if self._is_plain or self._is_through():
             # A whole value, or something as common. Hashing long data is slow.
             if data.startswith(_header(len(data))) or (len(data) < _SHORT and data in _COMMON):
+                self._feed(data)
+                return
+            # A whole value and a number behind it, such as its life.
+            end = data.rfind(b"\r\n:", -_LONGEST_NUMBER, -2) + 2
+            if end > 1 and data[-1] == _LF and data.startswith(_header(end)):
                 self._feed(data)
                 return
             self._is_plain = False

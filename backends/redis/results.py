@@ -32,21 +32,33 @@ def value(_key: str, outcome: Outcome) -> bytes | None:
 
 def looked(key: str, found: Outcome, left: Outcome, *, keep: bool) -> Looked | None:
     """Return a value with the life it has left; 0.0 if it is not to be kept."""
-    stored = value(key, found)
-    return None if stored is None else (stored, seconds(key, left) if keep else 0.0)
+    stored = found if type(found) is bytes else value(key, found)
+    if stored is None:
+        return None
+    if type(left) is int and left >= 0 and keep:
+        return stored, left / 1000  # `seconds`, written out for the usual case
+    return stored, (seconds(key, left) if keep else 0.0)
+
+
+def looked_at(keys: Sequence[str], outcomes: Sequence[Outcome], *, keep: bool) -> dict[str, Looked]:
+    """Return what `looked` does for each key, if one command asked for all values."""
+    found = unwrap(outcomes[0]) if keys else []
+    asked = zip(keys, found, outcomes[1:], strict=True)
+    looks = {key: looked(key, each, left, keep=keep) for key, each, left in asked}
+    return {key: each for key, each in looks.items() if each is not None}
 
 
 def looked_in_part(
     keys: Sequence[str], outcomes: Sequence[Outcome], *, keep: bool
 ) -> dict[str, Looked]:
     """Return what `looked` does for each key, if two commands asked for each."""
-    asked = zip(keys, outcomes[::2], outcomes[1::2], strict=True)
-    found = {
+    asked = zip(keys, outcomes[: len(keys)], outcomes[len(keys) :], strict=True)
+    looks = {
         key: looked(key, each, left, keep=keep)
         for key, each, left in asked
         if not (is_lost(each) or is_lost(left))
     }
-    there = {key: each for key, each in found.items() if each is not None}
+    there = {key: each for key, each in looks.items() if each is not None}
     return raise_partial(there, list(filter(is_lost, outcomes)))
 
 
@@ -185,8 +197,25 @@ def forbids_scripts(outcome: Outcome | ReplyError) -> bool:
     return "unknown command" in text or ("NOPERM" in text and "'eval" in text)
 
 
-def examined(name: str, info: str, round_trip: float, *, scripts: bool = True) -> Examined:
-    """Return what is worth knowing in a server's `INFO`, and whether it runs scripts."""
+def examined(
+    name: str,
+    info: str,
+    round_trip: float,
+    *,
+    scripts: bool = True,
+    watch: str = "",
+    unlimited: bool = False,
+) -> Examined:
+    """Return what is worth knowing in a server's `INFO`, and of what it allows.
+
+    Args:
+        name: the server's.
+        info: the reply to `INFO`.
+        round_trip: seconds.
+        scripts: whether it runs them.
+        watch: how its watch does, if anybody watches.
+        unlimited: whether what it keeps for clients that do not read has no limit.
+    """
     facts = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
     if "valkey_version" in facts:
         version = f"Valkey {facts['valkey_version']}"
@@ -204,4 +233,14 @@ def examined(name: str, info: str, round_trip: float, *, scripts: bool = True) -
             " values, become transactions of two round trips, in threads for async code. Allow"
             " this user +eval and +evalsha"
         )
-    return Examined(name, printable(version), round_trip, tuple(warnings))
+    if watch not in ("", "live"):
+        warnings.append(
+            f"{name} does not tell what changes, so that what is kept near of it lives for 1 s, or"
+            f" NEAR['timeout']: {watch}"
+        )
+    if unlimited:
+        warnings.append(
+            f"{name} has maxmemory-clients 0: a process that hangs has what it is told pile up in"
+            " the server's memory. Set it to 5%"
+        )
+    return Examined(name, printable(version), round_trip, tuple(warnings), watch=watch)

@@ -105,10 +105,9 @@ class StoreWatch:
 
     Args:
         client: knows the store's servers.
-        timeout: seconds that it may take to connect.
     """
 
-    def __init__(self, client: RedisClient, timeout: float) -> None:
+    def __init__(self, client: RedisClient) -> None:
         self.pushes: int = 0
         self.losses: int = 0
         self.error: str = ""
@@ -119,7 +118,7 @@ class StoreWatch:
         """What was known of the servers when those that are watched were chosen."""
         self._name = ", ".join([each.name for each in client.topology.servers()])
         self._client = client
-        self._timeout = timeout
+        self._timeout = client.timeout
         self._watches: tuple[RedisWatch, ...] = ()
         self._job: Job = _thread.job(self._run)
         self._begin()
@@ -151,6 +150,16 @@ class StoreWatch:
         with self._lock:
             self._watches = tuple(each for each in self._watches if each is not watch)
         self._wake()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody watches."""
+        return bool(self._watches)
+
+    @property
+    def condition(self) -> str:
+        """How it does: "live", or why it is not; empty if nobody watches, or it just begins."""
+        return "live" if self._live else self.error
 
     def start(self) -> None:
         """Connect in the background, unless that is done already."""

@@ -79,11 +79,15 @@ def _servers_table(checks: Sequence[Checked]) -> Table:
     limited = any(server.item_size_max is not None for _, server in servers)
     if limited:
         table.add_column("largest item", justify="right")
+    watched = any(server.watch for _, server in servers)
+    if watched:
+        table.add_column("watch")
     for alias, server in servers:
-        limit = [_bytes(server.item_size_max)] if limited else []
+        more: list[str | Text] = [_bytes(server.item_size_max)] if limited else []
+        more += [_plain(server.watch or "-")] if watched else []
         latency = _milliseconds(server.round_trip)
         said = map(_plain, (alias, server.name, server.version))
-        table.add_row(*said, latency, *limit)
+        table.add_row(*said, latency, *more)
     return table
 
 
