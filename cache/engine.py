@@ -92,6 +92,7 @@ class Engine:
         self._known = keys.known.get
         self._scope = "" if options["clear"] == "flush" else None
         self._guard = guard_for(backend, parts.alias, options["blocking_calls"])
+        self._is_inline = backend.kind == "inline" and self._guard is None
         self._store = store
         self._remote = backend.kind == "native"
         self._counts = Counts()

@@ -27,11 +27,13 @@ class LoopGuard:
         alias: the cache's.
         store: the name of its store.
         warns: whether such a call is only warned of.
+        blocks: whether the store does; one that does not has a guard to find calls that would
+            freeze a loop on another.
     """
 
-    def __init__(self, alias: str, store: str, warns: bool) -> None:
+    def __init__(self, alias: str, store: str, warns: bool, *, blocks: bool = True) -> None:
         self._alias = alias
-        self._store = store
+        self._why = f"on {store} blocks" if blocks else f"on {store} would block on other stores"
         self._warns = warns
 
     def __repr__(self) -> str:
@@ -47,7 +49,7 @@ class LoopGuard:
             return
         level, caller = _caller()
         message = (
-            f"cache {self._alias!r}: {method}() on {self._store} blocks, and an"
+            f"cache {self._alias!r}: {method}() {self._why}, and an"
             f" event loop is running in this thread: {_instead(method, caller)} instead."
             ' OPTIONS["blocking_calls"] = "warn" or "allow" permits it.'
         )
@@ -60,9 +62,10 @@ def guard_for(
     backend: Backend, alias: str, blocking_calls: Literal["raise", "warn", "allow"]
 ) -> LoopGuard | None:
     """Return the guard of a cache over `backend`, if it needs one."""
-    if backend.kind == "inline" or blocking_calls == "allow":
+    if blocking_calls == "allow":
         return None
-    return LoopGuard(alias, type(backend).__name__, blocking_calls == "warn")
+    blocks = backend.kind != "inline"
+    return LoopGuard(alias, type(backend).__name__, blocking_calls == "warn", blocks=blocks)
 
 
 def _instead(method: str, caller: str) -> str:

@@ -12,6 +12,7 @@ from twofold import registry
 from twofold.backend import Backend, InlineBackend
 from twofold.backends.dummy import DummyBackend
 from twofold.backends.memory import MemoryBackend
+from twofold.backends.sqlite import SQLiteBackend
 from twofold.display import mask_location, mask_url
 from twofold.errors import SettingsError
 from twofold.registry import build, caches
@@ -641,7 +642,7 @@ def test_options_are_split_between_cache_and_backend():
     options = {"SIZE": 5, "Deadline": 2, "colour": "blue", "ON_ERROR": "miss", "clear": "flush"}
     common, own = split_options(CacheConfig("x", "b", options=options), Store)
     assert common == {
-        "blocking_calls": "raise",
+        "blocking_calls": "allow",
         "on_error": "miss",
         "clear": "flush",
         "on_unserializable": "return",
@@ -653,12 +654,24 @@ def test_common_options_have_their_defaults():
     """Without options, nothing is swallowed and clear() keeps to the prefix."""
     common, own = split_options(CacheConfig("x", "b"), Store)
     assert common == {
-        "blocking_calls": "raise",
+        "blocking_calls": "allow",
         "on_error": "raise",
         "clear": "prefix",
         "on_unserializable": "return",
     }
     assert own == {}
+
+
+def test_a_store_that_blocks_nobody_has_no_guard_unless_asked_for():
+    """Others refuse sync calls in a loop; what is given holds for all."""
+    for store, given, meant in (
+        (Store, {}, "allow"),
+        (Store, {"blocking_calls": "raise"}, "raise"),
+        (SQLiteBackend, {}, "raise"),
+        (SQLiteBackend, {"blocking_calls": "allow"}, "allow"),
+    ):
+        common, _ = split_options(CacheConfig("x", "b", options=given), store)
+        assert common["blocking_calls"] == meant
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ import pytest
 from dict_backend import DictBackend
 
 import twofold
+from tests.chaos import MemcachedServer, RedisServer
 from twofold import (
     BackendUnavailable,
     BlockingCallInEventLoop,
+    BlockingCallWarning,
     Cache,
     DeadlineExceeded,
     SettingsError,
@@ -24,7 +26,16 @@ from twofold import (
 from twofold.backend import Fill
 from twofold.backends.memory import MemoryBackend
 from twofold.backends.sqlite import SQLiteBackend
-from twofold.testing import FACES, AsyncView, ChaosBackend, Face, FakeClock, SyncView, case
+from twofold.testing import (
+    FACES,
+    AsyncView,
+    ChaosBackend,
+    Face,
+    FakeClock,
+    SyncView,
+    assert_computed_once,
+    case,
+)
 from twofold.testing.chaos import OPERATIONS
 
 CALLS: dict[str, tuple[Any, ...]] = {
@@ -569,6 +580,128 @@ class TestPlugin:
             """,
         )
         run(pytester, "test_imports.py", "test_own.py").assert_outcomes(passed=2)
+
+
+class TestStores:
+    """`--twofold-store`: the fixture on any store."""
+
+    BODY = """
+        import pytest
+        import twofold
+
+        @twofold.cached
+        def double(x: int) -> int:
+            return 2 * x
+
+        @pytest.mark.parametrize("n", [1, 2])
+        def test_isolated(twofold_cache, n):
+            assert type(twofold_cache.backend).__name__ == "BACKEND"
+            assert twofold.cache.get("k") is None
+            assert twofold.cache.set("k", n)
+            assert double(n) == double(n) == 2 * n
+            assert twofold_cache.stats().computations == 1
+        """
+
+    @pytest.mark.parametrize(
+        ("store", "backend"),
+        [
+            ("memory", "MemoryBackend"),
+            ("sqlite", "SQLiteBackend"),
+            ("files", "FilesBackend"),
+        ],
+    )
+    def test_it_runs_in_the_process_and_on_disk(
+        self, pytester: pytest.Pytester, store: str, backend: str
+    ) -> None:
+        """Each test has a store of its own."""
+        pytester.makepyfile(self.BODY.replace("BACKEND", backend))
+        run(pytester, f"--twofold-store={store}").assert_outcomes(passed=2)
+
+    def test_it_runs_on_servers(
+        self,
+        pytester: pytest.Pytester,
+        redis_server: RedisServer,
+        memcached_server: MemcachedServer,
+    ) -> None:
+        """Each test has a prefix of its own, and leaves nothing."""
+        pytester.makepyfile(self.BODY.replace("BACKEND", "RedisBackend"))
+        run(pytester, f"--twofold-store={redis_server.url}").assert_outcomes(passed=2)
+        assert redis_server.command("DBSIZE") == 0
+        pytester.makepyfile(self.BODY.replace("BACKEND", "MemcachedBackend"))
+        url = f"memcached://{memcached_server.address}"
+        run(pytester, f"--twofold-store={url}").assert_outcomes(passed=2)
+        assert memcached_server.all_keys() == set()
+
+
+class TestComputedOnce:
+    """`assert_computed_once`."""
+
+    def test_one_computation_passes(self, twofold_cache: Cache) -> None:
+        """Of a function, and of a cache."""
+
+        @cached
+        def double(x: int) -> int:
+            return 2 * x
+
+        with assert_computed_once(double), assert_computed_once(twofold_cache):
+            assert (double(1), double(1)) == (2, 2)
+
+    @pytest.mark.parametrize("times", [0, 2])
+    def test_others_fail(self, twofold_cache: Cache, times: int) -> None:
+        """The error tells how often."""
+
+        @cached
+        def double(x: int) -> int:
+            return 2 * x
+
+        with (
+            pytest.raises(AssertionError, match=f"double was computed {times} times"),
+            assert_computed_once(double),
+        ):
+            list(map(double, range(times)))
+
+    def test_what_cannot_tell_is_refused(self) -> None:
+        """A plain function has no count."""
+        with pytest.raises(TypeError, match="cached function"), assert_computed_once(len):
+            pass
+
+
+class TestBlockingCallsInMemory:
+    """`blocking_calls` where nothing blocks."""
+
+    async def test_a_forgotten_a_is_found(self) -> None:
+        """If the settings ask for it, a sync call is refused in a loop, and the twin works."""
+        cache = Cache("memory://guarded", options={"blocking_calls": "raise"})
+
+        @cached(cache=cache)
+        def plain() -> int:
+            return 1
+
+        @cached(cache=cache)
+        async def later() -> int:
+            return 1
+
+        for call in (lambda: cache.get("k"), lambda: cache.typed(int).get("k"), plain):
+            with pytest.raises(BlockingCallInEventLoop, match="await"):
+                call()
+        assert await cache.aget("k", 1) == 1
+        assert await later() == await later() == 1
+        assert await later.aget() == 1
+        assert await plain.aget() is None
+        await cache.aclose()
+
+    async def test_it_may_be_a_warning(self) -> None:
+        """The message does not say that memory blocks."""
+        cache = Cache("memory://guarded", options={"blocking_calls": "warn"})
+        with pytest.warns(BlockingCallWarning, match="would block on other stores"):
+            cache.set("k", 1)
+        await cache.aclose()
+
+    async def test_it_is_allowed_unless_asked_for(self) -> None:
+        """As memory blocks nobody."""
+        cache = Cache("memory://unguarded")
+        assert cache.set("k", 1)
+        await cache.aclose()
 
 
 class TestSuite:

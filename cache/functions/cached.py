@@ -227,7 +227,7 @@ class AsyncCached(_CachedFunction[P, R]):
             if hit is not MISSING:
                 plan.hits += 1
                 return hit  # type: ignore[no-any-return]
-        inline = store.backend.kind == "inline"
+        inline = store._is_inline
         if not inline or plan.keys.asks:  # while the store is asked, the arguments' owner goes on
             given, named = plan.keys.snapshot(given, named)
         key, outage, since = plan.keys.of(given, named), None, 0.0

@@ -135,6 +135,8 @@ def split_options(
     own = _parameters(backend)
     entry_options(config)
     common = {name: values[0] for name, values in _COMMON.items()}
+    if backend.kind == "inline":  # which blocks nobody: it is for those who ask for it
+        common["blocking_calls"] = "allow"
     options: dict[str, Any] = {}
     seen: set[str] = set()
     with placed(config.where("OPTIONS")):

@@ -5,7 +5,7 @@ one of its fixtures is used.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,13 +14,25 @@ if TYPE_CHECKING:
     from twofold.testing.clock import FakeClock
 
 
-@pytest.fixture
-def twofold_cache(twofold_clock: "FakeClock") -> "Iterator[Cache]":
-    """Return an empty memory cache, which `twofold.cache` and `@cached` use in this test.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the fixtures run on any store."""
+    parser.getgroup("twofold").addoption(
+        "--twofold-store",
+        default="memory",
+        metavar="STORE",
+        help="where twofold_cache keeps its values: memory (the default), sqlite, files, redis,"
+        " memcached, or a URL; servers are looked for on this machine",
+    )
 
-    It is the one alias, "default", whatever the settings are; they are back afterwards.
-    Its time is that of the fixture `twofold_clock`. What would be refreshed in the background
-    is refreshed before the call returns, which still returns the stale value.
+
+@pytest.fixture
+def twofold_cache(twofold_clock: "FakeClock", request: pytest.FixtureRequest) -> "Iterator[Cache]":
+    """Return an empty cache, which `twofold.cache` and `@cached` use in this test.
+
+    It is the one alias, "default", whatever the settings are; they are back afterwards. It is in
+    memory, or where `--twofold-store` says. Its time is that of the fixture `twofold_clock`, but
+    for the lives of entries on servers. What would be refreshed in the background is refreshed
+    before the call returns, which still returns the stale value.
     """
     from secrets import token_hex
 
@@ -28,16 +40,29 @@ def twofold_cache(twofold_clock: "FakeClock") -> "Iterator[Cache]":
     from twofold.registry import caches
 
     settings = {
-        "BACKEND": _MEMORY,
-        "LOCATION": f"test-{token_hex(8)}",
+        **_settings(request, f"test-{token_hex(8)}"),
         "OPTIONS": {"on_unserializable": "raise"},
     }
     outside, background.inline = background.inline, True
     try:
         with caches.override({"default": settings}, clock=twofold_clock):
-            yield caches["default"]
+            try:
+                yield caches["default"]
+            finally:
+                caches["default"].clear()
     finally:
         background.inline = outside
+
+
+def _settings(request: pytest.FixtureRequest, name: str) -> dict[str, Any]:
+    """Return the settings of a store that no other test uses, or of a part of one."""
+    wanted: str = request.config.getoption("--twofold-store")
+    if wanted == "memory":
+        return {"BACKEND": _MEMORY, "LOCATION": name}
+    if wanted in ("files", "sqlite"):
+        folder = request.getfixturevalue("tmp_path_factory").mktemp("twofold")
+        return {"BACKEND": wanted, "LOCATION": str(folder / "cache")}
+    return {"LOCATION": _SERVERS.get(wanted, wanted), "KEY_PREFIX": name}
 
 
 @pytest.fixture
@@ -66,3 +91,4 @@ def twofold_clock() -> "FakeClock":
 
 
 _MEMORY = "twofold.backends.memory.MemoryBackend"
+_SERVERS = {"memcached": "memcached://127.0.0.1", "redis": "redis://127.0.0.1"}

@@ -21,7 +21,6 @@ UNSHARED = frozenset({"dummy", "memory"})
 """Stores that nobody else can write to, so that nothing there is signed."""
 
 _DEFAULTS = {
-    "blocking_calls": "warn",
     "on_error": "miss",
     "on_unserializable": "raise",  # as Django's own caches do
     "numbers": "bare",
@@ -29,6 +28,10 @@ _DEFAULTS = {
 _CULLING = {"max_entries": 300, "cull_frequency": 3}  # Django's, where one of them is given
 _BOUNDS = frozenset({*_CULLING, "max_bytes"})
 _KEYS = frozenset({"KEY_FUNCTION", "KEY_PREFIX", "VERSION"})
+
+
+def _defaults(backend: str) -> dict[str, Any]:
+    return _DEFAULTS if backend in UNSHARED else {**_DEFAULTS, "blocking_calls": "warn"}
 
 
 def raw_settings(
@@ -58,7 +61,7 @@ def raw_settings(
         **{name: value for name, value in found.settings.items() if name not in _KEYS},
         **({"LOCATION": _store_name(location, options)} if backend == "memory" else {}),
         "BACKEND": backend,
-        "OPTIONS": {**_DEFAULTS, **options},
+        "OPTIONS": {**_defaults(backend), **options},
     }
 
 
