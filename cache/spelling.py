@@ -4,13 +4,32 @@ from collections.abc import Collection, Iterable
 
 from twofold.display import shown
 
+_ELSEWHERE = {
+    "timeout": "ttl expire expires expire_in expires_in expiration expiration_time expiry"
+    " time_to_live lifetime max_age maxage default_timeout cache_timeout",
+    "max_entries": "maxsize max_size size capacity threshold",
+    "key_prefix": "prefix namespace",
+    "key_function": "key_builder key_func make_key",
+    "memory": "mem simple locmem ram local",
+    "files": "file filesystem disk",
+    "memcached": "memcache pymemcache",
+}
+"""What our names are called in other libraries."""
+
+_OURS = {theirs: ours for ours, names in _ELSEWHERE.items() for theirs in names.split()}
+
 
 def did_you_mean(name: str, right: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the one of `right` nearest to `name`, or nothing."""
+    """Return "; did you mean 'x'?" for the one of `right` nearest to `name`, or nothing.
+
+    A name that other libraries have for one of `right` is near to that.
+    """
     from difflib import get_close_matches
 
     by_lower = {each.lower(): each for each in right}
-    nearest = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    ours = _OURS.get(name.lower())
+    nearest = [ours] if ours in by_lower else []
+    nearest = nearest or get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean {by_lower[nearest[0]]!r}?" if nearest else ""
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import closing
 from functools import partial
+from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -558,3 +559,11 @@ def test_a_value_is_json_or_else_text(text: str, value: object) -> None:
 def test_a_value_is_shown_as_json_only_where_that_is_all_of_it(value: object, shown: str) -> None:
     """JSON that would come back as something else is not shown; `repr` is."""
     assert show_value(value) == shown
+
+
+def test_the_version_and_the_help_are_told_by_the_usual_options(shell: Shell) -> None:
+    """`--version` ends with it; `-h` is help, behind each command too; a shell may complete."""
+    assert shell.here("--version").out == f"twofold {version('twofold')}\n"
+    for command in ((), ("check",), ("get",)):
+        assert shell.here(*command, "-h").out == shell.here(*command, "--help").out != ""
+    assert "--install-completion" in shell.here("-h").out

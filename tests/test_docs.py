@@ -367,7 +367,7 @@ def test_the_toml_of_a_page_is_read(
 COMMANDS = (
     r"(?:\w+=\S+ )*(?:python -m )?twofold (\w+)( .*)?",
     r"python -m pip install .+",
-    r"(\w+=\S+ )*sh tests/\w+\.sh( .+)?",
+    r"(\w+=\S+ )*sh (tests|docs)/\w+\.sh( .+)?",
     r"python -m tests\.\w+( .+)?",
     r"(\w+=\S+ )*python (\S+\.py)",
     r"(python -m )?pytest( .+)?",

@@ -20,11 +20,12 @@ from twofold.errors import CacheError
 from twofold.registry import caches
 from twofold.settings import find
 from twofold.timeouts import DEFAULT_TIMEOUT
+from twofold.version import __version__
 
 app: typer.Typer = typer.Typer(
     name="twofold",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -65,8 +66,22 @@ def run() -> None:
         sys.exit(1)
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"twofold {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def options(_app_dir: AppDir = None) -> None:
+def options(
+    _app_dir: AppDir = None,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Print the version, and end."
+        ),
+    ] = False,
+) -> None:
     """One cache, two faces: try it, check its settings, look into it."""
 
 

@@ -48,7 +48,7 @@ def read_freshness(options: Mapping[str, Any]) -> dict[str, Any]:
         InvalidTimeout: one is no duration.
     """
     for name in options.keys() - _READERS.keys():
-        raise SettingsError(unknown("freshness option", str(name), _READERS))
+        raise SettingsError(unknown("freshness option", str(name), (*_READERS, "timeout")))
     return {name: _READERS[name](name, value) for name, value in options.items()}
 
 

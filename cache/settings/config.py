@@ -159,6 +159,20 @@ def _upper(raw: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
+_ADDRESS = re.compile(
+    r"(?:(?P<scheme>[a-z]+):/?)?(?P<host>(?:[a-z][\w.-]*|\d+(?:\.\d+){3})(?::\d+)?)(?P<path>/\d*)?"
+)
+
+
+def _as_url(location: str) -> str:
+    """Return the URL that was meant by an address which is almost one, as a question."""
+    found = _ADDRESS.fullmatch(location)
+    if found is None or (found["scheme"] is None and ":" not in found["host"]):
+        return ""
+    near = f"{found['scheme'] or 'redis'}://{found['host']}{found['path'] or ''}"
+    return f"; did you mean {near!r}?"
+
+
 def _expand_url(settings: dict[str, Any]) -> dict[str, Any]:
     """Return `settings` with what a URL in LOCATION says put in its place."""
     location, backend = settings.get("LOCATION"), settings.get("BACKEND")
@@ -169,6 +183,7 @@ def _expand_url(settings: dict[str, Any]) -> dict[str, Any]:
         if backend is None:
             raise SettingsError(
                 "no BACKEND is named: give its short name, its dotted path, or a URL in LOCATION"
+                f"{_as_url(url_text)}"
             )
         return settings
     if backend is not None and backend != backend_of(url_text):
