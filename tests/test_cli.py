@@ -267,6 +267,14 @@ def test_check_warns_of_keys_that_others_have_too(shell: Shell, redis_server: Re
         assert "no KEY_PREFIX" not in shell.here("check", CACHE_URL=f"{redis_server.url}?{own}").err
 
 
+def test_check_warns_of_copies_that_nobody_ends(shell: Shell, redis_server: RedisServer) -> None:
+    """A store that does not tell of foreign writes has copies of some age; Redis does tell."""
+    ended = shell.here("check", CACHE_URL="sqlite:///c.db?near=1mb")
+    assert (ended.status, "for 1 s after another has changed it" in ended.err) == (0, True)
+    told = shell.here("check", CACHE_URL=f"{redis_server.url}?near=1mb&key_prefix=a")
+    assert (told.status, "NEAR" in told.err) == (0, False)
+
+
 def test_check_warns_of_certificates_that_nobody_verifies(
     shell: Shell, tls_redis: RedisServer
 ) -> None:

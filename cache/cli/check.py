@@ -7,7 +7,7 @@ from secrets import token_hex
 from time import perf_counter
 from typing import Any
 
-from twofold.backend import Examined
+from twofold.backend import Backend, Examined
 from twofold.core import Cache
 from twofold.display import mask_url
 from twofold.errors import BackendUnavailable, CacheError, PartlyUnavailable, SettingsError
@@ -109,6 +109,12 @@ def _warnings(config: CacheConfig, cache: Cache) -> Iterator[str]:
         yield (
             "no KEY_PREFIX, and the store is on servers: another application there without one"
             " gets the entries of this one. Set KEY_PREFIX to a name of the application"
+        )
+    if cache._near is not None and type(cache.backend).watch is Backend.watch:
+        life = config.near.life(told=False) if config.near is not None else None
+        yield (
+            "NEAR: the store does not tell of foreign writes, so each process may serve a value"
+            f" for {life:g} s after another has changed it. NEAR['timeout'] sets that time"
         )
 
 

@@ -19,6 +19,7 @@ AREAS = (
     "decorators",
     "sqlite",
     "redis",
+    "near",
     "memcached",
     "django",
     "hop",
