@@ -436,6 +436,16 @@ def test_a_page_is_well_formed(page: Path) -> None:
     assert {block.language for block in blocks_of(page)} <= LANGUAGES
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=name_of)
+def test_a_page_begins_with_what_it_comes_to(page: Path) -> None:
+    """Three lines in short, of a paragraph of their own; the index is short itself."""
+    if page.name != "index.md":
+        _, _, rest = page.read_text(encoding="utf-8").partition("\n\n")
+        begins = rest.partition("\n\n")[0]
+        assert begins.startswith("In short: ")
+        assert begins.count("\n") == 2
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
     """A link inside the project leads to a file that is there, and to a heading in it."""
