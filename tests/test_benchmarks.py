@@ -4,14 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from xml.etree import ElementTree
 
 from tests.benchmarks.harness import Row
-from tests.benchmarks.instructions import Counter
+from tests.benchmarks.instructions import COMMAND, total
 from tests.benchmarks.picture import svg
-from tests.benchmarks.workers import lay_out
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,15 +30,22 @@ def test_operations_that_two_commits_are_timed_in_run_on_this_one():
     assert all(cpu > 0 and wall > 0 for cpu, wall in times)
 
 
-def test_instructions_of_one_call_are_counted(tmp_path):
-    """Two counts of an operation agree, and that of a call for 100 keys is of another size."""
-    with ExitStack() as stack:
-        tree = lay_out(ROOT, tmp_path / "tree")
-        counter = Counter(stack, tree, {"sqlite": "sqlite.db"}, calls=1)
-        first, again = (counter.count("sqlite: get") for _ in range(2))
-        many = counter.count("sqlite: get_many(100)")
-    assert abs(again / first - 1) < 0.02
-    assert many > 10 * first > 10_000
+def test_instructions_between_two_marks_are_counted(tmp_path):
+    """What is done twice as often takes twice as many, and the same takes as many again."""
+    profile = tmp_path / "callgrind"
+    program = """
+from tests.benchmarks.marks import begin, end
+for times in (20_000, 20_000, 40_000):
+    begun = begin()
+    for _ in range(times):
+        str(times)
+    end(begun)
+"""
+    command = [*COMMAND, f"--callgrind-out-file={profile}", sys.executable, "-S", "-c", program]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    first, again, twice = (total(profile.with_suffix(f".{number}")) for number in (1, 2, 3))
+    assert abs(again / first - 1) < 0.1
+    assert abs(twice / again - 2) < 0.1
 
 
 def test_who_has_no_valgrind_is_told_so():

@@ -18,7 +18,7 @@ from tests.benchmarks.harness import Row
 from tests.benchmarks.workers import Worker, in_all, lay_out_both, locate, working
 
 PROGRAM: Final = "valgrind"
-COMMAND: Final = (  # a worker calls these functions of libc around what it is asked for
+COMMAND: Final = (  # `marks` call these functions of libc
     "env",
     "PYTHONHASHSEED=0",
     PROGRAM,
@@ -91,9 +91,10 @@ class Counter:
 
     def _run(self, operation: str, times: int) -> int:
         self.worker.time(operation, times)
-        profile = self._profile.with_suffix(f".{next(self._profiles)}")
-        return next(
-            int(line.removeprefix("totals: "))
-            for line in profile.read_text().splitlines()
-            if line.startswith("totals: ")
-        )
+        return total(self._profile.with_suffix(f".{next(self._profiles)}"))
+
+
+def total(profile: Path) -> int:
+    """Return the instructions that a profile of callgrind's is about."""
+    lines = profile.read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("totals: "))

@@ -12,7 +12,6 @@ import gc
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from random import Random
 from typing import Any, TypeAlias
 
 from tests.benchmarks.harness import CAPACITY, KEYS, TIMEOUT, VALUE, aeach, each, expect, together
+from tests.benchmarks.marks import begin, end
 from twofold import Cache, cached, caches, configure
 
 Work: TypeAlias = Callable[[], Any]
@@ -390,29 +390,18 @@ def _timed(runner: asyncio.Runner, operation: Operation, times: int) -> tuple[fl
     if iscoroutinefunction(work):
         cpu, wall = runner.run(_awaited(work, times))
     else:
-        begun = _begin()
+        begun = begin()
         for _ in range(times):
             work()
-        cpu, wall = _end(begun)
+        cpu, wall = end(begun)
     return cpu / times / operation.calls, wall / times / operation.calls
 
 
 async def _awaited(work: Callable[[], Coroutine[Any, Any, Any]], times: int) -> tuple[float, float]:
-    begun = _begin()
+    begun = begin()
     for _ in range(times):
         await work()
-    return _end(begun)
-
-
-def _begin() -> tuple[float, float]:
-    os.getpgrp()  # from here on `instructions` counts
-    return time.process_time(), time.perf_counter()
-
-
-def _end(begun: tuple[float, float]) -> tuple[float, float]:
-    cpu, wall = time.process_time(), time.perf_counter()
-    os.getsid(0)  # up to here
-    return cpu - begun[0], wall - begun[1]
+    return end(begun)
 
 
 def main() -> None:
