@@ -490,11 +490,14 @@ def test_a_user_who_may_not_watch(own_redis: RedisServer, monkeypatch: pytest.Mo
     """It is told of once, and watching is tried again until the user may."""
     heard: list[Any] = []
     unsubscribe = events.subscribe(heard.append)
-    monkeypatch.setattr(watch, "_REFUSED_PAUSE", 0.01)
     own_redis.command("ACL", "SETUSER", "near", "on", ">pw", "~*", "-@all", *USER)
     with opened(f"redis://near:pw@{own_redis.address}") as backend:
         near = Near(backend, BOUND)
         eventually(lambda: near.watch.refused, "it is refused")
+        time.sleep(BOUND)
+        assert near._backend._watch._failures == 1
+        monkeypatch.setattr(watch, "_REFUSED_PAUSE", 0.01)
+        near._backend._watch._wake()
         tries = near._backend._watch._failures
         eventually(lambda: near._backend._watch._failures > tries + 2, "it is tried again")
         assert not near.is_live

@@ -96,7 +96,9 @@ class Tracking(asyncio.Protocol):
                 raise ConnectionLost(f"{self._server.name} has lost the rest of its cluster")
 
     async def close(self) -> None:
-        """Close it, and return when it is."""
+        """Close it, and return when it is; that is no loss."""
+        if self._lost is None:
+            self._lost = ConnectionLost(f"the connection to {self._server.name} was closed")
         if self._opened is not None:
             self._opened.transport.abort()
             await self._closed

@@ -231,16 +231,17 @@ class StoreWatch:
         lines = [Tracking(each, self._told, self._wake) for each in topology.primaries()]
         self._tracked = []
         try:
-            await _within(
-                self._timeout, [each.open(self._timeout, topology.splits) for each in lines]
-            )
+            opening = [each.open(self._timeout, topology.splits) for each in lines]
+            await self._within(self._timeout, opening)
             while await self._cover(lines):
                 await self._sleep(min(each.bound for each in self._live) / _BEATS)
                 await self._beat(lines)
         finally:
-            self._lose()
-            for each in lines:
-                await each.close()
+            try:
+                self._lose()
+            finally:
+                for each in lines:
+                    await each.close()
 
     async def _cover(self, lines: Sequence[Tracking]) -> bool:
         """Have all that is wanted told of; return False where that takes another connection."""
@@ -251,7 +252,7 @@ class StoreWatch:
             return False
         if more:
             sent = monotonic()
-            await _within(self._timeout, [each.track(more) for each in lines])
+            await self._within(self._timeout, [each.track(more) for each in lines])
             self._tracked, self._sent = [*tracked, *more], sent
         if not self._live:
             self._renew()
@@ -281,12 +282,33 @@ class StoreWatch:
         Such as what was pushed behind the answer was acknowledged to its writer later still.
         """
         sent, bound = monotonic(), min(each.bound for each in self._live)
-        await _within(bound, [*(each.beat() for each in lines), self._check_outline(bound)])
+        await self._within(bound, [*(each.beat() for each in lines), self._check_outline(bound)])
         self._sent, self._failures = sent, 0
 
     async def _check_outline(self, seconds: float) -> None:
         if await self._client.topology.outline(seconds) != self.outline:
             raise ConnectionLost(f"{self._name}: the primary, or the slots, are others by now")
+
+    async def _within(self, seconds: float, bodies: Sequence[Coroutine[Any, Any, None]]) -> None:
+        """Run `bodies` side by side, and raise what the first raises that fails.
+
+        What has come while this thread did not run counts as having come in time.
+        """
+        tasks = [asyncio.create_task(each) for each in bodies]
+        try:
+            for patience in (seconds, _GRACE):
+                done, late = await asyncio.wait(
+                    tasks, timeout=patience, return_when=asyncio.FIRST_EXCEPTION
+                )
+                for each in done:
+                    each.result()
+                if not late:
+                    return
+            raise ConnectionLost(f"{self._name}: no answer within {seconds:g} s")
+        finally:
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _told(self, keys: Sequence[str] | None) -> None:
         self.pushes += 1
@@ -330,25 +352,3 @@ def cover(prefixes: Iterable[str]) -> list[str]:
         if not (covering and each.startswith(covering[-1])):
             covering.append(each)
     return covering
-
-
-async def _within(seconds: float, bodies: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run `bodies` side by side, and raise what the first raises that fails.
-
-    What has come while this thread did not run counts as having come in time.
-    """
-    tasks = [asyncio.create_task(each) for each in bodies]
-    try:
-        for patience in (seconds, _GRACE):
-            done, late = await asyncio.wait(
-                tasks, timeout=patience, return_when=asyncio.FIRST_EXCEPTION
-            )
-            for each in done:
-                each.result()
-            if not late:
-                return
-        raise ConnectionLost(f"no answer within {seconds:g} s")
-    finally:
-        for each in tasks:
-            each.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
