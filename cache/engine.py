@@ -85,7 +85,7 @@ class Engine:
             self._tolerant_reads = NearReader(near, far, fail_open.outage if fail_open else None)
             tolerates = self._backend is self._tolerant
             self._reads = self._tolerant_reads if tolerates else self._raising_reads
-        self._tags = _tags(self._backend, self._reads, keys)
+        self._tags = _tags(store, self._reads, keys)
         self._fresh = FreshStore(self._backend, codec, Reader(codec, self._tags, backend.clock))
         self._keys = keys
         self._key = keys.__call__  # bound once: looking it up costs a tenth of a hit
@@ -187,6 +187,11 @@ class Engine:
             return False
         self._fail_open.outage.fail(outage)
         return True
+
+    def _reached(self) -> None:
+        """Note that the store has answered."""
+        if self._fail_open is not None and self._fail_open.outage.lasting:
+            self._fail_open.outage.end()
 
     def _claim(self, full: str, turn: Turn) -> KeyClaim:
         """Return a claim to a normalised key, for the holder of `turn`."""
@@ -327,8 +332,7 @@ class Engine:
             if fail_open is not None:
                 fail_open.outage.fail(exc)
             return (exc.result, True) if isinstance(exc, PartlyUnavailable) else ({}, False)
-        if fail_open is not None and fail_open.outage.lasting:
-            fail_open.outage.end()
+        self._reached()
         return found, True
 
     def _ttl(self, timeout: Timeout) -> float | None:

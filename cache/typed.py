@@ -113,13 +113,14 @@ class TypedCache(Generic[T]):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Store `value`; see `Cache.set`.
 
         Raises:
             CannotSerialize: it is not of the type.
         """
-        stored: bool = self._cache().set(key, value, timeout, version, stale=stale)
+        stored: bool = self._cache().set(key, value, timeout, version, stale=stale, tags=tags)
         return stored
 
     async def aset(
@@ -130,9 +131,12 @@ class TypedCache(Generic[T]):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Do what `set` does."""
-        stored: bool = await self._cache().aset(key, value, timeout, version, stale=stale)
+        stored: bool = await self._cache().aset(
+            key, value, timeout, version, stale=stale, tags=tags
+        )
         return stored
 
     def set_many(
@@ -142,9 +146,10 @@ class TypedCache(Generic[T]):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> list[str]:
         """Store all of `data`, and return the keys that failed; see `Cache.set_many`."""
-        failed: list[str] = self._cache().set_many(data, timeout, version, stale=stale)
+        failed: list[str] = self._cache().set_many(data, timeout, version, stale=stale, tags=tags)
         return failed
 
     async def aset_many(
@@ -154,9 +159,12 @@ class TypedCache(Generic[T]):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> list[str]:
         """Do what `set_many` does."""
-        failed: list[str] = await self._cache().aset_many(data, timeout, version, stale=stale)
+        failed: list[str] = await self._cache().aset_many(
+            data, timeout, version, stale=stale, tags=tags
+        )
         return failed
 
     def add(
@@ -167,9 +175,10 @@ class TypedCache(Generic[T]):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Store `value` only if `key` is missing, to whatever type; see `Cache.add`."""
-        stored: bool = self._cache().add(key, value, timeout, version, stale=stale)
+        stored: bool = self._cache().add(key, value, timeout, version, stale=stale, tags=tags)
         return stored
 
     async def aadd(
@@ -180,9 +189,12 @@ class TypedCache(Generic[T]):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Do what `add` does."""
-        stored: bool = await self._cache().aadd(key, value, timeout, version, stale=stale)
+        stored: bool = await self._cache().aadd(
+            key, value, timeout, version, stale=stale, tags=tags
+        )
         return stored
 
     def get_or_set(

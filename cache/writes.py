@@ -12,7 +12,7 @@ from twofold.engine import Engine
 from twofold.entry import Meta
 from twofold.errors import BackendUnavailable
 from twofold.metadata import Pins
-from twofold.tags.names import tag_names
+from twofold.tags.names import Pinned, tag_names
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 
 
@@ -196,6 +196,7 @@ class WritingCache(Engine):
             if not self._noted(exc):
                 raise
         else:
+            self._reached()
             self._counts.invalidations += len(names)
 
     def _kept(
@@ -213,6 +214,8 @@ class WritingCache(Engine):
         self, io: Effects, tags: Iterable[str], ttl: float | None, stale: Timeout
     ) -> Pins | None:
         """Return the tags of what is to be stored; None in an outage that is a miss here."""
+        if isinstance(tags, Pinned):
+            return tags.pins
         names = tag_names(tags)
         if not names:
             return ()
@@ -223,6 +226,14 @@ class WritingCache(Engine):
             if not self._noted(exc):
                 raise
             return None
+
+    async def _pinned(
+        self, io: Effects, tags: Iterable[str], ttl: float | None, stale: Timeout = None
+    ) -> Pinned:
+        """Return tags that count from now on, for `set` and the like at some later time."""
+        pinned = Pinned(tag_names(tags))
+        pinned.pins = await self._pin(io, tuple(pinned), ttl, stale)
+        return pinned
 
     async def _set_tagged(
         self,

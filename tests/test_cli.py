@@ -20,6 +20,7 @@ import pytest
 from rich.console import Console
 
 from tests.chaos import MemcachedServer, RedisServer
+from twofold import Cache
 from twofold.__main__ import main
 from twofold.backend import Examined
 from twofold.cli.check import Checked
@@ -436,6 +437,27 @@ def test_clear_asks_first(durable: Shell) -> None:
     durable.here("set", "k", "1")
     assert durable.here("clear", "--yes") == (0, "", "")
     assert durable.here("get", "k").status == 1
+
+
+def test_tags_are_invalidated(durable: Shell) -> None:
+    """By name, of one alias; or what has them is stale."""
+    with closing(Cache(f"sqlite:///{durable.home}/cache.db")) as cache:
+        cache.set("k", 1, stale=60, tags=["user:7"])
+        cache.set("b", 1, tags=["b c", "d"])
+        assert durable("invalidate", "another") == (0, "", "")
+        assert cache.get("k") == 1
+        assert durable.here("invalidate", "user:7", "--keep-stale") == (0, "", "")
+        assert (cache.get("k"), cache.get("k", allow_stale=True)) == (None, 1)
+        assert durable.here("invalidate", "user:7", "b c").status == 0
+        assert (cache.get("b"), cache.get("k", allow_stale=True)) == (None, None)
+
+
+def test_an_invalidation_that_was_not_done_is_told(shell: Shell) -> None:
+    """By the status as well."""
+    bad = f"sqlite:///{BAD_LOCATION}"
+    one_line(shell.here("invalidate", "t", CACHE_URL=bad))
+    assert "lives in this process alone" in one_line(shell.here("invalidate", "t"))
+    assert "text of at least one" in one_line(shell.here("invalidate", ""))
 
 
 def test_every_error_of_the_cache_is_one_line(durable: Shell) -> None:

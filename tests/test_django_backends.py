@@ -30,6 +30,7 @@ django_project.configure()
 from django.contrib.sessions.models import Session
 from django.core.cache import CacheHandler, InvalidCacheBackendError, caches
 from django.core.cache.utils import make_template_fragment_key
+from django.core.exceptions import SynchronousOnlyOperation
 from django.core.signals import request_finished
 from django.db import close_old_connections
 from django.template import Context as TemplateContext
@@ -42,7 +43,7 @@ import twofold
 from twofold.contrib.django import aclose_all, close_all
 from twofold.contrib.django.base import TwofoldCache
 from twofold.contrib.django.pickles import CannotPickle
-from twofold.errors import BackendUnavailable, BlockingCallWarning, SettingsError
+from twofold.errors import BackendUnavailable, BlockingCallWarning, InvalidKey, SettingsError
 
 STORES = ("FileCache", "MemcachedCache", "MemoryCache", "RedisCache", "SQLiteCache")
 NETWORKED = ("MemcachedCache", "RedisCache")
@@ -914,3 +915,95 @@ def test_a_prefix_that_is_digested_is_not_cleared_by() -> None:
         with pytest.raises(SettingsError, match="plain ASCII"):
             caches["default"].clear()
         assert caches["other"].get("key") == 1
+
+
+# Tags
+
+
+def test_what_has_a_tag_is_invalidated_by_it(use: Use, call: Callable[..., Any]) -> None:
+    """All that stores takes tags; they count in all versions, and for nothing without them."""
+    cache = use()
+    call(cache, "set", "set", 1, tags=["user:7", "all"])
+    assert call(cache, "set_many", {"many": 2}, version=2, tags=["user:7"]) == []
+    assert call(cache, "add", "add", 3, tags=["user:7"]) is True
+    assert call(cache, "get_or_set", "computed", lambda: 4, tags=["user:7"]) == 4
+    assert call(cache, "get_or_set", "told", lambda: [5], tags=lambda v: [f"user:{v[0]}"]) == [5]
+    call(cache, "set", "plain", 6)
+    names = ["set", "add", "computed", "told", "plain"]
+    assert call(cache, "get_many", names) == dict(zip(names, (1, 3, 4, [5], 6), strict=True))
+    assert call(cache, "get", "many", version=2) == 2
+    call(cache, "invalidate_tags", "user:7")
+    assert call(cache, "get_many", names) == {"told": [5], "plain": 6}
+    assert call(cache, "get", "many", version=2) is None
+    assert call(cache, "get_or_set", "computed", lambda: 8, tags=["user:7"]) == 8
+
+
+def test_an_invalidated_value_may_be_kept_as_a_stale_one(
+    use: Use, call: Callable[..., Any]
+) -> None:
+    cache = use()
+    call(cache, "set", "key", "old", 60, stale=60, tags=["news"])
+    call(cache, "invalidate_tags", "news", keep_stale=True)
+    assert call(cache, "get", "key") is None
+    assert call(cache, "get", "key", allow_stale=True) == "old"
+
+
+@pytest.mark.parametrize("backend", ["RedisCache", "MemoryCache"], indirect=True)
+def test_tags_belong_to_a_prefix(entry: Entry) -> None:
+    """Entries of one store and prefix share their tags, and no others do."""
+    entries = {
+        "default": {**entry, "KEY_PREFIX": "a"},
+        "same": {**entry, "KEY_PREFIX": "a", "TIMEOUT": 60, "VERSION": 2},
+        "other": {**entry, "KEY_PREFIX": "b"},
+        "made": {**entry, "KEY_PREFIX": "a", "KEY_FUNCTION": own_key},
+    }
+    with override_settings(CACHES=entries):
+        for alias in entries:
+            caches[alias].set("key", alias, tags=["t"])  # type: ignore[call-arg]
+        default().invalidate_tags("t")
+        found = {alias: caches[alias].get("key") for alias in entries}
+    assert found == {"default": None, "same": None, "other": "other", "made": None}
+
+
+def test_wrong_tags_are_told(use: Use, call: Callable[..., Any]) -> None:
+    """Before anything is stored."""
+    cache = use()
+    for wrong in ("user:7", [""], [7], 7):
+        for way in ("set", "add"):
+            with pytest.raises(InvalidKey, match="tag"):
+                call(cache, way, "key", 1, tags=wrong)
+        with pytest.raises(InvalidKey, match="tag"):
+            call(cache, "set_many", {"key": 1}, tags=wrong)
+        with pytest.raises(InvalidKey, match="tag"):
+            call(cache, "get_or_set", "key", 1, tags=wrong)
+    call(cache, "set", "none", 1, tags=())
+    call(cache, "set", "null", 1, tags=None)
+    assert call(cache, "get_many", ["key", "none", "null"]) == {"none": 1, "null": 1}
+
+
+class Asking:
+    """What asks the database when it is pickled, and before its answer is there the tag ends."""
+
+    def __init__(self, cache: TwofoldCache) -> None:
+        self.cache = cache
+
+    def __reduce__(self) -> Any:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            self.cache.invalidate_tags("t")
+            return list, ()
+        raise SynchronousOnlyOperation
+
+
+@pytest.mark.parametrize("way", ["aset", "aadd", "aset_many"])
+async def test_an_invalidation_while_a_lazy_value_is_found_is_not_lost(use: Use, way: str) -> None:
+    """Tags count from when the call begins."""
+    cache = use()
+    value = Asking(cache)
+    given: Any = ({"key": value},) if way == "aset_many" else ("key", value)
+    await getattr(cache, way)(*given, tags=["t"])
+    assert await cache.aget("key") is None
+    await cache.aset("key", 1, tags=["t"])
+    assert await cache.aget("key") == 1
+    await aclose_all()

@@ -19,21 +19,25 @@ from django.core.cache import caches
 from django.template import Context, Engine, TemplateSyntaxError
 from django.test import override_settings
 
+from tests.chaos import eventually
 from twofold import (
     Cache,
     ComputationTimeout,
+    InvalidKey,
     InvalidTimeout,
     SettingsError,
     bypass,
     events,
     refreshing,
 )
+from twofold.claims.table import Claims
 from twofold.contrib.django import close_all, make_template_fragment_key
 from twofold.contrib.flask import Caching
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 STALE = 'stale="1h"'
+DJANGOS = "twofold.contrib.django.{}"
 
 
 class Side(Protocol):
@@ -47,6 +51,12 @@ class Side(Protocol):
 
     def text(self) -> Any:
         """Return what is stored, if it is fresh."""
+
+    def invalidate(self, *tags: str, keep_stale: bool = False, other: bool = False) -> None:
+        """Invalidate tags; `other`: as another process."""
+
+    def claims(self) -> Claims:
+        """Return who computes here."""
 
 
 class InDjango:
@@ -68,6 +78,14 @@ class InDjango:
     def text(self) -> Any:
         return caches["default"].get(self.KEY)
 
+    def invalidate(self, *tags: str, keep_stale: bool = False, other: bool = False) -> None:
+        cache: Any = caches["other" if other else "default"]
+        cache.invalidate_tags(*tags, keep_stale=keep_stale)
+
+    def claims(self) -> Claims:
+        cache: Any = caches["default"]
+        return cache.cache._claims  # type: ignore[no-any-return]
+
 
 class InFlask:
     """Flask's."""
@@ -83,8 +101,12 @@ class InFlask:
 
     @property
     def cache(self) -> Cache:
-        with self.apps[False][0].app_context():
-            return self.apps[False][1].caches["default"]
+        return self._cache(False)
+
+    def _cache(self, other: bool) -> Cache:
+        app, caching = self.apps[other]
+        with app.app_context():
+            return caching.caches["default"]
 
     def render(self, value: Any, options: str = STALE, other: bool = False) -> str:
         named = "".join(f", {each}" for each in options.split())
@@ -97,6 +119,12 @@ class InFlask:
 
     def text(self) -> Any:
         return self.cache.get("fragment:'box'()")
+
+    def invalidate(self, *tags: str, keep_stale: bool = False, other: bool = False) -> None:
+        self._cache(other).invalidate_tags(*tags, keep_stale=keep_stale)
+
+    def claims(self) -> Claims:
+        return self.cache._claims
 
     def close(self) -> None:
         for _, caching in self.apps.values():
@@ -234,6 +262,97 @@ def test_a_fragment_deleted_amid_its_refresh_is_not_stored(side: Side) -> None:
 
     assert side.render(Deleting()) == "from before"
     assert side.render("new") == "new"
+
+
+def tagged(side: Side, *names: str) -> str:
+    """Return the option of a tag `cache` whose fragment has tags."""
+    return (
+        f"tags={names[0]!r}"
+        if isinstance(side, InDjango)
+        else f"tags=[{','.join(map(repr, names))}]"
+    )
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["here", "elsewhere"])
+def test_a_fragment_is_invalidated_by_its_tag(side: Side, other: bool) -> None:
+    """From any process; it may stay as a stale one."""
+    options = tagged(side, "user:7")
+    assert [side.render(each, options) for each in "ab"] == ["a", "a"]
+    side.invalidate("another", other=other)
+    assert side.render("b", options, other=other) == "a"
+    side.invalidate("user:7", other=other)
+    assert side.text() is None
+    assert [side.render(each, options) for each in "cd"] == ["c", "c"]
+    side.invalidate("user:7", keep_stale=True, other=other)
+    assert side.render("e", options) == "e"
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["here", "elsewhere"])
+@pytest.mark.parametrize("more", ["", " stale='1h' wait=20"])
+def test_an_invalidation_while_a_fragment_renders_is_not_lost(
+    side: Side, more: str, other: bool
+) -> None:
+    """What was rendered is for that request alone."""
+    options = tagged(side, "t") + more
+
+    class Invalidating:
+        def __str__(self) -> str:
+            side.invalidate("t", other=other)
+            return "from before"
+
+    assert side.render(Invalidating(), options) == "from before"
+    assert side.text() is None
+    assert [side.render(each, options, other=other) for each in "ab"] == ["a", "a"]
+    if more:
+        side.invalidate("t", keep_stale=True)
+        assert side.render(Invalidating(), options) == "from before"
+        assert side.render("b", options) == "b"
+
+
+def test_who_waits_for_a_fragment_is_not_given_what_was_invalidated(side: Side) -> None:
+    """Of those who wait, one renders it again for all."""
+    options, slow, again = tagged(side, "t"), Slow("from before"), Slow("new")
+    again.may_end.set()
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(side.render, slow, options)
+        assert slow.begun.wait(10)
+        side.invalidate("t")
+        others = [threads.submit(side.render, again, options) for _ in range(3)]
+        eventually(lambda: sum(each.waiting for each in side.claims()) >= 4, "all wait")
+        slow.may_end.set()
+        assert first.result(10) == "from before"
+        assert [each.result(10) for each in others] == ["new"] * 3
+    assert (again.runs, side.text()) == (1, "new")
+
+
+def test_wrong_tags_of_a_fragment_are_told(side: Side) -> None:
+    for wrong in ("tags=7", "tags=''", "tags=nothing"):
+        with pytest.raises((TemplateSyntaxError, InvalidKey, SettingsError), match="tag"):
+            side.render("x", wrong)
+
+
+def test_djangos_tag_takes_a_list_of_tags() -> None:
+    """In a variable; None and an empty list are no tags."""
+    text = "{% load twofold %}{% cache 60 box tags=tags %}{{ x }}{% endcache %}"
+    template = InDjango.ENGINE.from_string(text)
+
+    def render(x: int, *tags: Any) -> str:
+        return template.render(Context({"x": x, "tags": tags[0] if tags else None}))
+
+    with override_settings(CACHES={"default": {"BACKEND": DJANGOS.format("MemoryCache")}}):
+        cache: Any = caches["default"]
+        cache.clear()
+        assert [render(1, ["a", "b c"]), render(2, ["a", "b c"])] == ["1", "1"]
+        cache.invalidate_tags("b c")
+        assert [render(3), render(4, [])] == ["3", "3"]
+        close_all()
+
+
+def test_a_third_partys_cache_keeps_nothing_that_has_a_tag() -> None:
+    """Nobody could invalidate it there."""
+    entry = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "tags"}
+    with override_settings(CACHES={"default": entry}):
+        assert [InDjango().render(each, "tags='t'") for each in "ab"] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

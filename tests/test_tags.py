@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos import eventually
+from tests.chaos import RedisServer, eventually
 from tests.test_claims import Steps, another, location
 from twofold import BackendUnavailable, Cache, cached
 from twofold.testing import FACES, Face
@@ -250,3 +250,45 @@ def test_no_read_of_two_is_older_than_an_invalidation_that_returned(
 ) -> None:
     """The same where caches know of each other by the store alone."""
     check_model([another(), another()], seed)
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_an_outage_stores_and_invalidates_nothing(face: Face, own_redis: RedisServer) -> None:
+    """As a miss it is counted as one; as an error it is raised. What is back is used at once."""
+    cache = Cache(own_redis.url, options={"deadline": 0.3, "on_error": "miss"})
+    raising = Cache(own_redis.url, options={"deadline": 0.3})
+
+    async def body() -> None:
+        view, other = face.view(cache), face.view(raising)
+        assert await view.set("k", 1, tags=NAMES)
+        own_redis.stop()
+        assert not await view.set("k", 2, tags=NAMES)
+        assert not await view.add("k", 2, tags=NAMES)
+        assert await view.set_many({"k": 2}, tags=NAMES) == ["k"]
+        await view.invalidate_tags("t")
+        assert await view.get_or_set("k", lambda: 3, tags=NAMES) == 3
+        assert (cache.available, cache.stats().invalidations) == (False, 0)
+        for operation in (other.set("k", 2, tags=NAMES), other.invalidate_tags("t")):
+            with pytest.raises(BackendUnavailable):
+                await operation
+
+    face.run(body())
+    own_redis.start()
+    eventually(lambda: (cache.invalidate_tags("t"), cache.available)[1], "it is there again")
+    assert cache.stats().invalidations == 1
+    cache.close()
+    raising.close()
+
+
+async def test_tags_need_no_thread_where_the_store_needs_none(redis_server: RedisServer) -> None:
+    """All that is done with them is native there, an outage being a miss or not."""
+    cache = Cache(redis_server.url, options={"on_error": "miss"})
+    before = threading.enumerate()
+    await cache.aset("k", 1, tags=["a tag that is new"])
+    await cache.aadd("k", 1, tags=NAMES)
+    await cache.aset_many({"k": 1}, tags=NAMES)
+    assert await cache.aget_or_set("k", lambda: 2, tags=NAMES) == 1
+    await cache.ainvalidate_tags("t", keep_stale=True)
+    await cache.ainvalidate_tags("t")
+    assert set(threading.enumerate()) <= set(before)
+    await cache.aclose()

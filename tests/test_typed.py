@@ -132,3 +132,95 @@ def test_what_is_no_type_is_refused(cache: Cache, kind: Any) -> None:
     """At once, with what was given."""
     with pytest.raises(SettingsError, match="typed"):
         cache.typed(kind)
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_values_of_a_type_have_tags(cache: Cache, face: Face) -> None:
+    """Whatever stores them takes tags, and the type holds: also with a function of the value."""
+    users, tags = face.view(cache.typed(User)), ["users"]
+
+    async def body() -> None:
+        assert await users.set("set", ADA, tags=tags)
+        assert await users.set_many({"many": ADA}, tags=tags) == []
+        assert await users.add("add", ADA, tags=tags)
+        by_id = {"tags": lambda user: [f"user:{user.id}"]}
+        assert await users.get_or_set("made", lambda: ADA, **by_id) == ADA
+        found = await users.get_or_set_many(["all"], lambda _: {"all": ADA}, tags=tags)
+        assert found == {"all": ADA}
+        assert await users.get_many(KEYS) == dict.fromkeys(KEYS, ADA)
+        assert await users.get_or_set("made", lambda: None, **by_id) == ADA
+        await face.view(cache).invalidate_tags("users")
+        assert await users.get_many(KEYS) == {"made": ADA}
+        await face.view(cache).invalidate_tags(f"user:{ADA.id}")
+        assert await users.get_many(KEYS) == {}
+
+    face.run(body())
+
+
+KEYS = ["set", "many", "add", "made", "all"]
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest) -> Iterator[Cache]:
+    """A cache in the process, or on a server."""
+    url = "memory://typed" if request.param == "memory" else None
+    cache = Cache(url or request.getfixturevalue("redis_server").url)
+    yield cache
+    cache.clear()
+    cache.close()
+
+
+def test_functions_of_a_type_have_tags(store: Cache) -> None:
+    """Over their parameters and of their result; refreshed, and by many ids as well."""
+    names = ["one"]
+
+    @cached(cache=store, tags=["user:{number}", "users"])
+    def user(number: int) -> User:
+        return User(number, names[0])
+
+    @cached(cache=store, tags=lambda user: [f"user:{user.id}"])
+    def told(number: int) -> User:
+        return User(number, names[0])
+
+    @cached.many(cache=store, tags=["user:{numbers}", "users"])
+    def users(numbers: list[int]) -> dict[int, User]:
+        return {number: User(number, names[0]) for number in numbers}
+
+    def seen() -> list[User]:
+        return [user(1), told(1), *users([1, 2]).values()]
+
+    ones = [User(1, "one"), User(1, "one"), User(1, "one"), User(2, "one")]
+    assert seen() == seen() == [user.refresh(1), *ones[1:]] == ones
+    names[0] = "two"
+    store.invalidate_tags("user:1")
+    assert seen() == seen() == [User(1, "two")] * 3 + [User(2, "one")]
+    store.invalidate_tags("users")
+    assert seen() == seen() == [User(1, "two")] * 3 + [User(2, "two")]
+
+
+async def test_async_functions_of_a_type_have_tags(store: Cache) -> None:
+    """As sync ones have."""
+    names = ["one"]
+
+    @cached(cache=store, tags=["user:{number}", "users"])
+    async def user(number: int) -> User:
+        return User(number, names[0])
+
+    @cached(cache=store, tags=lambda user: [f"user:{user.id}"])
+    async def told(number: int) -> User:
+        return User(number, names[0])
+
+    @cached.many(cache=store, tags=["user:{numbers}", "users"])
+    async def users(numbers: list[int]) -> dict[int, User]:
+        return {number: User(number, names[0]) for number in numbers}
+
+    async def seen() -> list[User]:
+        return [await user(1), await told(1), *(await users([1, 2])).values()]
+
+    ones = [User(1, "one"), User(1, "one"), User(1, "one"), User(2, "one")]
+    assert await seen() == await seen() == ones
+    assert await user.arefresh(1) == ones[0]
+    names[0] = "two"
+    await store.ainvalidate_tags("user:1")
+    assert await seen() == await seen() == [User(1, "two")] * 3 + [User(2, "one")]
+    await store.aclose()

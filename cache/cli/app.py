@@ -172,6 +172,24 @@ def delete(
 
 
 @app.command()
+def invalidate(
+    tags: Annotated[list[str], typer.Argument(help="The tags, without prefix.")],
+    alias: Alias = "default",
+    keep_stale: Annotated[
+        bool, typer.Option("--keep-stale", help="Let entries be stale instead.")
+    ] = False,
+    _app_dir: AppDir = None,
+) -> None:
+    """Make invalid whatever has one of some tags, in all versions."""
+    cache = caches[alias]
+    cache.invalidate_tags(*tags, keep_stale=keep_stale)
+    if not cache.available:
+        _fail(f"cache {alias!r}: the store did not answer; repeat it, it may not have been done")
+    if cache.backend.kind == "inline":
+        _fail(_private(cache))
+
+
+@app.command()
 def ttl(
     key: Key, alias: Alias = "default", version: Version = None, _app_dir: AppDir = None
 ) -> None:

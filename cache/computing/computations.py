@@ -259,7 +259,7 @@ class Computations:
         if outdated and replaces:
             store.compare_and_delete(key, present)
         self._maker.returned(key, function, policy, replaces, made)
-        holds = await self._maker.holds(io, made)
+        holds = await self._maker.holds(io, made.pins)
         if holds:
             flight.accept()  # all who joined did so before anybody detached it
         return holds
@@ -379,7 +379,7 @@ class Computations:
             self._write(flight, self._remove, made)
         accepted = not made.keep or self._write(flight, self._set, made) or not flight.detached()
         self._maker.returned(flight.key, function, policy, False, made)
-        if not await self._maker.holds(io, made):
+        if not await self._maker.holds(io, made.pins):
             return False
         flight.accept()
         return accepted
@@ -418,7 +418,7 @@ class Computations:
         unchanged = await claim.release(io) or filled
         if made.keep:
             self._maker.returned(key, function, policy, replaces, made)
-        unchanged = unchanged and await self._maker.holds(io, made)
+        unchanged = unchanged and await self._maker.holds(io, made.pins)
         if unchanged:
             flight.accept()
         return self._computed(made, unchanged or not made.keep)

@@ -205,12 +205,15 @@ class Maker:
             self.unserializable.note(function, error)
         return keep
 
-    async def holds(self, io: Effects, made: Made) -> bool:
-        """Tell whether a value is still one for those who have asked since it was begun."""
-        if not made.pins:
-            return made.pins is not None
+    async def holds(self, io: Effects, pins: Pins | None) -> bool:
+        """Tell whether a value of these tags is for those, too, who have asked since it was begun.
+
+        It is not if they are None: one that may be among them was invalidated.
+        """
+        if not pins:
+            return pins is not None
         try:
-            return await self._tags.hold(io, made.pins)
+            return await self._tags.hold(io, pins)
         except BackendUnavailable as exc:
             self.note(exc)
             return True  # for all that can be known

@@ -109,8 +109,15 @@ class Objects:
             return value
         try:
             return Serialized(serializer.dumps(value))
-        except CannotSerialize:
-            return value if is_immutable(value) else copies_of(value)
+        except CannotSerialize as refused:
+            if is_immutable(value):
+                return value
+            try:
+                return copies_of(value)
+            except CannotSerialize:
+                if type(refused) is CannotSerialize:
+                    raise
+                raise refused from refused.__cause__  # of the kind that its callers expect
 
     def load(self, key: str, stored: Any) -> Any | Missing:
         """Return the value; MISSING if it is stale, or cannot be read back."""

@@ -130,5 +130,5 @@ _READERS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "tags": _tags,
 }
 
-OF_FRAGMENTS: Final = tuple(name for name in _READERS if name not in ("errors", "tags"))
+OF_FRAGMENTS: Final = tuple(name for name in _READERS if name != "errors")
 """The options of a template's fragments, whose errors are those of their own request."""

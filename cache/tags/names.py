@@ -6,11 +6,19 @@ from typing import Any, TypeAlias
 from twofold.callables import is_async
 from twofold.display import shown
 from twofold.errors import InvalidKey, SettingsError
+from twofold.metadata import Pins
 
 Tagging: TypeAlias = Iterable[str] | Callable[[Any], Iterable[str]]
 """Names of tags, or a function of the computed value that returns them."""
 
 _TEXTS = (str, bytes, bytearray)
+
+
+class Pinned(tuple[str, ...]):
+    """Names of tags whose generations were read before what they are for was computed."""
+
+    pins: Pins | None
+    """None if the store could not tell, which is a miss: then nothing is stored."""
 
 
 def tag_names(tags: Any) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from twofold.contrib.django.lives import LivingCache
 from twofold.contrib.django.pickles import needs_thread, pickled
+from twofold.effects import NATIVE
 from twofold.errors import (
     CannotSerialize,
     PartlyUnavailable,
@@ -81,13 +82,15 @@ class TwofoldCache(LivingCache):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Store `value`, and return whether there was room; if not, the older one is removed.
 
-        With `stale` it is kept for as long as that after its timeout; see `get`.
+        With `stale` it is kept for as long as that after its timeout; see `get`. With `tags` it
+        can be invalidated together with others, see `invalidate_tags`.
         """
         full, life = self.make_and_validate_key(key, version), self._life(timeout)
-        done = self.cache.set(full, value, life, stale=stale)
+        done = self.cache.set(full, value, life, stale=stale, tags=tags)
         if not done and self.cache.available:
             self.cache.delete(full)
         return done
@@ -100,9 +103,13 @@ class TwofoldCache(LivingCache):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         full, life = self.make_and_validate_key(key, version), self._life(timeout)
-        done = await _pickled_if_lazy(lambda v: self.cache.aset(full, v, life, stale=stale), value)
+        pinned = await self._pinned(tags, life, stale)
+        done = await _pickled_if_lazy(
+            lambda v: self.cache.aset(full, v, life, stale=stale, tags=pinned), value
+        )
         if not done and self.cache.available:
             await self.cache.adelete(full)
         return done
@@ -114,11 +121,12 @@ class TwofoldCache(LivingCache):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> list[Any]:
         """Store all of `data` in one round trip, and return the keys that failed."""
         names, life = self._names(data, version), self._life(timeout)
         items = {full: data[key] for full, key in names.items()}
-        failed = self.cache.set_many(items, life, stale=stale)
+        failed = self.cache.set_many(items, life, stale=stale, tags=tags)
         if failed and self.cache.available:
             self.cache.delete_many(failed)
         return [names[full] for full in failed]
@@ -130,16 +138,18 @@ class TwofoldCache(LivingCache):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> list[Any]:
         names, life = self._names(data, version), self._life(timeout)
         items = {full: data[key] for full, key in names.items()}
+        pinned = await self._pinned(tags, life, stale)
         try:
-            failed = await self.cache.aset_many(items, life, stale=stale)
+            failed = await self.cache.aset_many(items, life, stale=stale, tags=pinned)
         except CannotSerialize as error:
             if not needs_thread(error):
                 raise
             lazy = {full: await pickled(value) for full, value in items.items()}
-            failed = await self.cache.aset_many(lazy, life, stale=stale)
+            failed = await self.cache.aset_many(lazy, life, stale=stale, tags=pinned)
         if failed and self.cache.available:
             await self.cache.adelete_many(failed)
         return [names[full] for full in failed]
@@ -152,12 +162,13 @@ class TwofoldCache(LivingCache):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Store `value` only if `key` is missing, and return whether it was."""
         full, life = self.make_and_validate_key(key, version), self._life(timeout)
         if life == 0:
             return not self.cache.has_key(full)
-        return self.cache.add(full, value, life, stale=stale)
+        return self.cache.add(full, value, life, stale=stale, tags=tags)
 
     async def aadd(
         self,
@@ -167,11 +178,15 @@ class TwofoldCache(LivingCache):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         full, life = self.make_and_validate_key(key, version), self._life(timeout)
         if life == 0:
             return not await self.cache.ahas_key(full)
-        return await _pickled_if_lazy(lambda v: self.cache.aadd(full, v, life, stale=stale), value)
+        pinned = await self._pinned(tags, life, stale)
+        return await _pickled_if_lazy(
+            lambda v: self.cache.aadd(full, v, life, stale=stale, tags=pinned), value
+        )
 
     def touch(
         self, key: Any, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
@@ -203,6 +218,17 @@ class TwofoldCache(LivingCache):
         self, keys: Iterable[Any], version: int | None = None
     ) -> int:
         return await self.cache.adelete_many(self._names(keys, version))
+
+    def invalidate_tags(self, *tags: str, keep_stale: bool = False) -> None:
+        """Make all entries invalid that have one of `tags`, in all versions of this prefix.
+
+        What is being computed now under one of them is invalid as well. With `keep_stale` they
+        are stale instead; see `twofold.Cache.invalidate_tags`.
+        """
+        self.cache.invalidate_tags(*tags, keep_stale=keep_stale)
+
+    async def ainvalidate_tags(self, *tags: str, keep_stale: bool = False) -> None:
+        await self.cache.ainvalidate_tags(*tags, keep_stale=keep_stale)
 
     def has_key(self, key: Any, version: int | None = None) -> bool:
         """Return whether `key` is there."""
@@ -246,6 +272,14 @@ class TwofoldCache(LivingCache):
 
     async def aclose(self, **kwargs: Any) -> None:
         """Do what `close` does: nothing."""
+
+    async def _pinned(
+        self, tags: Iterable[str], life: float | None, stale: Timeout
+    ) -> Iterable[str]:
+        """Return tags that count from now on, also while a lazy value asks the database."""
+        if not tags or life == 0:
+            return ()
+        return await self.cache._pinned(NATIVE, tags, life, stale)
 
     def _scope(self) -> str:
         """Return what the keys of this cache begin with."""

@@ -20,14 +20,22 @@ from django.utils.safestring import SafeString, mark_safe
 from twofold.claims.flights import Late
 from twofold.claims.turns import Turns
 from twofold.computing.answers import Found
+from twofold.computing.call_tags import CallTags
 from twofold.contrib.django.shelf import Hold, Shelf
 from twofold.core import Cache
 from twofold.display import shown
 from twofold.effects import FOREGROUND, Effects, run_sync
-from twofold.errors import ComputationTimeout, InvalidTimeout, ReentrantCall, SettingsError
+from twofold.errors import (
+    ComputationTimeout,
+    InvalidKey,
+    InvalidTimeout,
+    ReentrantCall,
+    SettingsError,
+)
 from twofold.freshness.overrides import override, requests
 from twofold.freshness.policy import Age, Policy
 from twofold.keys.length_prefixed import length_prefixed
+from twofold.tags.names import read_tags
 from twofold.timeouts import seconds
 
 turns: Turns = Turns()
@@ -64,6 +72,8 @@ class FragmentNode(CacheNode):
         alias = self._alias(context)
         shelf = Shelf(alias, self._cache(alias))
         policy = self._policy(context, shelf.cache, timeout)
+        if shelf.cache is None and policy.tags:  # which nobody there could invalidate
+            return self.nodelist.render(context)
         render = _Render(self, context)
         if shelf.cache is not None and requests and override() == "refresh":
             full = shelf.full(key)
@@ -100,9 +110,9 @@ class FragmentNode(CacheNode):
                 FOREGROUND, turns, look, _is_text, "fragment", asked, patience=policy.max_wait
             )
             if found is None:
-                began = shelf.clock.time()
+                began, tags = shelf.clock.time(), await hold.begin_tags(FOREGROUND, policy)
                 rendered = render()
-                shared = await _store(hold, key, rendered, policy, began)
+                shared = await _store(hold, key, rendered, policy, began, tags)
                 return mark_safe(rendered)  # noqa: S308 - it was rendered here
             if cache is None or cache._answers.serves(found, policy):
                 text: str = found.value
@@ -117,13 +127,15 @@ class FragmentNode(CacheNode):
             await hold.release(FOREGROUND, shared)
 
     def _policy(self, context: Context, cache: Cache | None, timeout: float | None) -> Policy:
-        """Return what becomes of the fragment; a third party's cache keeps nothing stale."""
+        """Return what becomes of the fragment; a third party's cache knows its timeout alone."""
         try:
             options = {name: each.resolve(context) for name, each in self.freshness.items()}
+            if isinstance(options.get("tags"), str):  # templates have no lists
+                options["tags"] = [options["tags"]]
             if cache is None:
-                return Policy(timeout)
+                return Policy(timeout, tags=read_tags(options.get("tags")))
             return cache._policy(timeout, options).without_errors()
-        except (InvalidTimeout, SettingsError) as error:
+        except (InvalidKey, InvalidTimeout, SettingsError) as error:
             raise TemplateSyntaxError(f"the tag 'cache': {error}") from None
 
     def _timeout(self, context: Context) -> float | None:
@@ -179,14 +191,25 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-async def _store(hold: Hold, key: str, text: str, policy: Policy, began: float) -> bool:
-    """Store a fragment, and tell whether others will find it, or may store it."""
+async def _store(
+    hold: Hold, key: str, text: str, policy: Policy, began: float, tags: CallTags | None
+) -> bool | None:
+    """Store a fragment, and tell whether others will find it, or may store it.
+
+    None says that one of its tags was invalidated meanwhile: the next one renders for all.
+    """
     shelf = hold.shelf
     if shelf.cache is None:
         shelf.put(key, text, policy.ttl)
         return True
+    place = shelf.place(key)
+    pins = () if tags is None else (await tags.end(FOREGROUND, {place: text}))[place]
+    if pins is None or (tags is not None and tags.failed):
+        return None if pins is None else False
     life = policy.life(text, random())  # noqa: S311 - it spreads load
-    meta = policy.described(life, began, shelf.clock.time())
+    meta = policy.described(life, began, shelf.clock.time(), pins)
     if life is not None:
         life += policy.stale
-    return hold.beside or await hold.fill(FOREGROUND, text, life, meta)
+    if not hold.beside and not await hold.fill(FOREGROUND, text, life, meta):
+        return False
+    return True if await shelf.cache._maker.holds(FOREGROUND, pins) else None

@@ -1,6 +1,6 @@
 """The drop-in for Redis, with what django-redis adds to Django's cache there."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Protocol, cast
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -53,12 +53,13 @@ class RedisCache(TwofoldCache):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
         nx: bool = False,
     ) -> bool:
         """Store `value`, with `nx` only if `key` is missing; return whether it was stored."""
         if nx:
-            return self.add(key, value, timeout, version, stale=stale)
-        return super().set(key, value, timeout, version, stale=stale)
+            return self.add(key, value, timeout, version, stale=stale, tags=tags)
+        return super().set(key, value, timeout, version, stale=stale, tags=tags)
 
     async def aset(  # type: ignore[override]
         self,
@@ -68,11 +69,12 @@ class RedisCache(TwofoldCache):
         version: int | None = None,
         *,
         stale: Timeout = None,
+        tags: Iterable[str] = (),
         nx: bool = False,
     ) -> bool:
         if nx:
-            return await self.aadd(key, value, timeout, version, stale=stale)
-        return await super().aset(key, value, timeout, version, stale=stale)
+            return await self.aadd(key, value, timeout, version, stale=stale, tags=tags)
+        return await super().aset(key, value, timeout, version, stale=stale, tags=tags)
 
     def keys(self, search: str, version: int | None = None) -> list[str]:
         """Return the keys that match a pattern."""

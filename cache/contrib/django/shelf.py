@@ -17,6 +17,7 @@ from twofold.claims.table import Claims
 from twofold.claims.turns import Look, Turn, Turns
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.computing.answers import Found
+from twofold.computing.call_tags import CallTags
 from twofold.contrib.django.base import TwofoldCache
 from twofold.contrib.django.pickles import needs_thread, pickled
 from twofold.core import Cache
@@ -200,6 +201,13 @@ class Hold:
         if came:
             claim.forget()
         return came or cache.backend.private
+
+    async def begin_tags(self, io: Effects, policy: Policy) -> CallTags | None:
+        """Pin the tags of what is to be computed: invalidations from now on count."""
+        cache, key = self.shelf.cache, self._taken[-1].key
+        if cache is None:
+            return None
+        return await cache._maker.begin_tags(io, policy, {key: policy.tags})
 
     async def fill(self, io: Effects, value: Any, timeout: Any, meta: Meta | None = None) -> bool:
         """Store `value` unless the key was changed since it was claimed; tell whether it was."""

@@ -3,7 +3,7 @@
 {% cache "sidebar", "10m", region, user.id %} ... {% endcache %}
 
 The name, then for how long, then whatever else the fragment depends on; then, by name, what is
-served after that: `stale="1h"`.
+served after that, `stale="1h"`, and what it can be invalidated by, `tags=["user:7"]`.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,6 +16,7 @@ from jinja2.runtime import Context
 from werkzeug.local import LocalProxy
 
 from twofold.core import Cache
+from twofold.display import shown
 from twofold.effects import FOREGROUND
 from twofold.errors import BlockingCallInEventLoop, SettingsError, UnstableArgument
 from twofold.events import CacheBypassed, emit
@@ -85,6 +86,7 @@ class Fragments:
 
         render.__qualname__ = f"fragment {name!r}"
         with placed(f"{{% cache {name!r} %}}"):
+            _check_tags(options.get("tags", ()))
             policy = cache._policy(timeout, options).without_errors()
         try:
             if cache._guard is not None:
@@ -102,6 +104,11 @@ class Fragments:
             self._told = True
             what = "fragments of async views are rendered"
             emit(CacheBypassed(self._cache().alias, what, str(exc)))
+
+
+def _check_tags(tags: Any) -> None:
+    if callable(tags):  # as what is undefined is, which would be no tags
+        raise SettingsError(f"the tags of a fragment are a list of texts, not {shown(tags)}")
 
 
 class FragmentTag(Extension):
