@@ -261,6 +261,34 @@ class Calling:
         return await asyncio.to_thread(self.call)
 
 
+@pytest.mark.parametrize("face", FACES, ids=repr)
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_values_with_tags_keep_their_types(face: Face, kind: str, tmp_path: Path) -> None:
+    """Of functions, of many ids, of views: until their tag is invalidated, and anew afterwards."""
+    cache = Cache(f"{kind}:///{tmp_path}/cache")
+
+    @cached.many(cache=cache, tags=["users"])
+    def users(ids: list[int]) -> dict[int, User]:
+        return {each: User(each, "x") for each in ids}
+
+    async def body() -> None:
+        view, function = face.view(cache), returning(cache, User, ADA, tags=["users"])
+        typed = face.view(cache.typed(User))
+        assert await face.view(users).refresh([1]) == {1: User(1, "x")}
+        for times in (1, 2):
+            assert is_same(await face.view(Calling(function)).call(), ADA)
+            assert is_same(await face.view(Calling(function)).call(), ADA)
+            assert len(calls) == times
+            assert await typed.set("own", ADA, tags=["users"])
+            assert await typed.get("own") == ADA
+            await view.invalidate_tags("users")
+            assert await typed.get("own") is None
+            assert await face.view(users).get([1]) == {}
+        await view.close()
+
+    face.run(body())
+
+
 class Missing(Exception):
     """Is kept like a value."""
 

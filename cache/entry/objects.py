@@ -139,7 +139,9 @@ class Objects:
             is_fresh = stored.meta.is_fresh(self._clock.time())
             return self.load_marked(key, stored.kept) if is_fresh else (MISSING, b"")
         if type(stored) is Marked:
-            return self.load(key, stored.kept), stored.mark
+            kept = stored.kept
+            is_plain = type(kept) is Serialized
+            return self._unpack(kept) if is_plain else self.load(key, kept), stored.mark
         return self.load(key, stored), b""
 
     def open(self, key: str, stored: Any) -> Entry | Missing:

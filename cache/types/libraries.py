@@ -4,6 +4,7 @@ import enum
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from importlib import import_module
 from ipaddress import (
     IPv4Address,
@@ -16,6 +17,8 @@ from ipaddress import (
 from pathlib import PurePath
 from typing import Any, Final, TypeAlias
 from uuid import UUID
+
+from twofold.types.outline import Outline
 
 _Way: TypeAlias = tuple[tuple[Callable[[Any], Any], ...], Callable[[Any], Any]]
 """What makes plain data of a value, the best first; and what makes a value of such."""
@@ -63,9 +66,10 @@ def by_msgspec(annotation: Any, rich: bool) -> _Way:
     def to_json(value: Any) -> Any:
         return decode(encode(value, enc_hook=_to_plain))
 
-    def from_plain(plain: Any) -> Any:
-        return convert(plain, annotation, dec_hook=_of_plain, **given)
-
+    options: dict[str, Any] = {} if rich else {"str_keys": True}  # each costs time
+    if Outline(annotation).has_others:
+        options["dec_hook"] = _of_plain
+    from_plain = partial(convert, type=annotation, **options)
     return (to_plain if rich else to_json,), from_plain
 
 

@@ -61,6 +61,8 @@ class Outline:
         """Whether all of it is what JSON keeps as it is."""
         self.is_plain: bool = True
         """Whether all of it is what serializers keep as it is that keep the types of Python."""
+        self.has_others: bool = False
+        """Whether it has classes that msgspec does not know, such as paths."""
         self._within: list[Any] = []
         self._seen = 0
         self.text: str = self._text(annotation, {})
@@ -81,6 +83,7 @@ class Outline:
             return "any"
         if annotation in _ATOMS:
             self.is_json &= annotation in _JSON_ATOMS
+            self.has_others |= annotation is complex
             return str(annotation.__name__)
         origin, args = get_origin(annotation), get_args(annotation)
         if origin is Union or origin is types.UnionType:
@@ -119,6 +122,7 @@ class Outline:
     def _fields(self, kind: type, args: Any, given: Mapping[Any, Any]) -> str:
         fields = fields_of(kind)
         if fields is None:
+            self.has_others = True
             inner = ",".join(self._text(each, given) for each in args)
             return f"{kind.__name__}[{inner}]"
         texts = (f"{each.label}:{self._text(each.annotation, given)}" for each in fields)
