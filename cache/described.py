@@ -14,7 +14,7 @@ from twofold.backend import Backend, Stored
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync, within
 from twofold.entry import MISSING, Codec, Entry, Missing
 from twofold.errors import BackendUnavailable, MissingKey, NotACounter, PartlyUnavailable
-from twofold.metadata import HasMetadata, Meta, Removed, has_metadata
+from twofold.metadata import HasMetadata, Meta, Removed, has_metadata, has_tags
 from twofold.stub import is_stub
 from twofold.tags.reader import Reader
 
@@ -198,11 +198,13 @@ class FreshStore:
         ) -> bool | Missing:
             if meta is None:
                 return False
+            further = 0.0 if meta.hard == meta.soft else max(0.0, meta.hard - meta.soft)
+            if has_tags(stored):
+                await self.reader.extend(io, key, stored, None if ttl is None else ttl + further)
             if meta.soft == inf:  # only the store knows how long it is good
                 swap = store.compare_and_set, store.acompare_and_set
                 return await io.op(*swap, key, stored, stored, ttl) or MISSING
             soft = inf if ttl is None else self._clock.time() + ttl
-            further = 0.0 if meta.hard == meta.soft else max(0.0, meta.hard - meta.soft)
             tags = self.reader.tags_of(key, stored)
             touched = replace(meta, soft=soft, hard=soft + further, tags=tags)
             return await self._swap(io, key, stored, entry, touched) or MISSING

@@ -5,14 +5,16 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.chaos import RedisServer, eventually
 from tests.test_claims import Steps, another, location
-from twofold import BackendUnavailable, Cache, cached
-from twofold.testing import FACES, Face
+from twofold import BackendUnavailable, Cache, InvalidKey, cached
+from twofold.backends.sqlite import SQLiteBackend
+from twofold.testing import FACES, Face, FakeClock
 
 __all__ = ["another", "location"]  # fixtures
 
@@ -292,3 +294,55 @@ async def test_tags_need_no_thread_where_the_store_needs_none(redis_server: Redi
     await cache.ainvalidate_tags("t")
     assert set(threading.enumerate()) <= set(before)
     await cache.aclose()
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+@pytest.mark.parametrize("life", [1000, None])
+@pytest.mark.parametrize("stale", [None, 5])
+def test_what_is_touched_lives_as_long_with_its_tags(
+    face: Face, life: float | None, stale: float | None, tmp_path: Path
+) -> None:
+    """A tag lives as long as the longest-lived entry that has it."""
+    clock = FakeClock()
+    cache = Cache(
+        SQLiteBackend(f"{tmp_path}/c.db", clock=clock), options={"blocking_calls": "allow"}
+    )
+    view = face.view(cache)
+
+    async def body() -> None:
+        assert await view.set("k", "v", 10, stale=stale, tags=NAMES)
+        assert await view.touch("k", life)
+        clock.advance(900)
+        assert await view.get("k") == "v"
+        await view.invalidate_tags("t")
+        assert not await view.touch("k", life)
+        assert await view.get("k") is None
+        await view.close()
+
+    face.run(body())
+    cache.close()
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_who_names_no_tags_finds_what_has_some(face: Face, memory: Cache) -> None:
+    """As a hit, and is not given what was invalidated."""
+    view = face.view(memory)
+
+    async def body() -> None:
+        await view.set("k", "v", tags=NAMES)
+        assert await view.get_or_set("k", lambda: "new") == "v"
+        assert (memory.stats().hits, memory.stats().misses) == (1, 0)
+        await view.invalidate_tags("t")
+        assert await view.get_or_set("k", lambda: "new") == "new"
+        assert (memory.stats().hits, memory.stats().misses) == (1, 1)
+
+    face.run(body())
+
+
+def test_tags_that_cannot_be_are_told(memory: Cache) -> None:
+    with pytest.raises(InvalidKey, match=r"at least one character.*not a list"):
+        memory.invalidate_tags(["t"])  # type: ignore[arg-type]
+    with pytest.raises(InvalidKey, match=r"write \['user:7'\]"):
+        memory.set("k", 1, tags="user:7")
+    fetch = cached(cache=memory, key="one", tags=None)(lambda: 1)  # type: ignore[call-overload]
+    assert fetch() == 1

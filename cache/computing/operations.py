@@ -14,6 +14,7 @@ from twofold.errors import BackendUnavailable, SettingsError
 from twofold.freshness.options import Freshness
 from twofold.freshness.overrides import override, requests
 from twofold.freshness.policy import Policy, plain
+from twofold.metadata import has_tags
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout
 
 T = TypeVar("T")
@@ -84,6 +85,8 @@ class ComputingCache(Engine):
         if value is not MISSING:
             self._counts.hits += 1
             return value
+        if has_tags(stored):
+            return self._answer(key, version, default, self._policy(ttl, {}))
         self._counts.misses += 1
         return run_sync(
             self._computations.compute(
@@ -146,6 +149,8 @@ class ComputingCache(Engine):
         if value is not MISSING:
             self._counts.hits += 1
             return value
+        if has_tags(stored):
+            return await self._aanswer(key, version, default, self._policy(ttl, {}))
         self._counts.misses += 1
         return await self._computations.compute(
             NATIVE, full, aproducer(default), plain(ttl), since, reachable=self.available

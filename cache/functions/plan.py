@@ -62,7 +62,7 @@ class Plan:
         """Whether it matters how old a value is that is found."""
         self._freshness: dict[str, Any] = {**freshness}
         if "tags" in freshness and not callable(freshness["tags"]):
-            self._tags = TagTemplates(function, self.name, self._freshness.pop("tags"))
+            self._tags = TagTemplates(function, self.name, self._freshness.pop("tags") or ())
         self._policy: tuple[Cache, Policy] | None = None
         self.keys: CallKeys = CallKeys(function, key, ignore)
         self.condition = condition

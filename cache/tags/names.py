@@ -30,7 +30,7 @@ def tag_names(tags: Any) -> tuple[str, ...]:
     if isinstance(tags, _TEXTS):
         raise InvalidKey(f"tags={tags!r} stands in place of many tags: write [{tags!r}]")
     try:
-        names = tuple(dict.fromkeys(tags))
+        names = tuple(tags)
     except TypeError:
         raise InvalidKey(
             f"tags are an iterable of texts, such as ['user:7']; not {shown(tags)}"
@@ -40,7 +40,7 @@ def tag_names(tags: Any) -> tuple[str, ...]:
             raise InvalidKey(
                 f"a tag is text of at least one character, such as 'user:7'; not {shown(name)}"
             )
-    return names
+    return tuple(dict.fromkeys(names))
 
 
 def read_tags(tags: Any) -> tuple[str, ...] | Callable[[Any], Iterable[str]]:

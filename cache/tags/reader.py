@@ -5,6 +5,7 @@ the tags are looked at, and an entry whose tags are current is one without tags.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from twofold.clock import Clock
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec, Entry, Missing
+from twofold.errors import BackendUnavailable
 from twofold.metadata import Meta, Pins, has_tags
 from twofold.tags.generations import NOTHING, Standing, Tags
 
@@ -100,6 +102,11 @@ class Reader:
             for meta, standing in zip(every, standings, strict=True)
             if standing is Standing.CURRENT
         ]
+
+    async def extend(self, io: Effects, key: str, stored: Any, life: float | None) -> None:
+        """Have the tags of what the store keeps live for as long as that is to from now on."""
+        with suppress(BackendUnavailable):  # what is done to the entry itself tells of it
+            await self._tags.pin(io, [name for name, _ in self.tags_of(key, stored)], life)
 
     def tags_of(self, key: str, stored: Any) -> Pins:
         """Return the tags of what the store keeps, whatever has become of them."""
