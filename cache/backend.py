@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from twofold.clock import SYSTEM_CLOCK, Clock, followed
 from twofold.display import mask_location, shown
 from twofold.effects import BLOCKING, NATIVE, Call, Effects, run_sync, within
-from twofold.errors import SettingsError
+from twofold.errors import BackendUnavailable, SettingsError
 from twofold.metadata import HasMetadata
 from twofold.stub import is_stub
 from twofold.watch import Watch, Watcher
@@ -261,7 +261,8 @@ class Backend(ABC):
     def set_and_delete(self, key: str, value: Stored, keys: Sequence[str]) -> None:
         """Store `value` for ever under `key`, and then remove `keys`, in this order.
 
-        Where there is no room for `value`, `keys` are removed all the same.
+        Where there is no room for `value`, or it cannot be known to be stored, `keys` are removed
+        all the same, and with them, in the first case, what `key` had.
 
         Raises:
             BackendUnavailable: some of it may not have been done.
@@ -278,8 +279,13 @@ class Backend(ABC):
         self, io: Effects, key: str, value: Stored, keys: Sequence[str]
     ) -> None:
         io = within(io, self.deadline)
-        await io.op(self.set, self.aset, key, value, None)
-        await io.op(self.delete_many, self.adelete_many, keys)
+        remove = self.delete_many, self.adelete_many
+        try:
+            stored = await io.op(self.set, self.aset, key, value, None)
+        except BackendUnavailable:  # the server of this key, and maybe of no other
+            await io.op(*remove, keys)
+            raise
+        await io.op(*remove, keys if stored else [key, *keys])
 
     def has(self, key: str) -> bool:
         """Return whether `key` is there."""

@@ -347,7 +347,7 @@ class Engine:
     ) -> dict[str, Any]:
         read, tagged = self._load_untagged(names, found, allow_stale)
         if tagged:
-            read |= run_sync(self._load_tagged(BLOCKING, names, tagged, allow_stale))
+            return run_sync(self._load_tagged(BLOCKING, names, tagged, allow_stale, read))
         return self._counted(read, len(names))
 
     async def _aload_all(
@@ -355,7 +355,7 @@ class Engine:
     ) -> dict[str, Any]:
         read, tagged = self._load_untagged(names, found, allow_stale)
         if tagged:
-            read |= await self._load_tagged(NATIVE, names, tagged, allow_stale)
+            return await self._load_tagged(NATIVE, names, tagged, allow_stale, read)
         return self._counted(read, len(names))
 
     def _load_untagged(
@@ -378,12 +378,26 @@ class Engine:
         return read
 
     async def _load_tagged(
-        self, io: Effects, names: Mapping[str, str], tagged: Mapping[str, Any], allow_stale: bool
+        self,
+        io: Effects,
+        names: Mapping[str, str],
+        tagged: Mapping[str, Any],
+        allow_stale: bool,
+        untagged: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """Return the values of what has tags, by the caller's keys."""
-        opened = await self._reader.open_many(io, tagged)
+        """Return the values of what has tags and of what has none, by the caller's keys."""
+        partly: PartlyUnavailable | None = None
+        try:
+            opened = await self._reader.open_many(io, tagged)
+        except PartlyUnavailable as error:
+            opened, partly = error.result, error
         values = ((full, self._value(entry, allow_stale)) for full, entry in opened.items())
-        return {names[full]: value for full, value in values if value is not MISSING}
+        there = {names[full]: value for full, value in values if value is not MISSING}
+        read = self._counted({**untagged, **there}, len(names))
+        if partly is not None:
+            partly.result = read
+            raise partly
+        return read
 
     def _load_stale(self, full: str, stored: Any) -> Any | Missing:
         """Return a value that may be stale, but not past its time."""

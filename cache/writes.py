@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from twofold import counter
-from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync, within
 from twofold.engine import Engine
 from twofold.entry import Meta
 from twofold.errors import BackendUnavailable
@@ -247,13 +247,15 @@ class WritingCache(Engine):
         only_if_missing: bool = False,
     ) -> bool:
         """Store a value with its tags, which hold from now on."""
+        io = within(io, self._backend.deadline)
+        if not only_if_missing:
+            self._detach(full)
         pins = await self._pin(io, tags, ttl, stale)
         if pins is None:
             return False
         kept = self._kept(full, value, ttl, stale, pins)
         if only_if_missing:
             return self._stored(await io.op(self._fresh.add, self._fresh.aadd, full, *kept))
-        self._detach(full)
         return self._stored(await io.op(self._backend.set, self._backend.aset, full, *kept))
 
     async def _set_all(
@@ -267,6 +269,8 @@ class WritingCache(Engine):
     ) -> list[str]:
         """Store `data`, those of one life in one round trip, and return the keys that failed."""
         store, failed = self._backend, list[str]()
+        io = within(io, store.deadline) if tags else io
+        self._detached(names)
         pins = await self._pin(io, tags, ttl, stale) if tags else ()
         if pins is None:
             return [names[full] for full in names]
@@ -278,7 +282,6 @@ class WritingCache(Engine):
             for full, key in names.items():
                 stored, life = self._kept(full, data[key], ttl, stale, pins)
                 lives.setdefault(life, {})[full] = stored
-        self._detached(names)
         for life, items in lives.items():
             failed += await io.op(store.set_many, store.aset_many, items, life)
         self._counts.stores += len(names) - len(failed)

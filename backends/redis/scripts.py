@@ -118,11 +118,10 @@ return reply
 """Remove all KEYS, and count the values; those that have metadata are a list behind the number."""
 
 SET_AND_DELETE: Final = Script("""
-local stored = redis.pcall('SET', KEYS[1], ARGV[1])
-for n = 2, #KEYS do redis.call('UNLINK', KEYS[n]) end
-return stored
+for n = 1, #KEYS do redis.call('UNLINK', KEYS[n]) end
+return redis.pcall('SET', KEYS[1], ARGV[1])
 """)
-"""Put ARGV[1] for ever under the first key, then remove the others, also where memory is full."""
+"""Remove all keys, then put ARGV[1] for ever under the first, unless memory is full."""
 
 INCR: Final = Script(f"""{_HEAD}
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end

@@ -107,9 +107,9 @@ def _delete(*found: Found) -> Plan:
 
 def _set_and_delete(found: Found, *others_and_value: Any) -> Plan:
     *others, value = others_and_value
-    unlink = [pack(b"UNLINK", *[each.key for each in others])] if others else []
+    unlink = pack(b"UNLINK", found.key, *[each.key for each in others])
     # One behind the other, since a full server queues nothing.
-    return Plan(b"OK", [pack(b"SET", found.key, value), *unlink], queued=False)
+    return Plan(b"OK", [unlink, pack(b"SET", found.key, value)], queued=False)
 
 
 @_unless_described

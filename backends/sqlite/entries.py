@@ -237,7 +237,7 @@ class Entries:
         self, db: sqlite3.Cursor, key: str, value: bytes, keys: Sequence[str]
     ) -> bool:
         stored = self.set(db, key, value, None)
-        self.delete_many(db, keys)
+        self.delete_many(db, keys if stored else [key, *keys])
         return stored
 
     def incr(self, db: sqlite3.Cursor, key: str, delta: int) -> int:

@@ -9,8 +9,9 @@ resolves it. The others follow: they wait for what the leader brings.
   way, or whose event loop has died, is lost; those who waited join anew, and one of them leads.
 - A task that computes is cancelled when nobody waits for it any more.
 - A write to the key detaches the flight: it still serves those who wait.
-- A follower takes what was computed from before its own call only if the store accepted it:
-  another process may have changed the key before that call. Otherwise it joins anew.
+- A follower takes what was computed from before its own call only if the store accepted it, and
+  was asked to after that call: another process may have changed the key before the call.
+  Otherwise it joins anew.
 - A function that needs its own key raises `ReentrantCall`.
 - Who waits with a patience leaves when that is over, and the computation goes on. So behind
   sync code it runs in a thread of its own.
@@ -75,7 +76,7 @@ class Flight(Claim, Generic[T]):
         self.goes_on: bool = False
         """Whether it is to come to its end though nobody waits for it."""
         self._begun = 0
-        self._accepted = False
+        self._accepted = 0.0
         self._resolved = False
         self._result: T | None = None
         self._error: BaseException | None = None
@@ -86,13 +87,16 @@ class Flight(Claim, Generic[T]):
         """Note that what the result says holds from now on."""
         self._begun = moment()
 
-    def accept(self) -> None:
-        """Note that the key has not been changed, by anybody, since the result was begun."""
-        self._accepted = True
+    def accept(self, until: float = math.inf) -> None:
+        """Note that nobody changed the key from when the result was begun to a moment.
+
+        Who asks after that may do so because it was changed in between.
+        """
+        self._accepted = until
 
     def serves(self, asked: int) -> bool:
         """Tell whether a caller that asked at a moment may have the result."""
-        return self._accepted or self._begun > asked or self._error is not None
+        return self._accepted > asked or self._begun > asked or self._error is not None
 
     def resolve(self, result: T) -> None:
         """Give `result` to all who wait."""

@@ -52,19 +52,22 @@ class CallTags:
             self._fail(exc)
 
     async def end(self, io: Effects, values: Mapping[str, Any]) -> dict[str, Pins | None]:
-        """Return the tags of each of `values`.
+        """Return the tags of all keys; `values` are those that are to be kept.
 
-        None says that some tag was invalidated meanwhile, maybe one of these.
+        None says that some tag was invalidated meanwhile, maybe one of these. So it does of a key
+        without a value to keep, whose tags nobody can tell.
         """
+        keys = list(self._names)
         if self._by_result is not None:
             names = {key: tag_names(self._by_result(value)) for key, value in values.items()}
-            self._names = names
+            self._names = {key: names.get(key, ()) for key in keys}
+            untold = [key for key in keys if names.get(key) != ()]
             try:
-                if not await self._pin_results(io, names):
-                    return {key: None if names[key] else () for key in values}
+                if untold and not (self.failed or await self._pin_results(io, names)):
+                    return {key: None if key in untold else () for key in keys}
             except BackendUnavailable as exc:
                 self._fail(exc)
-        return dict.fromkeys(values, ()) if self.failed else {key: self.of(key) for key in values}
+        return dict.fromkeys(keys, ()) if self.failed else {key: self.of(key) for key in keys}
 
     def of(self, key: str) -> Pins:
         """Return the tags of a key as far as they are known."""
@@ -74,8 +77,6 @@ class CallTags:
 
     async def _pin_results(self, io: Effects, names: Mapping[str, Iterable[str]]) -> bool:
         """Pin what the results tell; tell whether no tag was invalidated during the call."""
-        if self.failed or not any(names.values()):
-            return True
         await self._pin(io, names.values())
         return bool(await self._tags.epoch(io) == self._epoch)
 
@@ -89,7 +90,8 @@ class CallTags:
 
     async def _pin(self, io: Effects, names: Iterable[Tagging]) -> None:
         every = dict.fromkeys(name for each in names if not callable(each) for name in each)
-        self._generations = dict(await self._tags.pin(io, list(every), self._life))
+        if every:
+            self._generations = dict(await self._tags.pin(io, list(every), self._life))
 
     def _fail(self, error: BackendUnavailable) -> None:
         self.failed = True
@@ -97,7 +99,7 @@ class CallTags:
 
 
 def _life(policy: Policy) -> float | None:
-    """Return how long the store keeps a value at most."""
-    if callable(policy.ttl):
-        return _UNKNOWN_LIFE
-    return policy.ttl if policy.ttl is None else policy.ttl + policy.stale
+    """Return how long the store keeps a value, or an error, at most."""
+    ttl = _UNKNOWN_LIFE if callable(policy.ttl) else policy.ttl
+    lives = [None if ttl is None else ttl + policy.stale, *policy.errors.values()]
+    return None if None in lives else max(each for each in lives if each is not None)

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from twofold.backend import Backend, Stored
-from twofold.claims.flights import Body, Flight, share, start
+from twofold.claims.flights import Body, Flight, moment, share, start
 from twofold.claims.stored import Resting, StoredClaim, released
 from twofold.claims.table import Claims, claims_of
 from twofold.computing.maker import Made, Maker
@@ -43,6 +43,11 @@ def _add(store: Backend, key: str, stored: Stored, ttl: float | None) -> bool:
         return store.add(key, stored, ttl)
     except HasMetadata:
         return False
+
+
+def is_final(made: Made, holds: bool | None) -> bool:
+    """Tell whether a refresh need not be repeated; `holds` is None where nobody can tell."""
+    return not made.outdated and (holds is not False or not made.keep)
 
 
 def _swap(store: Backend, present: Stored, key: str, stored: Stored, ttl: float | None) -> bool:
@@ -252,7 +257,7 @@ class Computations:
         Return whether it is for those, too, who have asked since it was begun.
         """
         store, key, replaces = self._store, flight.key, present is not None
-        outdated = made.drop
+        outdated, checked = made.drop, moment()
         if made.keep:
             write = partial(_swap, store, present) if replaces else partial(_add, store)
             outdated = not self._write(flight, write, made)  # there is no room for it
@@ -261,8 +266,8 @@ class Computations:
         self._maker.returned(key, function, policy, replaces, made)
         holds = await self._maker.holds(io, made.pins)
         if holds:
-            flight.accept()  # all who joined did so before anybody detached it
-        return holds
+            flight.accept(checked)  # all who joined did so before anybody detached it
+        return holds is not False
 
     async def _renewed(
         self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
@@ -375,14 +380,15 @@ class Computations:
         made: Made,
     ) -> bool:
         """Put what was made in the place of whatever is in a store of this process's own."""
+        checked = moment()
         if made.drop:
             self._write(flight, self._remove, made)
         accepted = not made.keep or self._write(flight, self._set, made) or not flight.detached()
         self._maker.returned(flight.key, function, policy, False, made)
-        if not await self._maker.holds(io, made.pins):
-            return False
-        flight.accept()
-        return accepted
+        holds = await self._maker.holds(io, made.pins)
+        if holds:
+            flight.accept(checked)
+        return accepted and is_final(made, holds)
 
     async def _fill(
         self,
@@ -401,7 +407,7 @@ class Computations:
             if self._maker.failed(key, function, policy, replaces, exc) or claim.ended_rest:
                 await claim.rest(io, policy.retry_after)
             raise
-        filled = False
+        filled, checked = False, moment()
         io = within(io, self._store.deadline)
         try:
             if made.keep:
@@ -418,10 +424,10 @@ class Computations:
         unchanged = await claim.release(io) or filled
         if made.keep:
             self._maker.returned(key, function, policy, replaces, made)
-        unchanged = unchanged and await self._maker.holds(io, made.pins)
-        if unchanged:
-            flight.accept()
-        return self._computed(made, unchanged or not made.keep)
+        holds = await self._maker.holds(io, made.pins) if unchanged else False
+        if holds:
+            flight.accept(checked)
+        return self._computed(made, is_final(made, holds))
 
     def _computed(self, made: Made, accepted: bool) -> Computed:
         if made.error is not None:

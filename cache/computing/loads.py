@@ -5,21 +5,21 @@ from functools import partial
 from itertools import chain
 from time import monotonic
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from twofold.backend import Backend, Stored
 from twofold.callables import is_async, name_of
-from twofold.claims.flights import Abandoned, Late
+from twofold.claims.flights import Abandoned, Late, moment
 from twofold.claims.joint import JointFlight
 from twofold.claims.stored import Resting, released
 from twofold.claims.stored_many import StoredClaims, Taken
 from twofold.claims.waiting import Wait, pauses, remember_hung
-from twofold.computing.computations import Computations, Computed
-from twofold.computing.maker import Made, Maker
+from twofold.computing.computations import Computations, Computed, is_final
+from twofold.computing.maker import LEFT_OUT, Made, Maker
 from twofold.display import shown
 from twofold.effects import Effects, within
 from twofold.entry import MISSING
-from twofold.errors import NotAMapping
+from twofold.errors import BackendUnavailable, NotAMapping
 from twofold.freshness.policy import Policy
 from twofold.freshness.rests import ELSEWHERE, Rests
 from twofold.stats import Counts
@@ -207,7 +207,7 @@ class Loads:
         tags = await maker.begin_tags(io, policy, names)
         values = await function.call(io, maker, keys)
         made = await maker.made(io, values, function.function, policy, began, tags)
-        return {key: made.get(key, _LEFT_OUT) for key in keys}
+        return {key: made.get(key, LEFT_OUT) for key in keys}
 
     async def _among_processes(
         self,
@@ -330,7 +330,7 @@ class Loads:
             ]
             await claims.rest(io, rest, policy.retry_after)
             raise
-        io = within(io, self._store.deadline)
+        io, checked = within(io, self._store.deadline), moment()
         keep = {key: (each.stored, each.life) for key, each in made.items() if each.keep}
         filled = await claims.fill(io, keep)
         self._counts.stores += sum(done is True for done in filled.values())
@@ -344,16 +344,16 @@ class Loads:
         await claims.rest(io, rest, policy.retry_after)
         stood = await claims.release(io)
         stood |= dropped | {key for key, done in filled.items() if done is not False}
-        stood = await self._maker.holding(
-            io, {key: each for key, each in made.items() if key in stood or key in unknown}
+        holding = await self._maker.holding(
+            io, {key: each.pins for key, each in made.items() if key in stood or key in unknown}
         )
         for key, flight in flights.items():
-            each, accepted = made[key], key in stood
-            if accepted:
-                flight.accept()
-            elif refused is not None and each.keep:
+            each, holds = made[key], holding.get(key, False)
+            if holds:
+                flight.accept(checked)
+            if refused is not None and not is_final(each, holds):
                 refused.add(key)
-            flight.finish(_computed(each, accepted=accepted or not each.keep))
+            flight.finish(_computed(each, accepted=is_final(each, holds)))
 
     async def renew(
         self,
@@ -400,6 +400,11 @@ class Loads:
             await self._computations.check_old(io, flight, present, policy)
         except Resting as exc:
             flight.give_up(exc)
+            return False
+        except BackendUnavailable as exc:
+            self._computations.note(exc)
+            self._rests.begin(flight.key, ELSEWHERE)
+            flight.give_up(Resting())
             return False
         return True
 
@@ -456,6 +461,3 @@ def _hopeless(io: Effects, wait: Wait, others: Mapping[str, Stored], *, is_last:
 def _computed(made: Made, *, accepted: bool) -> Computed:
     alone = made.stored is None and made.value is not MISSING
     return Computed(made.value, made.stored, accepted, alone)
-
-
-_LEFT_OUT: Final = Made(MISSING, None, keep=False, life=None, drop=True)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from inspect import isawaitable, iscoroutine
 from math import inf
 from random import random
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from twofold.backend import Stored
 from twofold.clock import Clock
@@ -13,7 +13,12 @@ from twofold.computing.call_tags import CallTags
 from twofold.computing.unserializable import Unserializable
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec, Entry, Meta
-from twofold.errors import AwaitableResult, BackendUnavailable, CannotSerialize
+from twofold.errors import (
+    AwaitableResult,
+    BackendUnavailable,
+    CannotSerialize,
+    PartlyUnavailable,
+)
 from twofold.freshness.kept_errors import forms, name_of_class, rebuilt
 from twofold.freshness.policy import Policy
 from twofold.freshness.rests import Rests
@@ -39,6 +44,12 @@ class Made(NamedTuple):
     """What the function raised, if that is kept."""
     pins: Pins | None = ()
     """Its tags; None if one that may be among them was invalidated while it was computed."""
+    outdated: bool = False
+    """Whether it is for that reason alone that it is not kept."""
+
+
+LEFT_OUT: Final = Made(MISSING, None, keep=False, life=None, drop=True)
+"""What is made of a key for which a function of many brought nothing."""
 
 
 def producer(default: Any) -> Callable[[], Any]:
@@ -148,7 +159,10 @@ class Maker:
         began: float,
         tags: CallTags | None,
     ) -> dict[str, Made]:
-        """Return what is to become of values, begun at a time by the wall clock."""
+        """Return what is to become of values, begun at a time by the wall clock.
+
+        With tags, that says as well what becomes of the keys that were left out.
+        """
         keep = {key: policy.keeps(value) or not policy.stores for key, value in values.items()}
         if tags is None:
             return {
@@ -164,10 +178,11 @@ class Maker:
                 policy,
                 began,
                 keep[key] and not tags.failed,
-                pins.get(key, ()),
+                pins[key],
             )
             for key, value in values.items()
         }
+        made |= {key: LEFT_OUT._replace(pins=pins[key]) for key in pins.keys() - values.keys()}
         if callable(policy.ttl) and (lives := [each.life for each in made.values() if each.keep]):
             await tags.extend(io, None if None in lives else max(filter(None, lives)))
         return made
@@ -182,7 +197,8 @@ class Maker:
         keep: bool,
         pins: Pins | None,
     ) -> Made:
-        keep, drop = keep and pins is not None, False
+        outdated, drop = keep and pins is None, False
+        keep = keep and not outdated
         ttl = policy.life(value, random()) if keep else None  # noqa: S311 - it spreads load
         if ttl is not None and ttl <= 0:
             keep, drop = False, True
@@ -192,9 +208,9 @@ class Maker:
             stored = self._codec.dump(key, value, meta)
         except CannotSerialize as exc:
             drop = drop or self._note(function, keep, exc)
-            return Made(value, None, False, None, drop, pins=pins)
+            return Made(value, None, False, None, drop, pins=pins, outdated=outdated)
         life = ttl if meta is None or ttl is None else ttl + policy.stale
-        return Made(value, stored, keep, life, drop, pins=pins)
+        return Made(value, stored, keep, life, drop, pins=pins, outdated=outdated)
 
     def _note(self, function: Callable[..., Any], keep: bool, error: CannotSerialize) -> bool:
         """Note that a result cannot be stored; tell whether it should have been."""
@@ -205,32 +221,28 @@ class Maker:
             self.unserializable.note(function, error)
         return keep
 
-    async def holds(self, io: Effects, pins: Pins | None) -> bool:
+    async def holds(self, io: Effects, pins: Pins | None) -> bool | None:
         """Tell whether a value of these tags is for those, too, who have asked since it was begun.
 
         It is not if they are None: one that may be among them was invalidated.
-        """
-        if not pins:
-            return pins is not None
-        try:
-            return await self._tags.hold(io, pins)
-        except BackendUnavailable as exc:
-            self.note(exc)
-            return True  # for all that can be known
 
-    async def holding(self, io: Effects, made: Mapping[str, Made]) -> set[str]:
-        """Return the keys of those values that `holds` is true of."""
-        tagged = {key: each.pins for key, each in made.items() if each.pins}
-        holding = {key for key, each in made.items() if each.pins == ()}
-        if not tagged:
-            return holding
-        try:
-            standings = await self._tags.standings(io, list(tagged.values()))
-        except BackendUnavailable as exc:
-            self.note(exc)
-            return holding | tagged.keys()
-        held = zip(tagged, standings, strict=True)
-        return holding | {key for key, standing in held if standing is Standing.CURRENT}
+        None is returned where the store cannot tell.
+        """
+        return (await self.holding(io, {"": pins}))[""]
+
+    async def holding(self, io: Effects, pins: Mapping[str, Pins | None]) -> dict[str, bool | None]:
+        """Do what `holds` does for several values."""
+        holding: dict[str, bool | None] = {key: each == () for key, each in pins.items()}
+        tagged = {key: each for key, each in pins.items() if each}
+        if tagged:
+            try:
+                standings = await self._tags.standings(io, list(tagged.values()))
+            except BackendUnavailable as exc:
+                self.note(exc)
+                return holding | dict.fromkeys(tagged)
+            for key, standing in zip(tagged, standings, strict=True):
+                holding[key] = standing is Standing.CURRENT
+        return holding
 
     def note(self, outage: BackendUnavailable) -> None:
         """Tell of a failure of the store that a computation goes on without."""
@@ -300,8 +312,13 @@ class Maker:
         return entry.value if entry.is_fresh(self._clock.time()) else MISSING
 
     async def read_many(self, io: Effects, stored: Mapping[str, Stored]) -> dict[str, Any]:
-        """Return the values of those of what is stored that are fresh."""
-        now, entries = self._clock.time(), await self.reader.open_many(io, stored)
+        """Return the values of those of what is stored that are fresh, as far as can be known."""
+        try:
+            entries = await self.reader.open_many(io, stored)
+        except BackendUnavailable as exc:
+            self.note(exc)
+            entries = exc.result if isinstance(exc, PartlyUnavailable) else {}
+        now = self._clock.time()
         return {
             key: entry.value
             for key, entry in entries.items()

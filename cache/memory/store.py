@@ -9,7 +9,7 @@ sets an entry's `visited` flag, and the entry at the hand goes unless its flag i
 which case the flag is cleared and the entry is passed over (F. J. Corbató, 1968). Entries
 that were taken out leave the ring when the hand comes by; removals move it on while there
 are many. A write looks at a bounded number of entries. Locks do not stand in the ring: they
-stay until they end.
+stay until they end, but among copies, of which none is the only one.
 
 Each write removes a few of the entries that have expired.
 """
@@ -43,7 +43,15 @@ _RING_AT_MOST: Final = 1.25  # times the number of entries; a longer ring is too
 class Store:
     """The entries of one `LOCATION`; reading them is free, all else goes through `do`."""
 
-    def __init__(self, max_entries: int, max_bytes: int, cull_frequency: int | None) -> None:
+    def __init__(
+        self,
+        max_entries: int,
+        max_bytes: int,
+        cull_frequency: int | None,
+        *,
+        spares_locks: bool = True,
+    ) -> None:
+        self._spares = is_lock if spares_locks else _spares_none
         self.max_entries = max_entries
         self.max_bytes = max_bytes
         self.cull_frequency = cull_frequency
@@ -118,7 +126,7 @@ class Store:
             size += entry.size
             if entry.deadline != math.inf:
                 expiries.move(entry, entry.deadline - first)
-            if not is_lock(key):
+            if not self._spares(key):
                 ring.append(entry)
         self._ring, self._expiries, self.bytes = ring, expiries, size
         self._torn = False
@@ -132,7 +140,7 @@ class Store:
         entry = self.entries.get(key)
         if entry is None:
             entry = self.entries[key] = Entry(key, value, size, deadline)
-            if not is_lock(key):
+            if not self._spares(key):
                 self._ring.append(entry)
         else:
             self.bytes -= entry.size
@@ -312,3 +320,7 @@ class Store:
         self._later.clear()
         if half_done:
             self.do(self.clear, "")
+
+
+def _spares_none(_key: str) -> bool:
+    return False

@@ -47,7 +47,7 @@ class Tier:
         self.hits: int = 0
         self.valid_until: float = _NEVER
         """The time by the store's monotonic clock until which copies are served, unasked."""
-        self._store = Store(options.max_entries, options.max_bytes, None)
+        self._store = Store(options.max_entries, options.max_bytes, None, spares_locks=False)
         self.find = self._store.entries.get
         self.clock = store.clock
         self._far = store

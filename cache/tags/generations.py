@@ -69,6 +69,8 @@ class Tags(ABC):
                 asked for, None where there is none.
 
         Raises:
+            PartlyUnavailable: some servers did not answer; as the `result`, what they alone can
+                tell of is gone.
             BackendUnavailable: the store cannot tell.
         """
 
@@ -79,11 +81,3 @@ class Tags(ABC):
         Raises:
             BackendUnavailable: the store may not have done so.
         """
-
-    async def hold(self, io: Effects, pins: Pins) -> bool:
-        """Tell whether none of the tags has been invalidated since they were pinned.
-
-        Raises:
-            BackendUnavailable: the store cannot tell.
-        """
-        return not pins or (await self.standings(io, [pins]))[0] is Standing.CURRENT

@@ -7,7 +7,7 @@ forgotten.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from twofold.effects import Effects, RLock, after_fork_in_child, new_rlock
 from twofold.metadata import Pins
@@ -32,9 +32,8 @@ class _Pin(NamedTuple):
 class TagTable:
     """The tags of all caches of one store, by their keys."""
 
-    def __init__(self, store: object) -> None:
+    def __init__(self) -> None:
         self.epoch: int = 0
-        self._store = store  # whose id is nobody else's meanwhile
         self._tags: WeakValueDictionary[str, _Tag] = WeakValueDictionary()
         self._lock: RLock = new_rlock()  # a finaliser may come in
         after_fork_in_child(self)
@@ -64,13 +63,13 @@ class TagTable:
 
 
 _lock: Final = new_rlock()
-_by_store: Final[WeakValueDictionary[int, TagTable]] = WeakValueDictionary()
+_by_store: Final[WeakKeyDictionary[object, TagTable]] = WeakKeyDictionary()
 
 
 def table_of(store: object) -> TagTable:
-    """Return the tags of a store, the same for all its caches."""
+    """Return the tags of a store, the same for all its caches for as long as it is there."""
     with _lock:
-        return _by_store.setdefault(id(store), TagTable(store))
+        return _by_store.setdefault(store, TagTable())
 
 
 class LocalTags(Tags):

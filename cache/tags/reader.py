@@ -13,7 +13,7 @@ from typing import Any
 from twofold.clock import Clock
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec, Entry, Missing
-from twofold.errors import BackendUnavailable
+from twofold.errors import BackendUnavailable, PartlyUnavailable
 from twofold.metadata import Meta, Pins, has_tags
 from twofold.tags.generations import NOTHING, Standing, Tags
 
@@ -54,7 +54,10 @@ class Reader:
         entry = self._codec.open(key, stored)
         if entry is MISSING or entry.meta is None or not entry.meta.tags:
             return entry
-        [standing] = await self._tags.standings(io, [entry.meta.tags], known)
+        try:
+            [standing] = await self._tags.standings(io, [entry.meta.tags], known)
+        except PartlyUnavailable as error:  # of one entry there is no part
+            raise BackendUnavailable(str(error)) from error
         return _judged(entry, standing)
 
     async def load(self, io: Effects, key: str, stored: Any) -> Any | Missing:
@@ -73,7 +76,13 @@ class Reader:
     async def open_many(
         self, io: Effects, stored: Mapping[str, Any], known: Mapping[str, Any] = NOTHING
     ) -> dict[str, Entry | Missing]:
-        """Do what `open` does for several keys, whose tags are read at once."""
+        """Do what `open` does for several keys, whose tags are read at once.
+
+        Raises:
+            PartlyUnavailable: some servers did not answer; to the `result`, what has tags of
+                theirs is missing.
+            BackendUnavailable: the store cannot tell.
+        """
         entries = {key: self._codec.open(key, each) for key, each in stored.items()}
         tagged = {
             key: entry
@@ -82,9 +91,12 @@ class Reader:
         }
         if tagged:
             pins = [entry.meta.tags for entry in tagged.values() if entry.meta is not None]
-            standings = await self._tags.standings(io, pins, known)
-            for (key, entry), standing in zip(tagged.items(), standings, strict=True):
-                entries[key] = _judged(entry, standing)
+            try:
+                standings = await self._tags.standings(io, pins, known)
+            except PartlyUnavailable as error:
+                error.result = entries | _judged_all(tagged, error.result)
+                raise
+            entries |= _judged_all(tagged, standings)
         return entries
 
     async def judged(self, io: Effects, metas: Iterable[Meta]) -> list[Meta]:
@@ -112,6 +124,13 @@ class Reader:
         """Return the tags of what the store keeps, whatever has become of them."""
         entry = self._codec.open(key, stored)
         return () if entry is MISSING or entry.meta is None else entry.meta.tags
+
+
+def _judged_all(
+    entries: Mapping[str, Entry], standings: Iterable[Standing]
+) -> dict[str, Entry | Missing]:
+    judged = zip(entries.items(), standings, strict=True)
+    return {key: _judged(entry, standing) for (key, entry), standing in judged}
 
 
 def _judged(entry: Entry, standing: Standing) -> Entry | Missing:

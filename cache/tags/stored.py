@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from twofold.backend import Backend
 from twofold.effects import Effects, within
+from twofold.errors import PartlyUnavailable
 from twofold.metadata import Pins
 from twofold.tags.generations import NOTHING, Standing, Tags
 
@@ -18,7 +19,7 @@ _HALF: Final = 8
 _HARD: Final = len(_MAGIC) + _HALF
 _SIZE: Final = _HARD + _HALF
 
-_FOR_EVER: Final = 100 * 365 * 86400.0
+_FOR_EVER: Final = 50 * 365 * 86400.0
 _COMPUTING: Final = 60.0
 """Seconds that a generation has more than its entry: it is pinned before the function runs."""
 
@@ -65,18 +66,18 @@ class StoredTags(Tags):
     ) -> dict[str, bytes]:
         """Return generations, new ones where there are none; all are to live for `life`."""
         store = self._store
-        wanted = _FOR_EVER if life is None else life + _COMPUTING
+        wanted = _FOR_EVER if life is None else min(life + _COMPUTING, _FOR_EVER)
+        longer = 2 * wanted  # a write at each fill would be told to all who watch the store
         there = await io.op(store.look_many, store.alook_many, keys)
         found = {key: value for key, (value, _) in there.items()}
         if missing := [key for key in keys if key not in found]:
             new = _new()
             claim = store.get_or_claim_many, store.aget_or_claim_many
-            taken = await io.op(*claim, missing, new, _longer(wanted))
+            taken = await io.op(*claim, missing, new, longer)
             found |= {key: new if each is None else each for key, each in taken.items()}
         for key, (_, left) in there.items():
-            # Twice as long: a write at each fill would be told to all who watch the store.
             if left is not None and left < wanted:
-                await io.op(store.touch, store.atouch, key, _longer(wanted))
+                await io.op(store.touch, store.atouch, key, longer)
         return found
 
     async def standings(
@@ -87,33 +88,48 @@ class StoredTags(Tags):
         found: Mapping[str, Any] = known
         if unknown:
             reads = self._reads
-            found = {**known, **await io.op(reads.get_many, reads.aget_many, unknown)}
-        return [
-            max(
-                (_standing(pin, found.get(names[name])) for name, pin in pins),
-                default=Standing.CURRENT,
-            )
-            for pins in pinned
-        ]
+            try:
+                found = {**known, **await io.op(reads.get_many, reads.aget_many, unknown)}
+            except PartlyUnavailable as error:
+                read = {**known, **error.result}
+                raise PartlyUnavailable(str(error), _judged(pinned, names, read)) from error
+        return _judged(pinned, names, found)
 
     async def invalidate(self, io: Effects, names: Sequence[str], *, keep_stale: bool) -> None:
         store, keys = self._store, self.keys(names)
         io = within(io, store.deadline)
-        epoch = self._key("")
-        if not keep_stale:
-            await io.op(store.set_and_delete, store.aset_and_delete, epoch, _new(), keys)
-            return
-        await io.op(store.set, store.aset, epoch, _new(), None)
-        there = await io.op(store.get_many, store.aget_many, keys)
-        for key, old in there.items():
-            # Refused, it was invalidated meanwhile, by somebody who began after this call.
-            soft = old[:_HARD] + secrets.token_bytes(_HALF)
-            await io.op(store.replace, store.areplace, key, old, soft)
+        gone = [] if keep_stale else keys
+        change = store.set_and_delete, store.aset_and_delete
+        await io.op(*change, self._key(""), _new(), gone)
+        if keep_stale:
+            # From where writes go: what a replica has may be one from before the current one.
+            for key, (old, _) in (await io.op(store.look_many, store.alook_many, keys)).items():
+                await self._soften(io, key, old)
+
+    async def _soften(self, io: Effects, key: str, old: bytes) -> None:
+        """Give a generation another soft half."""
+        store = self._store
+        soft = old[:_HARD] + secrets.token_bytes(_HALF)
+        if not await io.op(store.replace, store.areplace, key, old, soft):
+            # It was invalidated meanwhile, or there is no room: then what has it is invalid.
+            await io.op(store.compare_and_delete, store.acompare_and_delete, key, old)
 
 
 def is_generation(stored: Any) -> bool:
     """Tell whether what a store keeps is the generation of a tag."""
     return type(stored) is bytes and len(stored) == _SIZE and stored.startswith(_MAGIC)
+
+
+def _judged(
+    pinned: Sequence[Pins], keys: Mapping[str, str], found: Mapping[str, Any]
+) -> list[Standing]:
+    return [
+        max(
+            (_standing(pin, found.get(keys[name])) for name, pin in pins),
+            default=Standing.CURRENT,
+        )
+        for pins in pinned
+    ]
 
 
 def _standing(pinned: Any, current: Any) -> Standing:
@@ -126,7 +142,3 @@ def _standing(pinned: Any, current: Any) -> Standing:
 
 def _new() -> bytes:
     return _MAGIC + secrets.token_bytes(2 * _HALF)
-
-
-def _longer(life: float) -> float:
-    return min(2 * life, _FOR_EVER)

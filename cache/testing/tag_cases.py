@@ -197,3 +197,6 @@ class TagCases(Suite):
             await cache.set("k", "v", life, tags=["t"])
         _, left = backend.look_many([key])[key]
         assert left is None or left >= 50_000
+        await cache.touch("k", 500_000)
+        _, left = backend.look_many([key])[key]
+        assert left is None or left >= 500_000
