@@ -1,6 +1,8 @@
 """Tags where something fails: no entry that was invalidated is served, and none by mistake."""
 
 import gc
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -387,3 +389,19 @@ def test_what_has_an_evicted_tag_never_comes_back(how: str, tmp_path: Path) -> N
         cache.set("l", "new", LIFE, tags=[tag])
         assert cache.get_many(["k", "l"], allow_stale=True) == {"l": "new"}
         cache.close()
+
+
+@pytest.mark.parametrize("rounds", [100, pytest.param(3000, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("store", ["redis", "memcached"])
+def test_no_process_reads_what_was_invalidated_before(
+    store: str, rounds: int, request: pytest.FixtureRequest
+) -> None:
+    """A history of two processes with several threads each, against one truth in the store."""
+    url = f"{store}://{request.getfixturevalue(f'{store}_server').address}"
+    command = [sys.executable, "-m", "tests.tag_world", url]
+    running = [
+        subprocess.Popen([*command, str(seed), str(rounds)], stdout=subprocess.PIPE, text=True)
+        for seed in range(2)
+    ]
+    told = [each.communicate(timeout=40 + rounds / 10)[0] for each in running]
+    assert told == ["done\n"] * 2
