@@ -17,6 +17,7 @@ from twofold.errors import BackendUnavailable, PartlyUnavailable
 from twofold.metadata import Removed, head
 from twofold.testing import FACES, Face, FakeClock
 from twofold.testing.described_cases import DescribedCases, DescribedStoreCases
+from twofold.testing.faces import case
 
 LONG = 1000.0
 
@@ -66,6 +67,14 @@ class TestServerWithoutMetaCommands(DescribedStoreCases):
     ) -> Backend:
         monkeypatch.setattr(proxies, "_knows_meta", lambda _node: False)
         return MemcachedBackend(memcached_servers[0].address, deadline=10.0)
+
+    @case
+    async def test_a_look_tells_its_life(self, told: Any, described: Callable[[Meta], Any]) -> None:
+        """Not here: no command tells it, and 0.0 says so."""
+        stored = described(Meta(5.0))
+        await told.set("k", stored, 1000)
+        assert await told.look("k") == (stored, 0.0)
+        assert await told.look_many(["k"]) == {"k": (stored, 0.0)}
 
 
 _made: list[Cache] = []

@@ -14,15 +14,15 @@ What was near when the watch was lost stays, unconfirmed: it is served only wher
 cannot be asked, as a stale value.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Final
 
 from twofold.backend import Backend, Stored
-from twofold.clock import SYSTEM_CLOCK
+from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import after_fork_in_child
-from twofold.memory.entry import size_of
+from twofold.memory.entry import Entry, size_of
 from twofold.memory.store import Store
 from twofold.metadata import Described
 from twofold.near.options import NearOptions
@@ -48,8 +48,8 @@ class Tier:
         self.valid_until: float = _NEVER
         """The time by the store's monotonic clock until which copies are served, unasked."""
         self._store = Store(options.max_entries, options.max_bytes, None, spares_locks=False)
-        self.find = self._store.entries.get
-        self.clock = store.clock
+        self.find: Callable[[str], Entry | None] = self._store.entries.get
+        self.clock: Clock = store.clock
         self._far = store
         self._prefixes = tuple(prefixes)
         self._options = options

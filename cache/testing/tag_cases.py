@@ -13,7 +13,7 @@ class Numbers:
     """A function that returns a new number at each call."""
 
     def __init__(self) -> None:
-        self.calls = 0
+        self.calls: int = 0
 
     def __call__(self) -> list[int]:
         """Return it in a list, which each caller gets a copy of."""

@@ -1,5 +1,6 @@
 """A type that is named for values, and how it stands in stores of one kind."""
 
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -60,8 +61,8 @@ class Fitted:
 
     def __init__(self, name: str, made: Conversion, text: str) -> None:
         self.name: str = name
-        self.exact = made.exact
-        self.from_plain = made.from_plain
+        self.exact: Callable[[Any], Any] = made.exact
+        self.from_plain: Callable[[Any], Any] = made.from_plain
         self.mark: bytes = _digest(f"data {text}") if text else b""
         self.as_it_is: bytes = _digest(f"value {text}") if text else b""
         """The mark of a value itself, in a store that keeps objects."""
