@@ -224,11 +224,10 @@ class Maker:
     async def holds(self, io: Effects, pins: Pins | None) -> bool | None:
         """Tell whether a value of these tags is for those, too, who have asked since it was begun.
 
-        It is not if they are None: one that may be among them was invalidated.
-
-        None is returned where the store cannot tell.
+        It is not if they are None: one that may be among them was invalidated. The answer is None
+        where the store cannot tell.
         """
-        return (await self.holding(io, {"": pins}))[""]
+        return (await self.holding(io, {"": pins}))[""] if pins else pins is not None
 
     async def holding(self, io: Effects, pins: Mapping[str, Pins | None]) -> dict[str, bool | None]:
         """Do what `holds` does for several values."""

@@ -24,6 +24,7 @@ AREAS = (
     "django",
     "hop",
     "freshness",
+    "tags",
     "footprint",
 )
 RESULTS = Path(__file__).parent / "results"

@@ -1,0 +1,96 @@
+"""Hits of values with tags beside plain ones, and an invalidation of a million entries beside one.
+
+A tagged hit may cost 1.5 times as much as a plain one, and the invalidation of a million 1.2 times
+as much as of one: the others' targets are below 1.
+"""
+
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import redis
+
+from tests.benchmarks.harness import KEYS, TIMEOUT, Bench, Client, aeach, each, expect
+from tests.chaos import RedisServer
+from twofold import Cache
+
+AREA = "tags"
+
+PLAIN = KEYS[:100]
+TAGGED = [f"tagged:{key}" for key in PLAIN]
+VALUE = {"name": "tea", "price": 1.5}
+TAGS = ["tea"]
+
+MILLION = 1_000_000
+COPY = "for i = 1, ARGV[2] do redis.call('SET', KEYS[1] .. i, ARGV[1]) end"
+INVALIDATIONS = 200  # in a round
+
+
+def value() -> Any:
+    """Stand for a query."""
+    return VALUE
+
+
+def race_hits(bench: Bench, store: str, cache: Cache) -> None:
+    """Compare hits whose tags are known beforehand with those of values without."""
+
+    def ask(key: str) -> Any:
+        return cache.get_or_set(key, value, TIMEOUT, tags=TAGS)
+
+    async def aask(key: str) -> Any:
+        return await cache.aget_or_set(key, value, TIMEOUT, tags=TAGS)
+
+    def plain(key: str) -> Any:
+        return cache.get_or_set(key, value, TIMEOUT)
+
+    async def aplain(key: str) -> Any:
+        return await cache.aget_or_set(key, value, TIMEOUT)
+
+    for one, other in zip(TAGGED, PLAIN, strict=True):
+        expect(ask(one), VALUE)
+        expect(plain(other), VALUE)
+    faces: list[tuple[str, Any, Any, Any]] = [
+        ("get_or_set", each, ask, plain),
+        ("aget_or_set", aeach, aask, aplain),
+    ]
+    for name, work, tagged, untagged in faces:
+        clients = [
+            Client("twofold, tagged", work(tagged, TAGGED), len(TAGGED)),
+            Client("twofold, plain", work(untagged, PLAIN), len(PLAIN), 1 / 1.5),
+        ]
+        bench.race(AREA, f"hit, {store}, {name}", clients)
+
+
+def race_invalidations(bench: Bench, cache: Cache, server: RedisServer) -> None:
+    """Compare the invalidation of a tag on a million entries with that on one."""
+    cache.set("one", 1, TIMEOUT, tags=["one"])
+    cache.set("many", 1, TIMEOUT, tags=["many"])
+    key = cache._key("many")
+    client = redis.Redis(port=server.port, socket_timeout=120)
+    client.eval(COPY, 1, key, client.get(key), MILLION)
+    expect(client.dbsize() > MILLION, True)
+    client.close()
+    costs: dict[str, list[float]] = {"twofold, a million": [], "twofold, one": []}
+    for _ in range(bench.rounds):
+        for name, tag in zip(costs, ("many", "one"), strict=True):
+            began = perf_counter()
+            for _ in range(INVALIDATIONS):
+                cache.invalidate_tags(tag)
+            costs[name].append((perf_counter() - began) / INVALIDATIONS * 1e6)
+    bench.add(AREA, "invalidate_tags, redis", "µs", costs, {"twofold, one": 1 / 1.2})
+
+
+def run(bench: Bench) -> None:
+    """Compare in memory and in a Redis of our own."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        server = stack.enter_context(RedisServer(folder))
+        for store, where in (("memory", "memory://"), ("redis", server.url)):
+            cache = Cache(where, options={"blocking_calls": "allow"})
+            race_hits(bench, store, cache)
+            if store == "redis":
+                race_invalidations(bench, cache, server)
+            bench.run(cache.aclose())
+            cache.close()
