@@ -127,7 +127,7 @@ def test_the_picture_of_the_bad_day_is_small() -> None:
 
 def test_three_processes_read_nearly_all_from_near() -> None:
     """The example starts its own Redis, and prints what each process has read of it."""
-    command = [sys.executable, EXAMPLES / "three_processes.py"]
+    command = [sys.executable, EXAMPLES / "three_processes" / "three_processes.py"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as running:
         assert running.stdout is not None
