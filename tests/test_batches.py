@@ -274,7 +274,7 @@ def test_a_value_that_cannot_be_stored_is_returned() -> None:
 
     def bring(keys: list[str]) -> dict[str, object]:
         go.wait(10)
-        values.append(object())
+        values.append(threading.Lock())
         return {key: values[-1] if key == "a" else key for key in keys}
 
     with ThreadPoolExecutor(8) as threads:

@@ -853,7 +853,7 @@ async def test_what_cannot_be_copied_is_for_one_caller_each(face: Face) -> None:
     cache = Cache("memory://uncopied")
 
     def ask() -> Any:
-        return face.view(cache).get_or_set("k", object)
+        return face.view(cache).get_or_set("k", threading.Lock)
 
     made = [*await face.together([ask] * 5), *await face.together([ask] * 5)]
     assert len({id(each) for each in made}) == 10
