@@ -14,7 +14,7 @@ from twofold.claims.renewal import rest
 from twofold.computing.operations import ComputingCache
 from twofold.display import shown
 from twofold.effects import BLOCKING, NATIVE, Effects, background, in_event_loop, run_sync
-from twofold.entry import MISSING
+from twofold.entry import MISSING, Entry, Missing
 from twofold.errors import BackendUnavailable, InvalidTimeout, PartlyUnavailable
 from twofold.lock import Lock
 from twofold.metadata import has_tags
@@ -77,6 +77,8 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
         value = (self._load_stale if allow_stale else self._load)(full, stored)
         if value is MISSING:
             if has_tags(stored):
+                if self._tags.here:
+                    return self._given(self._reader.open_here(full, stored), default, allow_stale)
                 return run_sync(self._get_tagged(BLOCKING, full, stored, default, allow_stale))
             self._counts.misses += 1
             return default
@@ -124,6 +126,10 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
             if not self._noted(exc):
                 raise
             entry = MISSING
+        return self._given(entry, default, allow_stale)
+
+    def _given(self, entry: Entry | Missing, default: Any, allow_stale: bool) -> Any:
+        """Return the value of an entry as `get` does, and count that."""
         value = self._value(entry, allow_stale)
         if value is MISSING:
             self._counts.misses += 1

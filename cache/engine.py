@@ -230,7 +230,7 @@ class Engine:
         if "tags" in options:
             others = {name: value for name, value in options.items() if name != "tags"}
             policy = self._policy(timeout, others, condition)
-            return policy._replace(tags=read_tags(options["tags"]))
+            return policy.tagged(read_tags(options["tags"]))
         try:
             known = None if condition else self._policies.get((timeout, *options.items()))
         except TypeError:  # a dict of errors
@@ -254,19 +254,24 @@ class Engine:
         return self._find_in(self._tolerant_reads, self._key(key, version), policy)
 
     def _find_in(self, reads: Reads, full: str, policy: Policy) -> Found:
-        if policy.tags:
+        here = self._tags.here
+        if policy.tags and not here:
             return run_sync(self._look(BLOCKING, reads, full, policy))
         stored = reads.get(full)
-        if has_tags(stored):
+        if has_tags(stored) and not here:
             return run_sync(self._answers.find(BLOCKING, full, stored, policy))
-        entry = MISSING if stored is None else self._codec.open(full, stored)
+        entry = MISSING if stored is None else self._reader.open_here(full, stored)
         return self._answers.found(full, entry, policy)
 
     async def _afind(self, key: str, version: int | None, policy: Policy) -> Found:
         full = self._key(key, version)
-        if policy.tags:
+        if policy.tags and not self._tags.here:
             return await self._look(NATIVE, self._tolerant_reads, full, policy)
-        return await self._answers.find(NATIVE, full, await self._tolerant_reads.aget(full), policy)
+        stored = await self._tolerant_reads.aget(full)
+        if has_tags(stored) and not self._tags.here:
+            return await self._answers.find(NATIVE, full, stored, policy)
+        entry = MISSING if stored is None else self._reader.open_here(full, stored)
+        return self._answers.found(full, entry, policy)
 
     async def _look(self, io: Effects, reads: Reads, full: str, policy: Policy) -> Found:
         """Do what `_find` does; the tags that are known are read in the same round trip."""

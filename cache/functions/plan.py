@@ -127,7 +127,7 @@ class Plan:
     def policy_of(self, store: Cache, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Policy:
         """Return what becomes of the result of a call."""
         policy = self.policy(store)
-        return policy if self._tags is None else policy._replace(tags=self._tags.of(args, kwargs))
+        return policy if self._tags is None else policy.tagged(self._tags.of(args, kwargs))
 
     def tags_of(
         self, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]

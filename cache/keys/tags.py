@@ -3,6 +3,7 @@
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from twofold.errors import SettingsError
@@ -36,6 +37,7 @@ class TagTemplates:
         for field in fields:
             self._check(field)
         self._fixed = None if fields else tuple(map(_unescaped, self._templates))
+        self._fills = [_filling(each) for each in self._templates]
 
     def __repr__(self) -> str:
         return f"<TagTemplates {list(self._templates)} of {self._name}>"
@@ -50,7 +52,7 @@ class TagTemplates:
         if self._fixed is not None:
             return self._fixed
         bound = self._parameters.bind(args, kwargs)
-        return tag_names(_FORMATTER.vformat(each, (), bound) for each in self._templates)
+        return tag_names([fill(bound) for fill in self._fills])
 
     def _fields(self, template: str) -> list[str]:
         try:
@@ -69,6 +71,20 @@ class TagTemplates:
                 f"{self._name}: the field {{{field}}} of a tag names {name!r}, but the parameters"
                 f" are {', '.join(names) or 'none'}{did_you_mean(name, names)}"
             )
+
+
+def _filling(template: str) -> Callable[[Mapping[str, Any]], str]:
+    """Return what fills in a template; whole parameters a few times as fast as `vformat`."""
+    pieces = list(_FORMATTER.parse(template))
+    if any(field and (spec or how or not field.isidentifier()) for _, field, spec, how in pieces):
+        return partial(_FORMATTER.vformat, template, ())
+
+    def fill(bound: Mapping[str, Any]) -> str:
+        return "".join(
+            [text if field is None else f"{text}{bound[field]}" for text, field, _, _ in pieces]
+        )
+
+    return fill
 
 
 def _unescaped(template: str) -> str:

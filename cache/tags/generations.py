@@ -36,6 +36,13 @@ class Standing(IntEnum):
 class Tags(ABC):
     """The tags of one cache's entries."""
 
+    here: bool = False
+    """Whether they are in this process, so that `standing` can be asked."""
+
+    def standing(self, pins: Pins) -> Standing:
+        """Return what has become of the tags of an entry, where they are here."""
+        raise NotImplementedError
+
     @abstractmethod
     def keys(self, names: Iterable[str]) -> list[str]:
         """Return what to read along with an entry to know its standing; nothing if no read is."""

@@ -80,12 +80,17 @@ class LocalTags(Tags):
         key: makes the key of a tag of its name.
     """
 
+    here: bool = True
+
     def __init__(self, table: TagTable, key: Callable[[str], str]) -> None:
         self._table = table
         self._key = key
 
     def keys(self, names: Iterable[str]) -> list[str]:
         return []
+
+    def standing(self, pins: Pins) -> Standing:
+        return max(map(_standing, pins), default=Standing.CURRENT)
 
     async def pin(self, io: Effects, names: Iterable[str], life: float | None) -> Pins:
         return tuple((name, self._table.pin(self._key(name))) for name in names)
@@ -96,7 +101,7 @@ class LocalTags(Tags):
     async def standings(
         self, io: Effects, pinned: Sequence[Pins], known: Mapping[str, Any] = NOTHING
     ) -> list[Standing]:
-        return [max(map(_standing, pins), default=Standing.CURRENT) for pins in pinned]
+        return [self.standing(pins) for pins in pinned]
 
     async def invalidate(self, io: Effects, names: Sequence[str], *, keep_stale: bool) -> None:
         self._table.invalidate([self._key(name) for name in names], keep_stale=keep_stale)
