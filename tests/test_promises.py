@@ -193,6 +193,7 @@ BLOCKING_CALLS: dict[str, tuple[Any, ...]] = {
     "get_or_set_many": (["k"], dict),
     "clear": (),
     "clear_prefix": ("k",),
+    "invalidate_tags": ("t",),
 }
 
 

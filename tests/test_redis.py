@@ -877,7 +877,7 @@ class TestRoundTrips:
         redis_server.command("CONFIG", "RESETSTAT")
         await store.set_and_delete("k", b"v", ["a", "b"])
         count = calls(redis_server)
-        assert (count["evalsha"], count["set"], count["unlink"]) == (1, 1, 2)
+        assert (count["evalsha"], count["set"], count["unlink"]) == (1, 1, 3)  # "k" goes first
 
     @case
     async def test_many_sets_are_one_round_trip(self, opened: Open, fake: Play) -> None:
@@ -965,7 +965,8 @@ class TestRefusals:
         assert await cache.set("k", 1) is False
         assert await store.compare_and_delete("k", b"v") is True
         await store.set_and_delete("k", b"w", ["n"])
-        assert await store.get_many(["k", "n"]) == {}
+        assert await store.get("n") is None  # and "k" is stored, for a script that has freed some
+        assert await store.get("k") in (None, b"w")
         own_redis.command("CONFIG", "SET", "maxmemory", "0")
         assert await store.set("k", b"w", None) is True
         assert [each.breaker for each in cache.target.stats().servers] == ["closed"]

@@ -210,14 +210,16 @@ class TwofoldCache(LivingCache):
 
     def delete_many(  # type: ignore[override]  # Django's returns nothing
         self, keys: Iterable[Any], version: int | None = None
-    ) -> int:
-        """Remove `keys` in one round trip, and return how many were there."""
-        return self.cache.delete_many(self._names(keys, version))
+    ) -> int | None:
+        """Remove `keys` in one round trip, and return how many were there; None without keys."""
+        names = self._names(keys, version)
+        return self.cache.delete_many(names) if names else None
 
     async def adelete_many(  # type: ignore[override]
         self, keys: Iterable[Any], version: int | None = None
-    ) -> int:
-        return await self.cache.adelete_many(self._names(keys, version))
+    ) -> int | None:
+        names = self._names(keys, version)
+        return await self.cache.adelete_many(names) if names else None
 
     def invalidate_tags(self, *tags: str, keep_stale: bool = False) -> None:
         """Make all entries invalid that have one of `tags`, in all versions of this prefix.

@@ -127,6 +127,7 @@ def command(proxy: Proxy, server: "subprocess.Popen[bytes]") -> None:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     program = shutil.which("redis-server")
     if program is None:
         sys.exit("redis-server is not installed")
