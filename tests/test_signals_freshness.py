@@ -33,6 +33,9 @@ KINDS = (SoftTimeLimit, KeyboardInterrupt)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+    pytest.mark.filterwarnings(  # the same, where the collector comes in a frame without imports
+        "ignore:.*<coroutine object:pytest.PytestUnraisableExceptionWarning"
+    ),
     # asyncio's own, where a loop has ended while a connection was made
     pytest.mark.filterwarnings(
         "ignore:.*<function StreamWriter.__del__:pytest.PytestUnraisableExceptionWarning"
