@@ -149,7 +149,10 @@ class Backend(ABC):
 
     @property
     def identity(self) -> object:
-        """What the backends of one store have in common in this process."""
+        """What the backends of one store have in common in this process.
+
+        An object that can be hashed and referred to weakly, and lives as long as one of them.
+        """
         return self
 
     @property

@@ -116,6 +116,7 @@ class Engine:
         signed = SignedCounters(self.backend, codec, self._fail_open if self.fails_open else None)
         self._counters = signed if codec.signs_numbers else self._fresh
         self._reader = Reader(codec, self._tags, self._clock)
+        # A hit looks at tags that may be near; who computes asks the store itself.
         claim, tags = self._keys.claim, _tags(store, store, self._keys)
         note = None if self._fail_open is None else self._fail_open.outage.fail
         self._maker = maker = Maker(

@@ -1,7 +1,9 @@
 """Tags: an invalidation is never lost, whoever computes meanwhile."""
 
 import asyncio
+import os
 import random
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ from tests.chaos import RedisServer, eventually
 from tests.test_claims import Steps, another, location
 from twofold import BackendUnavailable, Cache, InvalidKey, cached
 from twofold.backends.sqlite import SQLiteBackend
+from twofold.tags import local
 from twofold.testing import FACES, Face, FakeClock
 
 __all__ = ["another", "location"]  # fixtures
@@ -149,6 +152,34 @@ def test_an_older_value_is_never_readable(
         ours.close()
         theirs.close()
     raise AssertionError("it takes more steps than were tried")
+
+
+def test_a_child_forked_amid_a_step_has_tags(memory: Cache) -> None:
+    """What another thread was in the midst of is not waited for."""
+    amid, forked, table = (
+        threading.Event(),
+        threading.Event(),
+        local.table_of(memory._store.identity),
+    )
+
+    def hold() -> None:
+        with local._shared.lock, table._lock:
+            amid.set()
+            forked.wait(20)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert amid.wait(20)
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)
+        memory.set("k", "v", LIFE, tags=NAMES)
+        fine = memory.get("k") == "v"
+        memory.invalidate_tags("t")
+        os._exit(0 if fine and memory.get("k") is None and Cache("memory://new") else 1)
+    forked.set()
+    holder.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 class Truth:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from twofold.effects import Effects, RLock, after_fork_in_child, new_rlock
+from twofold.effects import Effects, RLock, after_fork_in_child, leak_on_fork, new_rlock
 from twofold.metadata import Pins
 from twofold.tags.generations import NOTHING, Standing, Tags
 
@@ -59,17 +59,30 @@ class TagTable:
                     self._tags.pop(key, None)
 
     def _after_fork(self) -> None:
+        leak_on_fork(self._lock)
         self._lock = new_rlock()
 
 
-_lock: Final = new_rlock()
-_by_store: Final[WeakKeyDictionary[object, TagTable]] = WeakKeyDictionary()
+class _Shared:
+    """The tables of all stores, and the lock over them."""
+
+    def __init__(self) -> None:
+        self.lock: RLock = new_rlock()
+        self.tables: WeakKeyDictionary[object, TagTable] = WeakKeyDictionary()
+        after_fork_in_child(self)
+
+    def _after_fork(self) -> None:
+        leak_on_fork(self.lock)
+        self.lock = new_rlock()
+
+
+_shared: Final = _Shared()
 
 
 def table_of(store: object) -> TagTable:
     """Return the tags of a store, the same for all its caches for as long as it is there."""
-    with _lock:
-        return _by_store.setdefault(store, TagTable())
+    with _shared.lock:
+        return _shared.tables.setdefault(store, TagTable())
 
 
 class LocalTags(Tags):
