@@ -5,15 +5,14 @@ to all that tell whether a key is there, and a value that has metadata is left t
 `get_many` and `look` pass both on, for the codec tells what they are.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 
-from twofold.backend import Backend, Fill, Kind, Looked, Stored
+from twofold.backend import Backend, Stored
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BackendUnavailable, MissingKey, NotACounter, PartlyUnavailable
+from twofold.forwarding import Forwarding
 from twofold.metadata import HasMetadata, Removed, has_metadata, head
 from twofold.stub import is_stub
-from twofold.watch import Watch, Watcher
 
 _ATTEMPTS = 16  # at a compare-and-set that others forestall
 
@@ -23,64 +22,11 @@ def hiding_stubs(store: Backend) -> Backend:
     return store if store.hides_stubs and store.tells_metadata else StubFilter(store)
 
 
-class StubFilter(Backend):
+class StubFilter(Forwarding):
     """A backend around one that does not hide stubs itself, or does not tell of metadata."""
 
     hides_stubs = True
     tells_metadata = True
-
-    def __init__(self, inner: Backend) -> None:
-        super().__init__(inner.location, deadline=inner.deadline, clock=inner.clock)
-        self.kind: Kind = inner.kind
-        self.holds_objects: bool = inner.holds_objects
-        self.private: bool = inner.private
-        self._inner = inner
-
-    @property
-    def identity(self) -> object:
-        return self._inner.identity
-
-    def exclusive(self) -> AbstractContextManager[object]:
-        return self._inner.exclusive()
-
-    def get(self, key: str) -> Stored | None:
-        return self._inner.get(key)
-
-    async def aget(self, key: str) -> Stored | None:
-        return await self._inner.aget(key)
-
-    def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
-        return self._inner.get_many(keys)
-
-    async def aget_many(self, keys: Sequence[str]) -> dict[str, Stored]:
-        return await self._inner.aget_many(keys)
-
-    def look(self, key: str) -> Looked | None:
-        return self._inner.look(key)
-
-    async def alook(self, key: str) -> Looked | None:
-        return await self._inner.alook(key)
-
-    def look_many(self, keys: Sequence[str]) -> dict[str, Looked]:
-        return self._inner.look_many(keys)
-
-    async def alook_many(self, keys: Sequence[str]) -> dict[str, Looked]:
-        return await self._inner.alook_many(keys)
-
-    def watch(self, prefixes: Sequence[str], watcher: Watcher, bound: float) -> Watch | None:
-        return self._inner.watch(prefixes, watcher, bound)
-
-    def set(self, key: str, value: Stored, ttl: float | None) -> bool:
-        return self._inner.set(key, value, ttl)
-
-    async def aset(self, key: str, value: Stored, ttl: float | None) -> bool:
-        return await self._inner.aset(key, value, ttl)
-
-    def set_many(self, items: Mapping[str, Stored], ttl: float | None) -> list[str]:
-        return self._inner.set_many(items, ttl)
-
-    async def aset_many(self, items: Mapping[str, Stored], ttl: float | None) -> list[str]:
-        return await self._inner.aset_many(items, ttl)
 
     def add(self, key: str, value: Stored, ttl: float | None) -> bool:
         return run_sync(self._add(BLOCKING, key, value, ttl))
@@ -112,12 +58,6 @@ class StubFilter(Backend):
     async def adelete_many(self, keys: Sequence[str]) -> int:
         return await self._delete_many(NATIVE, keys)
 
-    def set_and_delete(self, key: str, value: Stored, keys: Sequence[str]) -> None:
-        self._inner.set_and_delete(key, value, keys)
-
-    async def aset_and_delete(self, key: str, value: Stored, keys: Sequence[str]) -> None:
-        await self._inner.aset_and_delete(key, value, keys)
-
     def has(self, key: str) -> bool:
         return self._plain(key, self._inner.get(key)) is not None
 
@@ -129,78 +69,6 @@ class StubFilter(Backend):
 
     async def aincr(self, key: str, delta: int) -> int:
         return await self._incr(NATIVE, key, delta)
-
-    def get_or_claim(self, key: str, stub: Stored, life: float) -> Stored | None:
-        return self._inner.get_or_claim(key, stub, life)
-
-    async def aget_or_claim(self, key: str, stub: Stored, life: float) -> Stored | None:
-        return await self._inner.aget_or_claim(key, stub, life)
-
-    def fill(self, key: str, stub: Stored, value: Stored, ttl: float | None) -> bool:
-        return self._inner.fill(key, stub, value, ttl)
-
-    async def afill(self, key: str, stub: Stored, value: Stored, ttl: float | None) -> bool:
-        return await self._inner.afill(key, stub, value, ttl)
-
-    def get_or_claim_many(
-        self, keys: Sequence[str], stub: Stored, life: float
-    ) -> dict[str, Stored | None]:
-        return self._inner.get_or_claim_many(keys, stub, life)
-
-    async def aget_or_claim_many(
-        self, keys: Sequence[str], stub: Stored, life: float
-    ) -> dict[str, Stored | None]:
-        return await self._inner.aget_or_claim_many(keys, stub, life)
-
-    def fill_many(self, fills: Mapping[str, Fill]) -> dict[str, bool]:
-        return self._inner.fill_many(fills)
-
-    async def afill_many(self, fills: Mapping[str, Fill]) -> dict[str, bool]:
-        return await self._inner.afill_many(fills)
-
-    def release_many(self, held: Mapping[str, Stored]) -> dict[str, bool]:
-        return self._inner.release_many(held)
-
-    async def arelease_many(self, held: Mapping[str, Stored]) -> dict[str, bool]:
-        return await self._inner.arelease_many(held)
-
-    def renew(self, key: str, stub: Stored, life: float) -> bool:
-        return self._inner.renew(key, stub, life)
-
-    async def arenew(self, key: str, stub: Stored, life: float) -> bool:
-        return await self._inner.arenew(key, stub, life)
-
-    def release(self, key: str, stub: Stored) -> bool:
-        return self._inner.release(key, stub)
-
-    async def arelease(self, key: str, stub: Stored) -> bool:
-        return await self._inner.arelease(key, stub)
-
-    def compare_and_set(self, key: str, expected: Stored, value: Stored, ttl: float | None) -> bool:
-        return self._inner.compare_and_set(key, expected, value, ttl)
-
-    async def acompare_and_set(
-        self, key: str, expected: Stored, value: Stored, ttl: float | None
-    ) -> bool:
-        return await self._inner.acompare_and_set(key, expected, value, ttl)
-
-    def replace(self, key: str, expected: Stored, value: Stored) -> bool:
-        return self._inner.replace(key, expected, value)
-
-    async def areplace(self, key: str, expected: Stored, value: Stored) -> bool:
-        return await self._inner.areplace(key, expected, value)
-
-    def compare_and_delete(self, key: str, expected: Stored) -> bool:
-        return self._inner.compare_and_delete(key, expected)
-
-    async def acompare_and_delete(self, key: str, expected: Stored) -> bool:
-        return await self._inner.acompare_and_delete(key, expected)
-
-    def clear(self, prefix: str) -> None:
-        self._inner.clear(prefix)
-
-    async def aclear(self, prefix: str) -> None:
-        await self._inner.aclear(prefix)
 
     def _value(self, found: Stored | None) -> Stored | None:
         return None if is_stub(found, self.holds_objects) else found

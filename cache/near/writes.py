@@ -6,17 +6,16 @@ write that failed, or whose caller was cancelled, may have been done all the sam
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from twofold.backend import Backend, Fill, Kind, Looked, Stored
+from twofold.backend import Backend, Fill, Stored
+from twofold.forwarding import Forwarding
 from twofold.near.tier import Tier
-from twofold.watch import Watch, Watcher
 
 T = TypeVar("T")
 
 
-class OwnWrites(Backend):
+class OwnWrites(Forwarding):
     """The store of a cache that has a tier.
 
     Args:
@@ -28,56 +27,8 @@ class OwnWrites(Backend):
     tells_metadata = True
 
     def __init__(self, inner: Backend, tier: Tier) -> None:
-        super().__init__(inner.location, deadline=inner.deadline, clock=inner.clock)
-        self.kind: Kind = inner.kind
-        self._inner = inner
+        super().__init__(inner)
         self._tier = tier
-
-    @property
-    def identity(self) -> object:
-        return self._inner.identity
-
-    def exclusive(self) -> AbstractContextManager[object]:
-        return self._inner.exclusive()
-
-    def watch(self, prefixes: Sequence[str], watcher: Watcher, bound: float) -> Watch | None:
-        return self._inner.watch(prefixes, watcher, bound)
-
-    def get(self, key: str) -> Stored | None:
-        return self._inner.get(key)
-
-    async def aget(self, key: str) -> Stored | None:
-        return await self._inner.aget(key)
-
-    def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
-        return self._inner.get_many(keys)
-
-    async def aget_many(self, keys: Sequence[str]) -> dict[str, Stored]:
-        return await self._inner.aget_many(keys)
-
-    def look(self, key: str) -> Looked | None:
-        return self._inner.look(key)
-
-    async def alook(self, key: str) -> Looked | None:
-        return await self._inner.alook(key)
-
-    def look_many(self, keys: Sequence[str]) -> dict[str, Looked]:
-        return self._inner.look_many(keys)
-
-    async def alook_many(self, keys: Sequence[str]) -> dict[str, Looked]:
-        return await self._inner.alook_many(keys)
-
-    def has(self, key: str) -> bool:
-        return self._inner.has(key)
-
-    async def ahas(self, key: str) -> bool:
-        return await self._inner.ahas(key)
-
-    def ttl(self, key: str) -> float | None:
-        return self._inner.ttl(key)
-
-    async def attl(self, key: str) -> float | None:
-        return await self._inner.attl(key)
 
     def set(self, key: str, value: Stored, ttl: float | None) -> bool:
         return self._do((key,), self._inner.set, key, value, ttl)
