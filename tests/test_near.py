@@ -12,6 +12,7 @@ from tests.near_world import BOUND, FarStore, world
 from twofold import Cache
 from twofold.backend import Backend
 from twofold.errors import BackendUnavailable, SettingsError
+from twofold.forwarding import Forwarding
 from twofold.near.options import NearOptions
 from twofold.near.writes import OwnWrites
 from twofold.settings import read_caches
@@ -510,8 +511,9 @@ def test_every_write_of_a_store_is_one_of_its_own() -> None:
         for name, _ in inspect.getmembers(Backend, inspect.isfunction)
         if not name.startswith("_") and name not in rest and name[1:] not in rest
     }
-    assert public <= vars(OwnWrites).keys()
+    assert public <= vars(Forwarding).keys()
     writes = {name for name in public if name not in reads and name[1:] not in reads}
+    assert writes <= vars(OwnWrites).keys()
     for name in writes:
         assert "_tier" in inspect.getsource(getattr(OwnWrites, name)) or "do(" in inspect.getsource(
             getattr(OwnWrites, name)
