@@ -6,7 +6,6 @@ Only the cache can judge a value that has metadata. A store does nothing at one 
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from math import inf, nextafter
 from typing import Any, Final, TypeVar
 
@@ -148,12 +147,12 @@ class FreshStore:
         meta, is_fresh = entry.meta or Meta(now), entry.is_fresh(now)
         if meta.hard == inf:  # only the store knows how long it is good
             left = await self.left(io, key)
-            meta = replace(meta, hard=inf if left is None else now + left)
+            meta = meta._replace(hard=inf if left is None else now + left)
         if meta.is_gone(now):
             return False
         # Who refreshes a stale value compares it: written anew, it is another one.
         soft = now if is_fresh else nextafter(min(meta.soft, now), -inf)
-        marked = replace(meta, soft=soft, tags=self.reader.tags_of(key, stored))
+        marked = meta._replace(soft=soft, tags=self.reader.tags_of(key, stored))
         return is_fresh if await self._swap(io, key, stored, entry, marked) else None
 
     async def _has(self, io: Effects, key: str) -> bool:
@@ -206,7 +205,7 @@ class FreshStore:
                 return await io.op(*swap, key, stored, stored, ttl) or MISSING
             soft = inf if ttl is None else self._clock.time() + ttl
             tags = self.reader.tags_of(key, stored)
-            touched = replace(meta, soft=soft, hard=soft + further, tags=tags)
+            touched = meta._replace(soft=soft, hard=soft + further, tags=tags)
             return await self._swap(io, key, stored, entry, touched) or MISSING
 
         return await self._decide(io, key, decide, store.touch, store.atouch, ttl)

@@ -18,10 +18,9 @@ its generation is the name of the class.
 
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from math import inf, isnan
 from struct import Struct, error
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 from twofold.errors import CacheError, CannotSerialize
 from twofold.timeouts import is_from_later
@@ -45,8 +44,7 @@ HEAD_SIZE: Final = max(_BODY_AT.values()) + _SIZE + _FIELDS.size + _TAG.size
 """Bytes at the beginning that tell how long a value is good."""
 
 
-@dataclass(frozen=True, slots=True)
-class Meta:
+class Meta(NamedTuple):
     """When a value was computed, how long it is good, and what it depends on."""
 
     created: float
@@ -78,8 +76,7 @@ class Meta:
         return bool(self.tags) or now >= self.hard
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(NamedTuple):
     """What an in-process store keeps of a value, and its metadata."""
 
     kept: Any

@@ -1,6 +1,5 @@
 """The operations that move a value from one version of its key to another."""
 
-from dataclasses import replace
 from math import inf
 
 from twofold.described import until
@@ -56,7 +55,7 @@ class VersionedCache(Engine):
             return there
         self._detach(old)
         self._detach(new)
-        meta = entry.meta and replace(entry.meta, tags=reader.tags_of(old, stored))
+        meta = entry.meta and entry.meta._replace(tags=reader.tags_of(old, stored))
         moved = self._fresh.codec.dump(new, entry.value, meta, entry.mark)
         if not await io.op(store.set, store.aset, new, moved, left):
             raise BackendUnavailable(

@@ -1,8 +1,7 @@
 """What every codec does, whether its store keeps bytes or objects."""
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from twofold.codecs.serializers import Serializer
 from twofold.metadata import Meta
@@ -24,8 +23,7 @@ MISSING: Final = _Sentinel.MISSING
 Missing: TypeAlias = Literal[_Sentinel.MISSING]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A value as it was read, and what was stored about it."""
 
     value: Any

@@ -15,7 +15,6 @@ cannot be asked, as a stale value.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from math import inf
 from typing import Final
 
@@ -173,7 +172,7 @@ class Tier:
         if type(copy) is not Described:
             return None
         meta, time = copy.meta, self.clock.time()
-        return Described(copy.kept, replace(meta, soft=min(meta.soft, time)))
+        return Described(copy.kept, meta._replace(soft=min(meta.soft, time)))
 
     def forget(self, key: str) -> None:
         """Drop the copy of `key`, which was read anew where nothing can be kept."""
