@@ -10,6 +10,7 @@ The conventions of a page:
   the files of a whole project, which stand in a folder, are run by `test_example_projects`.
   Examples that are tests are among those that pytest collects.
 - ```toml blocks with caches are settings, which are read and built.
+- The pages of docs/first-day/ have other conventions, which `test_first_days` tells.
 - ```console blocks show commands that exist. Programs (`python NAME.py`), and `twofold check`,
   `get`, `set` and `delete`, are run in a folder with the examples, and print what is shown;
   of what `check` shows, the figures may differ.
@@ -52,6 +53,9 @@ django_project.configure()
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "docs" / "examples"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+FIRST_DAYS = ROOT / "docs" / "first-day"
+TYPED = [page for page in PAGES if page.parent != FIRST_DAYS]
+"""Pages that are run here; `test_first_days` has the others."""
 LANGUAGES = {"python", "toml", "console", "text"}
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -91,7 +95,7 @@ def blocks_of(page: Path, language: str | None = None) -> list[Block]:
 
 
 def all_blocks(language: str) -> list[Block]:
-    return [block for page in PAGES for block in blocks_of(page, language)]
+    return [block for page in TYPED for block in blocks_of(page, language)]
 
 
 def name_of(page: Path) -> str:
@@ -306,7 +310,7 @@ def stand_in(newcomer: None, request: pytest.FixtureRequest) -> Rewrite:
     return rewritten
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", TYPED, ids=name_of)
 def test_the_python_of_a_page_runs(
     page: Path, stand_in: Rewrite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,6 +324,14 @@ def test_the_python_of_a_page_runs(
             run_block(block._replace(text=stand_in(block.text)), names)
         elif not example.startswith("test_") and "/" not in example:
             names.update(vars(import_module(example)))
+
+
+def test_the_tutorial_is_typed_into_one_prompt(stand_in: Rewrite) -> None:
+    """In `python -m asyncio`, and in a notebook, a loop runs around every line of it."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    blocks = blocks_of(ROOT / "docs" / "tutorial.md", "python")
+    typed = [each._replace(text=stand_in(each.text)) for each in blocks if each.example() is None]
+    asyncio.run(_arun([line for each in typed for line in statements_of(each)], names))
 
 
 @pytest.mark.parametrize("block", all_blocks("python"), ids=repr)
@@ -390,7 +402,7 @@ PROGRAM = re.compile(
 )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", TYPED, ids=name_of)
 def test_the_programs_of_a_page_print_what_it_shows(
     page: Path, stand_in: Rewrite, tmp_path: Path
 ) -> None:

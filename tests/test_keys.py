@@ -1162,10 +1162,28 @@ def test_a_module_that_nobody_can_import_is_of_this_process():
     scope = {"__name__": "__console__"}
     exec("def load(n): pass", scope)
     made = CallKeys(scope["load"]).of((1,), {})
-    assert re.fullmatch(rf"__console__~{PROCESS}\.load\(n=1\)", made)
+    assert re.fullmatch(rf"__console__~{PROCESS}\.load~[0-9a-f]{{40}}\(n=1\)", made)
     nameless = {}
     exec("def load(n): pass", nameless)
-    assert CallKeys(nameless["load"]).of((1,), {}) == f"__main__~{PROCESS}.load(n=1)"
+    made = CallKeys(nameless["load"]).of((1,), {})
+    assert re.fullmatch(rf"__main__~{PROCESS}\.load~[0-9a-f]{{40}}\(n=1\)", made)
+    assert CallKeys(nameless["load"]).name == "__main__.load"
+
+
+def typed_in(body):
+    """Return the key of a call of what a notebook's cell defines."""
+    cell = {"__name__": "__main__"}
+    exec(compile(f"\ndef load(n): return {body}", f"<cell {body}>", "exec"), cell)
+    return CallKeys(cell["load"]).of((1,), {})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("n + 1", "n + 2"), ("min(n)", "max(n)"), ("lambda: 1", "lambda: 2")]
+)
+def test_what_is_typed_again_is_new_if_it_was_changed(before, after):
+    """A cell that runs again finds what it has computed; one that was changed does not."""
+    assert typed_in(before) == typed_in(f" {before}")
+    assert typed_in(before) != typed_in(after)
 
 
 def test_a_main_of_another_process_is_known_by_the_place_it_came_from():

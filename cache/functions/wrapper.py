@@ -53,6 +53,10 @@ class FunctionWrapper:
         self._bound: tuple[Any, ...] = ()
         plan.decorated = self
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Tell IPython, which goes by the class, what to show at the end of a cell."""
+        return {"text/plain": repr(self)}
+
     def __dir__(self) -> list[str]:
         return sorted({*dir(type(self)), *vars(self)})
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from twofold.callables import is_async
 from twofold.errors import InvalidKey, SettingsError, UnstableArgument
 from twofold.keys.encoding import Opaque, Unencodable, encode
-from twofold.keys.names import class_name, digest, module_name, readable
+from twofold.keys.names import class_name, digest, function_name, readable
 from twofold.keys.parameters import Parameters
 from twofold.keys.proxies import may_be_proxy
 from twofold.keys.snapshots import holds_none, snapshot
@@ -71,7 +71,7 @@ class CallKeys:
         key: str | Callable[..., str] | None = None,
         ignore: Sequence[str] = (),
     ) -> None:
-        name = _name_of(function)
+        name = function_name(function)
         self.name: str = readable(name)
         self._parameters = Parameters(function, self.name)
         self._ignored = self._check_ignored(ignore)
@@ -359,11 +359,6 @@ def _is_memorable(values: tuple[Any, ...]) -> bool:
     return len(values) <= _MEMO_ARGUMENTS and all(
         type(value) in _PLAIN and value.__sizeof__() <= _MEMO_BYTES for value in values
     )
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    qualname = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{module_name(function)}.{qualname}"
 
 
 def _why_opaque(default: object) -> str | None:

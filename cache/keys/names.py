@@ -3,10 +3,11 @@
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from hashlib import blake2b
 from inspect import unwrap
+from types import CodeType
 from typing import Any
 
 PROCESS = os.urandom(16).hex()
@@ -50,10 +51,28 @@ def module_name(thing: Any) -> str:
     return _name_by_place(name or "__main__", _scope_of(thing, name))
 
 
+def function_name(function: Callable[..., Any]) -> str:
+    """Return the full name of a function, which no other has.
+
+    Who changes a cell of a notebook and runs it again means the new function: what was typed
+    goes by its code, too.
+    """
+    qualname = getattr(function, "__qualname__", type(function).__qualname__)
+    name = f"{module_name(function)}.{qualname}"
+    code = getattr(unwrap(function), "__code__", None)
+    return f"{name}~{digest(_text_of(code))}" if code is not None and PROCESS in name else name
+
+
 def class_name(cls: type) -> str:
     """Return the full name of `cls`, for messages and for what declares its own key."""
     module = module_name(cls)
     return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
+
+
+def _text_of(code: CodeType) -> str:
+    """Return what a function does, wherever it stands."""
+    constants = [_text_of(each) if isinstance(each, CodeType) else each for each in code.co_consts]
+    return repr((code.co_code, code.co_names, constants))
 
 
 def _scope_of(thing: Any, name: str | None) -> Mapping[str, Any]:
