@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar, Unpack, overload
 from twofold.errors import SettingsError
 from twofold.freshness.options import Freshness
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout
-from twofold.types import OfType, Shape, Unknown
+from twofold.types import Shape, Unknown, of_type
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -28,7 +28,7 @@ class TypedCache(Generic[T]):
 
     def __init__(self, find: Callable[[], Any], kind: Any) -> None:
         self._kind = kind
-        self._cache = OfType(find, lambda: Shape(kind))
+        self._cache = of_type(find, lambda: Shape(kind))
         try:
             Shape(kind).fitted(rich=True)
         except NameError:  # of a field's type that comes later

@@ -358,6 +358,34 @@ def test_zone_of_a_file_is_refused() -> None:
         resolve_serializer("msgpack").dumps(datetime(2024, 1, 1, tzinfo=zone))
 
 
+class Recorder:
+    """Notes what is looked for to be imported, and finds nothing."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        self.names.append(name)
+
+
+@pytest.mark.parametrize("name", ["Antarctica/Nowhere", "Nowhere.Else/Where", "a/b", "Europe", ""])
+def test_a_zone_that_is_none_has_nothing_imported(name: str, monkeypatch: Any) -> None:
+    """Python looks for zones in packages, which a name from a store could choose."""
+    serializer = resolve_serializer("msgpack")
+
+    def forged(zone: str) -> bytes:
+        data = extensions.DATETIME_FIELDS.pack(2024, 1, 1, 0, 0, 0, 0, 0) + ormsgpack.packb(zone)
+        return bytes((0xC7, len(data), extensions.DATETIME)) + data
+
+    assert serializer.loads_foreign(forged(PRAGUE.key)) == datetime(2024, 1, 1, tzinfo=PRAGUE)
+    for _ in range(2):  # the names that Python has are looked up once
+        recorder = Recorder()
+        monkeypatch.setattr(sys, "meta_path", [recorder, *sys.meta_path])
+        with pytest.raises(ValueError, match="ext_hook"):
+            serializer.loads_foreign(forged(name))
+    assert recorder.names == []
+
+
 @pytest.mark.parametrize("make", [loop_of_lists, loop_of_tuples, loop_of_keys])
 @pytest.mark.parametrize("name", ["msgpack", "json"])
 def test_loops_are_refused(name: str, make: Any) -> None:

@@ -370,6 +370,38 @@ def test_memory_shares_what_nobody_can_change() -> None:
     assert function() is not ADA
 
 
+@dataclass
+class Loose:
+    """Holds what MessagePack alone has no form for."""
+
+    data: Any
+    name: str = ""
+    number: int = 0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Loose({"a": [1.5, None, b"x"]}),
+        Loose({"at": (1, 2)}),
+        Loose({1: (2,)}),
+        Loose(None, name="\ud800"),
+        Loose(None, number=2**70),
+    ],
+)
+@pytest.mark.parametrize("url", ["memory", "redis, near"], indirect=True)
+def test_copies_in_the_process_are_made_of_their_bytes(url: str, value: Loose) -> None:
+    """At once, or by way of the serializer, if only that reads what is in them."""
+    cache = Cache(url)
+    function = returning(cache, Loose, value, stale=60)
+    for _ in range(4):
+        assert is_same(function(), value)
+    assert len(calls) == 1
+    assert Shape(Loose).fitted(rich=True).from_msgpack
+    cache.clear()
+    cache.close()
+
+
 def test_a_validator_that_has_grown_stricter_makes_misses(disk: Cache) -> None:
     """It is no error, and no damage."""
     limit = 10

@@ -4,9 +4,12 @@
 each level, and none for a level too many.
 """
 
+import zoneinfo
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from functools import cache, lru_cache
+from os.path import isfile, join
 from typing import Any, TypeAlias
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -127,11 +130,19 @@ def _load_zone(data: bytes) -> timezone | ZoneInfo | None:
     return timezone(timedelta(microseconds=micros), *name)
 
 
+@lru_cache(maxsize=512)
 def _named_zone(name: str) -> ZoneInfo:
+    # Of what is no file `ZoneInfo` would import a part of the package `tzdata`, by that name.
+    is_file = any(isfile(join(each, name)) for each in zoneinfo.TZPATH)
+    if not is_file and name not in _names_of_zones():
+        raise ValueError(f"no time zone {name!r}")
     try:
         return ZoneInfo(name)
-    except (IsADirectoryError, NotADirectoryError, PermissionError) as exc:
+    except PermissionError as exc:
         raise ValueError(f"no time zone {name!r}") from exc
+
+
+_names_of_zones = cache(zoneinfo.available_timezones)  # they take a moment to find
 
 
 _MAKERS: dict[int, Callable[[list[Any]], Any]] = {

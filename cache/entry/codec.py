@@ -63,6 +63,9 @@ class Codec(Protocol):
 
     keeps: Keeps
 
+    serializer: str
+    """The name of what makes payloads; empty if nothing does."""
+
     def dump(self, key: str, value: Any, meta: Meta | None = None, mark: bytes = b"") -> Any:
         """Return what to store under `key`, never None; raise `CannotSerialize`.
 

@@ -123,6 +123,7 @@ class Envelope:
             _need_no_secret(context, numbers)
         self.signs_numbers: bool = secret is not None and numbers != "bare"
         self.keeps: Keeps = keeps_of(serializer)
+        self.serializer: str = serializer.name
         self._serializer = serializer
         self._compressor = compressor
         self._compress_min = compress_min

@@ -88,6 +88,7 @@ class Objects:
         self.damaged: int = 0
         self.owner: str = ""
         self.keeps: Keeps = "all" if serializer is None else keeps_of(serializer)
+        self.serializer: str = "" if serializer is None else serializer.name
         self._serializer = serializer
         self._clock = clock
 

@@ -17,7 +17,7 @@ from twofold.registry import caches
 from twofold.settings.config import placed
 from twofold.tags.names import tag_names
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout
-from twofold.types import OfType, Shape, returned_by
+from twofold.types import Shape, of_type, returned_by
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class Plan:
             if known is None or known.is_kept(rich=False):
                 return find
             shape = partial(_itself, known)
-        return OfType(find, shape, self._tell_other)
+        return of_type(find, shape, self._tell_other)
 
     def _shape(self, function: Callable[..., Any]) -> Shape | None:
         """Return the type of what is stored of a call; None if nothing is known of it.

@@ -35,6 +35,7 @@ class NearCodec:
     def __init__(self, far: Envelope, near: Objects, shares: Callable[[Any], bool]) -> None:
         self.signs_numbers: bool = far.signs_numbers
         self.keeps: Keeps = far.keeps
+        self.serializer: str = far.serializer
         self._far = far
         self._near = near
         self._shares = shares

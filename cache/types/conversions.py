@@ -24,6 +24,9 @@ class Conversion(NamedTuple):
     forms: tuple[Callable[[Any], Any], ...]
     """Each makes plain data of a value; the first is the best."""
     from_plain: Callable[[Any], Any]
+    from_msgpack: Callable[[bytes], Any] | None = None
+    """Makes a value of the MessagePack of its data, where that goes without them; it raises
+    where it does not know an extension."""
 
     def exact(self, value: Any) -> Any:
         """Return data of which just this value comes back.
@@ -164,9 +167,7 @@ def _by_library(annotation: Any, outline: Outline, rich: bool) -> Conversion:
         ways.append(libraries.by_pydantic)
     for way in ways:
         try:
-            forms, from_plain = way(annotation, rich)
+            return Conversion(*way(annotation, rich))
         except libraries.Refused as exc:
             refused = exc
-        else:
-            return Conversion(forms, from_plain)
     raise Unknown(str(refused)) from refused

@@ -19,16 +19,6 @@ def is_pydantic(kind: type) -> bool:
     return "__pydantic_core_schema__" in vars(kind) or hasattr(kind, "__pydantic_fields__")
 
 
-def is_frozen(kind: type) -> bool:
-    """Tell whether the fields of a class cannot be changed, as far as that can be told."""
-    own = vars(kind)
-    if "__dataclass_params__" in own:
-        return bool(own["__dataclass_params__"].frozen)
-    if "__struct_config__" in dir(kind):
-        return bool(kind.__struct_config__.frozen)  # type: ignore[attr-defined]
-    return issubclass(kind, tuple)
-
-
 def names_of_fields(kind: type) -> tuple[str, ...] | None:
     """Return the names of the fields that tell values of a class apart; None if it has none."""
     if hasattr(kind, "__pydantic_fields__") and not is_dataclass(kind):

@@ -13,8 +13,12 @@ class _Typable(Protocol):
     def _of_type(self: C, shape: Shape, tell_other: Callable[[str], None] | None) -> C: ...
 
 
-class OfType:
-    """What `find` returns, as a cache of values of a type.
+def of_type(
+    find: Callable[[], Any],
+    shape: Callable[[], Shape | None],
+    tell_other: Callable[[str], None] | None = None,
+) -> Callable[[], Any]:
+    """Return what finds what `find` does, as a cache of values of a type.
 
     Args:
         find: looks the cache up.
@@ -23,30 +27,26 @@ class OfType:
         tell_other: see `TypedCodec`. With it, a type that cannot be found, or converted, counts
             as none.
     """
+    known: tuple[Any, Any] = (None, None)
 
-    def __init__(
-        self,
-        find: Callable[[], Any],
-        shape: Callable[[], Shape | None],
-        tell_other: Callable[[str], None] | None = None,
-    ) -> None:
-        self._find = find
-        self._shape = shape
-        self._tell_other = tell_other
-        self._known: tuple[Any, Any] = (None, None)
+    def found() -> Any:
+        nonlocal known
+        cache, (last, typed) = find(), known
+        if cache is not last:
+            typed = _typed(cache, shape, tell_other)
+            known = cache, typed
+        return typed
 
-    def __call__(self) -> Any:
-        cache, known = self._find(), self._known
-        if known[0] is cache:
-            return known[1]
-        self._known = known = cache, self._typed(cache)
-        return known[1]
+    return found
 
-    def _typed(self, cache: Any) -> Any:
-        try:
-            shape = self._shape()
-            return cache if shape is None else cache._of_type(shape, self._tell_other)
-        except (NameError, Unknown):
-            if self._tell_other is None:
-                raise
-            return cache
+
+def _typed(
+    cache: C, shape: Callable[[], Shape | None], tell_other: Callable[[str], None] | None
+) -> C:
+    try:
+        named = shape()
+        return cache if named is None else cache._of_type(named, tell_other)
+    except (NameError, Unknown):
+        if tell_other is None:
+            raise
+        return cache

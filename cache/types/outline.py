@@ -17,7 +17,8 @@ from uuid import UUID
 from twofold.types.fields import fields_of, is_pydantic
 
 _JSON_ATOMS = frozenset({bool, float, int, str, types.NoneType})
-_ATOMS = frozenset({bytes, complex, date, datetime, time, timedelta, Decimal, UUID}) | _JSON_ATOMS
+_EXTENSIONS = frozenset({date, datetime, time, timedelta, Decimal, UUID})
+_ATOMS = frozenset({bytes, complex}) | _EXTENSIONS | _JSON_ATOMS
 _JSON_CONTAINERS = frozenset({dict, list})
 _CONTAINERS = frozenset({frozenset, set, tuple}) | _JSON_CONTAINERS
 _ABSTRACT = frozenset(
@@ -63,6 +64,8 @@ class Outline:
         """Whether all of it is what serializers keep as it is that keep the types of Python."""
         self.has_others: bool = False
         """Whether it has classes that msgspec does not know, such as paths."""
+        self.has_extensions: bool = False
+        """Whether it has what MessagePack keeps by extensions, such as dates and tuples."""
         self._within: list[Any] = []
         self._seen = 0
         self.text: str = self._text(annotation, {})
@@ -84,6 +87,7 @@ class Outline:
         if annotation in _ATOMS:
             self.is_json &= annotation in _JSON_ATOMS
             self.has_others |= annotation is complex
+            self.has_extensions |= annotation in _EXTENSIONS
             return str(annotation.__name__)
         origin, args = get_origin(annotation), get_args(annotation)
         if origin is Union or origin is types.UnionType:
@@ -104,8 +108,10 @@ class Outline:
             raise Unknown(f"{annotation!r} is no class")
         if kind in _CONTAINERS or kind in _ABSTRACT:
             self.is_json &= kind in _JSON_CONTAINERS or kind in _ABSTRACT
+            self.has_extensions |= kind is tuple
             if kind is dict and args and bare(args[0]) is not str:
                 self.is_json = False
+                self.has_extensions |= bare(args[0]) in _ATOMS
             inner = ",".join("..." if each is ... else self._text(each, given) for each in args)
             return f"{kind.__name__}[{inner}]"
         self.is_json = self.is_plain = False
@@ -125,6 +131,7 @@ class Outline:
             self.has_others = True
             inner = ",".join(self._text(each, given) for each in args)
             return f"{kind.__name__}[{inner}]"
+        self.has_extensions |= issubclass(kind, tuple)
         texts = (f"{each.label}:{self._text(each.annotation, given)}" for each in fields)
         return f"{_form(kind)}{{{','.join(texts)}}}"
 

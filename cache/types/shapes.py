@@ -63,6 +63,7 @@ class Fitted:
         self.name: str = name
         self.exact: Callable[[Any], Any] = made.exact
         self.from_plain: Callable[[Any], Any] = made.from_plain
+        self.from_msgpack: Callable[[bytes], Any] | None = made.from_msgpack
         self.mark: bytes = _digest(f"data {text}") if text else b""
         self.as_it_is: bytes = _digest(f"value {text}") if text else b""
         """The mark of a value itself, in a store that keeps objects."""
