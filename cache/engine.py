@@ -27,7 +27,7 @@ from twofold.freshness.policy import Policy
 from twofold.freshness.rests import Rests
 from twofold.guard import guard_for
 from twofold.keys import KeyMaker, many
-from twofold.metadata import has_tags
+from twofold.metadata import Meta, has_tags
 from twofold.near.reader import NearReader, Reads
 from twofold.near.writes import OwnWrites
 from twofold.outage import FailOpen
@@ -199,10 +199,18 @@ class Engine:
         reader, counts = self._maker.reader, self._counts
         return KeyClaim(self._store, self._codec, reader, full, self._keys.claim, turn, counts)
 
-    async def _swap(self, io: Effects, key: str, old: Any, new: Any, ttl: float | None) -> bool:
+    async def _swap(
+        self,
+        io: Effects,
+        key: str,
+        old: Any,
+        new: Any,
+        ttl: float | None,
+        meta: Meta | None = None,
+    ) -> bool:
         """Store `new` if `key` still holds the value `old`, and tell whether it is stored."""
         store, full = self._store, self._key(key, None)
-        there, then = self._dump(full, old), self._dump(full, new)
+        there, then = self._dump(full, old), self._dump(full, new, meta)
         swap = store.compare_and_set, store.acompare_and_set
         return self._stored(await io.op(*swap, full, there, then, ttl))
 

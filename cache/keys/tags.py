@@ -2,7 +2,7 @@
 
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,44 +15,57 @@ _FIELD_NAME = re.compile(r"[^.\[]*")
 _FORMATTER = string.Formatter()
 
 
-class TagTemplates:
-    """Makes the tags of the calls of one function, as `str.format` would.
+class Templates:
+    """Tags with fields in them, as `str.format` reads them.
 
     Args:
-        function: what is called.
-        name: what it is called in errors.
-        templates: such as "user:{user_id}" or "user:{user.id}"; text without a field is a tag of
-            every call.
+        name: what they are tags of, in errors.
+        templates: such as "user:{user_id}" or "user:{user.id}"; text without a field is a tag
+            whatever the values.
+
+    Attributes:
+        fields: what is to be filled in.
 
     Raises:
-        SettingsError: one of them is no template, or names no parameter.
+        SettingsError: one of them is no template.
         InvalidKey: they are no texts.
     """
 
-    def __init__(self, function: Callable[..., Any], name: str, templates: Iterable[str]) -> None:
+    def __init__(self, name: str, templates: Iterable[str]) -> None:
         self._templates = tag_names(templates)
-        self._parameters = Parameters(function, name)
         self._name = name
-        fields = [field for each in self._templates for field in self._fields(each)]
-        for field in fields:
-            self._check(field)
-        self._fixed = None if fields else tuple(map(_unescaped, self._templates))
+        self.fields: list[str] = [field for each in self._templates for field in self._fields(each)]
+        self.fixed: tuple[str, ...] | None = (
+            None if self.fields else tuple(map(_unescaped, self._templates))
+        )
+        """The tags, if there are no fields."""
         self._fills = [_filling(each) for each in self._templates]
 
     def __repr__(self) -> str:
-        return f"<TagTemplates {list(self._templates)} of {self._name}>"
+        return f"<Templates {list(self._templates)} of {self._name}>"
 
-    def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the tags of a call.
+    def filled(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the tags by the values of what the fields name.
 
         Raises:
-            TypeError: the function cannot be called so.
-            AttributeError, LookupError, ValueError: a template cannot be made of the arguments.
+            AttributeError, LookupError, ValueError: a template cannot be made of them.
         """
-        if self._fixed is not None:
-            return self._fixed
-        bound = self._parameters.bind(args, kwargs)
-        return tag_names([fill(bound) for fill in self._fills])
+        return tag_names([fill(values) for fill in self._fills])
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse a field that begins with none of `names`.
+
+        Raises:
+            SettingsError: there is one.
+        """
+        for field in self.fields:
+            named = _FIELD_NAME.match(field)
+            name = named[0] if named else ""
+            if name not in names:
+                raise SettingsError(
+                    f"{self._name}: the field {{{field}}} of a tag names {name!r}, but the"
+                    f" parameters are {', '.join(names) or 'none'}{did_you_mean(name, names)}"
+                )
 
     def _fields(self, template: str) -> list[str]:
         try:
@@ -62,15 +75,39 @@ class TagTemplates:
                 f"{self._name}: the tag {template!r} is no template: {error}"
             ) from None
 
-    def _check(self, field: str) -> None:
-        named = _FIELD_NAME.match(field)
-        name = named[0] if named else ""
-        names = self._parameters.names
-        if name not in names:
-            raise SettingsError(
-                f"{self._name}: the field {{{field}}} of a tag names {name!r}, but the parameters"
-                f" are {', '.join(names) or 'none'}{did_you_mean(name, names)}"
-            )
+
+class TagTemplates:
+    """Makes the tags of the calls of one function.
+
+    Args:
+        function: what is called.
+        name: what it is called in errors.
+        templates: over its parameters; see `Templates`.
+
+    Raises:
+        SettingsError: one of them is no template, or names no parameter.
+        InvalidKey: they are no texts.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, templates: Iterable[str]) -> None:
+        self._templates = Templates(name, templates)
+        self._parameters = Parameters(function, name)
+        self._templates.check(self._parameters.names)
+
+    def __repr__(self) -> str:
+        return f"<TagTemplates {self._templates!r}>"
+
+    def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the tags of a call.
+
+        Raises:
+            TypeError: the function cannot be called so.
+            AttributeError, LookupError, ValueError: a template cannot be made of the arguments.
+        """
+        fixed = self._templates.fixed
+        if fixed is not None:
+            return fixed
+        return self._templates.filled(self._parameters.bind(args, kwargs))
 
 
 def _filling(template: str) -> Callable[[Mapping[str, Any]], str]:

@@ -20,6 +20,13 @@ class Pinned(tuple[str, ...]):
     pins: Pins | None
     """None if the store could not tell, which is a miss: then nothing is stored."""
 
+    @classmethod
+    def of(cls, pins: Pins) -> "Pinned":
+        """Return the names in `pins`, with these."""
+        made = cls(name for name, _ in pins)
+        made.pins = pins
+        return made
+
 
 def tag_names(tags: Any) -> tuple[str, ...]:
     """Return the names of tags, each once.

@@ -1,7 +1,7 @@
 """`cache_page` and the cache middleware: Django's, but nothing blocks the event loop."""
 
-from collections.abc import Awaitable, Callable
-from functools import wraps
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 from asgiref.sync import iscoroutinefunction
@@ -9,8 +9,12 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.middleware import cache as rules
 
-from twofold.contrib.django.pages import Proceed, fetch, noting, update
+from twofold.callables import name_of
+from twofold.contrib.django.pages import Proceed, Told, fetch, noting, update
+from twofold.contrib.django.shelf import cache_behind
+from twofold.contrib.http.tags import ViewTags
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
+from twofold.tags.names import read_tags
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -77,8 +81,10 @@ class CacheMiddleware(_TwoFaces, rules.CacheMiddleware):
         super().__init__(get_response, cache_timeout, page_timeout, **kwargs)
         self._single_flight = single_flight
 
-    async def _serve(self, io: Effects, request: HttpRequest, proceed: Proceed) -> HttpResponse:
-        return await update(io, request, self, lambda: fetch(io, request, self, proceed))
+    async def _serve(
+        self, io: Effects, request: HttpRequest, proceed: Proceed, told: Told = ()
+    ) -> HttpResponse:
+        return await update(io, request, self, lambda: fetch(io, request, self, proceed), told)
 
 
 def cache_page(
@@ -87,6 +93,7 @@ def cache_page(
     cache: str | None = None,
     key_prefix: str | None = None,
     single_flight: bool | None = None,
+    tags: Iterable[str] | Callable[[HttpRequest, HttpResponse], Iterable[str]] = (),
 ) -> Callable[[View], View]:
     """Decorate a view, `def` or `async def`, so that its pages are cached.
 
@@ -98,7 +105,16 @@ def cache_page(
         cache: the alias.
         key_prefix: begins the keys of these pages.
         single_flight: see `CacheMiddleware`.
+        tags: what pages can be invalidated by, with the cache's `invalidate_tags`: names, with
+            fields for the view's arguments, as in "user:{pk}"; or a function of the request
+            and the response that returns names. In a cache that is not one of ours, which knows
+            no tags, pages that have some are not stored.
+
+    Raises:
+        InvalidKey: `tags` are no texts.
+        SettingsError: a field of a tag names no argument of the view.
     """
+    read_tags(tags)
 
     def decorate(view: View) -> View:
         middleware = CacheMiddleware(
@@ -109,17 +125,29 @@ def cache_page(
             key_prefix=key_prefix,
         )
 
-        async def serve(io: Effects, request: HttpRequest, proceed: Proceed) -> HttpResponse:
-            return await middleware._serve(io, request, proceed)
+        tagged = ViewTags(view, name_of(view), tags, closed=True)
+
+        async def serve(
+            io: Effects, proceed: Proceed, request: HttpRequest, *args: Any, **kwargs: Any
+        ) -> HttpResponse:
+            told: Told
+            if tagged.function is None:
+                told = tagged.names((request, *args), kwargs, {"request": request})
+            else:
+                told = partial(tagged.function, request)
+            if told and cache_behind(middleware.cache) is None:
+                return await proceed()
+            return await middleware._serve(io, request, proceed, told)
 
         @wraps(view)
         def in_sync(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             proceed = _sync(view, request, *args, **kwargs)
-            return run_sync(serve(BLOCKING, request, proceed))
+            return run_sync(serve(BLOCKING, proceed, request, *args, **kwargs))
 
         @wraps(view)
         async def in_async(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            return await serve(NATIVE, request, lambda: view(request, *args, **kwargs))
+            proceed = lambda: view(request, *args, **kwargs)  # noqa: E731
+            return await serve(NATIVE, proceed, request, *args, **kwargs)
 
         return in_async if iscoroutinefunction(view) else in_sync  # type: ignore[return-value]
 

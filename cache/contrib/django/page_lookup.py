@@ -20,15 +20,18 @@ _NAME = re.compile(r"HTTP_[!-~]*")
 
 
 class Look:
-    """A look for the page of a request.
+    """A look for the page of a request, whose `tags` are known as far as given.
 
     Called, it returns the page, or None and what is missing on `shelf`; "" if no page may answer.
     """
 
-    def __init__(self, request: HttpRequest, middleware: Middleware) -> None:
+    def __init__(
+        self, request: HttpRequest, middleware: Middleware, tags: tuple[str, ...] = ()
+    ) -> None:
         self.is_known: bool = is_authenticated(request)
         self._request = request
         self._middleware = middleware
+        self._tags = tags
         self._misses_page = False
 
     async def __call__(self, io: Effects) -> tuple[HttpResponse | None, str]:
@@ -45,7 +48,8 @@ class Look:
                 own = within_others(unread.key, within)
                 if self._misses_page:
                     own = varied_key(own, headers, request)
-                found = await read(io, middleware, own)
+                tags = self._tags if self._misses_page else ()
+                found = await read(io, middleware, own, tags)
                 if not self.is_usable(found):
                     found = None
                 if not self._misses_page:

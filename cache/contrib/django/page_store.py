@@ -1,9 +1,11 @@
 """Reading and writing in the cache of a middleware, where an outage is a miss, logged once."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any, TypeVar
 
 from twofold.contrib.django.deciding import Middleware
+from twofold.contrib.django.shelf import cache_behind
+from twofold.contrib.http.tags import read_tagged
 from twofold.effects import Effects
 from twofold.outage import Outage
 
@@ -12,17 +14,29 @@ T = TypeVar("T")
 _outages: dict[tuple[str, str], Outage] = {}  # by aliases, and what has failed there
 
 
-async def read(io: Effects, middleware: Middleware, key: str) -> Any:
-    """Return what is stored, or None."""
-    cache = middleware.cache
-    return await attempt(middleware, "read", io.op(cache.get, cache.aget, key), None)
+async def read(io: Effects, middleware: Middleware, key: str, tags: tuple[str, ...] = ()) -> Any:
+    """Return what is stored, or None; `tags` are those that it probably has."""
+    return await attempt(middleware, "read", _get(io, middleware.cache, key, tags), None)
 
 
-async def write(io: Effects, middleware: Middleware, key: str, value: Any, timeout: float) -> bool:
+async def _get(io: Effects, django: Any, key: str, tags: tuple[str, ...]) -> Any:
+    cache = cache_behind(django) if tags else None
+    if cache is None:
+        return await io.op(django.get, django.aget, key)
+    return await read_tagged(io, cache, django.make_and_validate_key(key), tags)
+
+
+async def write(
+    io: Effects,
+    middleware: Middleware,
+    key: str,
+    value: Any,
+    timeout: float,
+    tags: Iterable[str] = (),
+) -> bool:
     """Store a value, and return whether that was done: `set_many` tells, in all caches."""
-    cache = middleware.cache
-    storing = io.op(cache.set_many, cache.aset_many, {key: value}, timeout)
-    return not await attempt(middleware, "write", storing, [key])
+    cache, options = middleware.cache, {"tags": tags} if tags else {}
+    return not await io.op(cache.set_many, cache.aset_many, {key: value}, timeout, **options)
 
 
 async def attempt(middleware: Middleware, what: str, doing: Awaitable[T], otherwise: T) -> T:

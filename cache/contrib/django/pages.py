@@ -19,10 +19,11 @@ and what was removed meanwhile is not stored: see `shelf`. What is missing, and 
 page; or what the pages of the address vary on, as long as nobody knows that.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from copy import copy
+from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Final, TypeAlias
 from weakref import finalize
 
 from django.http import HttpRequest, HttpResponse
@@ -43,11 +44,19 @@ from twofold.contrib.django.page_lookup import (
 from twofold.contrib.django.page_store import attempt, write
 from twofold.contrib.django.shelf import Hold, cache_behind
 from twofold.contrib.http.replay import says_personal
+from twofold.contrib.http.tags import PageTags
 from twofold.core import Cache
 from twofold.effects import BLOCKING, Effects, run_sync
+from twofold.metadata import Meta, Pins
+from twofold.tags.names import Pinned
+
+Told: TypeAlias = tuple[str, ...] | Callable[[HttpResponse], Iterable[str]]
+"""The tags of a page, or what tells them once its response is there."""
 
 Proceed = Callable[[], Awaitable[HttpResponse]]
 """Goes on to what is inside: the next middleware, or the view."""
+
+NO_TAGS: Final = PageTags()
 
 turns: Turns = Turns()
 """The callers that compute a page while others wait for it."""
@@ -58,10 +67,28 @@ class _Held(list[Hold]):
 
     within: int = 0
     """How many caches of pages are around this one: what they store is another layer's."""
+    outer: "_Held | None" = None
+    """What the next one of these has to compute."""
     made: HttpResponse | None = None
     """What came to `fetch`."""
     varies: tuple[str, ...] = ()
     """What earlier pages of the address varied on."""
+    tags: PageTags = NO_TAGS
+    """Those of the page."""
+    page: HttpResponse | None = None
+    """What is to be stored."""
+    is_tagged_within: bool = False
+    """Whether a cache inside keeps the page, with tags that nobody knows here."""
+
+    def tag(self, told: Told, outer: "_Held | None") -> None:
+        """Give the page tags; what is around keeps none then."""
+        if told:
+            self.tags = PageTags(partial(self._tell, told) if callable(told) else told)
+        while told and outer is not None:
+            outer.is_tagged_within, outer = True, outer.outer
+
+    def _tell(self, function: Callable[[HttpResponse], Iterable[str]]) -> Iterable[str]:
+        return () if self.page is None else function(self.page)
 
     def over(self, cache: Cache | None) -> Hold | None:
         """Return the first hold of a key of `cache`."""
@@ -114,31 +141,46 @@ async def fetch(
     if bypasses(request):
         return await proceed()
     held: _Held | None = getattr(request, "_twofold_held", None)
-    look, began = Look(request, middleware), monotonic()
+    tags = NO_TAGS if held is None else held.tags
+    look, began = Look(request, middleware, tags.known), monotonic()
     response, key = await look(io)
-    if response is not None or not key or held is None or not middleware.single_flight():
+    if response is not None or not key or held is None:
         return response or await proceed()
-    looked = [(response, key)]
+    if middleware.single_flight():
+        response = await _hold(io, look, key, held, began)
+    if response is None and tags is not NO_TAGS and (cache := look.shelf.cache) is not None:
+        await attempt(middleware, "pin", tags.begin(io, cache), None)
+    return response or await proceed()
+
+
+async def _hold(
+    io: Effects, look: Look, key: str, held: _Held, began: float
+) -> HttpResponse | None:
+    """Hold the `key` of a page that is missing, unless another computes it: then return it."""
+    looked: list[tuple[HttpResponse | None, str]] = [(None, key)]
 
     async def find(io: Effects) -> tuple[HttpResponse | None, str]:
         return looked.pop() if looked else await look(io)
 
     hold = Hold(look.shelf)
     held.append(hold)
-    group = str(look.is_known)
-    response = await hold.find(io, turns, find, look.is_usable, group, began)
-    return response or await proceed()
+    return await hold.find(io, turns, find, look.is_usable, str(look.is_known), began)
 
 
 async def update(
-    io: Effects, request: HttpRequest, middleware: Middleware, proceed: Proceed
+    io: Effects,
+    request: HttpRequest,
+    middleware: Middleware,
+    proceed: Proceed,
+    told: Told = (),
 ) -> HttpResponse:
     """Go on, and store what comes back if it may be stored; then let those who wait go on."""
     if bypasses(request):
         return await proceed()
-    outer = getattr(request, "_twofold_held", None)
+    outer: _Held | None = getattr(request, "_twofold_held", None)
     held = _Held()
-    held.within = 0 if outer is None else outer.within + 1
+    held.outer, held.within = outer, 0 if outer is None else outer.within + 1
+    held.tag(told, outer)
     varies = getattr(request, "_twofold_varies", [])
     request._twofold_held = held  # type: ignore[attr-defined]
     shared = None
@@ -192,8 +234,10 @@ async def _store(
     response: HttpResponse,
     middleware: Middleware,
     held: _Held,
-) -> bool:
+) -> bool | None:
     """Store `response` if Django's rules allow it, and return whether others will find it.
+
+    None says that a tag of it was invalidated meanwhile: the next one may be stored.
 
     Args:
         io: the face of the caller.
@@ -204,6 +248,8 @@ async def _store(
             response, under the conditions of both.
     """
     made = held.made
+    if held.is_tagged_within:
+        return False
     if made is not None:
         if made.status_code != response.status_code or says_personal(control(made)):
             return False
@@ -215,35 +261,61 @@ async def _store(
         return False
     (header_key, headers, timeout), (page_key, page, _) = stand_in.written
     names = within_others(header_key, held.within), headers
-    shown = varied_key(within_others(page_key, held.within), headers, request), _under(page, made)
+    held.page = _under(page, made)
+    own = varied_key(within_others(page_key, held.within), headers, request)
     hold = held.over(cache_behind(middleware.cache))
-    if hold is None:
-        return await write(io, middleware, *shown, timeout) and await write(
-            io, middleware, *names, timeout
-        )
-    if hold.beside:
+    if hold is not None and hold.beside:
         return True  # the next one stores it
-    return await attempt(
-        middleware, "write", _keep(io, middleware, hold, names, shown, timeout), False
-    )
+    keeping = _keep(io, middleware, held, held.tags.tell(), names, (own, held.page), timeout)
+    return await attempt(middleware, "write", keeping, False)
 
 
 async def _keep(
+    io: Effects,
+    middleware: Middleware,
+    held: _Held,
+    tags: tuple[str, ...],
+    names: tuple[str, list[str]],
+    shown: tuple[str, HttpResponse],
+    timeout: float,
+) -> bool | None:
+    """Store a page with its tags, and what it varies on; see `_store`."""
+    cache = cache_behind(middleware.cache)
+    hold = held.over(cache)
+    pins = await held.tags.end(io, tags, timeout)
+    if pins is None:
+        return None
+    if hold is not None:
+        kept = await _fill(io, middleware, hold, names, shown, timeout, pins)
+    else:
+        pinned = Pinned.of(pins)
+        kept = await write(io, middleware, *shown, timeout, pinned) and await write(
+            io, middleware, *names, timeout
+        )
+    if kept and pins and cache is not None and not await cache._maker.holds(io, pins):
+        return None
+    return kept
+
+
+async def _fill(
     io: Effects,
     middleware: Middleware,
     hold: Hold,
     names: tuple[str, list[str]],
     shown: tuple[str, HttpResponse],
     timeout: float,
+    pins: Pins,
 ) -> bool:
     """Store a page, and what it varies on, unless it was removed while it was computed.
 
     The page goes first: what has no room must not leave others to wait for it.
     """
     own, page = shown
+    meta = Meta(0.0, tags=pins) if pins else None
     if hold.is_of(own):
-        return await hold.fill(io, page, timeout) and await write(io, middleware, *names, timeout)
-    if not await hold.fill_other(io, own, page, timeout):
+        filled = await hold.fill(io, page, timeout, meta)
+        return filled and await write(io, middleware, *names, timeout)
+    if not await hold.fill_other(io, own, page, timeout, meta):
         return False
     if not hold.is_of(names[0]):
         return await write(io, middleware, *names, timeout)

@@ -213,7 +213,9 @@ class Hold:
         """Store `value` unless the key was changed since it was claimed; tell whether it was."""
         return self._claim is not None and await self._fill(io, self._claim, value, timeout, meta)
 
-    async def fill_other(self, io: Effects, key: str, value: Any, timeout: Any) -> bool:
+    async def fill_other(
+        self, io: Effects, key: str, value: Any, timeout: Any, meta: Meta | None = None
+    ) -> bool:
         """Store `value` under a key that is known only now, on the same condition."""
         cache = self.shelf.cache
         if cache is None or self._claim is None:
@@ -224,7 +226,7 @@ class Hold:
             await other.take_again(bounded)
             # Nothing was changed before this key was claimed, and a later change will be seen.
             return await self._claim.stands(bounded) and await self._fill(
-                bounded, other, value, timeout
+                bounded, other, value, timeout, meta
             )
         except BackendUnavailable as exc:
             return self._refused(exc)

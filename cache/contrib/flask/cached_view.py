@@ -7,7 +7,7 @@ A page is never stored if the session was touched before the view returned: then
 knows who else may be given it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -18,6 +18,7 @@ from twofold.contrib.flask.content import has_content
 from twofold.contrib.flask.messages import flask_response, put, request_of, response_of
 from twofold.contrib.http import (
     Exchange,
+    Given,
     Headers,
     Pages,
     Request,
@@ -44,6 +45,7 @@ class Choices(NamedTuple):
     forced_update: Callable[[], bool] | None
     response_filter: Callable[[flask.Response], bool] | None
     make_cache_key: Callable[..., str] | None
+    tags: tuple[str, ...] | Callable[[flask.Response], Iterable[str]]
 
 
 class CachedView:
@@ -54,14 +56,21 @@ class CachedView:
         view: the name of the view.
         choices: what is chosen for its pages.
         arguments: of the view, by name.
+        tags: of the page; none that are known, if a function is to tell them.
     """
 
     def __init__(
-        self, pages: Pages, view: str, choices: Choices, arguments: dict[str, Any]
+        self,
+        pages: Pages,
+        view: str,
+        choices: Choices,
+        arguments: dict[str, Any],
+        tags: tuple[str, ...] = (),
     ) -> None:
         self._pages = pages
         self._view = view
         self._choices = choices
+        self._tags: Given = self._told_tags if callable(choices.tags) else tags
         self._request = request_of(flask.request)._replace(has_content=has_content(flask.request))
         if choices.make_cache_key is not None:
             self._request = with_key(self._request, choices.make_cache_key(**arguments))
@@ -86,8 +95,9 @@ class CachedView:
         forced = self._choices.forced_update
         if forced is not None and forced():
             run_sync(self._pages.remove(BLOCKING, self._request, "endpoint"))
+        asked, timeout = looking(self._request), self._choices.timeout
         self._exchange = run_sync(
-            self._pages.open(BLOCKING, looking(self._request), self._choices.timeout, "endpoint")
+            self._pages.open(BLOCKING, asked, timeout, "endpoint", self._tags)
         )
         answer = self._exchange.answer
         if answer is None:
@@ -130,6 +140,11 @@ class CachedView:
         """Let others go on who wait for the page."""
         if self._exchange is not None:
             run_sync(self._exchange.close(BLOCKING))
+
+    def _told_tags(self) -> Iterable[str]:
+        """Return what the function of the response tells."""
+        tell, given = self._choices.tags, self._given
+        return tell(flask_response(given)) if callable(tell) and given is not None else ()
 
     def _store(self, exchange: Exchange, given: Response, response: flask.Response) -> Pairs:
         """Store the page if it may be, and return the fields that say what the cache did."""

@@ -19,6 +19,7 @@ from twofold.effects import BLOCKING, run_sync
 from twofold.errors import SettingsError
 from twofold.registry import Caches
 from twofold.standins import StandIn
+from twofold.tags.names import read_tags
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout
 
 _NAME = "twofold"
@@ -112,6 +113,7 @@ class Caching:
         forced_update: Callable[[], bool] | None = None,
         response_filter: Callable[[flask.Response], bool] | None = None,
         make_cache_key: Callable[..., str] | None = None,
+        tags: Iterable[str] | Callable[[flask.Response], Iterable[str]] = (),
     ) -> PageDecorator: ...
 
     def cached_page(
@@ -127,6 +129,7 @@ class Caching:
         forced_update: Callable[[], bool] | None = None,
         response_filter: Callable[[flask.Response], bool] | None = None,
         make_cache_key: Callable[..., str] | None = None,
+        tags: Iterable[str] | Callable[[flask.Response], Iterable[str]] = (),
     ) -> Any:
         """Cache what a view returns, by RFC 9111's rules for a shared cache.
 
@@ -157,14 +160,26 @@ class Caching:
                 is false.
             make_cache_key: called with the view's arguments at each request; what it returns
                 tells the pages of one path apart, instead of the query.
+            tags: what pages can be invalidated by, with `invalidate_tags`: names, with fields for
+                the view's arguments, as in "user:{user_id}"; or a function of what the view
+                returned that returns names.
 
         Raises:
             InvalidTimeout: `timeout` is no duration.
+            InvalidKey: `tags` are no texts.
+            SettingsError: a field of a tag names no argument of the view.
         """
         self._aliases.add(cache)
         fields = (vary,) if isinstance(vary, str) else tuple(vary)
         choices = Choices(
-            timeout, fields, public, unless, forced_update, response_filter, make_cache_key
+            timeout,
+            fields,
+            public,
+            unless,
+            forced_update,
+            response_filter,
+            make_cache_key,
+            read_tags(tags),
         )
 
         def pages() -> Pages:

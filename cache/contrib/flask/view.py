@@ -8,8 +8,9 @@ from urllib.parse import quote
 from flask import Response, current_app, request
 from flask import views as class_based
 
+from twofold.callables import name_of
 from twofold.contrib.flask.cached_view import CachedView, Choices
-from twofold.contrib.http import Pages
+from twofold.contrib.http import Pages, ViewTags
 from twofold.keys.names import module_name
 from twofold.timeouts import seconds
 
@@ -39,6 +40,7 @@ class PageDecorator:
 
     def __call__(self, view: Callable[..., Any]) -> View:
         name = _name_of(view)
+        tags = ViewTags(view, name_of(view), self._choices.tags, closed=True)
 
         def cached_view(*args: Any, **kwargs: Any) -> Response:
             def compute() -> Response:
@@ -46,7 +48,7 @@ class PageDecorator:
 
             if not _is_for_url(args, kwargs) or self._is_excepted():
                 return compute()
-            return self._answer(name, compute, kwargs)
+            return self._answer(name, compute, kwargs, tags.names(args, kwargs))
 
         vars(cached_view).update(_attributes(view))
         return update_wrapper(cached_view, view, updated=())
@@ -56,10 +58,14 @@ class PageDecorator:
         return unless is not None and bool(unless())
 
     def _answer(
-        self, name: str, compute: Callable[[], Response], arguments: dict[str, Any]
+        self,
+        name: str,
+        compute: Callable[[], Response],
+        arguments: dict[str, Any],
+        tags: tuple[str, ...],
     ) -> Response:
         """Return the stored page, or what `compute` returns, to be stored in the end."""
-        cached = CachedView(self._pages(), name, self._choices, arguments)
+        cached = CachedView(self._pages(), name, self._choices, arguments, tags)
         hit = cached.open()
         if hit is not None:
             return hit

@@ -24,6 +24,7 @@ from twofold.contrib.http.page import Page, conditional
 from twofold.contrib.http.spelling import named
 from twofold.contrib.http.store import PageStore, Place
 from twofold.contrib.http.storing import bypasses, may_store
+from twofold.contrib.http.tags import Given, PageTags
 from twofold.contrib.http.validators import entity_tag
 from twofold.core import Cache
 from twofold.effects import Effects
@@ -70,6 +71,7 @@ class Pages:
         request: Request,
         timeout: Timeout = DEFAULT_TIMEOUT,
         layer: str = "page",
+        tags: Given = (),
     ) -> "Exchange":
         """Begin to answer `request`, perhaps after another has computed its page.
 
@@ -82,8 +84,9 @@ class Pages:
             request: what is asked for.
             timeout: how long a page lives that says nothing of it; the cache's own if absent.
             layer: "endpoint"; or "page", with "-inner" for each cache around it.
+            tags: what the page can be invalidated by.
         """
-        exchange = Exchange(self, request, self.store.seconds(timeout), layer)
+        exchange = Exchange(self, request, self.store.seconds(timeout), layer, tags)
         if not request.reads or bypasses(request):
             return exchange
         try:
@@ -105,7 +108,14 @@ class Pages:
 class Exchange:
     """One request at the cache, from the look for its page to its answer."""
 
-    def __init__(self, pages: Pages, request: Request, timeout: float | None, layer: str) -> None:
+    def __init__(
+        self,
+        pages: Pages,
+        request: Request,
+        timeout: float | None,
+        layer: str,
+        tags: Given = (),
+    ) -> None:
         self.answer: Response | None = None
         """What to answer without computing."""
         self.reason: str = "bypass"
@@ -119,6 +129,7 @@ class Exchange:
         self._taken: list[Turn] = []
         self._claim: KeyClaim | None = None
         self._since = 0.0
+        self._tags = PageTags(tags)
 
     def __repr__(self) -> str:
         return f"<Exchange {self._request.method} {self._request.path!r} {self.turn}>"
@@ -143,6 +154,8 @@ class Exchange:
             page, _ = await self.look(io)
         else:
             page = await self.find(io)
+            if self._claim is not None:  # it may be stored
+                await self._pages.store.begin(io, self._tags, self._timeout)
         if page is not None:
             self.answer = page.answer(self._request, self._pages.clock.time())
         elif only_if_cached:
@@ -152,7 +165,8 @@ class Exchange:
         """Return the stored page that may be the answer; or None, and what is missing."""
         store, self._since = self._pages.store, monotonic()
         io = store.bounded(io)
-        page, self._place = await store.find(io, self._url(), self._request.headers)
+        asked, tags = self._request.headers, self._tags.known
+        page, self._place = await store.find(io, self._url(), asked, tags)
         if page is not None and self._serves(page):
             return page, self._place.key
         return None, store.place(self._place.key)
@@ -202,11 +216,12 @@ class Exchange:
         if not self._request.reads:
             return response
         page = self._page_of(response)
-        if page is None or not await self._keep(io, page):
+        kept = False if page is None else await self._keep(io, page)
+        if page is None or not kept:
             await self._unclaim(io)
             # What was computed beside others is not stored; the next one may be.
             beside = self.turn is not None and not self.turn.leads
-            self.release(shared=page is not None and beside)
+            self.release(shared=None if kept is None else page is not None and beside)
             return response._replace(headers=self.status_of(response.headers))
         self.release(shared=True)
         headers = self.status_of(page.headers, "; stored")
@@ -259,13 +274,14 @@ class Exchange:
         kept = _described(status, headers.end_to_end(), body)
         return Page(status, kept, body, now, fresh, age_on_arrival(headers, now))
 
-    async def _keep(self, io: Effects, page: Page) -> bool:
-        """Store `page`, unless its URL was invalidated while it was being computed."""
+    async def _keep(self, io: Effects, page: Page) -> bool | None:
+        """Store `page`, unless its URL, or a tag, was invalidated while it was being computed."""
         claim, place = self._claim, self._place
         if claim is None or place is None:
             return False
         io = self._pages.store.bounded(io)
-        kept = await self._pages.store.keep(io, place, claim, self._request.headers, page)
+        asked = self._request.headers
+        kept = await self._pages.store.keep(io, place, claim, asked, page, self._tags)
         await self._unclaim(io)
         return kept
 

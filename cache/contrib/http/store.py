@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from twofold.claims.keys import KeyClaim
@@ -11,12 +10,15 @@ from twofold.claims.turns import Turn
 from twofold.contrib.http.headers import Headers, varying
 from twofold.contrib.http.keys import variant_key
 from twofold.contrib.http.page import Page, Varied, read
+from twofold.contrib.http.tags import PageTags, read_tagged
 from twofold.core import Cache
 from twofold.effects import Effects, within
 from twofold.errors import BackendUnavailable
 from twofold.interrupts import raise_if_of_others
+from twofold.metadata import Meta, Pins
 from twofold.outage import Outage
 from twofold.registry import caches
+from twofold.tags.names import Pinned
 from twofold.timeouts import Timeout, seconds
 
 P = ParamSpec("P")
@@ -97,49 +99,77 @@ class PageStore:
             claim.forget()
         return came
 
-    async def find(self, io: Effects, first: str, asked: Headers) -> tuple[Page | None, Place]:
+    async def find(
+        self, io: Effects, first: str, asked: Headers, tags: tuple[str, ...] = ()
+    ) -> tuple[Page | None, Place]:
         """Return the page that is stored for a request, and where it is, or would be.
 
         Args:
             io: the face of the caller.
             first: the key of the URL.
             asked: the fields of the request.
+            tags: what is known of those of the page.
         """
-        there = await self._read(io, first)
+        there = await self._read(io, first, tags)
         if isinstance(there, Varied):
             second = variant_key(first, there.token, there.names, asked)
-            variant = await self._read(io, second)
+            variant = await self._read(io, second, tags)
             return variant if isinstance(variant, Page) else None, Place(first, there, second)
         return there, Place(first, None, first)
 
+    async def begin(self, io: Effects, tags: PageTags, timeout: float | None) -> None:
+        """Pin the tags of a page that is about to be made; if that fails, it is not stored."""
+
+        async def begin(io: Effects) -> None:
+            await tags.begin(io, self.cache(), timeout)
+
+        await self._guarded(io, "pin", None, begin)
+
     async def keep(
-        self, io: Effects, place: Place, claim: KeyClaim, asked: Headers, page: Page
-    ) -> bool:
-        """Store `page` for its lifetime, and return whether it is stored; see `find`.
+        self,
+        io: Effects,
+        place: Place,
+        claim: KeyClaim,
+        asked: Headers,
+        page: Page,
+        tags: PageTags,
+    ) -> bool | None:
+        """Store `page` for its lifetime, and return whether others will find it; see `find`.
 
         What is stored under the key of the URL is stored last, and only if that key is as it
-        was when the page began to be computed: each invalidation of the URL removes it.
+        was when the page began to be computed: each invalidation of the URL removes it. None
+        says that one of its tags was invalidated meanwhile: the next one may be stored.
         """
-        return await self._guarded(
-            io, "store", False, partial(self._keep, place, claim, asked, page)
-        )
+        names = tags.tell()
+
+        async def keep(io: Effects) -> bool | None:
+            pins = await tags.end(io, names, page.lifetime)
+            if pins is None:
+                return None
+            kept = await self._keep(io, place, claim, asked, page, pins)
+            holds = not (kept and pins) or await self.cache()._maker.holds(io, pins)
+            return kept if holds else None
+
+        return await self._guarded(io, "store", False, keep)
 
     async def _keep(
-        self, place: Place, claim: KeyClaim, asked: Headers, page: Page, io: Effects
+        self, io: Effects, place: Place, claim: KeyClaim, asked: Headers, page: Page, pins: Pins
     ) -> bool:
         cache, life, record = self.cache(), page.lifetime, place.record
+        meta = Meta(0.0, tags=pins) if pins else None
         names = varying(page.headers)
         if not names:
             if record is None:
-                return await claim.fill(io, page.plain(), life)
-            return await cache._swap(io, place.first, record.plain(), page.plain(), life)
+                return await claim.fill(io, page.plain(), life, meta)
+            return await cache._swap(io, place.first, record.plain(), page.plain(), life, meta)
         if record is not None and record.names == names:
-            return await claim.fill(io, page.plain(), life) and await cache._swap(
+            return await claim.fill(io, page.plain(), life, meta) and await cache._swap(
                 io, place.first, record.plain(), record.plain(), life
             )
         made = Varied(names, secrets.token_bytes(8))
         second = variant_key(place.first, made.token, names, asked)
-        if not await io.op(cache.set, cache.aset, second, page.plain(), life):
+        pinned = Pinned.of(pins)
+        if not await io.op(cache.set, cache.aset, second, page.plain(), life, tags=pinned):
             return False
         if record is None:
             return await claim.fill(io, made.plain(), life)
@@ -150,9 +180,11 @@ class PageStore:
         cache = self.cache()
         await self._try(io, 0, cache.delete_many, cache.adelete_many, keys)
 
-    async def _read(self, io: Effects, key: str) -> Page | Varied | None:
-        cache = self.cache()
-        return read(await self._try(io, None, cache.get, cache.aget, key))
+    async def _read(self, io: Effects, key: str, tags: tuple[str, ...]) -> Page | Varied | None:
+        async def get(io: Effects) -> Any:
+            return await read_tagged(io, self.cache(), key, tags)
+
+        return read(await self._guarded(io, "get", None, get))
 
     async def _try(
         self,

@@ -7,7 +7,16 @@ from typing import Any
 
 from starlette.types import Scope
 
-from twofold.contrib.http import Exchange, Headers, Pages, Request, Response, add_public, add_vary
+from twofold.contrib.http import (
+    Exchange,
+    Given,
+    Headers,
+    Pages,
+    Request,
+    Response,
+    add_public,
+    add_vary,
+)
 from twofold.contrib.http.headers import Pairs, varying
 from twofold.contrib.http.page import conditional
 from twofold.contrib.http.replay import (
@@ -22,6 +31,8 @@ from twofold.contrib.starlette.declared import declared_headers
 from twofold.contrib.starlette.messages import request_of
 from twofold.effects import NATIVE, Effects
 from twofold.timeouts import Timeout
+
+_NOTHING = Response(200, Headers(), None)
 
 
 class CachedView:
@@ -62,14 +73,14 @@ class CachedView:
     def __repr__(self) -> str:
         return f"<CachedView of {self._maker} {self._exchange!r}>"
 
-    async def open(self, timeout: Timeout) -> Response | None:
+    async def open(self, timeout: Timeout, tags: Given = ()) -> Response | None:
         """Return what the endpoint once made, if that is stored."""
         whole = self._request
         asked = request_of(self._scope, whole.root_path, whole.application, whole.headers)
         if whole.authenticated and not asked.authenticated:  # a middleware took the field off
             asked = asked._replace(has_user=True)
         asked = looking(await self._content.told(asked))
-        self._exchange = exchange = await self._pages.open(NATIVE, asked, timeout, "endpoint")
+        self._exchange = exchange = await self._pages.open(NATIVE, asked, timeout, "endpoint", tags)
         answer = exchange.answer
         if answer is None:
             return None
@@ -88,9 +99,9 @@ class CachedView:
         return answer
 
     @property
-    def made(self) -> Headers:
-        """The fields of what the endpoint made; none before that is known."""
-        return Headers() if self._given is None else self._given.headers
+    def made(self) -> Response:
+        """What the endpoint made; nothing before that is known."""
+        return _NOTHING if self._given is None else self._given
 
     def describe(self, headers: Headers, vary: set[str], public: bool) -> Headers:
         """Return the fields of what the endpoint made, with what it varies with, and `public`."""

@@ -1,10 +1,10 @@
 """`cached_page`: an endpoint in, the same endpoint with a cache out."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import wraps
 from inspect import Parameter, Signature
-from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_origin, overload
+from typing import Annotated, Any, ParamSpec, TypeAlias, TypeVar, get_args, get_origin, overload
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from twofold.contrib.http import Headers
+from twofold.contrib.http import Given, Headers, ViewTags
 from twofold.contrib.http import Response as HTTPResponse
 from twofold.contrib.starlette.application import name_of
 from twofold.contrib.starlette.cached_view import CachedView
@@ -27,10 +27,14 @@ from twofold.contrib.starlette.raised import RAISED, error_of_page, page_of_erro
 from twofold.contrib.starlette.responder import Responder
 from twofold.contrib.starlette.routes import DECORATED, IN_SCOPE
 from twofold.errors import SettingsError
+from twofold.tags.names import read_tags
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+Tags: TypeAlias = Iterable[str] | Callable[[Request, Response], Iterable[str]]
+"""The tags of a page, or a function that tells them once its response is there."""
 
 _GIVEN_REQUEST = "twofold_request"
 _GIVEN_RESPONSE = "twofold_response"
@@ -46,8 +50,9 @@ Behind "value" stand the names of the fields of dependencies that the endpoint t
 class _Decorator:
     """Makes cached endpoints of async and sync ones."""
 
-    def __init__(self, timeout: Timeout, vary: Iterable[str], public: bool) -> None:
+    def __init__(self, timeout: Timeout, vary: Iterable[str], public: bool, tags: Tags) -> None:
         seconds(timeout)
+        self.tags = read_tags(tags)
         self.timeout = timeout
         self.vary: set[str] = {vary} if isinstance(vary, str) else set(vary)
         self.public = public
@@ -65,7 +70,7 @@ class _Decorator:
     def __call__(self, endpoint: Callable[..., Any]) -> Callable[..., Any]:
         _refuse_generator(endpoint)
         compute = _as_async(endpoint)
-        page = _Page(endpoint, self)
+        page = _Page(endpoint, compute, self)
         signature = _evaluated(endpoint)
         own_response = _name_of(signature, Response) or _GIVEN_RESPONSE
 
@@ -76,7 +81,7 @@ class _Decorator:
             kwargs.pop(_GIVEN_RESPONSE, None)
             if request is None or not _leads_to(request, cached_endpoint):
                 return await compute(*args, **kwargs)
-            return await page.answer(request, given, lambda: compute(*args, **kwargs))
+            return await page.answer(request, given, args, kwargs)
 
         vars(cached_endpoint).update({"__signature__": _with_both(signature), DECORATED: True})
         return cached_endpoint
@@ -85,30 +90,43 @@ class _Decorator:
 class _Page:
     """The page of one endpoint."""
 
-    def __init__(self, endpoint: Callable[..., Any], told: _Decorator) -> None:
+    def __init__(
+        self,
+        endpoint: Callable[..., Any],
+        compute: Callable[..., Awaitable[Any]],
+        told: _Decorator,
+    ) -> None:
         self._name = quote(name_of(endpoint))
+        self._compute = compute
         self._told = told
+        self._tags = ViewTags(endpoint, name_of(endpoint), told.tags, closed=False)
         self._operations = Operations()
 
     async def answer(
-        self, request: Request, given: Response | None, compute: Callable[[], Awaitable[Any]]
+        self,
+        request: Request,
+        given: Response | None,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
     ) -> Any:
-        """Return the stored response, or what `compute` returns, to be stored in the end.
+        """Return the stored response, or what the endpoint returns, to be stored in the end.
 
         Args:
             request: for which the framework calls the endpoint.
             given: the response on which dependencies and endpoint set fields, in FastAPI.
-            compute: calls the endpoint.
+            args: what the framework gives to the endpoint, as `kwargs`.
+            kwargs: see there.
         """
         view = self._responder(request).cached_view(request.scope, self._name)
         if view is None:
-            return await compute()
+            return await self._compute(*args, **kwargs)
         by_dependencies = [] if given is None else given.headers.raw.copy()
-        stored = await view.open(self._told.timeout)
+        tags = self._tags_of(view, request, args, kwargs)
+        stored = await view.open(self._told.timeout, tags)
         if stored is not None:
             return self._replay(view, stored, by_dependencies)
         try:
-            returned = await compute()
+            returned = await self._compute(*args, **kwargs)
         except HTTPException as error:
             self._take_error(view, error)
             raise
@@ -119,6 +137,19 @@ class _Page:
         since = [each for each in given.headers.raw if each not in by_dependencies]
         response = await self._operations.respond(request, returned, given.status_code, since)
         return await self._take_value(view, response, given.headers.raw, by_dependencies)
+
+    def _tags_of(
+        self,
+        view: CachedView,
+        request: Request,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Given:
+        """Return the tags of the page, or what tells them when the endpoint has made it."""
+        function = self._tags.function
+        if function is None:
+            return self._tags.names(args, kwargs, request.path_params)
+        return lambda: function(request, _in_lower_case(starlette_response(view.made)))
 
     def _replay(
         self, view: CachedView, stored: HTTPResponse, by_dependencies: RawFields
@@ -175,7 +206,11 @@ def cached_page(endpoint: Callable[P, R], /) -> Callable[P, Coroutine[Any, Any, 
 
 @overload
 def cached_page(
-    *, timeout: Timeout = DEFAULT_TIMEOUT, vary: Iterable[str] = (), public: bool = False
+    *,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    vary: Iterable[str] = (),
+    public: bool = False,
+    tags: Tags = (),
 ) -> _Decorator: ...
 
 
@@ -186,6 +221,7 @@ def cached_page(
     timeout: Timeout = DEFAULT_TIMEOUT,
     vary: Iterable[str] = (),
     public: bool = False,
+    tags: Tags = (),
 ) -> Any:
     """Cache the responses of an endpoint, a `def` or an `async def`, by `CacheMiddleware`.
 
@@ -199,13 +235,24 @@ def cached_page(
         vary: names of request fields that the response depends on, added to its `Vary`.
         public: add `public` to its `Cache-Control`: it is the same for all, whatever
             cookies or `Authorization` they send.
+        tags: what responses can be invalidated by, with `invalidate_tags`: names, with fields for
+            parameters of the endpoint and of the path, as in "user:{user_id}"; or a function of
+            the request and the response that returns names.
 
     Raises:
-        SettingsError: the endpoint is a generator; or, when called, there is no middleware.
+        SettingsError: the endpoint is a generator; or, when called, there is no middleware, or
+            a field of a tag names nothing.
         InvalidTimeout: `timeout` is no duration.
+        InvalidKey: `tags` are no texts.
     """
-    decorate = _Decorator(timeout, vary, public)
+    decorate = _Decorator(timeout, vary, public, tags)
     return decorate if endpoint is None else decorate(endpoint)
+
+
+def _in_lower_case(response: Response) -> Response:
+    """Return a response whose `headers` find what an exception was given in other letters."""
+    response.raw_headers = [(name.lower(), value) for name, value in response.raw_headers]
+    return response
 
 
 def _refuse_generator(endpoint: Callable[..., Any]) -> None:

@@ -168,7 +168,7 @@ class _Head:
     """The first message of a response; its fields are read once, or known from the view."""
 
     def __init__(self, message: Message, view: CachedView | None) -> None:
-        known = Headers() if view is None else view.made
+        known = Headers() if view is None else view.made.headers
         self.message = message
         self.headers: Headers = Headers.of_known(message.get("headers", ()), known)
         self._length = _length(message["status"], self.headers)
