@@ -129,12 +129,20 @@ if not TYPE_CHECKING:  # to a type checker, a module with `__getattr__` has ever
     def __getattr__(name: str) -> Any:
         """Import a name when it is asked for: pytest loads our plugin into every project."""
         if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            raise _no(name)
         if name == "events":
             return import_module(f"{__name__}.events")
         found = getattr(import_module(f"{__name__}.{_ROOMS.get(name, 'errors')}"), name)
         globals()[name] = found
         return found
+
+
+def _no(name: str) -> Exception:
+    """Return the error for a name that there is not; `from twofold import …` shows no other."""
+    elsewhere = {} if name.startswith("_") else import_module(f"{__name__}.elsewhere").NAMES
+    if name in elsewhere:
+        return ImportError(f"twofold has no {name!r}: {elsewhere[name]}", name=__name__)
+    return AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,7 @@ by `await` alone. Names, parameters and rules are Django's.
 """
 
 from collections.abc import Iterable
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, Never, TypeVar, Unpack, overload
 
 from twofold import counter
 from twofold.assembly import private_parts
@@ -20,6 +20,7 @@ from twofold.lock import Lock
 from twofold.metadata import has_tags
 from twofold.private import remember
 from twofold.settings.arguments import CacheSettings
+from twofold.spelling import unexpected
 from twofold.stats import Stats
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 from twofold.typed import TypedCache
@@ -169,9 +170,15 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
         return await self._aload_all(names, found, allow_stale)
 
     def touch(
-        self, key: str, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
+        self,
+        key: str,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        **others: Never,
     ) -> bool:
         """Give `key` a new life of `timeout`, and return whether it was there."""
+        if others:
+            raise unexpected(self.touch, others)
         if self._guard is not None:
             self._guard("touch")
         full, ttl = self._key(key, version), self._ttl(timeout)
@@ -180,9 +187,15 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
         return self._fresh.touch(full, ttl)
 
     async def atouch(
-        self, key: str, timeout: Timeout = DEFAULT_TIMEOUT, version: int | None = None
+        self,
+        key: str,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        **others: Never,
     ) -> bool:
         """Do what `touch` does."""
+        if others:
+            raise unexpected(self.atouch, others)
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
             return self._deleted(await self._fresh.adelete_many(self._detached([full]))) > 0
@@ -266,7 +279,13 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
         return await self._counters.aincr(self._key(key, version), counter.delta(-delta))
 
     def lock(
-        self, key: str, timeout: Timeout = 60, wait: Timeout = None, *, renew: bool = False
+        self,
+        key: str,
+        timeout: Timeout = 60,
+        wait: Timeout = None,
+        *,
+        renew: bool = False,
+        **others: Never,
     ) -> Lock:
         """Return a lock named `key`: `with cache.lock("k"):`, `async with cache.lock("k"):`.
 
@@ -276,12 +295,15 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
             wait: how long to wait for it at most; None waits until it is free.
             renew: restart `timeout` regularly while it is held: then it is free
                 that long after its holder's process ended, or lost the store.
+            others: there are no others; the error names the right one.
 
         Raises:
             LockNotAcquired: on entering, after `wait`.
             ReentrantCall: on entering, if whoever holds it waits for the caller.
             LockLost: on leaving, if it was held for longer than `timeout`.
         """
+        if others:
+            raise unexpected(self.lock, others)
         ttl = self._ttl(timeout)
         if not ttl:
             raise InvalidTimeout(

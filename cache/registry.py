@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pickle import PicklingError
 from types import MethodType
-from typing import Any, TypeAlias
+from typing import Any, Never, TypeAlias
 
 from twofold import private
 from twofold.assembly import parts_of
@@ -170,10 +170,13 @@ class Caches:
 
 
 class _DefaultCache(StandIn):
-    """The cache "default", looked up when first used and again after `configure`.
+    """The cache "default" of the settings: `cache.set("k", 1, timeout=60)`, `cache.get("k")`.
 
-    Its methods are kept as attributes, so that using it costs no more than the cache.
+    In async code `await cache.aset(…)`, `await cache.aget(…)`; each operation has such a twin.
     """
+
+    # It is looked up when first used, and again after `configure`. Its methods are kept as
+    # attributes, so that using it costs no more than the cache.
 
     def _found(self) -> Cache:
         return caches["default"]
@@ -211,8 +214,15 @@ cache: Cache = _DefaultCache()
 caches: Caches = Caches()
 
 
-def configure(caches_by_alias: RawCaches | None = None, /, *, clock: Clock = SYSTEM_CLOCK) -> None:
+def configure(
+    caches_by_alias: RawCaches | None = None, /, *, clock: Clock = SYSTEM_CLOCK, **others: Never
+) -> None:
     """Use these settings from now on; see `Caches.configure`."""
+    for name in others:
+        raise SettingsError(
+            f"configure() takes no {name!r}: give it a URL, configure('redis://localhost'), or a"
+            " dict by alias, configure({'default': {'BACKEND': 'redis', 'LOCATION': …}})"
+        )
     caches.configure(caches_by_alias, clock=clock)
 
 

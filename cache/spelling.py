@@ -1,22 +1,9 @@
 """The nearest right name for a mistyped one."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 from twofold.display import shown
-
-_ELSEWHERE = {
-    "timeout": "ttl expire expires expire_in expires_in expiration expiration_time expiry"
-    " time_to_live lifetime max_age maxage default_timeout cache_timeout",
-    "max_entries": "maxsize max_size size capacity threshold",
-    "key_prefix": "prefix namespace",
-    "key_function": "key_builder key_func make_key",
-    "memory": "mem simple locmem ram local",
-    "files": "file filesystem disk",
-    "memcached": "memcache pymemcache",
-}
-"""What our names are called in other libraries."""
-
-_OURS = {theirs: ours for ours, names in _ELSEWHERE.items() for theirs in names.split()}
 
 
 def did_you_mean(name: str, right: Iterable[str]) -> str:
@@ -26,8 +13,10 @@ def did_you_mean(name: str, right: Iterable[str]) -> str:
     """
     from difflib import get_close_matches
 
+    from twofold.elsewhere import OURS
+
     by_lower = {each.lower(): each for each in right}
-    ours = _OURS.get(name.lower())
+    ours = OURS.get(name.lower())
     nearest = [ours] if ours in by_lower else []
     nearest = nearest or get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean {by_lower[nearest[0]]!r}?" if nearest else ""
@@ -35,5 +24,21 @@ def did_you_mean(name: str, right: Iterable[str]) -> str:
 
 def unknown(kind: str, name: str, right: Collection[str]) -> str:
     """Return the message for a name that is none of the `right` ones."""
+    from twofold.elsewhere import setting
+
     near = did_you_mean(name, right)
+    if not near and kind in ("setting", "option") and (advice := setting(name)):
+        near = f": {advice}."
     return f"there is no {kind} {shown(name)}{near or '.'} There are: {', '.join(sorted(right))}"
+
+
+def unexpected(operation: Callable[..., Any], given: Iterable[str]) -> TypeError:
+    """Return the error for arguments by names that an operation does not have."""
+    from inspect import signature
+
+    from twofold.elsewhere import OF_CALLS
+
+    name = next(iter(given))
+    advice = OF_CALLS.get(name)
+    near = f": {advice}" if advice else did_you_mean(name, signature(operation).parameters)
+    return TypeError(f"{operation.__name__}() got an unexpected keyword argument {name!r}{near}")

@@ -19,7 +19,17 @@ class StandIn(Cache):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # asked by who looks what protocols an object knows
             raise AttributeError(f"a Cache has no attribute {name!r}")
-        return getattr(self._found(), name)
+        found = self._found()
+        try:
+            return getattr(found, name)
+        except AttributeError as error:
+            from twofold.elsewhere import operation
+
+            advice = operation(name)
+            if advice is None:
+                raise
+            text = f"a cache has no {name!r}: {advice}"
+            raise AttributeError(text, name=name, obj=error.obj) from None
 
     def typed(self, kind: Any) -> TypedCache[Any]:
         """Return what looks this cache up each time, as one of values of a type."""

@@ -4,7 +4,7 @@ Each sync method stands above its async twin, as in `core`.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Never
 
 from twofold import counter
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync, within
@@ -12,6 +12,7 @@ from twofold.engine import Engine
 from twofold.entry import Meta
 from twofold.errors import BackendUnavailable
 from twofold.metadata import Pins
+from twofold.spelling import unexpected
 from twofold.tags.names import Pinned, tag_names
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 
@@ -28,6 +29,7 @@ class WritingCache(Engine):
         *,
         stale: Timeout = None,
         tags: Iterable[str] = (),
+        **others: Never,
     ) -> bool:
         """Store `value` for `timeout`; one of 0 or less removes the key.
 
@@ -42,6 +44,8 @@ class WritingCache(Engine):
         Raises:
             CannotSerialize: the serializer cannot restore the value exactly.
         """
+        if others:
+            raise unexpected(self.set, others)
         if self._guard is not None:
             self._guard("set")
         full, ttl = self._key(key, version), self._ttl(timeout)
@@ -68,8 +72,11 @@ class WritingCache(Engine):
         *,
         stale: Timeout = None,
         tags: Iterable[str] = (),
+        **others: Never,
     ) -> bool:
         """Do what `set` does."""
+        if others:
+            raise unexpected(self.aset, others)
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
             self._deleted(await self._fresh.adelete_many(self._detached([full])))
@@ -93,12 +100,15 @@ class WritingCache(Engine):
         *,
         stale: Timeout = None,
         tags: Iterable[str] = (),
+        **others: Never,
     ) -> list[str]:
         """Store all of `data` in one round trip, and return the keys that failed.
 
         Raises:
             CannotSerialize: one value cannot be stored; then none is.
         """
+        if others:
+            raise unexpected(self.set_many, others)
         if self._guard is not None:
             self._guard("set_many")
         names, ttl = self._names(data, version), self._ttl(timeout)
@@ -115,8 +125,11 @@ class WritingCache(Engine):
         *,
         stale: Timeout = None,
         tags: Iterable[str] = (),
+        **others: Never,
     ) -> list[str]:
         """Do what `set_many` does."""
+        if others:
+            raise unexpected(self.aset_many, others)
         names, ttl = self._names(data, version), self._ttl(timeout)
         if ttl == 0:
             self._deleted(await self._fresh.adelete_many(self._detached(names)))
@@ -132,8 +145,11 @@ class WritingCache(Engine):
         *,
         stale: Timeout = None,
         tags: Iterable[str] = (),
+        **others: Never,
     ) -> bool:
         """Store `value` only if `key` is missing, and return whether it is stored."""
+        if others:
+            raise unexpected(self.add, others)
         if self._guard is not None:
             self._guard("add")
         full, ttl = self._key(key, version), self._ttl(timeout)
@@ -154,8 +170,11 @@ class WritingCache(Engine):
         *,
         stale: Timeout = None,
         tags: Iterable[str] = (),
+        **others: Never,
     ) -> bool:
         """Do what `add` does."""
+        if others:
+            raise unexpected(self.aadd, others)
         full, ttl = self._key(key, version), self._ttl(timeout)
         if ttl == 0:
             return False

@@ -5,7 +5,8 @@ lookup; at a miss the function runs once for all who miss the same arguments tog
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Generic, Never, ParamSpec, TypeVar, Unpack, overload
+from inspect import Parameter, Signature, signature
+from typing import Any, Generic, Never, ParamSpec, TypeVar, Unpack, get_overloads, overload
 
 from twofold.core import Cache
 from twofold.errors import SettingsError
@@ -27,9 +28,25 @@ D = TypeVar("D")
 _OPTIONS = frozenset({"cache", "timeout", "key", "ignore", "condition", *Freshness.__annotations__})
 
 
+class _Signature:
+    """What `inspect.signature` and TAB show of a decorator: the function, and its options."""
+
+    def __get__(self, decorator: Any, owner: type[Any]) -> Signature:
+        if decorator is None:
+            raise AttributeError("__signature__")
+        of_options = signature(get_overloads(owner.__call__)[-1])
+        _, *options = of_options.parameters.values()
+        function = Parameter("function", Parameter.POSITIONAL_ONLY, default=None)
+        optional = [
+            each.replace(default=...) if each.name == "missing" else each for each in options
+        ]
+        return of_options.replace(parameters=[function, *optional])
+
+
 class _Options:
     """What a decorator is given before the function, and how it is applied to one."""
 
+    __signature__ = _Signature()
     _names = _OPTIONS
     _called = "cached"
 
@@ -64,8 +81,9 @@ class _Options:
 
     def _advice(self, name: str) -> str:
         """Return what to write for an option that other caches have, or whose name is near."""
-        advice = next((text for names, text in _ELSEWHERE.items() if name in names.split()), None)
-        if advice is not None:
+        from twofold.elsewhere import OF_DECORATORS
+
+        if advice := OF_DECORATORS.get(name):
             return f": {advice}"
         return did_you_mean(name, self._names) or f"; it has {', '.join(sorted(self._names))}"
 
@@ -192,35 +210,5 @@ class ManyDecorator(_Options, Generic[M]):
         plan = PlanOfMany(function, **options)
         return AsyncCachedMany(plan) if plan.is_async else CachedMany(plan)
 
-
-_ELSEWHERE = {
-    "ttl expire expires expire_in expires_in expire_after expiration expiration_time expiry"
-    " time_to_live seconds duration lifetime max_age maxage cache_timeout": (
-        "how long a result is kept is timeout=, such as timeout=60 or timeout='10m'"
-    ),
-    "key_builder key_func key_fn key_function key_maker make_key make_cache_key keygen"
-    " key_generator function_key_generator hash_func hash_function": (
-        "what makes the key is key=, a function of the same arguments or a template"
-    ),
-    "namespace prefix key_prefix name tag_prefix": (
-        "all keys of an alias begin with its KEY_PREFIX in the settings; those of one function"
-        " begin as the template key= does"
-    ),
-    "maxsize max_size max_entries maxsize_bytes capacity size": (
-        "how much is kept is the store's business: OPTIONS['max_entries'] of the memory store"
-    ),
-    "typed": "arguments of different types have keys of their own, always",
-    "ignored ignore_args exclude exclude_args skip_args noself ignore_self": (
-        "parameters that stay out of the key are named by ignore=, such as ignore=('self',)"
-    ),
-    "unless skip skip_cache_func skip_cache_if cache_if response_filter cache_none": (
-        "condition=, a function of the result, decides whether it is stored"
-    ),
-    "backend alias using region store storage": "which cache keeps the results is cache=",
-    "lock stampede single_flight": "a function runs once for all who miss together, always",
-    "serializer": "how results are stored is the SERIALIZER of the alias in the settings",
-    "version": "keys carry the VERSION of the alias in the settings",
-    "tag": "what results can be invalidated by is tags=, such as tags=['user:{user_id}']",
-}
 
 cached: Decorator = Decorator()

@@ -117,7 +117,7 @@ def read_cache(alias: str, raw: Raw, kind: type[CacheConfig] = CacheConfig) -> C
     where = kind.place(alias)
     if isinstance(raw, str):
         if scheme(raw.strip()) is None:
-            hint = "; leave out the quotes" if raw.strip()[:1] in ("'", '"') else ""
+            hint = _no_url(alias, raw.strip())
             raise SettingsError(
                 f"{where}: {shown(raw)} is no URL such as 'memory://' or 'sqlite:///c.db'{hint}"
             )
@@ -160,12 +160,24 @@ def _upper(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _ADDRESS = re.compile(
-    r"(?:(?P<scheme>[a-z]+):/?)?(?P<host>(?:[a-z][\w.-]*|\d+(?:\.\d+){3})(?::\d+)?)(?P<path>/\d*)?"
+    r"(?:(?P<scheme>[a-z]+)(?::/?|//))?(?P<host>(?:[a-z][\w.-]*|\d+(?:\.\d+){3})(?::\d+)?)(?P<path>/\d*)?"
 )
+
+
+_BARE = {"memory": "memory://", "redis": "redis://localhost", "dummy": "dummy://"}
+
+
+def _no_url(alias: str, text: str) -> str:
+    """Return what was meant by an entry that is a text and no URL."""
+    if alias.upper() in _READERS:
+        return "; settings stand under an alias: {'default': {'BACKEND': 'memory'}}"
+    return "; leave out the quotes" if text[:1] in ("'", '"') else _as_url(text)
 
 
 def _as_url(location: str) -> str:
     """Return the URL that was meant by an address which is almost one, as a question."""
+    if location in _BARE:
+        return f"; did you mean {_BARE[location]!r}?"
     found = _ADDRESS.fullmatch(location)
     if found is None or (found["scheme"] is None and ":" not in found["host"]):
         return ""

@@ -66,6 +66,7 @@ async def main() -> None:
     print(wrong)
 
 
+cache.set("k", 1, ttl=5)  # type: ignore[arg-type]  # pyright: ignore
 users = cache.typed(User)
 assert_type(users, TypedCache[User])
 assert_type(users.get("k"), User | None)
