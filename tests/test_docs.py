@@ -334,6 +334,15 @@ def test_the_tutorial_is_typed_into_one_prompt(stand_in: Rewrite) -> None:
     asyncio.run(_arun([line for each in typed for line in statements_of(each)], names))
 
 
+def test_the_first_block_of_the_readme_is_a_program(newcomer: None, tmp_path: Path) -> None:
+    """Saved as a file, it prints what stands below it."""
+    program, shown = blocks_of(ROOT / "README.md")[:2]
+    (tmp_path / "first.py").write_text(program.text, encoding="utf-8")
+    command = [sys.executable, "-W", "error", "first.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (shown.text, "")
+
+
 @pytest.mark.parametrize("block", all_blocks("python"), ids=repr)
 def test_an_example_stands_in_its_file(block: Block) -> None:
     """A block that names a file of docs/examples is that file; tests are always such blocks."""

@@ -143,6 +143,21 @@ def test_every_room_is_drawn() -> None:
     assert not missing
 
 
+def test_what_is_drawn_is_there() -> None:
+    """Each module or folder that begins a line of CONTRIBUTING's tables of modules exists."""
+    drawn = (ROOT / "CONTRIBUTING.md").read_text()
+    tables = re.findall(r"\| module of `([\w/]+)` \|.*\n\| -.*\n((?:\|.*\n)+)", drawn)
+    assert len(tables) > 10
+    gone = [
+        f"{folder}{name}"
+        for folder, rows in tables
+        for row in rows.splitlines()
+        for name in re.findall(r"`([\w/]+)`", row.split("|")[1])
+        if not (ROOT / folder / name).is_dir() and not (ROOT / folder / f"{name}.py").exists()
+    ]
+    assert not gone
+
+
 def test_every_package_is_in_the_wheel() -> None:
     """Pyproject lists each folder of code, so that none is forgotten."""
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
