@@ -68,7 +68,7 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
             full = None
         if full is None:
             full = self._key(key, version)
-        stored = self._reads.get(full)
+        stored = (self._stale_reads if allow_stale else self._reads).get(full)
         if stored is None:
             self._counts.misses += 1
             return default
@@ -101,7 +101,7 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
             full = None
         if full is None:
             full = self._key(key, version)
-        stored = await self._reads.aget(full)
+        stored = await (self._stale_reads if allow_stale else self._reads).aget(full)
         if stored is None:
             self._counts.misses += 1
             return default
@@ -122,7 +122,8 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
     ) -> Any:
         """Return the value of what was read and has tags, or `default`."""
         try:
-            entry = await self._reader.open(io, full, stored)
+            reader = self._stale_reader if allow_stale else self._reader
+            entry = await reader.open(io, full, stored)
         except BackendUnavailable as exc:
             if not self._noted(exc):
                 raise
@@ -151,7 +152,7 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
             self._guard("get_many")
         names = self._names(keys, version)
         try:
-            found = self._reads.get_many(list(names))
+            found = (self._stale_reads if allow_stale else self._reads).get_many(list(names))
         except PartlyUnavailable as error:
             error.result = self._load_all(names, error.result, allow_stale)
             raise
@@ -163,7 +164,8 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
         """Do what `get_many` does."""
         names = self._names(keys, version)
         try:
-            found = await self._reads.aget_many(list(names))
+            reads = self._stale_reads if allow_stale else self._reads
+            found = await reads.aget_many(list(names))
         except PartlyUnavailable as error:
             error.result = await self._aload_all(names, error.result, allow_stale)
             raise

@@ -27,7 +27,7 @@ from twofold.freshness.policy import Policy
 from twofold.freshness.rests import Rests
 from twofold.guard import guard_for
 from twofold.keys import KeyMaker, many
-from twofold.metadata import Meta, has_tags
+from twofold.metadata import has_tags
 from twofold.near.reader import NearReader, Reads
 from twofold.near.writes import OwnWrites
 from twofold.outage import FailOpen
@@ -80,11 +80,14 @@ class Engine:
         self._reads: Reads = self._backend
         self._tolerant_reads: Reads = self._tolerant
         self._raising_reads: Reads = store
+        self._stale_reads: Reads = self._backend
         if near is not None:
+            outage = fail_open.outage if fail_open else None
             self._raising_reads = NearReader(near, far)
-            self._tolerant_reads = NearReader(near, far, fail_open.outage if fail_open else None)
+            self._tolerant_reads = NearReader(near, far, outage)
             tolerates = self._backend is self._tolerant
             self._reads = self._tolerant_reads if tolerates else self._raising_reads
+            self._stale_reads = NearReader(near, far, outage, raises=not tolerates)
         self._tags = _tags(store, self._reads, keys)
         self._fresh = FreshStore(self._backend, codec, Reader(codec, self._tags, backend.clock))
         self._keys = keys
@@ -116,6 +119,8 @@ class Engine:
         signed = SignedCounters(self.backend, codec, self._fail_open if self.fails_open else None)
         self._counters = signed if codec.signs_numbers else self._fresh
         self._reader = Reader(codec, self._tags, self._clock)
+        stale_tags = _tags(store, self._stale_reads, self._keys)
+        self._stale_reader = Reader(codec, stale_tags, self._clock)
         # A hit looks at tags that may be near; who computes asks the store itself.
         claim, tags = self._keys.claim, _tags(store, store, self._keys)
         note = None if self._fail_open is None else self._fail_open.outage.fail
@@ -198,21 +203,6 @@ class Engine:
         """Return a claim to a normalised key, for the holder of `turn`."""
         reader, counts = self._maker.reader, self._counts
         return KeyClaim(self._store, self._codec, reader, full, self._keys.claim, turn, counts)
-
-    async def _swap(
-        self,
-        io: Effects,
-        key: str,
-        old: Any,
-        new: Any,
-        ttl: float | None,
-        meta: Meta | None = None,
-    ) -> bool:
-        """Store `new` if `key` still holds the value `old`, and tell whether it is stored."""
-        store, full = self._store, self._key(key, None)
-        there, then = self._dump(full, old), self._dump(full, new, meta)
-        swap = store.compare_and_set, store.acompare_and_set
-        return self._stored(await io.op(*swap, full, there, then, ttl))
 
     def _clear(self, method: str, scope: str) -> None:
         if self._guard is not None:
@@ -402,7 +392,8 @@ class Engine:
         """Return the values of what has tags and of what has none, by the caller's keys."""
         partly: PartlyUnavailable | None = None
         try:
-            opened = await self._reader.open_many(io, tagged)
+            reader = self._stale_reader if allow_stale else self._reader
+            opened = await reader.open_many(io, tagged)
         except PartlyUnavailable as error:
             opened, partly = error.result, error
         values = ((full, self._value(entry, allow_stale)) for full, entry in opened.items())

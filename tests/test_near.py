@@ -11,7 +11,7 @@ import pytest
 from tests.near_world import BOUND, FarStore, world
 from twofold import Cache
 from twofold.backend import Backend
-from twofold.errors import BackendUnavailable, SettingsError
+from twofold.errors import BackendUnavailable, PartlyUnavailable, SettingsError
 from twofold.forwarding import Forwarding
 from twofold.near.options import NearOptions
 from twofold.near.writes import OwnWrites
@@ -468,6 +468,38 @@ def test_where_outages_raise_they_do(face: Any) -> None:
             await view.get("k")
         with pytest.raises(BackendUnavailable):
             await view.get_many(["missing"])
+
+    face.run(body(Clerk(options={"on_error": "raise"})))
+
+
+def test_who_takes_a_stale_value_is_given_it_where_outages_raise(face: Any) -> None:
+    """What is near stands in for the store; where nothing does, the outage is told."""
+
+    async def body(clerk: Clerk) -> None:
+        view = face.view(clerk.cache)
+        await view.set("k", "v", 60, stale=600)
+        await view.set("tagged", "v", 60, stale=600, tags=["t"])
+        await view.set("far", "v", 60, stale=600, tags=["unread"])
+        await view.set("plain", "v", None)
+        for key in ("k", "tagged", "plain"):
+            assert await view.get(key) == "v"
+        clerk.watch.notice()
+        clerk.server.down = True
+        both = {"k": "v", "tagged": "v"}
+        assert [await view.get(key, allow_stale=True) for key in both] == ["v", "v"]
+        assert await view.get_many(both, allow_stale=True) == both
+        assert not clerk.cache.available
+        for key in ("plain", "far", "missing"):
+            with pytest.raises(BackendUnavailable):
+                await view.get(key, allow_stale=True)
+        with pytest.raises(PartlyUnavailable) as told:
+            await view.get_many([*both, "plain", "missing"], allow_stale=True)
+        assert told.value.result == both
+        with pytest.raises(BackendUnavailable):
+            await view.get("k")
+        clerk.server.down = False
+        assert await view.get("k", allow_stale=True) == "v"
+        assert clerk.cache.available
 
     face.run(body(Clerk(options={"on_error": "raise"})))
 

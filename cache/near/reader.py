@@ -44,9 +44,12 @@ class NearReader:
         near: the copies.
         far: the store that they are of.
         outage: notes failures of the far store, where they are misses.
+        raises: whether they are none where no copy can stand in, not even as a stale value.
     """
 
-    def __init__(self, near: Near, far: Backend, outage: Outage | None = None) -> None:
+    def __init__(
+        self, near: Near, far: Backend, outage: Outage | None = None, *, raises: bool = False
+    ) -> None:
         self._tier, self._codec = near
         self._find = near.tier.find
         self._clock = near.tier.clock
@@ -55,6 +58,7 @@ class NearReader:
         self._look_many = far.look_many
         self._alook_many = far.alook_many
         self._outage = outage
+        self._raises = raises
 
     def get(self, key: str) -> Stored | None:
         entry, now = self._find(key), self._clock.monotonic()
@@ -124,11 +128,12 @@ class NearReader:
         return given
 
     def _unavailable(self, key: str, error: BackendUnavailable) -> Stored | None:
-        """Return a copy that is not confirmed, as a stale value, where an outage is a miss."""
-        if self._outage is None:
+        """Return a copy that is not confirmed, as a stale value, where its callers take such."""
+        copy = None if self._outage is None else self._tier.unconfirmed(key)
+        if self._outage is None or (copy is None and self._raises):
             raise error
         self._outage.fail(error)
-        return self._tier.unconfirmed(key)
+        return copy
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Stored]:
         now = self._clock.monotonic()
@@ -203,7 +208,8 @@ class NearReader:
         else:
             copies = {key: self._tier.unconfirmed(key) for key in reads}
             there = near | {key: each for key, each in copies.items() if each is not None}
-        if self._outage is not None:
+        is_whole = len(there) == len(near) + len(reads)
+        if self._outage is not None and (is_whole or not self._raises):
             self._outage.fail(error)
             return there
         if there:

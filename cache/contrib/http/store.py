@@ -161,9 +161,9 @@ class PageStore:
         if not names:
             if record is None:
                 return await claim.fill(io, page.plain(), life, meta)
-            return await cache._swap(io, place.first, record.plain(), page.plain(), life, meta)
+            return await self._swap(io, place.first, record.plain(), page.plain(), life, meta)
         if record is not None and record.names == names:
-            return await claim.fill(io, page.plain(), life, meta) and await cache._swap(
+            return await claim.fill(io, page.plain(), life, meta) and await self._swap(
                 io, place.first, record.plain(), record.plain(), life
             )
         made = Varied(names, secrets.token_bytes(8))
@@ -173,7 +173,23 @@ class PageStore:
             return False
         if record is None:
             return await claim.fill(io, made.plain(), life)
-        return await cache._swap(io, place.first, record.plain(), made.plain(), life)
+        return await self._swap(io, place.first, record.plain(), made.plain(), life)
+
+    async def _swap(
+        self,
+        io: Effects,
+        key: str,
+        old: tuple[Any, ...],
+        new: tuple[Any, ...],
+        life: float | None,
+        meta: Meta | None = None,
+    ) -> bool:
+        """Store `new` if `key` still holds `old`, and tell whether it is stored."""
+        cache = self.cache()
+        store, full = cache._store, cache._key(key, None)
+        there, then = cache._dump(full, old), cache._dump(full, new, meta)
+        swap = store.compare_and_set, store.acompare_and_set
+        return cache._stored(await io.op(*swap, full, there, then, life))
 
     async def drop(self, io: Effects, keys: Sequence[str]) -> None:
         """Remove the pages under `keys`, and with them all their variants."""
