@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import attrs
+import msgspec
+import pydantic
 import pytest
 
 from twofold import Cache, CannotSerialize, cached
@@ -29,6 +32,72 @@ class Refusing:
 
     def __reduce__(self) -> Any:
         raise RuntimeError("not in an event loop")
+
+
+@attrs.frozen
+class Host:
+    name: str
+
+
+class Event(msgspec.Struct, frozen=True):
+    name: str
+    tags: Any = ()
+
+
+class Model(pydantic.BaseModel, frozen=True):
+    name: str
+    tags: Any = ()
+
+
+class Private(Model):
+    _seen: int = 0
+
+
+class Open(pydantic.BaseModel, frozen=True, extra="allow"):
+    name: str
+
+
+@attrs.define
+class Mutable:
+    name: str
+
+
+class Changed(msgspec.Struct):
+    name: str
+
+
+class Thawed(pydantic.BaseModel):
+    name: str = pydantic.Field(frozen=True)
+
+
+SHARED = [Name("x"), Host("x"), Event("x"), Model(name="x"), Open(name="x")]
+COPIED = [
+    Basket(),
+    Mutable("x"),
+    Changed("x"),
+    Thawed(name="x"),
+    Private(name="x"),
+    Event("x", tags=[]),
+    Model(name="x", tags=([],)),
+    Open(name="x", more=1),
+]
+
+
+@pytest.mark.parametrize("value", SHARED + COPIED, ids=repr)
+@pytest.mark.parametrize("typed", [False, True])
+def test_what_is_frozen_all_the_way_down_is_shared(cache: Cache, value: Any, typed: bool) -> None:
+    """Whatever made the class; what anything can be changed of is copied."""
+
+    def function() -> Any:
+        return value
+
+    if typed:
+        function.__annotations__["return"] = type(value)
+    function = cached(cache=cache, key="k")(function)
+    assert function() is value
+    assert function() == value
+    is_shared = any(value is each for each in SHARED)
+    assert (function() is value) is is_shared
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Values that nobody can change, which an in-process store may hold by reference."""
 
-from dataclasses import fields
+from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
@@ -53,13 +53,32 @@ def _holds_immutables(value: tuple[Any, ...] | frozenset[Any], nesting: int) -> 
     return nesting > 0 and all(is_immutable(item, nesting - 1) for item in value)
 
 
-def _is_frozen(kind: type, value: Any, nesting: int) -> bool:
-    """Tell whether `value` is a frozen dataclass or a named tuple, of what nobody can change."""
-    parameters = vars(kind).get("__dataclass_params__")
-    if parameters is not None and parameters.frozen:
-        held = (getattr(value, each.name, None) for each in fields(kind))
+def _is_frozen(kind: Any, value: Any, nesting: int) -> bool:
+    """Tell whether `value` is of a frozen class, and holds only what nobody can change."""
+    held = _held(kind, value)
+    return (
+        held is not None and nesting > 0 and all(is_immutable(each, nesting - 1) for each in held)
+    )
+
+
+def _held(kind: Any, value: Any) -> Iterable[Any] | None:
+    """Return what a frozen dataclass, a named tuple, or a frozen class of a library holds."""
+    own = vars(kind)
+    if "__dataclass_params__" in own:
+        is_frozen, names = own["__dataclass_params__"].frozen, own["__dataclass_fields__"]
+    elif (
+        "__attrs_attrs__" in own
+    ):  # what attrs gives to frozen classes is private, but for its name
+        is_frozen = getattr(kind.__setattr__, "__name__", "") == "_frozen_setattrs"
+        names = [each.name for each in kind.__attrs_attrs__]
+    elif hasattr(kind, "__struct_config__"):
+        is_frozen, names = kind.__struct_config__.frozen, kind.__struct_fields__
+    elif "__pydantic_fields__" in own:
+        private = value.__pydantic_private__, value.__pydantic_extra__
+        is_frozen = bool(kind.model_config.get("frozen")) and not any(private)
+        names = kind.__pydantic_fields__
     elif issubclass(kind, tuple) and kind.__bases__ == (tuple,) and hasattr(kind, "_fields"):
-        held = iter(value)
+        return [*value]
     else:
-        return False
-    return nesting > 0 and all(is_immutable(item, nesting - 1) for item in held)
+        return None
+    return (getattr(value, name, None) for name in names) if is_frozen else None
