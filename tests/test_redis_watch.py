@@ -439,6 +439,23 @@ def test_a_slot_moves(redis_cluster: RedisCluster) -> None:
     assert writer.staleness(reader.seen) <= BOUND
 
 
+def test_all_connections_end_though_the_end_comes_amid_a_loss(redis_cluster: RedisCluster) -> None:
+    """Whoever closes a store whose watch has just been lost is left with none of the others."""
+
+    class Closing(Near):
+        def lost(self) -> None:
+            self._backend.close()
+
+    with opened(redis_cluster.urls, cluster=True) as backend:
+        near = Closing(backend, BOUND)
+        await_live(near)
+        first, *_ = redis_cluster.nodes
+        [connection] = listeners(first)
+        first.command("CLIENT", "KILL", "ID", connection.removeprefix("id="))
+        eventually(lambda: not any(map(listeners, redis_cluster.nodes)), "all are closed")
+        near.watch.close()
+
+
 @pytest.mark.usefixtures("_guard")
 def test_only_nodes_that_are_watched_are_kept_from(tmp_path: Path) -> None:
     """What a node without slots tells, as a slot moves there, is not kept until it is watched."""

@@ -50,7 +50,6 @@ class Tracking(asyncio.Protocol):
         self._role: Reply = None
         self._opened: Opened | None = None
         self._lost: ConnectionLost | None = None
-        self._closed = asyncio.get_running_loop().create_future()
 
     def __repr__(self) -> str:
         return f"<Tracking {self._server.name}>"
@@ -95,13 +94,12 @@ class Tracking(asyncio.Protocol):
             if type(reply) is bytes and b"cluster_state:fail" in reply:
                 raise ConnectionLost(f"{self._server.name} has lost the rest of its cluster")
 
-    async def close(self) -> None:
-        """Close it, and return when it is; that is no loss."""
+    def close(self) -> None:
+        """Close it; that is no loss."""
         if self._lost is None:
             self._lost = ConnectionLost(f"the connection to {self._server.name} was closed")
         if self._opened is not None:
             self._opened.transport.abort()
-            await self._closed
 
     async def _ask(self, *packed: bytes) -> list[Reply]:
         """Return the replies to commands, sent as one."""
@@ -144,7 +142,6 @@ class Tracking(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lose(ConnectionLost(f"{self._server.name} closed the connection"))
-        self._closed.set_result(None)
 
     def _lose(self, error: ConnectionLost) -> None:
         if self._lost is not None:

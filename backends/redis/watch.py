@@ -240,8 +240,8 @@ class StoreWatch:
             try:
                 self._lose()
             finally:
-                for each in lines:
-                    await each.close()
+                for each in lines:  # without waiting, amid which the job may be cancelled
+                    each.close()
 
     async def _cover(self, lines: Sequence[Tracking]) -> bool:
         """Have all that is wanted told of; return False where that takes another connection."""
