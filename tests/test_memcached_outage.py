@@ -6,12 +6,12 @@ import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 
-from tests.chaos import MemcachedServer, Proxy, Server, Stalls
+from tests.chaos import MemcachedServer, Proxy, Server, Stalls, healthy
 from tests.network_load import Load
 from twofold import caches, configure
 from twofold.backends.memcached import MemcachedBackend
@@ -84,9 +84,9 @@ def three(
     """Return three servers that have the values, and a backend without connections."""
     proxy, well = proxied(memcached_servers[0]), memcached_servers[1]
     location = [each.address for each in (own_memcached, proxy, well)]
+    with closing(MemcachedBackend(location)) as unhurried:
+        assert unhurried.set_many(VALUES, 60) == []
     backend = MemcachedBackend(location, deadline=DEADLINE)
-    assert backend.set_many(VALUES, 60) == []
-    backend.close()
     yield Three(own_memcached, proxy, well, backend)
     backend.close()
 
@@ -126,7 +126,7 @@ def test_calls_for_many_keys_do_what_can_be_done(
 
     async def body() -> None:
         if warm:
-            assert await store.get_many(list(VALUES)) == VALUES
+            assert await healthy(lambda: store.get_many(list(VALUES))) == VALUES
         harm(three)
         for _ in range(2):
             took, error = await outcome(lambda: store.get_many(list(VALUES)))
@@ -206,7 +206,7 @@ def test_a_dead_server_slows_no_other(three: Three, face: Face, stalls: Stalls) 
         return times
 
     async def body() -> None:
-        assert await store.get_many(list(VALUES)) == VALUES
+        assert await healthy(lambda: store.get_many(list(VALUES))) == VALUES
         three.freeze()
         *_, times = await face.together([hang, hang, hang, ask])
         assert statistics.median(times) < PROMPT
@@ -217,7 +217,9 @@ def test_a_dead_server_slows_no_other(three: Three, face: Face, stalls: Stalls) 
 
 
 @pytest.mark.parametrize("harm", [Three.freeze, Three.kill], ids=lambda harm: harm.__name__)
-def test_keys_come_back_with_their_server(three: Three, face: Face, harm: Harm) -> None:
+def test_keys_come_back_with_their_server(
+    three: Three, face: Face, harm: Harm, stalls: Stalls
+) -> None:
     """A dead server's keys are nowhere else meanwhile, and there again within a second."""
     store, key = face.view(three.backend), three.are_on(three.own)[0]
 
@@ -228,9 +230,9 @@ def test_keys_come_back_with_their_server(three: Three, face: Face, harm: Harm) 
         three.heal()
         ends = time.monotonic() + BACK_WITHIN
         while isinstance((await outcome(lambda: store.get(key)))[1], BackendUnavailable):
-            assert time.monotonic() < ends
+            assert time.monotonic() < ends + stalls.longest
             await pause(face)
-        assert await store.set(key, b"back", 60)
+        assert await healthy(lambda: store.set(key, b"back", 60))
         assert three.own.command(f"get {key}\r\n".encode()).endswith(b"\r\nback\r\nEND\r\n")
         assert key not in three.are_on(three.well)
 
@@ -246,7 +248,8 @@ def test_an_outage_of_one_is_misses_of_its_own(three: Three, face: Face) -> None
     view, keys = face.view(cache), list(VALUES)
 
     async def body() -> None:
-        assert await view.set_many(VALUES) == []
+        while await view.set_many(VALUES):  # the machine is too busy for the deadline
+            await pause(face)
         three.kill()
         found = await view.get_many(keys)
         assert 0 < len(found) < len(VALUES)

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from tests.chaos import Proxy, Server, Stalls, eventually
+from tests.chaos import Proxy, Server, Stalls, eventually, healthy
 from tests.network_kinds import Kind
 from tests.network_kinds import kind as kind  # a fixture
 from tests.network_kinds import own_server as own_server  # a fixture
@@ -25,6 +25,8 @@ from twofold.errors import BackendUnavailable, DeadlineExceeded, MissingKey
 from twofold.testing import FACES, Face
 
 DEADLINE = 0.25
+UNHURRIED = 2.0  # a deadline for tests in which none passes
+AT_ONCE = 0.125  # seconds
 GRACE = 0.1  # seconds after the deadline in which a call must have ended
 STANDSTILL = 0.1  # seconds that a loop may at most be blocked
 BACK_WITHIN = 1.0  # seconds from a server's return to the first success
@@ -67,6 +69,16 @@ def patient(
 ) -> Iterator["Patient"]:
     """Return a server behind a proxy, and a backend that knows the proxy's address."""
     one = Patient(kind, own_server, proxied)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def unhurried(
+    kind: Kind, own_server: Server, proxied: Callable[[Server], Proxy]
+) -> Iterator["Patient"]:
+    """Return one whose backend has time: where a server ends connections, no deadline passes."""
+    one = Patient(kind, own_server, proxied, deadline=UNHURRIED)
     yield one
     one.close()
 
@@ -187,7 +199,7 @@ async def first_success(face: Face, store: Any) -> float:
 
 async def broken(face: Face, store: Any, harm: Harm, patient: "Patient") -> None:
     """Harm the server, and call until calls fail at once."""
-    await store.get("k")
+    await healthy(lambda: store.get("k"))
     harm(patient)
     before = time.monotonic()
     while patient.state.breaker == "closed":
@@ -267,7 +279,7 @@ def test_every_call_ends_in_time(
 
     async def body() -> None:
         if warm:
-            assert await store.get("k") is None
+            assert await healthy(lambda: store.get("k")) is None
         harm(patient)
         ended = [await outcome(CALLS["get"], store)]
         for call in CALLS.values():
@@ -287,12 +299,12 @@ def test_a_half_open_connection_is_left(patient: Patient, face: Face, stalls: St
     store = face.view(patient.backend)
 
     async def body() -> None:
-        await store.get("k")
+        await healthy(lambda: store.get("k"))
         patient.half_open()
         took, error = await outcome(CALLS["get"], store)
         assert DEADLINE * 0.9 < took < DEADLINE + GRACE + stalls.longest
         assert type(error) is DeadlineExceeded
-        assert await first_success(face, store) < BACK_WITHIN
+        assert await first_success(face, store) < BACK_WITHIN + stalls.longest
 
     face.run(body())
 
@@ -305,14 +317,14 @@ def test_a_trickle_ends_in_time(patient: Patient, face: Face, stalls: Stalls) ->
         return await outcome(lambda store: store.get("large"), store)
 
     async def body() -> None:
-        assert await store.set("large", bytes(500_000), None)
+        assert await healthy(lambda: store.set("large", bytes(500_000), None))
         patient.proxy.chunk = 1
         first = await get_large()
         assert type(first[1]) is DeadlineExceeded
         for took, error in [first, *await face.together([get_large] * 3)]:
             assert took < DEADLINE + GRACE + stalls.longest
             assert_typed(error)
-        assert await first_success(face, store) < BACK_WITHIN
+        assert await first_success(face, store) < BACK_WITHIN + stalls.longest
 
     face.run(body())
 
@@ -328,8 +340,10 @@ def test_steps_share_one_deadline(patient: Patient, face: Face, stalls: Stalls) 
 
     async def body() -> None:
         for call in calls:
-            assert await store.set_many({"l": b"v", "n": b"-05"}, 60) == []
-            await store.get_many([f"k{n}" for n in range(100)])  # over the other connection
+            stored = {"l": b"v", "n": b"-05"}
+            assert await healthy(lambda stored=stored: store.set_many(stored, 60)) == []
+            many = [f"k{n}" for n in range(100)]  # over the other connection
+            await healthy(lambda many=many: store.get_many(many))
             proxy.delay = 0.45 * DEADLINE  # each way
             took, _ = await outcome(call, store)
             assert took < DEADLINE + GRACE + stalls.longest
@@ -342,7 +356,7 @@ def test_steps_share_one_deadline(patient: Patient, face: Face, stalls: Stalls) 
 async def test_a_loop_is_never_blocked(patient: Patient, harm: Harm) -> None:
     """While calls fail, the loop goes on with everything else."""
     store = patient.backend
-    await store.aget("k")
+    await healthy(lambda: store.aget("k"))
     harm(patient)  # which may take the loop's time itself
     async with Heartbeat() as heart:
         ends = time.monotonic() + 3 * DEADLINE
@@ -386,7 +400,7 @@ def broken_off(proxy: Proxy) -> Iterator[None]:
 
 @pytest.mark.parametrize("ending", [lost, cut, broken_off], ids=lambda ending: ending.__name__)
 def test_a_connection_that_ends_amid_a_write(
-    patient: Patient,
+    unhurried: Patient,
     face: Face,
     ending: Callable[[Proxy], AbstractContextManager[None]],
     stalls: Stalls,
@@ -395,16 +409,16 @@ def test_a_connection_that_ends_amid_a_write(
 
     (aiomcache's own client would read the end of the stream for ever, and let nobody else run.)
     """
-    store = face.view(patient.backend)
+    store = face.view(unhurried.backend)
 
     async def body() -> None:
         for name in WRITES:
             assert await store.set_many({"k": b"v", "n": b"1"}, 60) == []
             await CALLS[name](store)
-            with ending(patient.proxy):
+            with ending(unhurried.proxy):
                 took, error = await outcome(CALLS[name], store)
             assert_typed(error)
-            assert took < DEADLINE / 2 + stalls.longest
+            assert took < AT_ONCE + stalls.longest
             n = await store.get("n")
             assert n == b"3" or name != "incr" or (n == b"2" and ending is broken_off)
 
@@ -417,29 +431,31 @@ def test_a_connection_that_ends_amid_a_write(
 
 
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
-def test_success_comes_back_within_a_second(patient: Patient, face: Face, harm: Harm) -> None:
+def test_success_comes_back_within_a_second(
+    patient: Patient, face: Face, harm: Harm, stalls: Stalls
+) -> None:
     """However long an outage was, a call succeeds within a second of its end."""
     store = face.view(patient.backend)
 
     async def body() -> None:
         await broken(face, store, harm, patient)
         patient.heal()
-        assert await first_success(face, store) < BACK_WITHIN
-        assert await store.set("k", b"v", 60)
-        assert await store.get("k") == b"v"
+        assert await first_success(face, store) < BACK_WITHIN + stalls.longest
+        assert await healthy(lambda: store.set("k", b"v", 60))
+        assert await healthy(lambda: store.get("k")) == b"v"
 
     face.run(body())
 
 
 def test_success_comes_back_though_a_ping_hangs(
-    kind: Kind, own_server: Server, proxied: Callable[[Server], Proxy], face: Face
+    kind: Kind, own_server: Server, proxied: Callable[[Server], Proxy], face: Face, stalls: Stalls
 ) -> None:
     """With a deadline of a second too, for which a ping waits on a connection that is dead."""
     patient = Patient(kind, own_server, proxied, deadline=1.0)
     store = face.view(patient.backend)
 
     async def body() -> None:
-        await store.get("k")
+        await healthy(lambda: store.get("k"))
         patient.refuse()
         await outcome(CALLS["get"], store)
         patient.black_hole()
@@ -447,7 +463,7 @@ def test_success_comes_back_though_a_ping_hangs(
         accepted = patient.proxy.accepted
         eventually(lambda: patient.proxy.accepted > accepted, "a ping hangs")
         patient.half_open()
-        assert await first_success(face, store) < BACK_WITHIN
+        assert await first_success(face, store) < BACK_WITHIN + stalls.longest
 
     face.run(body())
     patient.close()
@@ -480,39 +496,39 @@ def test_a_call_in_an_outage_costs_microseconds(patient: Patient, face: Face, ha
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_errors_tell_what_they_came_from(patient: Patient, face: Face, name: str) -> None:
+def test_errors_tell_what_they_came_from(unhurried: Patient, face: Face, name: str) -> None:
     """Each operation raises an error of ours, and has that of the driver as its cause."""
-    store = face.view(patient.backend)
+    store = face.view(unhurried.backend)
 
     async def body() -> None:
-        patient.refuse()
+        unhurried.refuse()
         _, error = await outcome(CALLS[name], store)
         assert_typed(error)
-        assert any(isinstance(origin, patient.kind.origin) for origin in origins(error))
+        assert any(isinstance(origin, unhurried.kind.origin) for origin in origins(error))
 
     face.run(body())
 
 
-def test_the_state_is_visible(patient: Patient, face: Face) -> None:
+def test_the_state_is_visible(unhurried: Patient, face: Face) -> None:
     """`repr` and `servers` tell that the breaker is open, and why; then that all is well."""
-    store, backend = face.view(patient.backend), patient.backend
+    store, backend = face.view(unhurried.backend), unhurried.backend
 
     async def body() -> None:
         await store.get("k")
-        assert f"{patient.proxy.address} breaker closed" in repr(backend)
-        state = patient.state
-        assert (state.name, state.breaker) == (patient.proxy.address, "closed")
+        assert f"{unhurried.proxy.address} breaker closed" in repr(backend)
+        state = unhurried.state
+        assert (state.name, state.breaker) == (unhurried.proxy.address, "closed")
         assert (state.failures, state.error, state.connections) == (0, "", 1)
-        await broken(face, store, Patient.refuse, patient)
+        await broken(face, store, Patient.refuse, unhurried)
         await outcome(CALLS["get"], store)
-        state = patient.state
+        state = unhurried.state
         assert state.breaker == "open"
         assert state.failures > 0
         assert "cannot be reached" in state.error
-        assert re.search(rf"{patient.proxy.address} breaker open>", repr(backend))
-        patient.heal()
+        assert re.search(rf"{unhurried.proxy.address} breaker open>", repr(backend))
+        unhurried.heal()
         await first_success(face, store)
-        state = patient.state
+        state = unhurried.state
         assert (state.breaker, state.failures, state.error) == ("closed", 0, "")
         assert "breaker closed" in repr(backend)
 
@@ -530,13 +546,20 @@ def lenient(patient: Patient) -> Cache:
     "harm", [Patient.refuse, Patient.black_hole], ids=lambda harm: harm.__name__
 )
 def test_an_outage_is_misses(
-    patient: Patient, lenient: Cache, face: Face, harm: Harm, caplog: pytest.LogCaptureFixture
+    patient: Patient,
+    lenient: Cache,
+    face: Face,
+    harm: Harm,
+    caplog: pytest.LogCaptureFixture,
+    stalls: Stalls,
 ) -> None:
     """With `on_error="miss"` nothing is read or stored; its beginning and end are logged."""
     cache = face.view(lenient)
 
     async def body() -> None:
-        assert await cache.set("k", 1)
+        while not await cache.set("k", 1):  # the machine is too busy for the deadline
+            await pause(face)
+        caplog.clear()
         harm(patient)
         assert await cache.get("k") is None
         assert await cache.get("k", "default") == "default"
@@ -556,7 +579,7 @@ def test_an_outage_is_misses(
         assert stats.unavailable >= 13
         assert stats.servers[0].breaker == "open"
         patient.heal()
-        eventual = await back(face, cache)
+        eventual = await back(face, cache, stalls)
         assert eventual in (None, 1, 2)  # a write that was given up may have happened
 
     with caplog.at_level(logging.WARNING, "twofold"):
@@ -566,17 +589,19 @@ def test_an_outage_is_misses(
     assert "is available again" in ended
 
 
-async def back(face: Face, cache: Any) -> Any:
+async def back(face: Face, cache: Any, stalls: Stalls) -> Any:
     """Return what `k` is once a write succeeds again."""
     before = time.monotonic()
     while not await cache.set("probe", 1):
-        assert time.monotonic() - before < BACK_WITHIN
+        assert time.monotonic() - before < BACK_WITHIN + stalls.longest
         await pause(face)
     return await cache.get("k")
 
 
 @pytest.mark.parametrize("on_error", ["raise", "miss"])
-def test_functions_go_on_without_the_store(patient: Patient, face: Face, on_error: str) -> None:
+def test_functions_go_on_without_the_store(
+    patient: Patient, face: Face, on_error: str, stalls: Stalls
+) -> None:
     """In an outage `get_or_set` and decorated functions compute, each time, and bring values."""
     patient.configure(on_error)
     cache, ran = face.view(caches["default"]), list[int]()
@@ -603,7 +628,7 @@ def test_functions_go_on_without_the_store(patient: Patient, face: Face, on_erro
         for n in (2, 3, 3):
             assert await call(n) == n * n
             assert await cache.get_or_set("k", lambda n=n: n) == n
-        assert time.monotonic() - before < 1.0
+        assert time.monotonic() - before < 1.0 + stalls.longest
         assert ran == [2, 2, 3, 3]
 
     face.run(body())
@@ -678,7 +703,9 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
     made.released.set()
 
 
-def test_a_look_up_without_an_answer(face: Face, kind: Kind, hanging: Hanging) -> None:
+def test_a_look_up_without_an_answer(
+    face: Face, kind: Kind, hanging: Hanging, stalls: Stalls
+) -> None:
     """It costs a call its deadline, and goes on once for all, in no thread of the loop's."""
     backend = kind.make(f"{kind.name}://cache.example:1", deadline=0.2)
 
@@ -688,7 +715,7 @@ def test_a_look_up_without_an_answer(face: Face, kind: Kind, hanging: Hanging) -
             began = time.monotonic()
             with pytest.raises(BackendUnavailable):
                 await store.get("k")
-            assert time.monotonic() - began < 1.0
+            assert time.monotonic() - began < 1.0 + stalls.longest
         assert hanging.asked == 1
         if face.is_async:
             loop: Any = asyncio.get_running_loop()

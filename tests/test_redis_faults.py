@@ -18,7 +18,16 @@ import psutil
 import pytest
 import uvloop
 
-from tests.chaos import Certificates, Proxy, RedisCluster, RedisServer, Server, Stalls, eventually
+from tests.chaos import (
+    Certificates,
+    Proxy,
+    RedisCluster,
+    RedisServer,
+    Server,
+    Stalls,
+    eventually,
+    healthy,
+)
 from tests.network_loops import Run
 from tests.network_loops import run as run  # a fixture
 from tests.network_raw import turns, until
@@ -170,7 +179,7 @@ def test_a_frozen_cluster_costs_one_deadline(
 
     async def body() -> None:
         if warm:
-            assert await store.set_many(dict.fromkeys(KEYS, b"v"), 60) == []
+            assert await healthy(lambda: store.set_many(dict.fromkeys(KEYS, b"v"), 60)) == []
         for node in cluster.nodes:
             node.freeze()
         for call in (
@@ -225,7 +234,7 @@ def test_a_frozen_node_harms_no_other(cluster: RedisCluster, face: Face) -> None
     store = face.view(backend)
 
     async def body() -> None:
-        assert await store.set_many(dict.fromkeys(KEYS, b"v"), 60) == []
+        assert await healthy(lambda: store.set_many(dict.fromkeys(KEYS, b"v"), 60)) == []
         frozen.freeze()
         for _ in range(5):
             _, error = await outcome(lambda: store.get_many([*sick, *well]))

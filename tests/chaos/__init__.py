@@ -9,12 +9,13 @@ Tests take its fixtures, which `fixtures` lists. What is not a test takes the cl
     Proxy                          delay, chunk, cut, lose a reply, reset, black hole, refuse
     Stalls                         for how long the machine stood still
     eventually                     waiting for what takes a moment
+    healthy                        a call before anything is harmed, which no bound is for
 """
 
 from tests.chaos.certificates import Certificates
 from tests.chaos.cluster import ClusterNode, RedisCluster, SlotMove
 from tests.chaos.leaks import Leak
-from tests.chaos.patience import Stalls, eventually
+from tests.chaos.patience import Stalls, eventually, healthy
 from tests.chaos.processes import ServerDidNotStart
 from tests.chaos.proxy import Proxy
 from tests.chaos.resp import CommandFailed
@@ -37,4 +38,5 @@ __all__ = [
     "SlotMove",
     "Stalls",
     "eventually",
+    "healthy",
 ]
