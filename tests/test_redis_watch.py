@@ -331,10 +331,11 @@ def test_nothing_near_is_older_than_the_bound(
     with watched(proxy.url) as near, Writer(write) as writer, Reader(near) as reader:
         await_right(near, own_redis)
         for _ in range(times):
+            seen = len(reader.seen)
             fault(near, own_redis, proxy)
             await_right(near, own_redis)
+            eventually(lambda: len(reader.seen) > seen, "something new is read")  # noqa: B023
     print(f"{len(reader.seen)} versions, at most {writer.staleness(reader.seen):.3f} s old")
-    assert len(reader.seen) > times
     assert writer.staleness(reader.seen) <= BOUND
 
 
@@ -363,7 +364,7 @@ def test_a_reader_that_stands_still(own_redis: RedisServer, times: int) -> None:
         told, _ = process.communicate()
     seen = {(key, version): at for key, version, at in json.loads(told)}
     print(f"{len(seen)} versions, at most {writer.staleness(seen):.3f} s old")
-    assert len(seen) > times
+    assert len(seen) > 1
     assert writer.staleness(seen) <= BOUND
 
 
@@ -438,7 +439,7 @@ def test_a_slot_moves(redis_cluster: RedisCluster) -> None:
             step(move.begin)
             step(move.carry)
             step(move.end)
-    assert len(reader.seen) > 4 * TIMES
+    assert len(reader.seen) > TIMES
     assert writer.staleness(reader.seen) <= BOUND
 
 
@@ -683,12 +684,12 @@ def test_what_was_told_takes_no_memory(redis_server: RedisServer) -> None:
         near = Counting(backend, 5.0)
         await_live(near)
         tracemalloc.start()
-        for n in range(0, 100_000, 1000):
+        for n in range(0, 30_000, 1000):
             redis_server.command("MSET", *[x for k in range(n, n + 1000) for x in (f"w:{k}", "")])
-        eventually(lambda: near.count == 100_000, "all are told")
+        eventually(lambda: near.count == 30_000, "all are told")
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert peak < 10e6
+        assert peak < 1.5e6  # the names alone are more
         near.watch.close()
 
 
