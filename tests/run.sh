@@ -13,7 +13,7 @@ python=${PYTHON:-python3}
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 venv=.venv-test-$version
 export PIP_DISABLE_PIP_VERSION_CHECK=1
-unset PYTHONPATH VIRTUAL_ENV MYPYPATH || true
+unset PYTHONPATH VIRTUAL_ENV MYPYPATH PYTHONDONTWRITEBYTECODE || true
 
 step() { printf '\n== %s\n' "$*"; }
 

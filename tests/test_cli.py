@@ -110,7 +110,7 @@ def one_line(ended: Ended) -> str:
 
 def demo(shell: Shell, *args: str, **env: str) -> dict[str, Any]:
     """Run the demo on few modules, and return the one JSON object that it prints."""
-    ended = shell("demo", "--json", "--files", "40", *args, **env)
+    ended = shell("demo", "--json", "--files", "8", *args, **env)
     assert ended.status == 0, ended.err
     assert ended.err == ""
     outcome: dict[str, Any] = json.loads(ended.out)
@@ -161,10 +161,10 @@ def test_the_demo_computes_once_and_starts_warm_the_next_time(durable: Shell) ->
 
 def test_the_demo_reports_to_people(shell: Shell) -> None:
     """The demo shows a row for each face and alias, says what its words mean, and starts warm."""
-    first = shell("demo", "--files", "16")
-    second = shell("demo", "--files", "16")
+    first = shell("demo", "--files", "8")
+    second = shell("demo", "--files", "8")
     assert (first.status, second.status) == (0, 0)
-    assert "Parsing 16 Python modules" in first.out
+    assert "Parsing 8 Python modules" in first.out
     assert "Cold start: nothing in sqlite came from an earlier run." in first.out
     warm = re.search(r"Warm start: (\d+) of \1 results in sqlite came from the last", second.out)
     assert warm is not None
@@ -176,7 +176,7 @@ def test_the_demo_reports_to_people(shell: Shell) -> None:
 
 def test_the_demo_runs_where_nothing_can_be_kept(shell: Shell) -> None:
     """Without a writable cache directory the demo works in a temporary one, and says so."""
-    ended = shell("demo", "--files", "16", XDG_CACHE_HOME="/dev/null/cache")
+    ended = shell("demo", "--files", "8", XDG_CACHE_HOME="/dev/null/cache")
     assert ended.status == 0
     assert "cannot be written, so that file is temporary" in " ".join(ended.out.split())
     (path,) = (line.split("sqlite, in ")[1] for line in ended.out.splitlines() if "in /" in line)

@@ -46,6 +46,8 @@ ABSENT = "never stored"
 BIG = "big" * 40_000
 BACKENDS = str(Path(backends.__file__).parent)
 MOMENTS = 20  # that every call has at least
+ENDS = 5  # cancelled so often after its end, a call has been cancelled at all its steps
+EVERY = pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.heavy)])
 SOON = 2.0  # seconds: less than a deadline
 RAW = "raw"  # a key of the backend's own
 
@@ -164,9 +166,13 @@ async def assert_nothing_is_harmed(cache: Cache, operation: Operation, steps: in
 
 
 async def steps_of(attempt: Callable[[int], Awaitable[bool]], every: int = 1) -> None:
-    """Attempt it after 0, 1, 2, … 60 iterations, and after more until it has ended by itself."""
+    """Attempt it after 0, 1, 2, … iterations, and after more until it has ended by itself."""
+    ends = 0
     for steps in range(0, STEPS + 1, every):
         ended = await attempt(steps)
+        ends = ends + 1 if ended else 0
+        if ends == ENDS:
+            break
     while not ended:
         steps += steps // 2
         assert steps < MOST_STEPS
@@ -293,11 +299,16 @@ def at_moment(number: int, act: Callable[[], None]) -> Iterator[Callable[[], boo
         gc.enable()
 
 
+def moments(every: int) -> range:
+    """Return every moment, or one of some, of which another run chooses others."""
+    return range(random.randrange(every), MOST_STEPS, every)
+
+
 def every_moment(
-    url: str, warm: bool, call: Callable[[Cache], Any], act: Callable[[Cache], None]
+    url: str, warm: bool, call: Callable[[Cache], Any], act: Callable[[Cache], None], every: int
 ) -> int:
-    """Have `act` called at every moment of a call, and return how many moments there were."""
-    for number in range(MOST_STEPS):
+    """Have `act` called at moments of a call, and return how many there were: see `moments`."""
+    for number in moments(every):
         cache = cache_on(url)
         if warm:
             assert cache.get("b") == "value of b"
@@ -331,10 +342,11 @@ def incr(cache: Cache) -> None:
 CALLS = [get, get_big, get_many, incr]
 
 
+@EVERY
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
 @pytest.mark.parametrize("call", CALLS)
 def test_an_interruption_at_any_moment(
-    call: Callable[[Cache], None], warm: bool, kind: Kind, server: Server
+    call: Callable[[Cache], None], warm: bool, kind: Kind, server: Server, every: int
 ) -> None:
     """An exception out of a signal's handler, whenever it comes, spoils no later reply."""
 
@@ -344,9 +356,10 @@ def test_an_interruption_at_any_moment(
     store_values(kind.url(server))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # a socket just opened has no owner yet
-        assert every_moment(kind.url(server), warm, call, interrupt) > MOMENTS
+        assert every_moment(kind.url(server), warm, call, interrupt, every) > MOMENTS
 
 
+@EVERY
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("inner", [get, get_many])
@@ -356,10 +369,11 @@ def test_a_call_within_a_call_at_any_moment(
     warm: bool,
     kind: Kind,
     server: Server,
+    every: int,
 ) -> None:
     """A signal's handler may use the cache, whenever it comes: both have what they asked for."""
     store_values(kind.url(server))
-    assert every_moment(kind.url(server), warm, call, inner) > MOMENTS
+    assert every_moment(kind.url(server), warm, call, inner, every) > MOMENTS
 
 
 def test_a_call_within_a_call_that_fails(kind: Kind, own_server: Server) -> None:
@@ -422,9 +436,10 @@ async def gets_at_once(cache: Cache) -> None:
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@EVERY
 @pytest.mark.parametrize(("call", "warm"), [(aget, False), (aget_many, True), (gets_at_once, True)])
 def test_an_interruption_of_a_loop_at_any_moment(
-    call: Callable[[Cache], Awaitable[None]], warm: bool, kind: Kind, server: Server
+    call: Callable[[Cache], Awaitable[None]], warm: bool, kind: Kind, server: Server, every: int
 ) -> None:
     """Where the loop goes on, no later call gets another's reply, or waits in vain."""
     store_values(kind.url(server))
@@ -449,7 +464,7 @@ def test_an_interruption_of_a_loop_at_any_moment(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what was broken off before anybody owned it
-        for number in range(MOST_STEPS):
+        for number in moments(every):
             if asyncio.run(body(number)):
                 break
         gc.collect()
@@ -524,7 +539,7 @@ def test_a_signal_amid_a_reply(kind: Kind) -> None:
 
 
 DEADLINE = 3.0  # seconds: a machine that stands still for one harms no storm
-CALLS = {"redis": 25_000, "memcached": 5_000}  # in each kind of loop
+MOST_CALLS = {"redis": 25_000, "memcached": 5_000}  # in each kind of loop
 KILL_EVERY = 200  # calls: by the clock, a slow machine would get none through in between
 
 
@@ -711,11 +726,12 @@ def storm(run: Run, kind: Kind, proxy: Proxy, calls: int, kills: bool) -> Storm:
     return made
 
 
+@pytest.mark.parametrize("most", [3_000, pytest.param(25_000, marks=pytest.mark.heavy)])
 def test_a_storm_of_cancelled_and_hurried_calls(
-    run: Run, kind: Kind, server: Server, proxied: MakeProxy
+    most: int, run: Run, kind: Kind, server: Server, proxied: MakeProxy
 ) -> None:
     """No value is wrong, no key that was never deleted is missing, and no call is overdue."""
-    proxy, calls = proxied(server), CALLS[kind.name]
+    proxy, calls = proxied(server), min(most, MOST_CALLS[kind.name])
     done = storm(run, kind, proxy, calls, kills=False)
     assert done.wrong == []
     assert done.longest <= 2 * DEADLINE
