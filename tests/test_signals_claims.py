@@ -193,6 +193,7 @@ def at_each(
     asked.run()  # whatever is done once only
     while True:
         asked.begin()
+        gc.collect(1)  # CPython 3.12.1 crashed where another thread closed what the last one left
         kind = kinds[n % len(kinds)]
         with Signal(n, kind) as handler, suppress(kind):
             asked.run()
