@@ -214,7 +214,8 @@ def test_a_computation_is_near_once_it_is_read(
         for stale in (0, 60):
             for _ in range(3):
                 assert await view.get_or_set(f"k{stale}", lambda: {1: "x"}, stale=stale) == {1: "x"}
-        near = cache.stats().near
-        assert (near.entries, cache.stats().computations) == (3, 2)
 
     face.run(body())
+    for key in ("k0", "k60"):  # what was told late of the write may have dropped a copy
+        warm(cache, key)
+    assert (cache.stats().near.entries, cache.stats().computations) == (3, 2)
