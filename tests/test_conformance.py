@@ -23,6 +23,7 @@ from twofold.errors import MissingKey
 from twofold.outage import FailOpen
 from twofold.testing import FACES, BackendConformance, ChaosBackend, Face, FakeClock
 from twofold.testing.cache_cases import CacheCases
+from twofold.testing.life_cases import _forked
 from twofold.testing.samples import PLAIN
 
 PATIENCE = 10.0  # seconds: what operations mean is no matter of how fast a machine is
@@ -250,3 +251,13 @@ def test_a_suite_without_a_factory_says_what_is_missing() -> None:
     """Who forgets to name a factory is told so."""
     with pytest.raises(NotImplementedError, match="define make_backend"):
         BackendConformance().make_backend()
+
+
+def test_what_went_wrong_in_a_forked_child_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    """Its exit status alone would leave who writes a backend without a clue."""
+
+    def work() -> None:
+        raise ValueError("in the child")
+
+    assert _forked(work) == 1
+    assert "ValueError: in the child" in capfd.readouterr().err

@@ -4,7 +4,9 @@
 import asyncio
 import os
 import signal
+import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -190,6 +192,9 @@ def _forked(work: Callable[[], None]) -> int:
         try:
             work()
             status = 0
+        except BaseException:
+            traceback.print_exc()  # nothing else would tell what went wrong there
+            sys.stderr.flush()
         finally:
             os._exit(status)
     ends = time.monotonic() + _PATIENCE
