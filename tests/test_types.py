@@ -5,8 +5,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, make_dataclass
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pydantic
 import pytest
@@ -368,6 +370,42 @@ def test_memory_shares_what_nobody_can_change() -> None:
     function = returning(cache, User, ADA, key="user")
     function()
     assert function() is not ADA
+
+
+class Meeting(pydantic.BaseModel):
+    at: datetime
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=2)), ZoneInfo("Europe/Prague")])
+@pytest.mark.parametrize("url", ["memory", "sqlite"], indirect=True)
+def test_a_moment_keeps_the_rules_of_its_zone(url: str, zone: tzinfo) -> None:
+    """An hour that is added later is the same hour, whatever converts the value."""
+    cache = Cache(url)
+    at = datetime(2024, 3, 30, 12, tzinfo=zone)
+    for annotation, value in [
+        (Meeting, Meeting(at=at)),
+        (list[datetime], [at]),
+        (time, at.timetz()),
+    ]:
+        function = returning(cache, annotation, value, key=str(annotation))
+        function()
+        assert is_same(function(), value)
+    tomorrow = returning(cache, Meeting, None, key=str(Meeting))().at + timedelta(days=1)
+    assert tomorrow.isoformat() == (at + timedelta(days=1)).isoformat()
+    assert len(calls) == 3
+    cache.close()
+
+
+def test_a_zone_that_text_has_no_name_for_is_not_lost(tmp_path: Path) -> None:
+    """JSON keeps offsets: what has more than one is not stored."""
+    cache = Cache(f"sqlite:///{tmp_path}/cache.db", serializer="json")
+    for zone, computed in [(UTC, 1), (ZoneInfo("Europe/Prague"), 2)]:
+        calls.clear()
+        value = Meeting(at=datetime(2024, 3, 30, 12, tzinfo=zone))
+        function = returning(cache, Meeting, value, key=f"{zone}")
+        assert function() == function() == value
+        assert len(calls) == computed
+    cache.close()
 
 
 @dataclass

@@ -20,7 +20,7 @@ def is_same(one: Any, other: Any) -> bool:
     if kind in ATOMS:
         return bool(one == other) or one != one
     if kind is datetime or kind is time:
-        return bool(one == other) and one.utcoffset() == other.utcoffset()
+        return bool(one == other) and _is_same_zone(one, other)
     if isinstance(one, dict):
         return _are_same(one.items(), other.items())
     if isinstance(one, set | frozenset):
@@ -31,6 +31,16 @@ def is_same(one: Any, other: Any) -> bool:
     if isinstance(one, tuple | list):
         return _are_same(one, other)
     return bool(one == other)
+
+
+def _is_same_zone(one: datetime | time, other: datetime | time) -> bool:
+    """Tell whether zones have the same rules; of what has only an offset it is the offset."""
+    if one.tzinfo is other.tzinfo:
+        return True
+    has_rules = one.tzinfo is not None and one.tzinfo.utcoffset(None) is None
+    if has_rules and repr(one.tzinfo) != repr(other.tzinfo):
+        return False
+    return one.utcoffset() == other.utcoffset()
 
 
 def _are_same(some: Iterable[Any], others: Iterable[Any]) -> bool:
