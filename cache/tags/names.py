@@ -47,7 +47,7 @@ def tag_names(tags: Any) -> tuple[str, ...]:
             raise InvalidKey(
                 f"a tag is text of at least one character, such as 'user:7'; not {shown(name)}"
             )
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(map(str.__str__, names)))
 
 
 def read_tags(tags: Any) -> tuple[str, ...] | Callable[[Any], Iterable[str]]:
