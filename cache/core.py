@@ -22,6 +22,7 @@ from twofold.private import remember
 from twofold.settings.arguments import CacheSettings
 from twofold.spelling import unexpected
 from twofold.stats import Stats
+from twofold.tags.reader import is_untold
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 from twofold.typed import TypedCache
 from twofold.versions import VersionedCache
@@ -78,9 +79,10 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
         value = (self._load_stale if allow_stale else self._load)(full, stored)
         if value is MISSING:
             if has_tags(stored):
-                if self._tags.here:
-                    return self._given(self._reader.open_here(full, stored), default, allow_stale)
-                return run_sync(self._get_tagged(BLOCKING, full, stored, default, allow_stale))
+                entry = self._reader.read(full, stored)
+                if is_untold(entry):
+                    return run_sync(self._get_tagged(BLOCKING, entry, default, allow_stale))
+                return self._given(entry, default, allow_stale)
             self._counts.misses += 1
             return default
         self._counts.hits += 1
@@ -111,19 +113,22 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
         value = (self._load_stale if allow_stale else self._load)(full, stored)
         if value is MISSING:
             if has_tags(stored):
-                return await self._get_tagged(NATIVE, full, stored, default, allow_stale)
+                entry = self._reader.read(full, stored)
+                if is_untold(entry):
+                    return await self._get_tagged(NATIVE, entry, default, allow_stale)
+                return self._given(entry, default, allow_stale)
             self._counts.misses += 1
             return default
         self._counts.hits += 1
         return value
 
     async def _get_tagged(
-        self, io: Effects, full: str, stored: Any, default: Any, allow_stale: bool
+        self, io: Effects, read: Entry | Missing, default: Any, allow_stale: bool
     ) -> Any:
         """Return the value of what was read and has tags, or `default`."""
         try:
             reader = self._stale_reader if allow_stale else self._reader
-            entry = await reader.open(io, full, stored)
+            entry = await reader.judge(io, read)
         except BackendUnavailable as exc:
             if not self._noted(exc):
                 raise

@@ -1,6 +1,6 @@
 """What the operations of a cache stand on: its store, its codec, its keys, its numbers."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Self
 
@@ -32,10 +32,10 @@ from twofold.near.reader import NearReader, Reads
 from twofold.near.writes import OwnWrites
 from twofold.outage import FailOpen
 from twofold.stats import Counts
-from twofold.tags.generations import Tags
+from twofold.tags.generations import NOTHING, Tags
 from twofold.tags.local import LocalTags, table_of
 from twofold.tags.names import read_tags
-from twofold.tags.reader import Reader
+from twofold.tags.reader import Reader, is_untold
 from twofold.tags.stored import StoredTags
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout, seconds
 from twofold.types import Shape, TypedCodec
@@ -227,9 +227,9 @@ class Engine:
     ) -> Policy:
         """Return what becomes of a computed value: the alias's rules, and the caller's."""
         if "tags" in options:
-            others = {name: value for name, value in options.items() if name != "tags"}
-            policy = self._policy(timeout, others, condition)
-            return policy.tagged(read_tags(options["tags"]))
+            others = {**options}
+            tags = read_tags(others.pop("tags"))
+            return self._policy(timeout, others, condition).tagged(tags)
         try:
             known = None if condition else self._policies.get((timeout, *options.items()))
         except TypeError:  # a dict of errors
@@ -253,31 +253,37 @@ class Engine:
         return self._find_in(self._tolerant_reads, self._key(key, version), policy)
 
     def _find_in(self, reads: Reads, full: str, policy: Policy) -> Found:
-        here = self._tags.here
-        if policy.tags and not here:
-            return run_sync(self._look(BLOCKING, reads, full, policy))
-        stored = reads.get(full)
-        if has_tags(stored) and not here:
-            return run_sync(self._answers.find(BLOCKING, full, stored, policy))
-        entry = MISSING if stored is None else self._reader.open_here(full, stored)
+        tags = () if callable(policy.tags) else policy.tags
+        also = self._tags.keys(tags) if tags else ()
+        read = reads.get_many([full, *also]) if also else {full: reads.get(full)}
+        entry, known = self._read_one(full, read, also, tags)
+        if is_untold(entry):
+            return run_sync(self._answers.find(BLOCKING, full, entry, policy, known))
         return self._answers.found(full, entry, policy)
 
     async def _afind(self, key: str, version: int | None, policy: Policy) -> Found:
-        full = self._key(key, version)
-        if policy.tags and not self._tags.here:
-            return await self._look(NATIVE, self._tolerant_reads, full, policy)
-        stored = await self._tolerant_reads.aget(full)
-        if has_tags(stored) and not self._tags.here:
-            return await self._answers.find(NATIVE, full, stored, policy)
-        entry = MISSING if stored is None else self._reader.open_here(full, stored)
+        return await self._afind_in(self._tolerant_reads, self._key(key, version), policy)
+
+    async def _afind_in(self, reads: Reads, full: str, policy: Policy) -> Found:
+        tags = () if callable(policy.tags) else policy.tags
+        also = self._tags.keys(tags) if tags else ()
+        read = await reads.aget_many([full, *also]) if also else {full: await reads.aget(full)}
+        entry, known = self._read_one(full, read, also, tags)
+        if is_untold(entry):
+            return await self._answers.find(NATIVE, full, entry, policy, known)
         return self._answers.found(full, entry, policy)
 
-    async def _look(self, io: Effects, reads: Reads, full: str, policy: Policy) -> Found:
-        """Do what `_find` does; the tags that are known are read in the same round trip."""
-        also = self._keys_of_tags(policy.tags)
-        read = await io.op(reads.get_many, reads.aget_many, [full, *also])
-        known = {key: read.get(key) for key in also}
-        return await self._answers.find(io, full, read.get(full), policy, known)
+    def _read_one(
+        self, full: str, read: Mapping[str, Any], also: Sequence[str], tags: tuple[str, ...]
+    ) -> tuple[Entry | Missing, Mapping[str, Any]]:
+        """Return an entry as far as what was read tells, and what that tells of tags."""
+        stored = read.get(full)
+        if not also:
+            return MISSING if stored is None else self._reader.read(full, stored), NOTHING
+        known = {**dict.fromkeys(also), **read}
+        if stored is None:
+            return MISSING, known
+        return self._reader.read(full, stored, known, tags), known
 
     def _keys_of_tags(self, *tags: Any) -> list[str]:
         """Return what is to be read to know what has become of tags, as far as those are known."""

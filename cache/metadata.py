@@ -17,7 +17,7 @@ its generation is the name of the class.
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from math import inf, isnan
 from struct import Struct, error
 from typing import Any, Final, NamedTuple, Self, TypeAlias
@@ -39,6 +39,7 @@ _BODY_AT: Final = {2: 8, 3: 24}  # by the third byte
 _SIZE = 2
 _FIELDS = Struct(">dddd")
 _TAG = Struct(">HB")
+_NO_TIMES = _FIELDS.pack(0.0, inf, inf, 0.0)
 
 HEAD_SIZE: Final = max(_BODY_AT.values()) + _SIZE + _FIELDS.size + _TAG.size
 """Bytes at the beginning that tell how long a value is good."""
@@ -136,13 +137,15 @@ def has_tags(stored: Any) -> bool:
     if type(stored) is not bytes or stored[:3] not in DESCRIBED:
         return False
     at = _BODY_AT[stored[2]]
-    size = int.from_bytes(stored[at : at + _SIZE], "big")
-    first = at + _SIZE + _FIELDS.size
-    if stored[first : first + 2] == b"\0\0" and size > _FIELDS.size:  # the class of an exception
-        return size > _FIELDS.size + _TAG.size + int.from_bytes(
-            stored[first + 2 : first + 3], "big"
-        )
-    return size > _FIELDS.size
+    begin = at + _SIZE
+    size = int.from_bytes(stored[at:begin], "big")
+    if size <= _FIELDS.size:
+        return False
+    first = begin + _FIELDS.size
+    if stored[first : first + 2] != b"\0\0":
+        return True
+    kept = _TAG.size + int.from_bytes(stored[first + 2 : first + 3], "big")
+    return size > _FIELDS.size + kept  # there is more than the class of an exception
 
 
 def head(stored: Any) -> Meta:
@@ -173,8 +176,7 @@ def write(meta: Meta) -> bytes:
         parts = [_FIELDS.pack(meta.created, meta.soft, meta.hard, meta.took)]
         error_tag = (("", meta.error.encode()),) if meta.error else ()
         for name, generation in (*error_tag, *meta.tags):
-            encoded = name.encode()
-            parts += (_TAG.pack(len(encoded), len(generation)), encoded, generation)
+            parts += (tag_head(name, len(generation)), generation)
         data = b"".join(parts)
         return len(data).to_bytes(_SIZE, "big") + data
     except (OverflowError, UnicodeEncodeError, error) as exc:
@@ -182,6 +184,25 @@ def write(meta: Meta) -> bytes:
             f"{len(meta.tags)} tags cannot be stored with a value ({exc}): together they may take"
             f" {MOST} bytes, and each must be text. Give fewer, or shorter ones."
         ) from exc
+
+
+def tag_head(name: str, size: int) -> bytes:
+    """Return what comes before a tag's generation of `size` bytes.
+
+    Raises:
+        UnicodeEncodeError, struct.error: the name cannot be encoded, or is too long.
+    """
+    encoded = name.encode()
+    return _TAG.pack(len(encoded), size) + encoded
+
+
+def timeless(tags: Iterable[bytes]) -> bytes:
+    """Return what `write` does of a value with these tags of which no time is told.
+
+    Nothing if they are too long.
+    """
+    data = _NO_TIMES + b"".join(tags)
+    return len(data).to_bytes(_SIZE, "big") + data if len(data) <= MOST else b""
 
 
 def split(body: bytes) -> tuple[Meta, bytes]:
@@ -197,18 +218,21 @@ def split(body: bytes) -> tuple[Meta, bytes]:
     created, soft, hard, took = fields = _FIELDS.unpack_from(data)
     if any(map(isnan, fields)):
         raise ValueError("a time that is no number")
-    tags = tuple(_tags(data, _FIELDS.size))
+    tags = _tags(data, _FIELDS.size) if len(data) > _FIELDS.size else ()
     kept = tags[0][1].decode() if tags and not tags[0][0] else ""
-    return Meta(created, soft, hard, took, tags[bool(kept) :], kept), body[end:]
+    return Meta(created, soft, hard, took, tags[1:] if kept else tags, kept), body[end:]
 
 
-def _tags(data: bytes, at: int) -> Iterator[tuple[str, bytes]]:
-    while at < len(data):
-        begin = at + _TAG.size
-        if begin > len(data):
-            raise ValueError("a tag that is cut")
-        name, generation = _TAG.unpack_from(data, at)
-        middle, at = begin + name, begin + name + generation
-        if at > len(data):
-            raise ValueError("a tag that is cut")
-        yield data[begin:middle].decode(), data[middle:at]
+def _tags(data: bytes, at: int) -> Pins:
+    tags, size = [], len(data)
+    try:
+        while at < size:
+            begin = at + _TAG.size
+            name, generation = _TAG.unpack_from(data, at)
+            middle, at = begin + name, begin + name + generation
+            tags.append((data[begin:middle].decode(), data[middle:at]))
+    except error:  # there is not even a size
+        at = size + 1
+    if at > size:
+        raise ValueError("a tag that is cut")
+    return tuple(tags)

@@ -108,6 +108,30 @@ def test_any_metadata_come_back(meta: Meta, value: Any, codec: Any) -> None:
     assert codec.open(KEY, codec.dump(KEY, value, meta)) == Entry(value, meta)
 
 
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("codec", CODECS[:-2], ids=repr)
+def test_who_knows_the_metadata_is_given_the_value_at_once(codec: Any, value: Any) -> None:
+    """Whoever expects other tags, a time, or another type is given nothing, and noted nothing."""
+    pins, mark = (("user:7", b"8 bytes!"), ("é", b"")), b"datatype"
+    known = metadata.timeless(
+        part for name, pin in pins for part in (metadata.tag_head(name, len(pin)), pin)
+    )
+    before, timeless = codec.damaged, Meta(0.0, tags=pins)
+    stored, typed = codec.dump(KEY, value, timeless), codec.dump(KEY, value, timeless, mark)
+    assert codec.load_described(KEY, stored, known) == value
+    assert codec.load_described(KEY, typed, known, mark) == value
+    others = [META, timeless._replace(tags=pins[:1]), timeless._replace(took=0.5), None]
+    for meta in others:
+        assert codec.load_described(KEY, codec.dump(KEY, value, meta), known) is MISSING
+    assert codec.load_described(KEY + "7", stored, known) is MISSING
+    assert codec.load_described(KEY, typed, known) is MISSING
+    assert codec.load_described(KEY, stored, known, mark) is MISSING
+    assert codec.load_described(KEY, codec.dump(KEY, value, None, mark), known) is MISSING
+    for end in range(len(stored)):
+        assert codec.load_described(KEY, stored[:end], known) is MISSING
+    assert codec.damaged == before
+
+
 def test_a_counter_with_metadata_is_enveloped() -> None:
     """An int without metadata stays bare digits; with them it is in an envelope, exactly."""
     codec = envelope()

@@ -4,15 +4,20 @@ import asyncio
 import os
 import random
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from tests.chaos import RedisServer, eventually
+from tests.opcodes import follow, trace
 from tests.test_claims import Steps, another, location
 from twofold import BackendUnavailable, Cache, InvalidKey, cached
 from twofold.backends.sqlite import SQLiteBackend
@@ -368,6 +373,57 @@ def test_who_names_no_tags_finds_what_has_some(face: Face, memory: Cache) -> Non
         assert (memory.stats().hits, memory.stats().misses) == (1, 1)
 
     face.run(body())
+
+
+@pytest.mark.parametrize("how", ["set", "get_or_set"])
+def test_a_text_subclass_is_the_tag_that_it_holds(
+    another: Callable[[], Cache], memory: Cache, how: str
+) -> None:
+    """A member of a str enumeration is the same tag as its value, wherever that is given."""
+    kind = Enum("Kind", {"USER": "user"}, type=str)
+    for one, other in ((memory, memory), (another(), another())):
+        for given, told in ((kind.USER, "user"), ("user", kind.USER)):
+            source = Source()
+            ask = partial(one.get_or_set, "k", source.quick, LIFE, tags=[given])
+            if how == "set":
+                assert one.set("k", [1], LIFE, tags=[given])
+            assert [ask(), ask()] == [[1], [1]]
+            assert other.get("k") == [1]
+            other.invalidate_tags(told)
+            assert one.get("k") is None
+
+
+def _opcodes(call: Callable[[], object]) -> int:
+    """Count what Python does in a call that nobody else takes part in, once it is warm."""
+    count = 0
+
+    def tracer(frame: FrameType, event: str, arg: object) -> Any:
+        nonlocal count
+        count += event == "opcode"
+        return follow(frame, tracer) if event == "call" else tracer
+
+    for _ in range(3):
+        call()
+    trace(tracer)
+    try:
+        call()
+    finally:
+        sys.settrace(None)
+    return count
+
+
+@pytest.mark.parametrize("store", ["memory", "redis"])
+def test_a_hit_with_tags_takes_few_steps_more(
+    store: str, memory: Cache, request: pytest.FixtureRequest
+) -> None:
+    """Of `get_or_set` with tags that are known before, beside one without."""
+    cache = memory
+    if store == "redis":
+        cache = Cache(request.getfixturevalue("redis_server").url)
+    tagged = _opcodes(lambda: cache.get_or_set("tagged", dict, LIFE, tags=NAMES))
+    plain = _opcodes(lambda: cache.get_or_set("plain", dict, LIFE))
+    assert tagged < plain + 750
+    cache.close()
 
 
 def test_tags_that_cannot_be_are_told(memory: Cache) -> None:

@@ -101,21 +101,25 @@ def test_who_asks_after_the_last_look_is_given_nothing_older(
 ) -> None:
     """The flight is there for a moment after the store was asked whether its value holds."""
     ours, theirs = another(), another()
-    source, asked = ["old"], list[Future[Any]]()
+    source, asked, computed = ["old"], list[Future[Any]](), threading.Event()
     tags = ["t"] if by == "tag" else []
+
+    def compute(*_: Any) -> Any:
+        computed.set()
+        return {"k": source[0]} if many else source[0]
 
     def ask() -> Any:
         if many:
-            return ours.get_or_set_many(["k"], lambda _: {"k": source[0]}, LIFE, tags=tags)["k"]
-        return ours.get_or_set("k", lambda: source[0], LIFE, tags=tags)
+            return ours.get_or_set_many(["k"], compute, LIFE, tags=tags)["k"]
+        return ours.get_or_set("k", compute, LIFE, tags=tags)
 
-    last = {"tag": "get_many", "key": "fill_many" if many else "fill"}[by]
-    real, calls = getattr(ours.backend, last), [0]
+    last = {"tag": "get", "key": "fill_many" if many else "fill"}[by]
+    real = getattr(ours.backend, last)
 
     def operation(*args: Any) -> Any:
         found = real(*args)
-        calls[0] += 1
-        if calls[0] == (2 if by == "tag" else 1):
+        is_last = by == "key" or args[0] == ours._keys.tag("t")
+        if is_last and computed.is_set() and source[0] == "old":
             source[0] = "new"
             theirs.invalidate_tags("t") if by == "tag" else theirs.delete("k")
             asked.append(threads.submit(ask))

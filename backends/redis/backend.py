@@ -114,10 +114,14 @@ class RedisBackend(NetworkBackend):
         return found if type(found) is bytes or found is None else GET.read(key, found)
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        return self._values(keys, self._client.execute_many(self._gets(keys)))
+        if self._topology.splits or not keys:
+            return results.values_in_part(keys, self._client.execute_many(self._gets(keys)))
+        return results.values(keys, self._client.execute(commands.mget(keys)))
 
     async def aget_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        return self._values(keys, await self._client.aexecute_many(self._gets(keys)))
+        if self._topology.splits or not keys:
+            return results.values_in_part(keys, await self._client.aexecute_many(self._gets(keys)))
+        return results.values(keys, await self._client.aexecute(commands.mget(keys)))
 
     def look(self, key: str) -> Looked | None:
         view = self._watch.view()
@@ -296,10 +300,6 @@ class RedisBackend(NetworkBackend):
         if self._topology.splits:
             return [commands.get(key) for key in keys]
         return [commands.mget(keys)] if keys else []
-
-    def _values(self, keys: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, bytes]:
-        read = results.values_in_part if self._topology.splits else results.values
-        return read(keys, outcomes)
 
     def _deletes(self, keys: Sequence[str]) -> list[Command]:
         if self._topology.splits:

@@ -19,12 +19,6 @@ def bulk_strings(parts: Sequence[bytes]) -> bytes:
     return b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
 
 
-def pack_keys(name: str, keys: Sequence[str]) -> bytes:
-    """Return a command on keys, which are ASCII; twice as fast as `pack`."""
-    body = "".join([f"${len(key)}\r\n{key}\r\n" for key in keys])
-    return f"*{len(keys) + 1}\r\n${len(name)}\r\n{name}\r\n{body}".encode("ascii")
-
-
 def life(ttl: float | None) -> bytes:
     """Return a life in whole milliseconds, such as a server can add to its time; "" for ever."""
     return b"" if ttl is None else b"%d" % max(1, min(round(ttl * 1000), _LONGEST))
@@ -41,7 +35,9 @@ def get(key: str) -> Command:
 
 def mget(keys: Sequence[str]) -> Command:
     """Reply: a list of what `get` replies."""
-    return Command(pack_keys("MGET", keys), keys[0], True, len(keys) >= MANY)
+    parts = "".join([f"${len(key)}\r\n{key}\r\n" for key in keys])
+    packed = f"*{len(keys) + 1}\r\n$4\r\nMGET\r\n{parts}".encode("ascii")
+    return tuple.__new__(Command, (packed, keys[0], True, len(keys) >= MANY, ()))
 
 
 def pttl(key: str) -> Command:

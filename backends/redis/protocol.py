@@ -17,6 +17,8 @@ from twofold.metadata import has_metadata
 _HEAD: Final = 1024  # bytes of a command that tell enough of it: all but some values
 _GET: Final = commands.get("").packed[:13]
 _PTTL: Final = commands.pttl("").packed[:14]
+_MGET: Final = b"$4\r\nMGET\r\n"  # there too
+_ONE: Final = ord("1")
 _SET: Final = b"$3\r\nSET\r\n"  # behind the number of parts
 _SCRIPT: Final = b"$7\r\nEVALSHA\r\n$40\r\n"  # there too
 _DIGEST: Final = slice(4 + len(_SCRIPT), 4 + len(_SCRIPT) + 40)
@@ -37,6 +39,8 @@ def matches(packed: bytes, reply: Reply) -> bool:
         return type(reply) in _OF_GET
     if packed.startswith(_SET, 4) and (reply == b"OK" or _is_before(packed, reply)):
         return True
+    if packed.startswith(_MGET, 4) and type(reply) is list:  # of so few keys that one digit tells
+        return len(reply) == packed[1] - _ONE and _MAYBE_TEXT.issuperset(map(type, reply))
     if packed.startswith(_PTTL):
         return _is_life(reply) or type(reply) is ReplyError
     if type(reply) is ReplyError:

@@ -71,7 +71,6 @@ class GuardedReader:
         self._pieces: list[bytes] = []
         """What hiredis has been given since the first of some replies began."""
         self._exact: PythonReader | None = None
-        self._is_read = True
         self._begin()
 
     def _begin(self) -> None:
@@ -92,11 +91,11 @@ class GuardedReader:
             if data.startswith(_header(len(data))) or (len(data) < _SHORT and data in _COMMON):
                 self._feed(data)
                 return
-            # A whole value and a number behind it, such as its life.
-            end = data.rfind(b"\r\n:", -_LONGEST_NUMBER, -2) + 2
-            if end > 1 and data[-1] == _LF and data.startswith(_header(end)):
-                self._feed(data)
-                return
+            if data[0] == _DOLLAR:  # a whole value and a number behind it, such as its life?
+                end = data.rfind(b"\r\n:", -_LONGEST_NUMBER, -2) + 2
+                if end > 1 and data[-1] == _LF and data.startswith(_header(end)):
+                    self._feed(data)
+                    return
             self._is_plain = False
         self._feed_others(data)
 
@@ -116,19 +115,15 @@ class GuardedReader:
         # hiredis says that nothing is left where it has read the first byte of a reply, or
         # elements of an array, which can only be the first of all.
         if data[-1] != _LF or data[0] == _STAR:
-            self._is_read = False
-            self.gets, self.has_data = self._gets_watched, self._is_within
+            self.gets, self.has_data = self._gets_watched, _yes
         self._pieces.append(data)
         self._feed(data)
 
     def _gets_watched(self) -> Reply:
         reply = self._gets()
-        if reply is not INCOMPLETE:
-            self._is_read = not self._has_more()
+        if reply is not INCOMPLETE and not self._has_more():
+            self._go_on()
         return reply
-
-    def _is_within(self) -> bool:
-        return not self._is_read
 
     def _may_have(self, data: bytes) -> bool:
         """Tell whether what comes is no attack, and the reply can soon be at its end."""
@@ -150,6 +145,10 @@ class GuardedReader:
             self._begin()
         self._exact, self._is_plain = exact, False
         self.gets, self.has_data = exact.gets, exact.has_data
+
+
+def _yes() -> bool:
+    return True
 
 
 @lru_cache(_REMEMBERED)

@@ -62,11 +62,9 @@ def looked_in_part(
     return raise_partial(there, list(filter(is_lost, outcomes)))
 
 
-def values(keys: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, bytes]:
+def values(keys: Sequence[str], outcome: Outcome) -> dict[str, bytes]:
     """Return the values that are there, if one command asked for all."""
-    if not keys:
-        return {}
-    found = unwrap(outcomes[0])
+    found = outcome if type(outcome) is list else unwrap(outcome)
     pairs = zip(keys, found, strict=True)
     if all(found):
         return dict(pairs)

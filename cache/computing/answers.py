@@ -74,17 +74,17 @@ class Answers:
         self,
         io: Effects,
         key: str,
-        stored: Stored | None,
+        read: Entry | Missing,
         policy: Policy,
-        known: Mapping[str, Any] = NOTHING,
+        known: Mapping[str, Any],
     ) -> Found:
-        """Return what is stored, and how old it is; raise the error that is kept in its place.
+        """Do what `found` does, where the store is to be asked about an entry's tags.
 
-        `known` is what was read along with it, see `Tags.standings`. Where the store cannot tell
-        what has become of an entry's tags, nothing was found.
+        `known` is what was read along with it, see `Tags.standing`. Where the store cannot tell
+        what has become of the tags, nothing was found.
         """
         try:
-            opened = MISSING if stored is None else await self._reader.open(io, key, stored, known)
+            opened = await self._reader.judge(io, read, known)
         except BackendUnavailable as exc:
             self._maker.note(exc)
             opened = MISSING
@@ -110,11 +110,14 @@ class Answers:
         """Return what was read, and how old it is; raise the error that is kept in its place."""
         if entry is MISSING:
             return Found(key, MISSING, Age.GONE)
-        if entry.meta is not None and entry.meta.error:
+        value, meta, _ = entry
+        if meta is None:
+            return Found(key, value, Age.FRESH)
+        if meta.error:
             self._maker.raise_kept(entry, policy)
             return Found(key, MISSING, Age.GONE)
         draw = 1 - random() if policy.early is not None else 1.0  # noqa: S311 - it spreads load
-        return Found(key, entry.value, age(entry.meta, self._clock.time(), policy, draw))
+        return Found(key, value, age(meta, self._clock.time(), policy, draw))
 
     def serves(self, found: Found, policy: Policy) -> bool:
         """Tell whether to return at once what was found; count that, or the miss."""

@@ -82,6 +82,15 @@ class Codec(Protocol):
     def open(self, key: str, stored: Any) -> Entry | Missing:
         """Return what `load` does, with its metadata, and however old it is."""
 
+    def load_described(
+        self, key: str, stored: Any, described: bytes, mark: bytes = b""
+    ) -> Any | Missing:
+        """Return a value whose metadata, as bytes, and mark are these; MISSING if it has others.
+
+        Who knows them need not take them apart, nor ask how old it is. MISSING tells nothing: a
+        codec need not know what is quick.
+        """
+
     def load_marked(self, key: str, stored: Any) -> tuple[Any | Missing, bytes]:
         """Return what `load` does, and its mark."""
 

@@ -66,10 +66,6 @@ _FOREIGN = 7
 _COMPRESSORS = {None: 0, "zlib": 1, "zstd": 2, "lz4": 3}
 
 
-_Read: TypeAlias = tuple[Any | Missing, Meta | None, bytes]
-"""A value, its metadata, and its mark."""
-
-
 _Readers: TypeAlias = tuple[Callable[[bytes], Any], Callable[[bytes], bytes] | None]
 """What reads a payload, and what unpacks it, as in a `_Form`."""
 
@@ -215,9 +211,9 @@ class Envelope:
         if form is not None:
             if metadata.has_tags(stored):  # which somebody looks at, who opens it
                 return MISSING
-            value, meta, _ = self._read(form, key, stored)
-            is_fresh = meta is None or meta.is_fresh(self._clock.time())
-            return value if is_fresh else MISSING
+            entry = self._read(form, key, stored)
+            is_fresh = entry is not MISSING and entry.is_fresh(self._clock.time())
+            return entry.value if is_fresh else MISSING
         if not _is_of_others(stored):
             self._note_damage()
         return MISSING
@@ -235,9 +231,29 @@ class Envelope:
         form = self._other_form(stored)
         if form is None or metadata.has_tags(stored):
             return self.load(key, stored), b""
-        value, meta, mark = self._read(form, key, stored)
-        is_fresh = meta is None or meta.is_fresh(self._clock.time())
-        return value if is_fresh else MISSING, mark
+        entry = self._read(form, key, stored)
+        if entry is MISSING:
+            return MISSING, b""
+        return entry.value if entry.is_fresh(self._clock.time()) else MISSING, entry.mark
+
+    def load_described(
+        self, key: str, stored: Any, described: bytes, mark: bytes = b""
+    ) -> Any | Missing:
+        """Return a value whose metadata, as bytes, and mark are these; MISSING if it has others."""
+        expected, at = described + mark, self._body_at
+        if type(stored) is not bytes or not stored.startswith(expected, at):
+            return MISSING
+        form = self._other_forms.get(stored[:_HEADER_SIZE])
+        if form is None or not form.is_described or form.is_typed is not bool(mark):
+            return MISSING
+        body = stored[at:]
+        if not self._check.holds(form.beginning, key, body, stored[_HEADER_SIZE:at]):
+            return MISSING
+        try:
+            return form.read(body[len(expected) :])
+        except self._errors as error:
+            raise_if_of_others(error)
+            return MISSING
 
     def open(self, key: str, stored: bytes) -> Entry | Missing:
         """Return what `load` does, with its metadata, and however old it is."""
@@ -245,8 +261,7 @@ class Envelope:
         if form is None:
             value = self.load(key, stored)
             return MISSING if value is MISSING else Entry(value)
-        value, meta, mark = self._read(form, key, stored)
-        return MISSING if value is MISSING else Entry(value, meta, mark)
+        return self._read(form, key, stored)
 
     def unseal(self, key: str, stored: bytes) -> tuple[Entry | Missing, bytes | None]:
         """Return what `open` does, and the payload as the serializer made it, if it made one."""
@@ -280,17 +295,17 @@ class Envelope:
             return None
         return self._other_forms.get(stored[:_HEADER_SIZE])
 
-    def _read(self, form: _Form, key: str, stored: bytes) -> _Read:
+    def _read(self, form: _Form, key: str, stored: bytes) -> Entry | Missing:
         """Return the value of what has metadata or a mark, and these; note any damage."""
         try:
             meta, mark, body = self._parts(form, key, stored)
             value = form.read(body)
             if value is not MISSING:
-                return value, meta, mark
+                return Entry(value, meta, mark)
         except self._errors as error:
             raise_if_of_others(error)
         self._note_damage()
-        return MISSING, None, b""
+        return MISSING
 
     def _parts(self, form: _Form, key: str, stored: bytes) -> tuple[Meta | None, bytes, bytes]:
         """Return the metadata, the mark and the payload of what is stored.

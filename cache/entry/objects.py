@@ -134,6 +134,10 @@ class Objects:
             return self.load(key, stored.kept)
         return MISSING if kind is Stub else stored
 
+    def load_described(self, key: str, stored: Any, described: bytes, mark: bytes = b"") -> Missing:
+        """Tell nothing: metadata are objects here, and need not be taken apart."""
+        return MISSING
+
     def load_marked(self, key: str, stored: Any) -> tuple[Any | Missing, bytes]:
         """Return what `load` does, and its mark."""
         if type(stored) is Described:

@@ -68,6 +68,11 @@ class NearCodec:
     def load(self, key: str, stored: Any) -> Any | Missing:
         return (self._load_far if type(stored) is bytes else self._load_near)(key, stored)
 
+    def load_described(
+        self, key: str, stored: Any, described: bytes, mark: bytes = b""
+    ) -> Any | Missing:
+        return self._of(stored).load_described(key, stored, described, mark)
+
     def load_marked(self, key: str, stored: Any) -> tuple[Any | Missing, bytes]:
         return self._of(stored).load_marked(key, stored)
 

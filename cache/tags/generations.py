@@ -31,21 +31,31 @@ class Standing(IntEnum):
     STALE = 1
     """One was invalidated, and what has it may still be served as stale."""
     GONE = 2
+    UNTOLD = 3
+    """What was read does not tell of all tags: the store is to be asked."""
 
 
 class Tags(ABC):
     """The tags of one cache's entries."""
 
-    here: bool = False
-    """Whether they are in this process, so that `standing` can be asked."""
+    @abstractmethod
+    def standing(self, pins: Pins, known: Mapping[str, Any] = NOTHING) -> Standing:
+        """Return what has become of the tags of an entry, as far as is `known`.
 
-    def standing(self, pins: Pins) -> Standing:
-        """Return what has become of the tags of an entry, where they are here."""
-        raise NotImplementedError
+        That is what was read along with it: the value of each of `keys` that was asked for, None
+        where there is none.
+        """
 
     @abstractmethod
     def keys(self, names: Iterable[str]) -> list[str]:
         """Return what to read along with an entry to know its standing; nothing if no read is."""
+
+    @abstractmethod
+    def described(self, names: Iterable[str], known: Mapping[str, Any]) -> bytes:
+        """Return the metadata, as bytes, of an entry with these tags that is current for ever.
+
+        `known` is as in `standing`, for all of them. Nothing if no entry can be so.
+        """
 
     @abstractmethod
     async def pin(self, io: Effects, names: Iterable[str], life: float | None) -> Pins:
@@ -67,13 +77,7 @@ class Tags(ABC):
     async def standings(
         self, io: Effects, pinned: Sequence[Pins], known: Mapping[str, Any] = NOTHING
     ) -> list[Standing]:
-        """Return what has become of the tags of several entries.
-
-        Args:
-            io: the face of the caller.
-            pinned: the tags of each entry.
-            known: what was read along with the entries: the value of each of `keys` that was
-                asked for, None where there is none.
+        """Return what `standing` does for several entries; what is not `known` is read.
 
         Raises:
             PartlyUnavailable: some servers did not answer; as the `result`, what they alone can

@@ -93,8 +93,6 @@ class LocalTags(Tags):
         key: makes the key of a tag of its name.
     """
 
-    here: bool = True
-
     def __init__(self, table: TagTable, key: Callable[[str], str]) -> None:
         self._table = table
         self._key = key
@@ -102,8 +100,17 @@ class LocalTags(Tags):
     def keys(self, names: Iterable[str]) -> list[str]:
         return []
 
-    def standing(self, pins: Pins) -> Standing:
-        return max(map(_standing, pins), default=Standing.CURRENT)
+    def standing(self, pins: Pins, known: Mapping[str, Any] = NOTHING) -> Standing:
+        standing = Standing.CURRENT
+        for _, pin in pins:
+            if type(pin) is not _Pin or pin.tag.gone:
+                return Standing.GONE
+            if pin.soft < pin.tag.soft:
+                standing = Standing.STALE
+        return standing
+
+    def described(self, names: Iterable[str], known: Mapping[str, Any]) -> bytes:
+        return b""
 
     async def pin(self, io: Effects, names: Iterable[str], life: float | None) -> Pins:
         return tuple((name, self._table.pin(self._key(name))) for name in names)
@@ -118,10 +125,3 @@ class LocalTags(Tags):
 
     async def invalidate(self, io: Effects, names: Sequence[str], *, keep_stale: bool) -> None:
         self._table.invalidate([self._key(name) for name in names], keep_stale=keep_stale)
-
-
-def _standing(pinned: tuple[str, Any]) -> Standing:
-    pin = pinned[1]
-    if type(pin) is not _Pin or pin.tag.gone:
-        return Standing.GONE
-    return Standing.STALE if pin.soft < pin.tag.soft else Standing.CURRENT

@@ -45,12 +45,38 @@ class Reader:
             io: the face of the caller.
             key: the normalised key.
             stored: what the store keeps.
-            known: what was read along with it, see `Tags.standings`.
+            known: what was read along with it, see `Tags.standing`.
 
         Raises:
             BackendUnavailable: the store cannot tell what has become of its tags.
         """
+        return await self.judge(io, self.read(key, stored, known), known)
+
+    def read(
+        self,
+        key: str,
+        stored: Any,
+        known: Mapping[str, Any] = NOTHING,
+        names: Iterable[str] = (),
+    ) -> Entry | Missing:
+        """Do what `open` does, and ask nobody: tags that are not told of stay with the entry.
+
+        `names` are tags that are `known`, and that it probably has: then one comparison tells
+        that it is current.
+        """
+        if names and (described := self._tags.described(names, known)):
+            value = self._codec.load_described(key, stored, described)
+            if value is not MISSING:
+                return Entry(value)
         entry = self._codec.open(key, stored)
+        if entry is MISSING or entry.meta is None or not entry.meta.tags:
+            return entry
+        return _judged(entry, self._tags.standing(entry.meta.tags, known))
+
+    async def judge(
+        self, io: Effects, entry: Entry | Missing, known: Mapping[str, Any] = NOTHING
+    ) -> Entry | Missing:
+        """Return what was read, once its tags are known; see `open`."""
         if entry is MISSING or entry.meta is None or not entry.meta.tags:
             return entry
         try:
@@ -58,13 +84,6 @@ class Reader:
         except PartlyUnavailable as error:  # of one entry there is no part
             raise BackendUnavailable(str(error)) from error
         return _judged(entry, standing)
-
-    def open_here(self, key: str, stored: Any) -> Entry | Missing:
-        """Do what `open` does, where tags are `here`."""
-        entry = self._codec.open(key, stored)
-        if entry is MISSING or entry.meta is None or not entry.meta.tags:
-            return entry
-        return _judged(entry, self._tags.standing(entry.meta.tags))
 
     async def load(self, io: Effects, key: str, stored: Any) -> Any | Missing:
         """Return a fresh value; MISSING if there is none.
@@ -132,6 +151,11 @@ class Reader:
         return () if entry is MISSING or entry.meta is None else entry.meta.tags
 
 
+def is_untold(entry: Entry | Missing) -> bool:
+    """Tell whether the store is to be asked what has become of the tags of an entry."""
+    return entry is not MISSING and entry.meta is not None and entry.meta.tags != ()
+
+
 def _judged_all(
     entries: Mapping[str, Entry], standings: Iterable[Standing]
 ) -> dict[str, Entry | Missing]:
@@ -141,10 +165,11 @@ def _judged_all(
 
 def _judged(entry: Entry, standing: Standing) -> Entry | Missing:
     """Return an entry without its tags; stale, or MISSING, if these have been invalidated."""
-    assert entry.meta is not None  # noqa: S101
-    if standing is Standing.GONE:
-        return MISSING
-    meta = entry.meta
-    soft = -inf if standing is Standing.STALE else meta.soft
-    left = Meta(meta.created, soft, meta.hard, meta.took, (), meta.error)
-    return Entry(entry.value, left, entry.mark)
+    value, meta, mark = entry
+    assert meta is not None  # noqa: S101
+    created, soft, hard, took, _, error = meta
+    if standing is Standing.CURRENT:
+        return Entry(value, Meta(created, soft, hard, took, (), error), mark)
+    if standing is Standing.STALE:
+        return Entry(value, Meta(created, -inf, hard, took, (), error), mark)
+    return MISSING if standing is Standing.GONE else entry

@@ -11,13 +11,16 @@ from typing import Any, Final, Protocol
 from twofold.backend import Backend
 from twofold.effects import Effects, within
 from twofold.errors import PartlyUnavailable
-from twofold.metadata import Pins
+from twofold.metadata import Pins, tag_head, timeless
 from twofold.tags.generations import NOTHING, Standing, Tags
 
 _MAGIC: Final = b"\xf4"
 _HALF: Final = 8
 _HARD: Final = len(_MAGIC) + _HALF
 _SIZE: Final = _HARD + _HALF
+
+_REMEMBERED: Final = 1024  # tags
+_REMEMBERED_LENGTH: Final = 256  # characters of a name
 
 _FOR_EVER: Final = 50 * 365 * 86400.0
 _COMPUTING: Final = 60.0
@@ -27,11 +30,41 @@ _COMPUTING: Final = 60.0
 class Reads(Protocol):
     """How generations are read: from the store, or near of it."""
 
+    def get(self, key: str) -> Any | None:
+        """Return the value of `key`, or None."""
+
+    async def aget(self, key: str) -> Any | None:
+        """Do what `get` does."""
+
     def get_many(self, keys: Sequence[str]) -> dict[str, Any]:
         """Return those of `keys` that are there."""
 
     async def aget_many(self, keys: Sequence[str]) -> dict[str, Any]:
         """Do what `get_many` does."""
+
+
+class _Known(dict[str, tuple[str, bytes]]):
+    """The keys of tags, and what comes before their generations in metadata, by their names.
+
+    Of a name that is long or cannot be stored, only the key is told.
+    """
+
+    def __init__(self, key: Callable[[str], str]) -> None:
+        super().__init__()
+        self._key = key
+
+    def __missing__(self, name: str) -> tuple[str, bytes]:
+        key = self._key(name)
+        if len(name) > _REMEMBERED_LENGTH:
+            return key, b""
+        try:
+            made = key, tag_head(name, _SIZE)
+        except UnicodeEncodeError:
+            return key, b""
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[name] = made
+        return made
 
 
 class StoredTags(Tags):
@@ -47,9 +80,32 @@ class StoredTags(Tags):
         self._store = store
         self._reads = reads
         self._key = key
+        self._known = _Known(key)
 
     def keys(self, names: Iterable[str]) -> list[str]:
-        return [self._key(name) for name in names]
+        known = self._known
+        return [known[name][0] for name in names]
+
+    def standing(self, pins: Pins, known: Mapping[str, Any] = NOTHING) -> Standing:
+        worst = Standing.CURRENT
+        for name, pin in pins:
+            key = self._known[name][0]
+            if key not in known:
+                return Standing.UNTOLD
+            current = known[key]
+            if current != pin or len(pin) != _SIZE:
+                worst = max(worst, _standing(pin, current))
+        return worst
+
+    def described(self, names: Iterable[str], known: Mapping[str, Any]) -> bytes:
+        tags: list[bytes] = []
+        for name in names:
+            key, head = self._known[name]
+            generation = known[key]
+            if not head or type(generation) is not bytes or len(generation) != _SIZE:
+                return b""
+            tags += (head, generation)
+        return timeless(tags)
 
     async def pin(self, io: Effects, names: Iterable[str], life: float | None) -> Pins:
         io = within(io, self._store.deadline)
@@ -83,17 +139,24 @@ class StoredTags(Tags):
     async def standings(
         self, io: Effects, pinned: Sequence[Pins], known: Mapping[str, Any] = NOTHING
     ) -> list[Standing]:
-        names = {name: self._key(name) for pins in pinned for name, _ in pins}
-        unknown = [key for key in names.values() if key not in known]
-        found: Mapping[str, Any] = known
-        if unknown:
-            reads = self._reads
-            try:
-                found = {**known, **await io.op(reads.get_many, reads.aget_many, unknown)}
-            except PartlyUnavailable as error:
-                read = {**known, **error.result}
-                raise PartlyUnavailable(str(error), _judged(pinned, names, read)) from error
-        return _judged(pinned, names, found)
+        names = dict.fromkeys(name for pins in pinned for name, _ in pins)
+        unknown = [key for key in self.keys(names) if key not in known]
+        if not unknown:
+            return [self.standing(pins, known) for pins in pinned]
+        found = {**known, **dict.fromkeys(unknown)}
+        try:
+            found |= await self._read(io, unknown)
+        except PartlyUnavailable as error:
+            found |= error.result
+            result = [self.standing(pins, found) for pins in pinned]
+            raise PartlyUnavailable(str(error), result) from error
+        return [self.standing(pins, found) for pins in pinned]
+
+    async def _read(self, io: Effects, keys: list[str]) -> dict[str, Any]:
+        reads = self._reads
+        if len(keys) > 1:
+            return await io.op(reads.get_many, reads.aget_many, keys)
+        return {keys[0]: await io.op(reads.get, reads.aget, keys[0])}
 
     async def invalidate(self, io: Effects, names: Sequence[str], *, keep_stale: bool) -> None:
         store, keys = self._store, self.keys(names)
@@ -120,23 +183,10 @@ def is_generation(stored: Any) -> bool:
     return type(stored) is bytes and len(stored) == _SIZE and stored.startswith(_MAGIC)
 
 
-def _judged(
-    pinned: Sequence[Pins], keys: Mapping[str, str], found: Mapping[str, Any]
-) -> list[Standing]:
-    return [
-        max(
-            (_standing(pin, found.get(keys[name])) for name, pin in pins),
-            default=Standing.CURRENT,
-        )
-        for pins in pinned
-    ]
-
-
 def _standing(pinned: Any, current: Any) -> Standing:
+    """Return what has become of a tag whose generation is not the one that was pinned."""
     if type(current) is not bytes or type(pinned) is not bytes or len(pinned) != _SIZE:
         return Standing.GONE
-    if current == pinned:
-        return Standing.CURRENT
     return Standing.STALE if current[:_HARD] == pinned[:_HARD] else Standing.GONE
 
 

@@ -115,6 +115,19 @@ class TypedCodec:
                 return MISSING
         return found if mark in self._kept_marks else MISSING
 
+    def load_described(
+        self, key: str, stored: Any, described: bytes, mark: bytes = b""
+    ) -> Any | Missing:
+        """Return a value whose metadata, as bytes, are these; MISSING if it has others."""
+        found = self._codec.load_described(key, stored, described, mark or self._mark)
+        if found is MISSING:
+            return MISSING
+        try:
+            return self._from_plain(found)
+        except Exception as exc:
+            raise_if_of_others(exc)
+            return MISSING
+
     def load_marked(self, key: str, stored: Any) -> tuple[Any | Missing, bytes]:
         """Return what `load` does, and its mark."""
         _, mark = self._codec.load_marked(key, stored)

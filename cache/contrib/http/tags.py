@@ -129,10 +129,10 @@ class PageTags:
 
 async def read_tagged(io: Effects, cache: Cache, key: str, names: tuple[str, ...]) -> Any:
     """Return what `get` does, in one round trip if the value has no other tags than `names`."""
-    if not names or cache._tags.here:
+    if not names:
         return await io.op(cache.get, cache.aget, key)
     if cache._guard is not None and not io.by_loop:
         cache._guard("get")
-    policy = plain(None).tagged(names)
-    found = await cache._look(io, cache._reads, cache._key(key, None), policy)
+    full, policy = cache._key(key, None), plain(None).tagged(names)
+    found = await io.op(cache._find_in, cache._afind_in, cache._reads, full, policy)
     return found.value if cache._answers.serves(found, policy) else None
