@@ -45,3 +45,32 @@ def test_djangos_caches_read_from_near(cache: Any) -> None:
     assert cache.cache.stats().near.watch.pushes > 0
     cache.delete("k")
     assert cache.get("k") is None
+
+
+@pytest.mark.parametrize("wide_first", [True, False])
+def test_a_prefix_within_another(redis_server: RedisServer, wide_first: bool) -> None:
+    """Both share one connection, and each is told of its own keys and tags."""
+    entry = {"BACKEND": BACKEND, "LOCATION": redis_server.url}
+    near = {**entry, "NEAR": {"max_bytes": "1mb"}}
+    prefixes = ["shop", "shop:eu"] if wide_first else ["shop:eu", "shop"]
+    settings = {"default": entry}
+    for each in prefixes:
+        settings[each] = {**near, "KEY_PREFIX": each}
+        settings[f"other {each}"] = {**entry, "KEY_PREFIX": each, "TIMEOUT": 99}
+    with override_settings(CACHES=settings):
+        for name in prefixes:
+            cache: Any = caches[name]
+            stats = cache.cache.stats
+            cache.set_many({"k": "v", "l": "v"}, tags=["t"])
+            eventually(lambda c=cache, s=stats: c.get("k") and s().near.hits > 1, "it is near")
+        told = redis_server.command("CLIENT", "LIST").decode()
+        assert told.count("name=twofold-watch") == 1
+        for name in prefixes:
+            cache, other = caches[name], caches[f"other {name}"]
+            other.set("k", "theirs")
+            eventually(lambda c=cache: c.get("k") == "theirs", "a write is told")
+            other.invalidate_tags("t")
+            eventually(lambda c=cache: c.get("l") is None, "an invalidation is told")
+            beside = caches[next(each for each in prefixes if each != name)]
+            assert beside.get("k") in ("v", "theirs")
+        close_all()

@@ -218,6 +218,16 @@ def test_a_prefix_finds_every_full_key_that_begins_with_it(start, rest):
     assert FullKeys()(start + rest).startswith(FullKeys().prefix(start))
 
 
+@pytest.mark.parametrize("prefix", ["p", "", "a:b", "a!lock", "a!b:c", "x" * 200, "x" * 240])
+@pytest.mark.parametrize("key", ["k", "k" * 300, "with blank", "\u00e9"])
+def test_full_keys_begin_as_they_say(prefix: str, key: str) -> None:
+    """Who watches the beginnings is told of each key, also where it is digested."""
+    keys = FullKeys("p", common=f"{prefix}:")
+    assert keys(f"{prefix}:1:{key}").startswith(keys.beginnings())
+    assert keys.tag(key).startswith(keys.beginnings())
+    assert FullKeys("p").beginnings() == ("",)
+
+
 def test_a_value_whose_key_looks_like_a_locks_stays_readable():
     """What is changed in such a key is one character, and the digest tells which."""
     keys = FullKeys()

@@ -16,6 +16,7 @@ import pytest
 
 from tests.chaos import MemcachedServer, Proxy, RedisServer, Server, eventually
 from twofold import BackendUnavailable, Cache
+from twofold.backends.redis import RedisBackend
 from twofold.testing import FACES, Face
 
 
@@ -171,6 +172,34 @@ def test_a_cut_that_nobody_notices_costs_no_more_than_the_bound(
 @pytest.fixture(params=FACES, ids=repr)
 def face(request: pytest.FixtureRequest) -> Any:
     return request.param
+
+
+@pytest.mark.parametrize("wide_first", [True, False])
+@pytest.mark.parametrize("shared", [True, False], ids=["one_backend", "two_backends"])
+def test_aliases_whose_keys_overlap(
+    own_redis: RedisServer, opened: Opened, shared: bool, wide_first: bool
+) -> None:
+    """What a server refuses on one connection: each is told of its own keys, and of its tags.
+
+    One with a `KEY_FUNCTION` has no prefix of its own, and is to be told of everything.
+    """
+    backend = RedisBackend(own_redis.url) if shared else own_redis.url
+    narrow: Any = {"key_prefix": "p"}
+    wide: Any = {"key_function": lambda key, *_: f"p:{key}"}
+    order = [wide, narrow] if wide_first else [narrow, wide]
+    caches = [opened(backend, near="1mb", **each) for each in order]
+    others = [opened(own_redis.url, **each) for each in order]
+    for cache in caches:
+        cache.set_many({"k": [1], "l": [1]}, None, tags=["t"])
+        warm(cache)
+    assert listeners(own_redis) == (1 if shared else 2)
+    for cache, other, beside in zip(caches, others, caches[::-1], strict=True):
+        other.set("k", [2], None)
+        eventually(lambda cache=cache: cache.get("k") == [2], "a write is told")
+        assert (cache.get("l"), beside.get("l")) == ([1], [1])
+        other.invalidate_tags("t")
+        eventually(lambda cache=cache: cache.get("l") is None, "an invalidation is told")
+        other.set("l", [1], None)
 
 
 @pytest.fixture(params=["files", "memcached", "sqlite"])

@@ -242,6 +242,24 @@ def test_a_wider_prefix_needs_another_connection(redis_server: RedisServer) -> N
             each.watch.close()
 
 
+def test_nothing_is_missed_while_prefixes_are_joined(redis_server: RedisServer) -> None:
+    """Amid writes, wider and narrower ones come and go, each of which may take a connection."""
+    write = lambda key, value: redis_server.command("SET", key, value)  # noqa: E731
+    with (
+        watched(redis_server.url, "w:") as near,
+        Writer(write) as writer,
+        Reader(near) as reader,
+    ):
+        for turn in range(TIMES):
+            other = Near(near._backend, BOUND, ("w:1", "", "w", "other:")[turn % 4])
+            await_live(near, other)
+            await_right(near, redis_server)
+            other.watch.close()
+    assert len(reader.seen) > TIMES
+    assert writer.staleness(reader.seen) <= BOUND
+    eventually(lambda: not listeners(redis_server), "nobody listens")
+
+
 def test_prefixes_that_cover_all() -> None:
     """Those that begin with another are covered by it."""
     assert watch.cover(["b", "a:b", "a:", "a:", "ab", "bc"]) == ["a:", "ab", "b"]

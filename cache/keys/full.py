@@ -8,19 +8,20 @@ class FullKeys(KeyMaker):
     """Normalises keys that are full already; their versions are the maker's business.
 
     Args:
-        prefix: the prefix of their locks and claims.
-        common: whether they all begin with that and a colon.
+        prefix: the prefix of their locks, claims and tags.
+        common: what they all begin with; "" if nothing.
     """
 
     __slots__ = ("_common",)
 
-    def __init__(self, prefix: str = "", *, common: bool = False) -> None:
+    def __init__(self, prefix: str = "", *, common: str = "") -> None:
         super().__init__(prefix, function=_as_it_is)
         self._common = common
 
     def beginnings(self) -> tuple[str, ...]:
         """Return what all these keys, and those of their tags, begin with; "" if nothing."""
-        return (f"{self.key_prefix}:", f"{self.key_prefix}!tag:") if self._common else ("",)
+        common = self._common
+        return (self.prefix(common), f"{self.key_prefix}!tag:") if common else ("",)
 
     def _make(self, key: str, version: int | None) -> str:
         made = super()._make(key, version)

@@ -58,7 +58,7 @@ class ComputingCache(BaseCache):
 
     def _find(self) -> Cache:
         location, params = self._location, self._params
-        common = self.can_clear
+        common = f"{self.key_prefix}:" if self.can_clear else ""
         return stores.get(
             frozen((self.store, location, params, common)),
             lambda: _alias(location, params),
