@@ -13,7 +13,7 @@ from twofold.backend import Backend
 from twofold.claims.renewal import rest
 from twofold.computing.operations import ComputingCache
 from twofold.display import shown
-from twofold.effects import BLOCKING, NATIVE, Effects, background, in_event_loop, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, background, loops, run_sync
 from twofold.entry import MISSING, Entry, Missing
 from twofold.errors import BackendUnavailable, InvalidTimeout, PartlyUnavailable
 from twofold.lock import Lock
@@ -21,7 +21,7 @@ from twofold.metadata import has_tags
 from twofold.private import remember
 from twofold.settings.arguments import CacheSettings
 from twofold.spelling import unexpected
-from twofold.stats import Stats
+from twofold.stats import Hits, Stats
 from twofold.tags.reader import is_untold
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 from twofold.typed import TypedCache
@@ -61,7 +61,7 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
         allow_stale: bool = False,
     ) -> Any:
         """Return the value of `key`, or `default`; None is a hit, a stale one if `allow_stale`."""
-        if self._guard is not None and in_event_loop():
+        if self._guard is not None and loops.running() is not None:
             self._guard("get")
         try:  # what `_key` does first: its call costs as much of a hit as counting it
             full = self._known(key) if version is None else None
@@ -69,23 +69,28 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
             full = None
         if full is None:
             full = self._key(key, version)
-        stored = (self._stale_reads if allow_stale else self._reads).get(full)
+        counts, here = self._counts_here, self._here
+        stored = here(full)
         if stored is None:
-            self._counts.misses += 1
-            return default
+            counts = self._counts
+            if self._waits:
+                stored = (self._stale_reads if allow_stale else self._reads).get(full)
+            if stored is None:
+                counts.misses += 1
+                return default
         if type(stored) in self._unwrapped:
-            self._counts.hits += 1
+            counts.hits += 1
             return stored
         value = (self._load_stale if allow_stale else self._load)(full, stored)
         if value is MISSING:
             if has_tags(stored):
                 entry = self._reader.read(full, stored)
                 if is_untold(entry):
-                    return run_sync(self._get_tagged(BLOCKING, entry, default, allow_stale))
-                return self._given(entry, default, allow_stale)
+                    return run_sync(self._get_tagged(BLOCKING, entry, default, allow_stale, counts))
+                return self._given(entry, default, allow_stale, counts)
             self._counts.misses += 1
             return default
-        self._counts.hits += 1
+        counts.hits += 1
         return value
 
     async def aget(
@@ -103,27 +108,43 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
             full = None
         if full is None:
             full = self._key(key, version)
-        stored = await (self._stale_reads if allow_stale else self._reads).aget(full)
+        counts, here = self._counts_here, self._here
+        stored = here(full)
         if stored is None:
-            self._counts.misses += 1
-            return default
+            counts = self._counts
+            if self._waits:
+                stored = await (self._stale_reads if allow_stale else self._reads).aget(full)
+            if stored is None:
+                counts.misses += 1
+                return default
         if type(stored) in self._unwrapped:
-            self._counts.hits += 1
+            counts.hits += 1
             return stored
         value = (self._load_stale if allow_stale else self._load)(full, stored)
         if value is MISSING:
             if has_tags(stored):
                 entry = self._reader.read(full, stored)
                 if is_untold(entry):
-                    return await self._get_tagged(NATIVE, entry, default, allow_stale)
-                return self._given(entry, default, allow_stale)
+                    return await self._get_tagged(NATIVE, entry, default, allow_stale, counts)
+                return self._given(entry, default, allow_stale, counts)
             self._counts.misses += 1
             return default
-        self._counts.hits += 1
+        counts.hits += 1
+        return value
+
+    def _near_hit(self, key: str) -> Any | Missing:
+        """Return the value of `key` if it is near, and asks nobody."""
+        full = self._known(key) or self._key(key, None)
+        copy = self._here(full)
+        if copy is None:
+            return MISSING
+        value = copy if type(copy) in self._unwrapped else self._load(full, copy)
+        if value is not MISSING:
+            self._counts_here.hits += 1
         return value
 
     async def _get_tagged(
-        self, io: Effects, read: Entry | Missing, default: Any, allow_stale: bool
+        self, io: Effects, read: Entry | Missing, default: Any, allow_stale: bool, counts: Hits
     ) -> Any:
         """Return the value of what was read and has tags, or `default`."""
         try:
@@ -133,15 +154,15 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
             if not self._noted(exc):
                 raise
             entry = MISSING
-        return self._given(entry, default, allow_stale)
+        return self._given(entry, default, allow_stale, counts)
 
-    def _given(self, entry: Entry | Missing, default: Any, allow_stale: bool) -> Any:
+    def _given(self, entry: Entry | Missing, default: Any, allow_stale: bool, counts: Hits) -> Any:
         """Return the value of an entry as `get` does, and count that."""
         value = self._value(entry, allow_stale)
         if value is MISSING:
             self._counts.misses += 1
             return default
-        self._counts.hits += 1
+        counts.hits += 1
         return value
 
     def get_many(
@@ -383,9 +404,9 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
 
     def stats(self) -> Stats:
         """Return what this cache has seen so far."""
-        counts = self._counts
+        counts, tier = self._counts, None if self._near is None else self._near.tier
         return Stats(
-            hits=counts.hits,
+            hits=counts.hits + (0 if tier is None else tier.hits),
             stale_hits=counts.stale_hits,
             misses=counts.misses,
             stores=counts.stores,

@@ -31,7 +31,7 @@ from twofold.metadata import has_tags
 from twofold.near.reader import NearReader, Reads
 from twofold.near.writes import OwnWrites
 from twofold.outage import FailOpen
-from twofold.stats import Counts
+from twofold.stats import Counts, Hits
 from twofold.tags.generations import NOTHING, Tags
 from twofold.tags.local import LocalTags, table_of
 from twofold.tags.names import read_tags
@@ -88,6 +88,8 @@ class Engine:
             tolerates = self._backend is self._tolerant
             self._reads = self._tolerant_reads if tolerates else self._raising_reads
             self._stale_reads = NearReader(near, far, outage, raises=not tolerates)
+        self._counts = Counts()
+        self._note_here(parts)
         self._tags = _tags(store, self._reads, keys)
         self._fresh = FreshStore(self._backend, codec, Reader(codec, self._tags, backend.clock))
         self._keys = keys
@@ -98,7 +100,6 @@ class Engine:
         self._is_inline = backend.kind == "inline" and self._guard is None
         self._store = store
         self._remote = backend.kind == "native"
-        self._counts = Counts()
         self._claims = claims_of(store.identity)
         self._rests = Rests(parts.alias, store.clock, self._claims.resting)
         self._clock = backend.clock
@@ -108,6 +109,17 @@ class Engine:
         self._asks = bool(parts.freshness)
         self._policies: dict[tuple[Any, ...], Policy] = {}
         self._use(codec)
+
+    def _note_here(self, parts: Parts) -> None:
+        """Note what of the store is in this process: copies, or all of it."""
+        near, inline = parts.near, parts.backend.kind == "inline"
+        self._waits = near is not None or not inline
+        self._counts_here: Hits = near.tier if near else self._counts
+        self._here: Callable[[str], Any] = NOTHING.get
+        if near is not None:
+            self._here = near.tier.get
+        elif inline:
+            self._here = self._reads.get
 
     def _use(self, codec: Codec) -> None:
         """Read and write values by `codec`."""
@@ -213,14 +225,6 @@ class Engine:
     async def _aclear(self, scope: str) -> None:
         self._claims.detach_all(scope)
         await self._backend.aclear(scope)
-
-    def _near_hit(self, key: str) -> Any | Missing:
-        """Return the value of `key` if it is near, and asks nobody."""
-        full = self._key(key, None)
-        copy = None if self._near is None else self._near.tier.get(full)
-        value = MISSING if copy is None else self._load(full, copy)
-        self._counts.hits += value is not MISSING
-        return value
 
     def _policy(
         self, timeout: Any, options: Mapping[str, Any], condition: Condition | None = None

@@ -5,6 +5,7 @@ takes no lock, and is too small to matter in these numbers.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from twofold.backend import ServerState
 from twofold.watch import WatchState
@@ -68,6 +69,12 @@ class Stats:
     def hit_ratio(self) -> float:
         """The share of hits among what was asked for; 0.0 before anything was."""
         return self.hits / (self.hits + self.misses or 1)
+
+
+class Hits(Protocol):
+    """Where hits are counted."""
+
+    hits: int
 
 
 class Counts:

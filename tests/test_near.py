@@ -224,6 +224,54 @@ def test_a_second_read_asks_nobody(face: Any) -> None:
     face.run(body(Clerk()))
 
 
+def test_a_hit_near_is_one_of_the_caches_hits(face: Any) -> None:
+    """Whoever reads it, with tags or without, it counts once in each; what is a miss does not."""
+
+    async def body(clerk: Clerk) -> None:
+        view = face.view(clerk.cache)
+        await view.set("k", "v")
+        await view.set("t", "v", tags=["tag"])
+        await view.set("old", "v", 1, stale=60)
+        for key in ("k", "t", "old"):  # from far
+            assert await view.get(key) == "v"
+        far, near = clerk.cache.stats().hits, clerk.near.hits
+        assert (far, near) == (3, 0)
+        for _ in range(2):
+            assert await view.get("k") == await view.get_or_set("k", "other") == "v"
+            assert await view.get_many(["k"]) == {"k": "v"}
+        stats = clerk.cache.stats()
+        assert (stats.hits, stats.near.hits, stats.misses) == (far + 6, near + 6, 0)
+        await view.get("t")  # its generations are near since it was read
+        tagged = clerk.cache.stats()
+        assert tagged.hits == stats.hits + 1
+        assert tagged.near.hits > stats.near.hits
+        clerk.clock.advance(1)
+        assert await view.get("old") is None
+        assert clerk.cache.stats().near.hits == tagged.near.hits
+        assert clerk.cache.stats().misses == 1
+
+    face.run(body(Clerk(near={"staleness": 60})))
+
+
+@pytest.mark.parametrize("value", [b"bytes", b"", None], ids=repr)
+@pytest.mark.parametrize("kept", [{}, {"stale": 60}, {"tags": ["t"]}], ids=str)
+def test_bytes_and_none_are_near_as_they_are(face: Any, value: Any, kept: Any) -> None:
+    """They stand for encoded and for missing values in stores, and are mistaken for neither."""
+
+    async def body(clerk: Clerk) -> None:
+        view, typed = face.view(clerk.cache), face.view(clerk.cache.typed(bytes | None))
+        await view.set("k", value, **kept)
+        await typed.set("typed", value, **kept)
+        for _ in range(3):
+            assert await view.get("k", "missing") == value
+            assert await typed.get("typed", "missing") == value
+            assert await view.get_or_set("k", "other") == value
+            assert await view.get_many(["k"]) == {"k": value}
+        assert clerk.near.hits >= 6
+
+    face.run(body(Clerk()))
+
+
 @pytest.mark.parametrize(
     "write",
     [

@@ -224,11 +224,11 @@ class AsyncConnection(asyncio.Protocol):
                 pending = sent[0]
                 # A reply of another kind means that replies are out of step: no later one may
                 # be trusted.
-                is_one = pending.wanted == 1
-                if not matches(pending.packed if is_one else pending.next_part(), reply):
-                    raise mismatch(reply)  # noqa: TRY301 - a call for each part costs more
-                if not (is_one or self._is_whole(pending, reply)):
-                    continue
+                if pending.wanted != 1:
+                    if not self._is_whole(pending, reply):
+                        continue
+                elif not matches(pending.packed, reply):
+                    raise mismatch(reply)  # noqa: TRY301 - a call costs more
                 if not pending.done():  # else its caller has left, and the reply is dropped
                     pending.set_result(reply)
                 sent.popleft()  # only now, so that who is interrupted before fails it
@@ -255,9 +255,19 @@ class AsyncConnection(asyncio.Protocol):
 
     def _is_whole(self, pending: PendingReply | MergedRead, reply: Reply) -> bool:
         """Tell whether a reply is the last of several, which are collected, or no preamble."""
+        matches, is_preamble = self._protocol.matches, self._protocol.is_preamble
         if isinstance(pending, PendingReply) and pending.wanted:
-            return pending.take(reply)
-        is_preamble = self._protocol.is_preamble
+            replies = pending.replies
+            if not matches(pending.parts[len(replies)], reply):
+                raise mismatch(reply)
+            replies.append(reply)
+            if len(replies) < pending.wanted:
+                return False
+            if not pending.done():
+                pending.set_result(replies)
+            return True
+        if not matches(pending.packed, reply):
+            raise mismatch(reply)
         return is_preamble is None or not is_preamble(reply)
 
     def pause_writing(self) -> None:

@@ -125,37 +125,44 @@ class Client:
         Raises:
             BackendUnavailable: there is none to either; see `execute`.
         """
-        deadline, results = self.due(), [NOT_SENT, NOT_SENT]
+        deadline = monotonic() + self.timeout if ends_by() is None else self.due()
         server = self._topology.place(first.key, first.reads)
+        outcomes: list[Reply | BackendUnavailable] = []
+        seen = 0
         if server is not None:
             seen = server.generation
             try:
-                replies = self._pool.execute_pair(server, first.packed, second.packed, deadline)
-                if not (isinstance(replies[0], ReplyError) or isinstance(replies[1], ReplyError)):
-                    return replies
-                results = [Result(server, each, seen) for each in replies]
+                outcomes = self._pool.execute_pair(server, first.packed, second.packed, deadline)
+                if ReplyError not in map(type, outcomes):
+                    return outcomes
             except BackendUnavailable as failure:
-                results = [Result(server, failure, seen)] * 2
+                outcomes = [failure] * 2
+        results = [Result(server, each, seen) for each in outcomes] or [NOT_SENT] * 2
+        del outcomes  # see `_retry`
         retried = run_sync(self._retry(BLOCKING, [first, second], results, deadline))
         return _answered_in_part(retried)
 
     async def aexecute_pair(self, first: Command, second: Command) -> list[Outcome]:
         """Do what `execute_pair` does."""
-        deadline, results = self.due(), [NOT_SENT, NOT_SENT]
-        server = self._topology.place(first.key, first.reads)
+        deadline = monotonic() + self.timeout if ends_by() is None else self.due()
+        packed, key, reads, _, _ = first
+        server = self._topology.place(key, reads)
+        outcomes: list[Reply | BackendUnavailable] = []
+        seen = 0
         if server is not None:
-            bulk, seen = first.key in self._big, server.generation
-            parts = (first.packed, second.packed)
+            bulk, seen, parts = key in self._big, server.generation, (packed, second.packed)
             try:
                 connection = self._loops.get().get(server, bulk)
-                replies: list[Reply] = await connection.submit(b"".join(parts), deadline, parts)
-                if not (isinstance(replies[0], ReplyError) or isinstance(replies[1], ReplyError)):
-                    if bulk or (type(replies[0]) is bytes and len(replies[0]) >= BULK):
-                        self._note_size(first.key, first.packed, replies[0])
-                    return replies
-                results = [Result(server, each, seen) for each in replies]
+                outcomes = await connection.submit(packed + second.packed, deadline, parts)
+                found, left = outcomes
+                if type(found) is not ReplyError and type(left) is not ReplyError:
+                    if bulk or (type(found) is bytes and len(found) >= BULK):
+                        self._note_size(key, packed, found)
+                    return outcomes
             except BackendUnavailable as failure:
-                results = [Result(server, failure, seen)] * 2
+                outcomes = [failure] * 2
+        results = [Result(server, each, seen) for each in outcomes] or [NOT_SENT] * 2
+        del outcomes  # see `_retry`
         return _answered_in_part(await self._retry(NATIVE, [first, second], results, deadline))
 
     def execute_many(

@@ -20,19 +20,6 @@ class PendingReply(asyncio.Future[Reply]):
     parts: Sequence[bytes]
     replies: list[Reply]
 
-    def next_part(self) -> bytes:
-        """Return the command that the next reply must match."""
-        return self.packed if self.wanted < 2 else self.parts[len(self.replies)]
-
-    def take(self, reply: Reply) -> bool:
-        """Take the next of several replies, and tell whether it was the last one."""
-        self.replies.append(reply)
-        if len(self.replies) < self.wanted:
-            return False
-        if not self.done():
-            self.set_result(self.replies)
-        return True
-
     def fail(self, error: BaseException) -> None:
         """End the wait by an error."""
         if not self.done():
@@ -54,10 +41,6 @@ class MergedRead:
         self.packed: bytes = packed
         self.wanted: int = 1
         self.deadline: float = reads[0].deadline
-
-    def next_part(self) -> bytes:
-        """Return the command that the reply must match."""
-        return self.packed
 
     def done(self) -> bool:
         """Tell whether nobody waits any more."""

@@ -99,6 +99,9 @@ class RedisBackend(NetworkBackend):
             service=service,
             deadline=self.deadline,
         )
+        self._splits = self._topology.splits
+        self._looks_read = not self._topology.reads_elsewhere
+        """Whether the looks of a tier may go where reads do, which is not to a replica."""
         self._client = RedisClient(self._topology, self.deadline)
         self._scripts = ScriptClient(self._client, self._in_worker)
         self._watch = StoreWatch(self._client)
@@ -114,24 +117,28 @@ class RedisBackend(NetworkBackend):
         return found if type(found) is bytes or found is None else GET.read(key, found)
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        if self._topology.splits or not keys:
+        if self._splits or not keys:
             return results.values_in_part(keys, self._client.execute_many(self._gets(keys)))
         return results.values(keys, self._client.execute(commands.mget(keys)))
 
     async def aget_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        if self._topology.splits or not keys:
+        if self._splits or not keys:
             return results.values_in_part(keys, await self._client.aexecute_many(self._gets(keys)))
         return results.values(keys, await self._client.aexecute(commands.mget(keys)))
 
     def look(self, key: str) -> Looked | None:
-        view = self._watch.view()
-        found, left = self._client.execute_pair(*self._asks(key))
-        return results.looked(key, found, left, keep=self._watch.covers(view))
+        view, reads = self._watch.view() if self._splits else None, self._looks_read
+        pair = commands.get(key, reads), commands.pttl(key, reads)
+        found, left = self._client.execute_pair(*pair)
+        keep = not self._splits or self._watch.covers(view)
+        return results.looked(key, found, left, keep=keep)
 
     async def alook(self, key: str) -> Looked | None:
-        view = self._watch.view()
-        found, left = await self._client.aexecute_pair(*self._asks(key))
-        return results.looked(key, found, left, keep=self._watch.covers(view))
+        view, reads = self._watch.view() if self._splits else None, self._looks_read
+        pair = commands.get(key, reads), commands.pttl(key, reads)
+        found, left = await self._client.aexecute_pair(*pair)
+        keep = not self._splits or self._watch.covers(view)
+        return results.looked(key, found, left, keep=keep)
 
     def look_many(self, keys: Sequence[str]) -> dict[str, Looked]:
         return run_sync(self._look_many(BLOCKING, keys))
@@ -281,35 +288,27 @@ class RedisBackend(NetworkBackend):
 
     async def _look_many(self, io: Effects, keys: Sequence[str]) -> dict[str, Looked]:
         client, view = self._client, self._watch.view()
-        lives = list(map(commands.pttl, keys))
-        asked = self._as_writes(*self._gets(keys), *lives)
+        reads = self._looks_read
+        lives = [commands.pttl(key, reads) for key in keys]
+        asked = [*self._gets(keys, reads), *lives]
         outcomes = await io.op(client.execute_many, client.aexecute_many, asked)
-        read = results.looked_in_part if self._topology.splits else results.looked_at
+        read = results.looked_in_part if self._splits else results.looked_at
         return read(keys, outcomes, keep=self._watch.covers(view))
 
-    def _asks(self, key: str) -> Sequence[Command]:
-        return self._as_writes(commands.get(key), commands.pttl(key))
-
-    def _as_writes(self, *asked: Command) -> Sequence[Command]:
-        """Return commands that go to the primary: as writes, where reads may go to a replica."""
-        if not self._topology.reads_elsewhere:
-            return asked
-        return [each._replace(reads=False) for each in asked]
-
-    def _gets(self, keys: Sequence[str]) -> list[Command]:
-        if self._topology.splits:
-            return [commands.get(key) for key in keys]
-        return [commands.mget(keys)] if keys else []
+    def _gets(self, keys: Sequence[str], reads: bool = True) -> list[Command]:
+        if self._splits:
+            return [commands.get(key, reads) for key in keys]
+        return [commands.mget(keys, reads)] if keys else []
 
     def _deletes(self, keys: Sequence[str]) -> list[Command]:
-        if self._topology.splits:
+        if self._splits:
             return [scripts.delete(key) for key in keys]
         return [scripts.delete_many(keys)] if keys else []
 
     async def _set_and_delete(
         self, io: Effects, key: str, value: bytes, keys: Sequence[str]
     ) -> None:
-        if self._topology.splits:
+        if self._splits:
             await super()._set_and_delete(io, key, value, keys)
         else:
             await SET_AND_DELETE.step(io, self._scripts, self._client.due(), key, value, keys)
@@ -393,7 +392,7 @@ class RedisBackend(NetworkBackend):
 
     def _unlinks(self, keys: Sequence[bytes]) -> list[bytes]:
         """Return packed commands; some keys may be another program's, and have any bytes."""
-        if self._topology.splits:
+        if self._splits:
             return [commands.pack(b"UNLINK", key) for key in keys]
         return [commands.pack(b"UNLINK", *keys)] if keys else []
 

@@ -27,23 +27,23 @@ def life(ttl: float | None) -> bytes:
 _LONGEST: Final = 2**53
 
 
-def get(key: str) -> Command:
+def get(key: str, reads: bool = True) -> Command:
     """Reply: the value, or None."""
     packed = f"*2\r\n$3\r\nGET\r\n${len(key)}\r\n{key}\r\n".encode("ascii")
-    return tuple.__new__(Command, (packed, key, True, False, ()))  # twice as fast as Command()
+    return tuple.__new__(Command, (packed, key, reads, False, ()))  # twice as fast as Command()
 
 
-def mget(keys: Sequence[str]) -> Command:
+def mget(keys: Sequence[str], reads: bool = True) -> Command:
     """Reply: a list of what `get` replies."""
     parts = "".join([f"${len(key)}\r\n{key}\r\n" for key in keys])
     packed = f"*{len(keys) + 1}\r\n$4\r\nMGET\r\n{parts}".encode("ascii")
-    return tuple.__new__(Command, (packed, keys[0], True, len(keys) >= MANY, ()))
+    return tuple.__new__(Command, (packed, keys[0], reads, len(keys) >= MANY, ()))
 
 
-def pttl(key: str) -> Command:
+def pttl(key: str, reads: bool = True) -> Command:
     """Reply: the milliseconds that are left, -1 for ever, -2 if the key is missing."""
     packed = f"*2\r\n$4\r\nPTTL\r\n${len(key)}\r\n{key}\r\n".encode("ascii")
-    return tuple.__new__(Command, (packed, key, True, False, ()))
+    return tuple.__new__(Command, (packed, key, reads, False, ()))
 
 
 def set(key: str, value: bytes, ttl: float | None) -> Command:  # noqa: A001 - its name

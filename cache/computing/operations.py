@@ -7,7 +7,7 @@ from typing import Any, TypeVar, Unpack, overload
 from twofold.claims.stored import end_rest
 from twofold.computing.loads import FunctionOfMany
 from twofold.computing.maker import aproducer, producer
-from twofold.effects import BLOCKING, NATIVE, Effects, in_event_loop, run_sync, within
+from twofold.effects import BLOCKING, NATIVE, Effects, loops, run_sync, within
 from twofold.engine import Engine
 from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable, SettingsError
@@ -72,7 +72,7 @@ class ComputingCache(Engine):
             AwaitableResult: `default` is async; `aget_or_set` takes such.
             ReentrantCall: `default` asks, while it computes `key`, for `key`.
         """
-        if self._guard is not None and in_event_loop():
+        if self._guard is not None and loops.running() is not None:
             self._guard("get_or_set")
         if freshness or self._asks or requests or callable(timeout):
             return self._answer(key, version, default, self._policy_of(timeout, freshness, default))

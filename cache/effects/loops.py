@@ -22,17 +22,17 @@ T = TypeVar("T")
 
 def current_loop() -> "AbstractEventLoop | None":
     """Return the event loop that is running in this thread, or None."""
-    return _running()
+    return running()
 
 
 def in_event_loop() -> bool:
     """Tell whether an event loop is running in this thread."""
-    return _running() is not None
+    return running() is not None
 
 
 def this_caller() -> int:
     """Return what tells the running task from all others, or outside of one the thread."""
-    loop = _running()
+    loop = running()
     task = None if loop is None else _asyncio.current_task(loop)
     return get_ident() if task is None else id(task)
 
@@ -43,7 +43,7 @@ def running_loop() -> "AbstractEventLoop":
     Raises:
         NoEventLoop: none of asyncio's is.
     """
-    loop = _running()
+    loop = running()
     if loop is None:
         raise NoEventLoop(
             "the async calls of twofold need an event loop of asyncio, and none is running in"
@@ -55,17 +55,22 @@ def running_loop() -> "AbstractEventLoop":
 
 def _before_asyncio() -> "AbstractEventLoop | None":
     """Return the running loop, from the first call with asyncio on by asyncio's own function."""
-    global _asyncio, _running  # so that no later call need ask whether it is there
+    global _asyncio, running  # so that no later call need ask whether it is there
     if "asyncio" not in sys.modules:
         return None
     import asyncio
 
-    _asyncio, _running = asyncio, asyncio._get_running_loop
-    return _running()
+    _asyncio, running = asyncio, asyncio._get_running_loop
+    return running()
 
 
 _asyncio: Any = None
-_running: "Callable[[], AbstractEventLoop | None]" = _before_asyncio
+running: "Callable[[], AbstractEventLoop | None]" = _before_asyncio
+"""Returns the event loop that is running in this thread, or None.
+
+Who asks at each hit calls it as `loops.running()`, which is half of what `in_event_loop()` takes.
+It is another function once asyncio is there.
+"""
 
 
 def serves_event_loop() -> bool:
@@ -110,7 +115,7 @@ class PerLoop(Generic[T]):
 
     def get(self) -> T:
         """Return the running loop's `T`, made at the first call."""
-        loop = _running() or running_loop()
+        loop = running() or running_loop()
         held = self._held.get(loop)
         if held is None or len(self._held) > 1:
             self.sweep()

@@ -2,7 +2,7 @@
 
 from twofold.entry.codec import MARK_SIZE, MISSING, Codec, Entry, Keeps, Missing
 from twofold.entry.envelope import MAX_PAYLOAD, Envelope
-from twofold.entry.objects import Marked, Objects, Serialized
+from twofold.entry.objects import Held, Marked, Objects, Serialized
 from twofold.metadata import Described, Meta
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Described",
     "Entry",
     "Envelope",
+    "Held",
     "Keeps",
     "Marked",
     "Meta",

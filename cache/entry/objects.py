@@ -38,6 +38,21 @@ class Serialized:
         return object.__sizeof__(self) + self.data.__sizeof__()
 
 
+class Held:
+    """A value itself, where it would be taken for something else if it stood alone."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value: Any = value
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {type(self.value).__name__}>"
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + sys.getsizeof(self.value)
+
+
 class Marked:
     """What an in-process store keeps of the data of a type."""
 
@@ -132,6 +147,8 @@ class Objects:
             return self.load(key, stored.kept) if is_fresh else MISSING
         if kind is Marked:
             return self.load(key, stored.kept)
+        if kind is Held:
+            return stored.value
         return MISSING if kind is Stub else stored
 
     def load_described(self, key: str, stored: Any, described: bytes, mark: bytes = b"") -> Missing:

@@ -9,6 +9,7 @@ from twofold.entry import (
     Described,
     Entry,
     Envelope,
+    Held,
     Keeps,
     Marked,
     Meta,
@@ -66,7 +67,10 @@ class NearCodec:
         return self._far.dump(key, value, meta, mark)
 
     def load(self, key: str, stored: Any) -> Any | Missing:
-        return (self._load_far if type(stored) is bytes else self._load_near)(key, stored)
+        kind = type(stored)
+        if kind is Held:
+            return stored.value
+        return (self._load_far if kind is bytes else self._load_near)(key, stored)
 
     def load_described(
         self, key: str, stored: Any, described: bytes, mark: bytes = b""
@@ -98,7 +102,7 @@ class NearCodec:
         copy: Any
         value = entry.value
         if value is None or type(value) is bytes:  # which nothing near may be
-            given = copy = Serialized(payload)
+            given = copy = Serialized(payload) if entry.mark else Held(value)
         else:
             given, copy = value, value if self._shares(value) else Serialized(payload)
         meta, mark = entry.meta, entry.mark

@@ -66,7 +66,7 @@ class NearReader:
             copy = entry.value
             if copy is not None:  # it was not dropped just now
                 entry.visited = True
-                self._tier.hits += 1
+                self._tier.others += 1
                 return copy
         return self._read(key, now)
 
@@ -76,7 +76,7 @@ class NearReader:
             copy = entry.value
             if copy is not None:
                 entry.visited = True
-                self._tier.hits += 1
+                self._tier.others += 1
                 return copy
         return await self._aread(key, now)
 
@@ -174,7 +174,7 @@ class NearReader:
             else:
                 entry.visited = True
                 near[key] = copy
-        tier.hits += len(near)
+        tier.others += len(near)
         return near, reads
 
     def _end_many(self, reads: Iterable[str]) -> None:

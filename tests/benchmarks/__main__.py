@@ -20,6 +20,7 @@ AREAS = (
     "sqlite",
     "redis",
     "near",
+    "watching",
     "memcached",
     "django",
     "hop",

@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 
 from tests.benchmarks.harness import CAPACITY, KEYS, TIMEOUT, VALUE, aeach, each, expect, together
 from tests.benchmarks.marks import begin, end
+from tests.chaos import eventually
 from twofold import Cache, cached, caches, configure
 
 Work: TypeAlias = Callable[[], Any]
@@ -58,7 +59,7 @@ class Operation:
 def cache_on(backend: str, location: str) -> Cache:
     """Return a cache on a store, filled with what is read.
 
-    "signed" is on the same store, and "pages" in memory.
+    "signed" and "near" are on the same store, and "pages" in memory.
     """
     settings = {
         "BACKEND": BACKENDS[backend],
@@ -68,8 +69,9 @@ def cache_on(backend: str, location: str) -> Cache:
         "OPTIONS": SLOW if backend in NETWORK else {"max_entries": CAPACITY},
     }
     signed = {**settings, "KEY_PREFIX": f"signed{os.getpid()}", "SECRET": "of these benchmarks"}
+    near = {**settings, "KEY_PREFIX": f"near{os.getpid()}", "NEAR": {"staleness": 3600}}
     pages = {**settings, "BACKEND": BACKENDS["memory"], "LOCATION": "", "OPTIONS": {}}
-    configure({"default": settings, "signed": signed, "pages": pages})
+    configure({"default": settings, "signed": signed, "pages": pages, "near": near})
     cache = caches["default"]
     _fill(cache)
     cache.set("tuples", TUPLES)
@@ -129,6 +131,38 @@ def burst_works(cache: Cache) -> Works:
     at_once = f"aget_or_set, {AT_ONCE:,} misses at once"
     yield f"{at_once}, async", partial(miss_at_once, _acompute), AT_ONCE
     yield at_once, partial(miss_at_once, _compute), AT_ONCE
+
+
+def near_works(_cache: Cache) -> Works:
+    """Yield hits near of the store, and reads through the tier of what is not near."""
+    near = caches["near"]
+    _fill(near)
+    eventually(lambda: near.get(KEYS[0]) and near.stats().near.hits, "copies are kept")
+    for name, work, calls in (*_reads(near), *decorated_works(near)):
+        yield f"near, {name}", work, calls
+    tier: Any = near._near and near._near.tier
+    for name, work, calls in _reads(near):
+        yield f"not near, {name}", _after(tier.flushed, work), calls
+
+
+def _reads(cache: Cache) -> Works:
+    yield "get", each(cache.get), len(KEYS)
+    yield "aget, 1 task", aeach(cache.aget), len(KEYS)
+    yield "aget, 100 tasks", together(cache.aget), len(KEYS)
+
+
+def _after(first: Callable[[], None], work: Work) -> Work:
+    """Return `work` that each time begins with `first`."""
+
+    def sync() -> None:
+        first()
+        work()
+
+    async def native() -> None:
+        first()
+        await work()
+
+    return native if iscoroutinefunction(work) else sync
 
 
 def decorated_works(cache: Cache) -> Works:
@@ -358,6 +392,7 @@ ALSO = {
     ),
     "sqlite": (large_works, signed_works),
     "files": (large_works,),
+    "redis": (near_works,),
 }
 
 
