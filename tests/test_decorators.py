@@ -463,11 +463,29 @@ def test_what_cannot_be_stored_is_returned(caplog: pytest.LogCaptureFixture) -> 
         return Shop("one")
 
     assert [thing(n).name for n in (1, 1, 2)] == ["one"] * 3  # type: ignore[attr-defined]
-    assert thing.cache_info().computed == store.stats().unserializable + 2 == 3
+    assert thing.cache_info().computed == store.stats().unserializable + 1 == 3
     (record,) = caplog.records
     assert "thing()" in record.message
     assert "Shop" in record.message
     assert "SERIALIZER" in record.message
+
+
+def test_what_can_be_stored_is_all_the_same() -> None:
+    """What else a function returns, or one that was made of the same lines."""
+
+    def make(name: str) -> Any:
+        @cached(cache="disk", key=f"{name}:{{number}}")
+        def thing(number: int) -> object:
+            calls.append((number, name))
+            return Shop("one") if number == 1 else number
+
+        return thing
+
+    one, other = make("one"), make("other")
+    for _ in range(2):
+        one(1)
+        assert (one(2), other(2)) == (2, 2)
+    assert sorted(calls) == [(1, "one"), (1, "one"), (2, "one"), (2, "other")]
 
 
 def test_what_cannot_be_stored_may_be_an_error(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ class Computations:
             Busy: nothing in the background is free to compute.
             Resting: the old value is not to be refreshed yet.
         """
-        if not policy.stores or function in self._maker.unserializable:
+        if not policy.stores or self._maker.unserializable.holds(function, key):
             return await self._maker.call(io, function)  # what nobody is to find, nobody shares
 
         if not reachable:

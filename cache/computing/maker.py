@@ -207,18 +207,20 @@ class Maker:
         try:
             stored = self._codec.dump(key, value, meta)
         except CannotSerialize as exc:
-            drop = drop or self._note(function, keep, exc)
+            drop = drop or self._note(function, key, keep, exc)
             return Made(value, None, False, None, drop, pins=pins, outdated=outdated)
         life = ttl if meta is None or ttl is None else ttl + policy.stale
         return Made(value, stored, keep, life, drop, pins=pins, outdated=outdated)
 
-    def _note(self, function: Callable[..., Any], keep: bool, error: CannotSerialize) -> bool:
+    def _note(
+        self, function: Callable[..., Any], key: str, keep: bool, error: CannotSerialize
+    ) -> bool:
         """Note that a result cannot be stored; tell whether it should have been."""
         if keep:
             if self.unserializable.raises:
                 raise error
             self._counts.unserializable += 1
-            self.unserializable.note(function, error)
+            self.unserializable.note(function, key, error)
         return keep
 
     async def holds(self, io: Effects, pins: Pins | None) -> bool | None:

@@ -1,4 +1,4 @@
-"""Functions whose results cannot be stored: these are returned, and nobody waits for another's."""
+"""Results that cannot be stored: these are returned, and nobody waits for another's."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -8,12 +8,12 @@ from twofold.clock import Clock
 from twofold.errors import CannotSerialize
 from twofold.events import ResultNotStored, emit
 
-_FOR: Final = 10.0  # seconds for which callers of such a function do not wait for each other
+_FOR: Final = 10.0  # seconds for which callers of such a key do not wait for each other
 _MOST: Final = 1024
 
 
 class Unserializable:
-    """The functions of one cache whose results could not be stored just now.
+    """The functions of one cache whose results could not be stored, and for which keys just now.
 
     Args:
         alias: of the cache.
@@ -25,23 +25,27 @@ class Unserializable:
         self.raises = raises
         self._alias = alias
         self._clock = clock
-        self._until: dict[object, float] = {}
+        self._until: dict[tuple[object, str], float] = {}
+        self._told: set[object] = set()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {len(self._until)} functions>"
+        return f"<{type(self).__name__} {len(self._told)} functions>"
 
-    def __contains__(self, function: Callable[[], Any]) -> bool:
+    def holds(self, function: Callable[[], Any], key: str) -> bool:
+        """Tell whether what a function returned for `key` could not be stored just now."""
         if not self._until:
             return False
-        until = self._until.get(source_of(function))
+        until = self._until.get((source_of(function), key))
         return until is not None and self._clock.monotonic() < until
 
-    def note(self, function: Callable[[], Any], error: CannotSerialize) -> None:
-        """Note that what a function returned could not be stored; tell of it the first time."""
+    def note(self, function: Callable[[], Any], key: str, error: CannotSerialize) -> None:
+        """Note that what a function returned could not be stored; tell of its first time."""
         source = source_of(function)
-        known = source in self._until
-        if not known and len(self._until) >= _MOST:
+        if len(self._until) >= _MOST:
             self._until.clear()
-        self._until[source] = self._clock.monotonic() + _FOR
-        if not known:
+        self._until[source, key] = self._clock.monotonic() + _FOR
+        if source not in self._told:
+            if len(self._told) >= _MOST:
+                self._told.clear()
+            self._told.add(source)
             emit(ResultNotStored(self._alias, name_of(function), str(error)))
