@@ -37,20 +37,30 @@ python_maximum_signature_line_length = 80
 
 _OUTSIDE = re.compile(r"\[([^]]+)\]\((?:(?:\.\./)+(?:\.github/)?[A-Z]+\.md[^)]*|[\w/]+\.py)\)")
 _HEADING = re.compile(r"^([A-Z][\w ]+):$", re.MULTILINE)
+_IN_SHORT = re.compile(r"^In short: (.+\n)(.+\n)(.+\n)", re.MULTILINE)
 _PAGE = re.compile(r"\]\(([\w/-]+)\.md\)")
 
 
 def with_contents(_app: Any, page: str, source: list[str]) -> None:
-    """Make the table of contents of the lists in the index; name files that are not in the site."""
+    """Make the contents of the lists in the index, and a box of what a page comes to."""
     source[0] = _OUTSIDE.sub(r"\1", source[0])
     if page == "api":
         source[0] += "".join(map(_directive, _unlisted(source[0])))
+    else:
+        source[0] = _IN_SHORT.sub(_in_a_box, source[0], count=1)
     if page == "index":
         _, *parts = _HEADING.split(source[0])
         for heading, part in zip(parts[::2], parts[1::2], strict=True):
             pages = "\n".join(_PAGE.findall(part))
             source[0] += f"\n:::{{toctree}}\n:hidden:\n:caption: {heading}\n\n{pages}\n:::\n"
         source[0] += "\n:::{toctree}\n:hidden:\n:caption: Reference\n\napi\n:::\n"
+
+
+def _in_a_box(lines: re.Match[str]) -> str:
+    """Return the three lines with which a page begins as a box, each on a line of its own."""
+    first, *others = lines.groups()
+    told = "\\\n".join(each.strip() for each in (first[0].upper() + first[1:], *others))
+    return f":::{{admonition}} In short\n:class: tip\n\n{told}\n:::\n"
 
 
 def _unlisted(text: str) -> list[str]:

@@ -57,3 +57,21 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', page)
     assert "theme-toggle" in page
     assert "tutorial" in (site / "searchindex.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.timeout(300)
+def test_a_page_begins_with_a_box_of_what_it_comes_to(site: Path) -> None:
+    """Its three lines stand below each other, as they do in the file."""
+    for page in DOCS.rglob("*.md"):
+        if page.name != "index.md":
+            html = (site / page.relative_to(DOCS).with_suffix(".html")).read_text("utf-8")
+            box = html.partition('<p class="admonition-title">In short</p>')[2].partition("</div>")
+            assert box[0].count("<br") == 2, page
+
+
+@pytest.mark.timeout(300)
+def test_the_pictures_are_in_the_site(site: Path) -> None:
+    """Each is beside the pages, whose links to it are the site's own."""
+    drawn = {each.name for each in (DOCS / "pictures").glob("*.svg")} - {"faces.svg"}
+    assert drawn <= {each.name for each in (site / "_images").iterdir()}
+    assert "_images/rooms.svg" in (site / "architecture.html").read_text("utf-8")
