@@ -467,6 +467,22 @@ def test_a_page_begins_with_what_it_comes_to(page: Path) -> None:
         assert begins.count("\n") == 2
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=name_of)
+def test_a_page_soon_has_an_example(page: Path) -> None:
+    """It stands before the first of the page's parts; a decision has none."""
+    if page.name != "index.md" and page.parent.name != "decisions":
+        first = page.read_text(encoding="utf-8").partition("\n## ")[0]
+        assert BLOCK.search(first)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_what_was_measured_says_when(page: Path) -> None:
+    """A paragraph with figures that were measured names the day."""
+    for paragraph in page.read_text(encoding="utf-8").split("\n\n"):
+        if re.search(r"(?i:were|are|\A|\()\s*measured\b(?! by)", paragraph):
+            assert re.search(r"\d+ [A-Z][a-z]+ 20\d\d", paragraph), paragraph
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
     """A link inside the project leads to a file that is there, and to a heading in it."""
