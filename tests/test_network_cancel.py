@@ -400,7 +400,7 @@ def test_an_interrupted_claim_can_be_released(
     monkeypatch.setattr(pool, "_LAST_WORD", 10.0)
     proxy, stub = proxied(server), new_stub()
     backend = kind.backend(proxy, deadline=10.0)
-    assert backend.get("k") is None
+    assert backend.get_or_claim("other", stub, 60) is None  # by the means that the server has
     proxy.delay = 0.1
 
     def interrupt(number: int, frame: FrameType | None) -> None:

@@ -121,12 +121,16 @@ def test_a_miss_is_three_round_trips(face: Face, redis_server: RedisServer) -> N
         assert await view.get_or_set("k", lambda: "v") == "v"
         counted = calls(redis_server)
         inside = {"getrange": 1, "set": 1}  # of the script that fills
+        expected = {"get": 1, "set": 1, "evalsha": 1}
+        if not redis_server.knows_nx_get:  # a script claims
+            inside |= {"get": 1, "set": 2}
+            expected = {"get": 1, "evalsha": 2}
         outside = {
             name: count - inside.get(name, 0)
             for name, count in counted.items()
-            if name not in {"config|resetstat", "info"}
+            if name not in {"config", "config|resetstat", "info"}
         }
-        assert {name: n for name, n in outside.items() if n} == {"get": 1, "set": 1, "evalsha": 1}
+        assert {name: n for name, n in outside.items() if n} == expected
         await view.close()
 
     face.run(body())
@@ -161,12 +165,14 @@ class TestRoundTrips:
     async def test_adding_and_claiming_are_one_plain_command(
         self, opened: Open, redis_server: RedisServer
     ) -> None:
-        """Only over a stub `add` needs a script too."""
+        """Only over a stub `add` needs a script too, and on servers before Redis 7."""
         store = opened(redis_server.url)
-        assert await sent(redis_server, store.add("k", b"v", LONG)) == {"set": 1}
-        assert await sent(redis_server, store.add("k", b"v", None)) == {"set": 1}
-        assert await sent(redis_server, store.get_or_claim("k", new_stub(), LONG)) == {"set": 1}
-        assert await sent(redis_server, store.get_or_claim("l", new_stub(), LONG)) == {"set": 1}
+        one = {"set": 1} if redis_server.knows_nx_get else {"evalsha": 1}
+        await store.add("first", b"v", LONG)  # which finds out
+        assert await sent(redis_server, store.add("k", b"v", LONG)) == one
+        assert await sent(redis_server, store.add("k", b"v", None)) == one
+        assert await sent(redis_server, store.get_or_claim("k", new_stub(), LONG)) == one
+        assert await sent(redis_server, store.get_or_claim("l", new_stub(), LONG)) == one
         await store.add("l", b"v", LONG)
         assert await store.get("l") == b"v"
 

@@ -208,6 +208,11 @@ class RedisServer(Server):
         """Return a section of `INFO`: names and values as text."""
         return fields(self.command("INFO", section))
 
+    @property
+    def knows_nx_get(self) -> bool:
+        """Whether it is as new as Redis 7, to which `SET … NX GET` is a command."""
+        return int(self.info("server")["redis_version"].partition(".")[0]) >= 7
+
     def flush(self) -> None:
         """Delete all keys of all databases."""
         self.command("FLUSHALL")
