@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, make_dataclass
 from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from pathlib import Path
@@ -370,6 +370,52 @@ def test_memory_shares_what_nobody_can_change() -> None:
     function = returning(cache, User, ADA, key="user")
     function()
     assert function() is not ADA
+
+
+class Login(pydantic.BaseModel):
+    name: str
+    password: pydantic.SecretStr = pydantic.SecretStr("")
+
+
+class Hidden(pydantic.BaseModel):
+    name: str
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def check(cls, name: str) -> str:
+        if not name.startswith("hunter"):
+            raise ValueError("not his")
+        return name
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "why"),
+    [
+        (Login, Login(name="x", password="hunter2"), "SecretStr"),
+        (Hidden, Hidden.model_construct(name="Robin"), "name: Value error, not his"),
+        (Hidden, Hidden.model_construct(name=b"hunter2"), "field_name='name'"),
+        (list[Hidden], [1], "Unexpected"),
+    ],
+)
+def test_what_is_refused_is_told_of_without_its_value(
+    disk: Cache, told: list[events.Event], annotation: Any, value: Any, why: str
+) -> None:
+    """What a model holds is for no log, and a secret for no store."""
+    function = returning(disk, annotation, value)
+    assert function() == function() == value
+    text = "".join(map(str, told))
+    assert why in text
+    for secret in ("hunter2", "Robin", "pydantic.dev", "input_value"):
+        assert secret not in text
+
+
+def test_items_of_any_collection_are_of_their_type(disk: Cache) -> None:
+    """Also where pydantic converts them."""
+    for annotation in (Iterable[Model], Collection[Model], Sequence[Model]):
+        function = returning(disk, annotation, [MODEL], key=str(annotation))
+        function()
+        assert is_same(function(), [MODEL])
+    assert len(calls) == 3
 
 
 class Meeting(pydantic.BaseModel):

@@ -6,7 +6,7 @@ neither library would.
 """
 
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import Enum
 from importlib.util import find_spec
 from types import NoneType, UnionType
@@ -42,7 +42,7 @@ class Conversion(NamedTuple):
                     return plain
             except Exception as exc:
                 raise_if_of_others(exc)
-                why = f"{type(exc).__name__}: {exc}"
+                why = libraries.reason(exc)
         raise ValueError(why)
 
 
@@ -68,8 +68,8 @@ def conversion(annotation: Any, *, rich: bool) -> Conversion:
 def _known(annotation: Any) -> Any:
     """Return an annotation that the libraries know in place of one that they do not."""
     origin, args = get_origin(annotation), get_args(annotation)
-    if origin is Iterable:
-        return Collection[args]  # type: ignore[valid-type]
+    if origin is Iterable or origin is Collection:  # of which pydantic looks at no item
+        return Sequence[args]  # type: ignore[valid-type]
     if origin is Literal and all(isinstance(each, Enum) for each in args):
         return Union[tuple(map(type, args))]  # noqa: UP007 - it is made of what there is
     return annotation

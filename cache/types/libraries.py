@@ -133,6 +133,16 @@ def by_pydantic(annotation: Any, rich: bool) -> _Way:
     return (to_json, to_python), from_plain, None
 
 
+def reason(error: Exception) -> str:
+    """Return what a library says of a value, without that: it may be for no log."""
+    errors = getattr(error, "errors", None)
+    if callable(errors):
+        first = errors(include_url=False, include_context=False, include_input=False)[0]
+        return ": ".join((".".join(map(str, first["loc"])), first["msg"])).removeprefix(": ")
+    text, _, value = str(error).partition("input_value=")
+    return f"{type(error).__name__}: {text.rstrip(' ,[') if value else text}"
+
+
 def _has_aliases(schema: Any) -> bool:
     """Tell whether a schema of pydantic's has fields that data may have by other names."""
     if isinstance(schema, Mapping):
