@@ -81,7 +81,7 @@ def _is_mixed(annotation: Any, rich: bool) -> bool:
     origin, args = get_origin(annotation), get_args(annotation)
     if origin in _UNIONS:
         needs = [each for each in args if not _is_plain(each, rich)]
-        fewest = 2 if rich else 1
+        fewest = 2 if rich and not any(map(_stands_as_atom, needs)) else 1
         if len(needs) >= fewest and len(args) - (NoneType in args) > 1:
             return True
     elif origin not in _CONTAINERS:
@@ -96,6 +96,12 @@ _CONTAINERS = (dict, frozenset, list, set, tuple)
 def _is_plain(annotation: Any, rich: bool) -> bool:
     outline = Outline(annotation)
     return outline.is_plain if rich else outline.is_json
+
+
+def _stands_as_atom(annotation: Any) -> bool:
+    """Tell whether the data of a class are text or a number, as those of others may be."""
+    kind = bare(annotation)
+    return isinstance(kind, type) and issubclass(kind, (Enum, *libraries.TEXTS))
 
 
 def _by_union(annotation: Any, rich: bool) -> Conversion | None:
