@@ -5,7 +5,7 @@ from time import monotonic
 from typing import Any, Final, TypeVar, Unpack
 
 from twofold.backend import Examined, Fill, Looked
-from twofold.backends.network import Command, NetworkBackend, Outcome, Server
+from twofold.backends.network import Command, NetworkBackend, Outcome, Reply, Server
 from twofold.backends.network.options import NetworkOptions, flag
 from twofold.backends.redis import commands, deployment, results, scripts
 from twofold.backends.redis.client import RedisClient
@@ -29,6 +29,7 @@ from twofold.backends.redis.operations import (
     TTL,
 )
 from twofold.backends.redis.scripting import ScriptClient
+from twofold.backends.redis.structures import STRUCTURE
 from twofold.backends.redis.watch import StoreWatch
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BackendUnavailable
@@ -285,6 +286,17 @@ class RedisBackend(NetworkBackend):
 
     async def apage_of_keys(self, pattern: str, count: int, after: Place = FIRST) -> Page:
         return await read_page(NATIVE, self._client, pattern, count, after)
+
+    def structure(self, name: bytes, keys: Sequence[str], *parts: bytes) -> Reply:
+        """Return the reply to a command on sets, hashes or sorted sets.
+
+        Raises:
+            OfAnotherType: something else stands under one of the keys.
+        """
+        return STRUCTURE.run(self._client, name, keys, parts)
+
+    async def astructure(self, name: bytes, keys: Sequence[str], *parts: bytes) -> Reply:
+        return await STRUCTURE.arun(self._client, name, keys, parts)
 
     async def _look_many(self, io: Effects, keys: Sequence[str]) -> dict[str, Looked]:
         client, view = self._client, self._watch.view()

@@ -135,6 +135,18 @@ def _are_keys(reply: Reply) -> bool:
     return _is_cursor(cursor) is not None and all(type(key) is bytes for key in keys)
 
 
+def _is_size(reply: Reply) -> bool:
+    return type(reply) is int and reply >= 0
+
+
+def _are_members(reply: Reply) -> bool:
+    return type(reply) is list and all(type(each) is bytes for each in reply)
+
+
+def _are_flags(lines: list[bytes], reply: Reply) -> bool:
+    return type(reply) is list and len(reply) == _arguments(lines) - 1 and all(map(_is_flag, reply))
+
+
 def _is_of_cluster(lines: list[bytes], reply: Reply) -> bool:
     return _is_text(reply) if lines[4] == b"INFO" else _are_slots(reply)
 
@@ -186,6 +198,21 @@ _OF_SCRIPT: Final[dict[bytes, Callable[[Reply], bool]]] = {
     )
     for name in (script.digest, script.text)
 }
+_OF_STRUCTURES: Final[dict[bytes, Callable[[Reply], bool]]] = {
+    name: matching
+    for names, matching in (
+        (b"SADD SCARD SDIFFSTORE SINTERSTORE SUNIONSTORE SREM HSET HDEL HLEN", _is_size),
+        (b"ZADD ZCARD ZCOUNT ZREM ZREMRANGEBYSCORE", _is_size),
+        (b"SISMEMBER SMOVE HEXISTS", _is_flag),
+        (b"SDIFF SINTER SMEMBERS SUNION HKEYS HGETALL ZPOPMAX ZPOPMIN", _are_members),
+        (b"ZRANGE ZRANGEBYSCORE ZREVRANGE ZREVRANGEBYSCORE", _are_members),
+        (b"HGET ZINCRBY ZSCORE", _is_value),
+        (b"SPOP SRANDMEMBER", lambda reply: _is_value(reply) or _are_members(reply)),
+        (b"SSCAN", _are_keys),
+        (b"ZRANK", lambda reply: reply is None or _is_size(reply)),
+    )
+    for name in names.split()
+}
 _MATCHING: Final[dict[bytes, Callable[[Reply], bool]]] = {
     b"ASKING": _is_ok,
     b"AUTH": _is_ok,
@@ -207,11 +234,13 @@ _MATCHING: Final[dict[bytes, Callable[[Reply], bool]]] = {
     b"SET": _is_ok,
     b"UNWATCH": _is_ok,
     b"WATCH": _is_ok,
+    **_OF_STRUCTURES,
 }
 _MATCHING_BY_COMMAND: Final[dict[bytes, Callable[[list[bytes], Reply], bool]]] = {
     b"CLUSTER": _is_of_cluster,
     b"EVAL": _is_of_script,
     b"EVALSHA": _is_of_script,
+    b"SMISMEMBER": _are_flags,
     b"UNLINK": _is_count,
 }
 

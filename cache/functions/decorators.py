@@ -46,7 +46,7 @@ class _Signature:
 class _Options:
     """What a decorator is given before the function, and how it is applied to one."""
 
-    __signature__ = _Signature()
+    __signature__: _Signature = _Signature()
     _names = _OPTIONS
     _called = "cached"
 

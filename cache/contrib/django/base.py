@@ -107,7 +107,7 @@ class TwofoldCache(LivingCache):
     ) -> bool:
         full, life = self.make_and_validate_key(key, version), self._life(timeout)
         pinned = await self._pinned(tags, life, stale)
-        done = await _pickled_if_lazy(
+        done = await pickled_if_lazy(
             lambda v: self.cache.aset(full, v, life, stale=stale, tags=pinned), value
         )
         if not done and self.cache.available:
@@ -184,7 +184,7 @@ class TwofoldCache(LivingCache):
         if life == 0:
             return not await self.cache.ahas_key(full)
         pinned = await self._pinned(tags, life, stale)
-        return await _pickled_if_lazy(
+        return await pickled_if_lazy(
             lambda v: self.cache.aadd(full, v, life, stale=stale, tags=pinned), value
         )
 
@@ -299,7 +299,7 @@ def _renamed(names: Mapping[str, Any], found: Mapping[str, Any]) -> dict[Any, An
     return {names[full]: value for full, value in found.items()}
 
 
-async def _pickled_if_lazy(store: Callable[[Any], Awaitable[T]], value: Any) -> T:
+async def pickled_if_lazy(store: Callable[[Any], Awaitable[T]], value: Any) -> T:
     """Store `value`, pickled in a thread if that asks the database."""
     try:
         return await store(value)

@@ -6,8 +6,14 @@ from typing import Any, Protocol, cast
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.utils.module_loading import import_string
 
-from twofold.contrib.django.base import TwofoldCache
-from twofold.errors import BackendUnavailable
+from twofold.contrib.django.base import pickled_if_lazy
+from twofold.contrib.django.clients import Clients
+from twofold.contrib.django.hashes import HashesCache
+from twofold.contrib.django.sets import SetsCache
+from twofold.contrib.django.sorted_sets import SortedSetsCache
+from twofold.contrib.django.swaps import add_beyond, set_over
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
+from twofold.errors import BackendUnavailable, CounterOverflow, NotACounter
 from twofold.timeouts import Timeout
 
 _PAGE = 1000  # keys that the server looks at for one reply
@@ -36,7 +42,7 @@ class Lists(Protocol):
         """Do what `page_of_keys` does."""
 
 
-class RedisCache(TwofoldCache):
+class RedisCache(SetsCache, HashesCache, SortedSetsCache):
     """A cache on Redis or Valkey; `LOCATION` is a URL, or several.
 
     Patterns are Redis': `*` for any text, `?` for any character, `[ab]` for one of some. The keys
@@ -55,10 +61,16 @@ class RedisCache(TwofoldCache):
         stale: Timeout = None,
         tags: Iterable[str] = (),
         nx: bool = False,
+        xx: bool = False,
     ) -> bool:
-        """Store `value`, with `nx` only if `key` is missing; return whether it was stored."""
+        """Store `value`, and return whether it was stored.
+
+        With `nx` only if `key` is missing, with `xx` only if it is there.
+        """
         if nx:
             return self.add(key, value, timeout, version, stale=stale, tags=tags)
+        if xx:
+            return run_sync(self._set_over(BLOCKING, key, value, timeout, version, stale, tags))
         return super().set(key, value, timeout, version, stale=stale, tags=tags)
 
     async def aset(  # type: ignore[override]
@@ -71,10 +83,55 @@ class RedisCache(TwofoldCache):
         stale: Timeout = None,
         tags: Iterable[str] = (),
         nx: bool = False,
+        xx: bool = False,
     ) -> bool:
         if nx:
             return await self.aadd(key, value, timeout, version, stale=stale, tags=tags)
+        if xx:
+            return await pickled_if_lazy(
+                lambda v: self._set_over(NATIVE, key, v, timeout, version, stale, tags), value
+            )
         return await super().aset(key, value, timeout, version, stale=stale, tags=tags)
+
+    def has_key(self, key: Any, version: int | None = None) -> bool:
+        """Return whether `key` is there, or a lock of that name is held."""
+        full = self.make_and_validate_key(key, version)
+        return self.cache.has_key(full) or self._is_held(full)
+
+    async def ahas_key(self, key: Any, version: int | None = None) -> bool:
+        full = self.make_and_validate_key(key, version)
+        return await self.cache.ahas_key(full) or await self._ais_held(full)
+
+    def incr(
+        self, key: Any, delta: int = 1, version: int | None = None, ignore_key_check: bool = False
+    ) -> int:
+        """Add `delta`, atomically, keeping the expiry; return the sum, which may be of any size.
+
+        A missing `key` is a ValueError, with `ignore_key_check` a 0 that lives for ever.
+        """
+        full = self.make_and_validate_key(key, version)
+        if ignore_key_check:
+            self.cache.add(full, 0, None)
+        try:
+            return self.cache.incr(full, delta)
+        except (CounterOverflow, NotACounter):
+            return run_sync(add_beyond(BLOCKING, self.cache, self.cache._key(full), delta))
+
+    async def aincr(
+        self, key: Any, delta: int = 1, version: int | None = None, ignore_key_check: bool = False
+    ) -> int:
+        full = self.make_and_validate_key(key, version)
+        if ignore_key_check:
+            await self.cache.aadd(full, 0, None)
+        try:
+            return await self.cache.aincr(full, delta)
+        except (CounterOverflow, NotACounter):
+            return await add_beyond(NATIVE, self.cache, self.cache._key(full), delta)
+
+    @property
+    def client(self) -> Clients:
+        """redis-py's own client of the server, by `client.get_client()`."""
+        return Clients(self)
 
     def keys(self, search: str, version: int | None = None) -> list[str]:
         """Return the keys that match a pattern."""
@@ -134,6 +191,29 @@ class RedisCache(TwofoldCache):
             if page.keys:
                 removed += await self.cache.adelete_many(page.keys)
         return removed
+
+    async def _set_over(
+        self,
+        io: Effects,
+        key: Any,
+        value: Any,
+        timeout: Timeout,
+        version: int | None,
+        stale: Timeout,
+        tags: Iterable[str],
+    ) -> bool:
+        [full], life = self._at(key, version=version), self._life(timeout)
+        if self.cache._guard is not None and io is BLOCKING:
+            self.cache._guard("set")
+        if life is not None and life <= 0:
+            return await io.op(self.delete, self.adelete, key, version)
+        return await set_over(io, self.cache, full, value, life, stale, tags)
+
+    def _is_held(self, full: str) -> bool:
+        return self.cache._backend.has(self.cache._keys.lock(full))
+
+    async def _ais_held(self, full: str) -> bool:
+        return await self.cache._backend.ahas(self.cache._keys.lock(full))
 
     def _pages(self, pattern: str, size: int | None) -> Iterator[Page]:
         if self.cache._guard is not None:

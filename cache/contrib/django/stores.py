@@ -35,6 +35,8 @@ class Stores:
         self._lock = new_lock()
         self._caches: dict[Hashable, Cache] = {}
         self._backends: dict[Hashable, Backend] = {}
+        self.beside: list[Callable[[], None]] = []
+        """What else is to let go of connections with these."""
         after_fork_in_child(self)
 
     def get(
@@ -92,6 +94,8 @@ class Stores:
         rest()
         for backend in list(self._backends.values()):
             backend.close()
+        for let_go in self.beside:
+            let_go()
 
     async def aclose(self) -> None:
         """Do what `close` does."""
@@ -101,6 +105,8 @@ class Stores:
         rest()
         for backend in list(self._backends.values()):
             await backend.aclose()
+        for let_go in self.beside:
+            let_go()
 
     def forget(self) -> None:
         """Close all, and build again from the settings; what is in memory stays there."""
