@@ -230,6 +230,28 @@ def test_stores_that_cannot_tell_have_copies_too(untold: str, opened: Opened, fa
     face.run(body())
 
 
+@pytest.mark.parametrize("keep_stale", [False, True])
+def test_own_invalidations_count_at_once(
+    untold: str, opened: Opened, face: Face, keep_stale: bool
+) -> None:
+    """Also of a tag that is near, and that somebody else has invalidated already."""
+    cache = opened(untold, near={"timeout": 60}, key_prefix="p")
+    other = opened(untold, key_prefix="p")
+
+    async def body() -> None:
+        view = face.view(cache)
+        for invalidated in (False, True):
+            await view.set("k", "v", 600, stale=600, tags=["t"])
+            assert [await view.get("k"), await view.get("k")] == ["v", "v"]
+            if invalidated:
+                await face.view(other).invalidate_tags("t")
+                assert await view.get("k") == "v"
+            await view.invalidate_tags("t", keep_stale=keep_stale)
+            assert await view.get("k") is None
+
+    face.run(body())
+
+
 def test_a_computation_is_near_once_it_is_read(
     own_redis: RedisServer, opened: Opened, face: Face
 ) -> None:

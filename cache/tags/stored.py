@@ -166,8 +166,13 @@ class StoredTags(Tags):
         await io.op(*change, self._key(""), _new(), gone)
         if keep_stale:
             # From where writes go: what a replica has may be one from before the current one.
-            for key, (old, _) in (await io.op(store.look_many, store.alook_many, keys)).items():
-                await self._soften(io, key, old)
+            there = await io.op(store.look_many, store.alook_many, keys)
+            for key in keys:
+                if key in there:
+                    await self._soften(io, key, there[key][0])
+                else:  # of what another has removed, a copy may be near, which a write ends
+                    remove = store.compare_and_delete, store.acompare_and_delete
+                    await io.op(*remove, key, _new())
 
     async def _soften(self, io: Effects, key: str, old: bytes) -> None:
         """Give a generation another soft half."""
