@@ -330,10 +330,10 @@ def test_members_come_back_as_what_they_were() -> None:
 
 
 @pytest.mark.parametrize("member", [frozenset("ab"), (1, frozenset()), {"a": 1}, object()])
-def test_members_without_one_form_are_refused(member: Any, ours: RedisCache) -> None:
+def test_members_without_one_form_are_refused(member: Any) -> None:
     """Equal ones could be different members, or cannot be stored at all."""
     with pytest.raises(CannotSerialize):
-        ours.zadd("z", {packed: 1, member: 2} if member.__hash__ else {}) or packed(member)
+        packed(member)
 
 
 def test_members_are_the_same_in_every_process() -> None:
