@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from twofold import Cache, cached
@@ -40,6 +41,16 @@ class Later:
 @dataclass
 class Inner:
     name: str
+
+
+@dataclass
+class Human:
+    """What is called `Person` now, in another module."""
+
+    name: str
+    born: date
+    height: float | None = None
+    friends: list[Human] = field(default_factory=list)
 
 
 def of_a_function(cache: Cache) -> tuple[Any, Any]:
