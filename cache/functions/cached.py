@@ -1,11 +1,10 @@
 """Decorated functions: called as before, and with the methods of their cache."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from time import monotonic
 from typing import (
     TYPE_CHECKING,
     Any,
-    Concatenate,
     Generic,
     ParamSpec,
     Self,
@@ -18,6 +17,7 @@ from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable, BlockingCallInEventLoop
 from twofold.freshness.overrides import override, requests
+from twofold.functions.binding import OfClass, OfInstance
 from twofold.functions.managed import ManagedFunction, resemble_async
 from twofold.functions.plan import Plan
 
@@ -169,16 +169,14 @@ class Cached(_CachedFunction[P, R]):
         return run_sync(self._compute(BLOCKING, key, given, named, since, outage))
 
     @overload
-    def __get__(
-        self: "Cached[Concatenate[type[S], Q], R]", instance: S | None, owner: type[S]
-    ) -> "Cached[Q, R]": ...
+    def __get__(self: OfClass[S, Q, R], instance: S | None, owner: type[S]) -> "Cached[Q, R]": ...
 
     @overload
     def __get__(self, instance: None, owner: type[Any]) -> Self: ...
 
     @overload
     def __get__(
-        self: "Cached[Concatenate[S, Q], R]", instance: S, owner: type[Any] | None = None
+        self: OfInstance[S, Q, R], instance: S, owner: type[Any] | None = None
     ) -> "Cached[Q, R]": ...
 
     @overload
@@ -265,7 +263,7 @@ class AsyncCached(_CachedFunction[P, R]):
 
     @overload
     def __get__(
-        self: "AsyncCached[Concatenate[type[S], Q], R]", instance: S | None, owner: type[S]
+        self: OfClass[S, Q, Coroutine[Any, Any, R]], instance: S | None, owner: type[S]
     ) -> "AsyncCached[Q, R]": ...
 
     @overload
@@ -273,7 +271,7 @@ class AsyncCached(_CachedFunction[P, R]):
 
     @overload
     def __get__(
-        self: "AsyncCached[Concatenate[S, Q], R]", instance: S, owner: type[Any] | None = None
+        self: OfInstance[S, Q, Coroutine[Any, Any, R]], instance: S, owner: type[Any] | None = None
     ) -> "AsyncCached[Q, R]": ...
 
     @overload

@@ -1,11 +1,12 @@
 """Decorated functions of many ids: called as before, and with the methods of their cache."""
 
-from collections.abc import Mapping
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
+from collections.abc import Coroutine, Mapping
+from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from twofold.computing.loads import FunctionOfMany
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BlockingCallInEventLoop
+from twofold.functions.binding import OfClass, OfInstance
 from twofold.functions.managed import ManagedFunction, resemble_async
 from twofold.functions.plan_of_many import CallOfMany, PlanOfMany
 
@@ -159,7 +160,7 @@ class CachedMany(_CachedMany[P, K, V]):
 
     @overload
     def __get__(
-        self: "CachedMany[Concatenate[type[S], Q], K, V]", instance: S | None, owner: type[S]
+        self: OfClass[S, Q, dict[K, V]], instance: S | None, owner: type[S]
     ) -> "CachedMany[Q, K, V]": ...
 
     @overload
@@ -167,7 +168,7 @@ class CachedMany(_CachedMany[P, K, V]):
 
     @overload
     def __get__(
-        self: "CachedMany[Concatenate[S, Q], K, V]", instance: S, owner: type[Any] | None = None
+        self: OfInstance[S, Q, dict[K, V]], instance: S, owner: type[Any] | None = None
     ) -> "CachedMany[Q, K, V]": ...
 
     @overload
@@ -189,7 +190,7 @@ class AsyncCachedMany(_CachedMany[P, K, V]):
 
     @overload
     def __get__(
-        self: "AsyncCachedMany[Concatenate[type[S], Q], K, V]", instance: S | None, owner: type[S]
+        self: OfClass[S, Q, Coroutine[Any, Any, dict[K, V]]], instance: S | None, owner: type[S]
     ) -> "AsyncCachedMany[Q, K, V]": ...
 
     @overload
@@ -197,7 +198,7 @@ class AsyncCachedMany(_CachedMany[P, K, V]):
 
     @overload
     def __get__(
-        self: "AsyncCachedMany[Concatenate[S, Q], K, V]",
+        self: OfInstance[S, Q, Coroutine[Any, Any, dict[K, V]]],
         instance: S,
         owner: type[Any] | None = None,
     ) -> "AsyncCachedMany[Q, K, V]": ...

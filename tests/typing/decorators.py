@@ -49,6 +49,26 @@ class Shop:
     async def atax(country: str) -> float:
         return 0.2
 
+    @staticmethod
+    @cached
+    def duty(country: str) -> float:
+        return 0.2
+
+    @cached
+    @staticmethod
+    def nothing() -> int:
+        return 0
+
+    @cached.many
+    @staticmethod
+    def rates(countries: list[str]) -> dict[str, float]:
+        return {}
+
+    @cached.many
+    @staticmethod
+    async def arates(countries: list[str]) -> dict[str, float]:
+        return {}
+
 
 assert_type(plain(1), list[int])
 assert_type(plain(1, y="a"), list[int])
@@ -67,6 +87,10 @@ plain.get(z=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 plain.set("not a list", 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+def takes_rate(function: Callable[[str], float]) -> float:
+    return function("de")
+
+
 async def main(shop: Shop) -> None:
     assert_type(await fetched(1), bytes | None)
     assert_type(await fetched.aget(1), bytes | None)
@@ -82,10 +106,20 @@ async def main(shop: Shop) -> None:
     assert_type(Shop.names.key("a"), str)
     assert_type(shop.names("a"), list[str])
     assert_type(await shop.anames("a"), list[str])
-    # mypy drops the first parameter of a static method that a descriptor stands for.
-    assert_type(Shop.tax("de"), float)  # type: ignore[call-arg]
-    assert_type(shop.tax.get("de"), float | None)  # type: ignore[call-arg]
-    assert_type(await Shop.atax("de"), float)  # type: ignore[call-arg]
+    assert_type(Shop.tax("de"), float)
+    assert_type(shop.tax.get("de"), float | None)
+    assert_type(await Shop.atax("de"), float)
+    assert_type(await shop.atax("de"), float)
+    assert_type(Shop.duty("de"), float)
+    assert_type(shop.duty.get("de"), float | None)
+    assert_type(Shop.rates(["de"]), dict[str, float])
+    assert_type(await shop.arates(["de"]), dict[str, float])
+    assert_type(Shop.nothing(), int)
+    assert_type(Shop.price(shop, 1), float)
+    takes_rate(Shop.tax)
+    takes_rate(shop.duty)
+    Shop.tax(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Shop.tax()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     shop.price("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await shop.stock()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     async with cache.lock("k"):
