@@ -84,6 +84,11 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
         value = (self._load_stale if allow_stale else self._load)(full, stored)
         if value is MISSING:
             if has_tags(stored):
+                if type(stored) is not bytes:
+                    value = self._reader.current(full, stored)
+                if value is not MISSING:
+                    self._counts.hits += 1
+                    return value
                 entry = self._reader.read(full, stored)
                 if is_untold(entry):
                     return run_sync(self._get_tagged(BLOCKING, entry, default, allow_stale, counts))
@@ -123,6 +128,11 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
         value = (self._load_stale if allow_stale else self._load)(full, stored)
         if value is MISSING:
             if has_tags(stored):
+                if type(stored) is not bytes:
+                    value = self._reader.current(full, stored)
+                if value is not MISSING:
+                    self._counts.hits += 1
+                    return value
                 entry = self._reader.read(full, stored)
                 if is_untold(entry):
                     return await self._get_tagged(NATIVE, entry, default, allow_stale, counts)

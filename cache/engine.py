@@ -282,17 +282,10 @@ class Engine:
     ) -> tuple[Entry | Missing, Mapping[str, Any]]:
         """Return an entry as far as what was read tells, and what that tells of tags."""
         stored = read.get(full)
-        if not also:
-            return MISSING if stored is None else self._reader.read(full, stored), NOTHING
-        known = {**dict.fromkeys(also), **read}
+        known = {**dict.fromkeys(also), **read} if also else NOTHING
         if stored is None:
             return MISSING, known
         return self._reader.read(full, stored, known, tags), known
-
-    def _keys_of_tags(self, *tags: Any) -> list[str]:
-        """Return what is to be read to know what has become of tags, as far as those are known."""
-        names = dict.fromkeys(name for each in tags if not callable(each) for name in each)
-        return self._tags.keys(names)
 
     async def _bring(
         self,
@@ -331,10 +324,13 @@ class Engine:
                 return await function.call(io, self._maker, keys)
             return await self._batches.refresh(io, keys, function, policy)
         since = monotonic() if self._remote else 0.0
-        also = self._keys_of_tags(policy.tags, *function.tags.values())
+        tags = function.tags
+        if policy.tags and not callable(policy.tags):
+            tags = dict.fromkeys(keys, policy.tags)
+        also = self._tags.keys({name: None for each in {*tags.values()} for name in each})
         read, reachable = await self._read_many(io, [*keys, *also])
         known = {key: read.pop(key, None) for key in also}
-        every = await self._answers.find_many(io, keys, read, policy, known)
+        every = await self._answers.find_many(io, keys, read, policy, known, tags)
         return await self._batches.bring(io, every, function, policy, since, reachable=reachable)
 
     async def _read_many(self, io: Effects, keys: list[str]) -> tuple[dict[str, Any], bool]:
@@ -384,7 +380,12 @@ class Engine:
         }
         if len(read) == len(found):
             return read, {}
-        return read, {full: stored for full, stored in found.items() if has_tags(stored)}
+        tagged = {full: stored for full, stored in found.items() if has_tags(stored)}
+        for full, stored in [*tagged.items()] if self._store.holds_objects else ():
+            if (value := self._reader.current(full, stored)) is not MISSING:
+                read[names[full]] = value
+                del tagged[full]
+        return read, tagged
 
     def _counted(self, read: dict[str, Any], asked: int) -> dict[str, Any]:
         self._counts.hits += len(read)

@@ -39,6 +39,8 @@ _BODY_AT: Final = {2: 8, 3: 24}  # by the third byte
 _SIZE = 2
 _FIELDS = Struct(">dddd")
 _TAG = Struct(">HB")
+_TAGS_AT = _SIZE + _FIELDS.size
+_NO_TAGS = _FIELDS.size.to_bytes(_SIZE, "big")
 _NO_TIMES = _FIELDS.pack(0.0, inf, inf, 0.0)
 
 HEAD_SIZE: Final = max(_BODY_AT.values()) + _SIZE + _FIELDS.size + _TAG.size
@@ -132,20 +134,18 @@ def has_metadata(stored: Any, holds_objects: bool = False) -> bool:
 
 def has_tags(stored: Any) -> bool:
     """Tell whether what a store keeps is a value, or an exception, that has tags."""
-    if type(stored) is Described:
-        return bool(stored.meta.tags)
-    if type(stored) is not bytes or stored[:3] not in DESCRIBED:
+    if type(stored) is not bytes:
+        return type(stored) is Described and stored.meta.tags != ()
+    if stored[:3] not in DESCRIBED:
         return False
     at = _BODY_AT[stored[2]]
-    begin = at + _SIZE
-    size = int.from_bytes(stored[at:begin], "big")
-    if size <= _FIELDS.size:
+    size, first = stored[at : at + _SIZE], at + _TAGS_AT
+    if size <= _NO_TAGS:
         return False
-    first = begin + _FIELDS.size
     if stored[first : first + 2] != b"\0\0":
         return True
     kept = _TAG.size + int.from_bytes(stored[first + 2 : first + 3], "big")
-    return size > _FIELDS.size + kept  # there is more than the class of an exception
+    return int.from_bytes(size, "big") > _FIELDS.size + kept  # than the class of an exception
 
 
 def head(stored: Any) -> Meta:
@@ -212,27 +212,29 @@ def split(body: bytes) -> tuple[Meta, bytes]:
         ValueError: they are cut, or were never written by `write`.
     """
     end = _SIZE + int.from_bytes(body[:_SIZE], "big")
-    data = body[_SIZE:end]
-    if len(data) != end - _SIZE or len(data) < _FIELDS.size:
+    if not _TAGS_AT <= end <= len(body):
         raise ValueError("metadata that are cut")
-    created, soft, hard, took = fields = _FIELDS.unpack_from(data)
+    created, soft, hard, took = fields = _FIELDS.unpack_from(body, _SIZE)
     if any(map(isnan, fields)):
         raise ValueError("a time that is no number")
-    tags = _tags(data, _FIELDS.size) if len(data) > _FIELDS.size else ()
-    kept = tags[0][1].decode() if tags and not tags[0][0] else ""
+    if end == _TAGS_AT:
+        return Meta(created, soft, hard, took), body[end:]
+    tags = _tags(body[:end], _TAGS_AT)
+    kept = "" if tags[0][0] else tags[0][1].decode()
     return Meta(created, soft, hard, took, tags[1:] if kept else tags, kept), body[end:]
 
 
 def _tags(data: bytes, at: int) -> Pins:
-    tags, size = [], len(data)
+    tags, end, unpack, size = [], len(data), _TAG.unpack_from, _TAG.size
     try:
-        while at < size:
-            begin = at + _TAG.size
-            name, generation = _TAG.unpack_from(data, at)
-            middle, at = begin + name, begin + name + generation
+        while at < end:
+            name, generation = unpack(data, at)
+            begin = at + size
+            middle = begin + name
+            at = middle + generation
             tags.append((data[begin:middle].decode(), data[middle:at]))
     except error:  # there is not even a size
-        at = size + 1
-    if at > size:
+        at = end + 1
+    if at > end:
         raise ValueError("a tag that is cut")
     return tuple(tags)

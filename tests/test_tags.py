@@ -393,6 +393,49 @@ def test_a_text_subclass_is_the_tag_that_it_holds(
             assert one.get("k") is None
 
 
+@pytest.mark.parametrize("by", ["names", "result", "softening"])
+def test_what_is_no_generation_is_replaced(another: Callable[[], Cache], by: str) -> None:
+    """Whoever stored something else under a tag's key has not made its entries misses for ever."""
+    cache, source = another(), Source()
+    store, tag = cache.backend, cache._keys.tag("" if by == "result" else "t")
+    for garbage in (b"garbage", b"17 bytes of other", b"\xf3 the stub of ...", b"7"):
+        assert store.set(tag, garbage, None)
+        if by == "softening":
+            cache.invalidate_tags("t", keep_stale=True)
+            assert store.get(tag) is None
+        tags = by_result if by == "result" else NAMES
+        ask = partial(cache.get_or_set, "k", source.quick, LIFE, tags=tags)
+        cache.delete("k")
+        assert [ask(), ask(), ask()] == [[1]] * 3
+        assert source.calls == 1
+        source.calls = 0
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_tags_are_not_looked_at_again_for_nobody(another: Callable[[], Cache], many: bool) -> None:
+    """Once a value is stored, only who joined its computation is served by its tags holding."""
+    cache = another()
+    read = list[str]()
+    for name in ("get", "get_many"):
+        real = getattr(cache.backend, name)
+
+        def operation(asked: Any, real: Any = real) -> Any:
+            read.extend([asked] if isinstance(asked, str) else asked)
+            return real(asked)
+
+        setattr(cache.backend, name, operation)
+
+    def function(*_: Any) -> Any:
+        read.clear()
+        return {"k": 1} if many else 1
+
+    if many:
+        cache.get_or_set_many(["k"], function, LIFE, tags=NAMES)
+    else:
+        cache.get_or_set("k", function, LIFE, tags=NAMES)
+    assert not any(key.endswith("!tag:t") for key in read)
+
+
 def _opcodes(call: Callable[[], object]) -> int:
     """Count what Python does in a call that nobody else takes part in, once it is warm."""
     count = 0

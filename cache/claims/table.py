@@ -101,6 +101,11 @@ class Claim(Ending):
         """How many callers wait for it, the holder among them."""
         return self._holds + len(self._followers or ())
 
+    @property
+    def followed(self) -> bool:
+        """Whether anybody waits for it but the holder."""
+        return bool(self._followers)
+
     def detach(self) -> None:
         """Keep what it brings from being stored."""
         self._detached = True

@@ -21,7 +21,6 @@ from twofold.freshness.policy import Age, Outcome, Policy, Step, age, decide
 from twofold.freshness.rests import Rests
 from twofold.interrupts import is_interrupt
 from twofold.stats import Counts
-from twofold.tags.generations import NOTHING
 from twofold.tags.reader import Reader
 
 
@@ -96,12 +95,16 @@ class Answers:
         keys: Iterable[str],
         stored: Mapping[str, Stored],
         policy: Policy,
-        known: Mapping[str, Any] = NOTHING,
+        known: Mapping[str, Any],
+        tags: Mapping[str, Iterable[str]],
     ) -> list[Found]:
-        """Do what `find` does for each of `keys`."""
+        """Return what `found` does for each of `keys`; `tags` are those of theirs that are known.
+
+        `known` is what was read along with them, see `find`.
+        """
         opened: Mapping[str, Entry | Missing] = {}
         try:
-            opened = await self._reader.open_many(io, stored, known)
+            opened = await self._reader.open_many(io, stored, known, tags)
         except BackendUnavailable as exc:
             self._maker.note(exc)
         return [self.found(key, opened.get(key, MISSING), policy) for key in keys]

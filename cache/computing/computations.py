@@ -264,7 +264,7 @@ class Computations:
         if outdated and replaces:
             store.compare_and_delete(key, present)
         self._maker.returned(key, function, policy, replaces, made)
-        holds = await self._maker.holds(io, made.pins)
+        holds = await self._holds(io, flight, made)
         if holds:
             flight.accept(checked)  # all who joined did so before anybody detached it
         return holds is not False
@@ -359,7 +359,7 @@ class Computations:
                 await claim.take_again(io)
             except BackendUnavailable as exc:
                 return await self._without(io, flight, claim, function, exc)
-            return await self._fill(io, flight, claim, function, policy)
+            return await self._fill(io, flight, claim, function, policy, anew=True)
 
         return await released(io, claim, compute)
 
@@ -397,6 +397,8 @@ class Computations:
         claim: StoredClaim,
         function: Callable[[], Any],
         policy: Policy,
+        *,
+        anew: bool = False,
     ) -> Computed:
         """Compute under `claim`, and store what is to be kept."""
         key, replaces = flight.key, claim.replaces
@@ -424,10 +426,18 @@ class Computations:
         unchanged = await claim.release(io) or filled
         if made.keep:
             self._maker.returned(key, function, policy, replaces, made)
-        holds = await self._maker.holds(io, made.pins) if unchanged else False
+        holds = await self._holds(io, flight, made, anew) if unchanged else False
         if holds:
             flight.accept(checked)
         return self._computed(made, is_final(made, holds))
+
+    async def _holds(
+        self, io: Effects, flight: Flight[Computed], made: Made, anew: bool = False
+    ) -> bool | None:
+        """Return what `Maker.holds` does; None where nobody is served by it, and nothing said."""
+        if made.pins and not (anew or flight.followed):
+            return None
+        return await self._maker.holds(io, made.pins)
 
     def _computed(self, made: Made, accepted: bool) -> Computed:
         if made.error is not None:

@@ -199,6 +199,8 @@ class Envelope:
                         value = form.read(body)
                     except self._errors as error:
                         raise_if_of_others(error)
+            elif header in self._other_forms:
+                return self._load_other(key, stored)
             elif not self.signs_numbers:
                 number = counter.read(stored)
                 if number is not None:

@@ -7,14 +7,16 @@ the tags are looked at, and an entry whose tags are current is one without tags.
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from twofold.clock import Clock
 from twofold.effects import Effects
-from twofold.entry import MISSING, Codec, Entry, Missing
+from twofold.entry import MISSING, Codec, Described, Entry, Missing
 from twofold.errors import BackendUnavailable, PartlyUnavailable
 from twofold.metadata import Meta, Pins, has_tags
 from twofold.tags.generations import NOTHING, Standing, Tags
+
+_NO_TIMES: Final = (0.0, inf, inf)
 
 
 class Reader:
@@ -64,14 +66,32 @@ class Reader:
         `names` are tags that are `known`, and that it probably has: then one comparison tells
         that it is current.
         """
-        if names and (described := self._tags.described(names, known)):
-            value = self._codec.load_described(key, stored, described)
-            if value is not MISSING:
-                return Entry(value)
+        if names and (value := self.current(key, stored, known, names)) is not MISSING:
+            return Entry(value)
         entry = self._codec.open(key, stored)
         if entry is MISSING or entry.meta is None or not entry.meta.tags:
             return entry
         return _judged(entry, self._tags.standing(entry.meta.tags, known))
+
+    def current(
+        self,
+        key: str,
+        stored: Any,
+        known: Mapping[str, Any] = NOTHING,
+        names: Iterable[str] = (),
+    ) -> Any | Missing:
+        """Return a value of which no times are told, if its tags are known to be current.
+
+        It is fresh for as long as it is there. MISSING tells nothing.
+        """
+        if type(stored) is Described:
+            kept, meta = stored
+            if meta[:3] != _NO_TIMES or meta.error:
+                return MISSING
+            is_current = self._tags.standing(meta.tags, known) is Standing.CURRENT
+            return self._codec.load(key, kept) if is_current else MISSING
+        described = self._tags.described(names, known) if names else b""
+        return self._codec.load_described(key, stored, described) if described else MISSING
 
     async def judge(
         self, io: Effects, entry: Entry | Missing, known: Mapping[str, Any] = NOTHING
@@ -99,16 +119,26 @@ class Reader:
         return entry.value
 
     async def open_many(
-        self, io: Effects, stored: Mapping[str, Any], known: Mapping[str, Any] = NOTHING
+        self,
+        io: Effects,
+        stored: Mapping[str, Any],
+        known: Mapping[str, Any] = NOTHING,
+        tags: Mapping[str, Iterable[str]] = NOTHING,
     ) -> dict[str, Entry | Missing]:
         """Do what `open` does for several keys, whose tags are read at once.
+
+        `tags` are those that the entry of a key probably has; see `read`.
 
         Raises:
             PartlyUnavailable: some servers did not answer; to the `result`, what has tags of
                 theirs is missing.
             BackendUnavailable: the store cannot tell.
         """
-        entries = {key: self._codec.open(key, each) for key, each in stored.items()}
+        entries = (
+            {key: self.read(key, each, known, tags.get(key, ())) for key, each in stored.items()}
+            if tags
+            else {key: self._codec.open(key, each) for key, each in stored.items()}
+        )
         tagged = {
             key: entry
             for key, entry in entries.items()

@@ -125,6 +125,10 @@ class StoredTags(Tags):
         wanted = _FOR_EVER if life is None else min(life + _COMPUTING, _FOR_EVER)
         longer = 2 * wanted  # a write at each fill would be told to all who watch the store
         there = await io.op(store.look_many, store.alook_many, keys)
+        for key, (value, _) in [*there.items()]:
+            if not is_generation(value):  # somebody else stored it, and no entry can have it
+                await io.op(store.compare_and_delete, store.acompare_and_delete, key, value)
+                del there[key]
         found = {key: value for key, (value, _) in there.items()}
         if missing := [key for key in keys if key not in found]:
             new = _new()
@@ -178,7 +182,8 @@ class StoredTags(Tags):
         """Give a generation another soft half."""
         store = self._store
         soft = old[:_HARD] + secrets.token_bytes(_HALF)
-        if not await io.op(store.replace, store.areplace, key, old, soft):
+        softened = is_generation(old) and await io.op(store.replace, store.areplace, key, old, soft)
+        if not softened:
             # It was invalidated meanwhile, or there is no room: then what has it is invalid.
             await io.op(store.compare_and_delete, store.acompare_and_delete, key, old)
 

@@ -120,6 +120,29 @@ def async_works(cache: Cache) -> Works:
     yield "aget_or_set, a miss", miss, MISSES
 
 
+def tagged_works(cache: Cache) -> Works:
+    """Yield hits of values with a tag, and of the same without."""
+    tags, names = ["products"], [f"tagged:{key}" for key in PAGE]
+    cache.set_many(dict.fromkeys(names, VALUE), tags=tags)
+
+    def tagged(key: str) -> Any:
+        return cache.get_or_set(key, _compute, TIMEOUT, tags=tags)
+
+    async def atagged(key: str) -> Any:
+        return await cache.aget_or_set(key, _compute, TIMEOUT, tags=tags)
+
+    async def aplain(key: str) -> Any:
+        return await cache.aget_or_set(key, _compute, TIMEOUT)
+
+    plain = each(lambda key: cache.get_or_set(key, _compute, TIMEOUT), PAGE)
+    yield "get_or_set, a hit", plain, len(PAGE)
+    yield "get_or_set, a hit with a tag", each(tagged, names), len(PAGE)
+    yield "aget_or_set, 1 task, a hit", aeach(aplain, PAGE), len(PAGE)
+    yield "aget_or_set, 1 task, a hit with a tag", aeach(atagged, names), len(PAGE)
+    yield "get, of a value with a tag", each(cache.get, names), len(PAGE)
+    yield "get_many(100), of values with a tag", each(cache.get_many, [names]), 1
+
+
 def burst_works(cache: Cache) -> Works:
     """Yield many misses of distinct keys at once, of an async function and of a sync one."""
     fresh = count()
@@ -379,7 +402,7 @@ def large_works(cache: Cache) -> Works:
     yield "set, 10 KB", each(lambda key: cache.set(key, large), ["large"] * 10), 10
 
 
-EVERYWHERE = (sync_works, async_works)
+EVERYWHERE = (sync_works, async_works, tagged_works)
 ALSO = {
     "memory": (
         burst_works,
