@@ -228,6 +228,6 @@ def _answers(server: Server) -> bool:
 
 @pytest.fixture
 def stalls() -> Iterator[Stalls]:
-    """Measure, during the test, for how long the machine stands still at most."""
+    """Measure, during the test, for how long the machine stands still in a second at most."""
     with Stalls() as measured:
         yield measured

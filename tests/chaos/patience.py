@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
@@ -52,13 +53,16 @@ class Stalls:
     """Measures for how long the machine lets a thread wait that wants to run.
 
     What a test says of time holds beside that: on a shared machine everything stands
-    still for a moment now and then, and no code can help it.
+    still for moments, and no code can help it.
     """
 
     _EVERY = 0.005  # seconds that the thread sleeps at a time
+    _NOTICED = 0.01  # seconds: less is what threads of one process wait for each other
+    _WITHIN = 1.0
 
     def __init__(self) -> None:
         self.longest = 0.0
+        """Seconds that it stood still in some second, all stalls together."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._measure, daemon=True)
 
@@ -76,8 +80,13 @@ class Stalls:
         self._thread.join()
 
     def _measure(self) -> None:
+        stalls: deque[tuple[float, float]] = deque()
         before = time.monotonic()
         while not self._over.wait(self._EVERY):
             now = time.monotonic()
-            self.longest = max(self.longest, now - before - self._EVERY)
+            if (late := now - before - self._EVERY) > self._NOTICED:
+                stalls.append((now, late))
+                while stalls[0][0] < now - self._WITHIN:
+                    stalls.popleft()
+                self.longest = max(self.longest, sum(each for _, each in stalls))
             before = now
