@@ -15,7 +15,7 @@ from twofold.effects import run_sync
 from twofold.errors import BackendUnavailable
 from twofold.testing import FACES, Face
 
-_PAUSE = 0.001  # seconds between two calls of a worker
+_PAUSE = 0.002  # seconds between two calls of a worker
 _TO_END = 10.0  # seconds for the workers to end
 _EACH = 8  # workers in each face
 _SMALL, _LARGE = 40, 90_000  # bytes; the large ones have a connection of their own

@@ -204,7 +204,7 @@ def nested(wrap: Any, levels: int) -> Any:
     return value
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(values)
 def test_msgpack_is_exact(value: Any) -> None:
     """Whatever msgpack takes comes back equal, with every type as it was."""

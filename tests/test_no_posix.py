@@ -8,9 +8,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CONFORMANCE = "tests/test_conformance.py"
-STORES = ("Memory", "SQLite", "Redis", "Memcached")
-OTHERS = ("MemoryAndPickle", "SQLiteAndJson", "RedisWithoutHiredis", "RedisCluster",
-          "RedisBehindSentinels", "MemcachedServers")  # fmt: skip
+STORES = ("SQLite", "Redis")  # files, and sockets
+OTHERS = ("Memory", "Memcached", "MemoryAndPickle", "SQLiteAndJson", "RedisWithoutHiredis",
+          "RedisCluster", "RedisBehindSentinels", "MemcachedServers")  # fmt: skip
 
 
 def run_without_posix(*tests: str) -> None:
@@ -33,7 +33,7 @@ def test_a_store_passes_the_conformance_suite(store: str) -> None:
 @pytest.mark.heavy
 @pytest.mark.parametrize("store", OTHERS)
 def test_a_variant_of_a_store_passes_the_conformance_suite(store: str) -> None:
-    """Neither serializers, our own parser nor many servers need POSIX."""
+    """Neither serializers, our own parser, other protocols nor many servers need POSIX."""
     run_without_posix(f"{CONFORMANCE}::Test{store}")
 
 
