@@ -16,15 +16,18 @@ from twofold.effects.faces import _Task
 pytest_plugins = ["pytester", "tests.chaos.fixtures"]
 
 _PATIENCE = 5.0  # seconds for what was told to end
+_FIRST = ("test_django_suite", "test_site")
+"""Modules of one long fixture: one process begins with them, and none is left with them."""
 _NETWORKED = ("test_chaos", "test_memcached", "test_network", "test_redis")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the heavy tests out unless `-m` says what to run."""
+    """Leave the heavy tests out unless `-m` says what to run; begin with what takes long."""
     if not config.getoption("markexpr"):
         heavy = [item for item in items if item.get_closest_marker("heavy")]
         config.hook.pytest_deselected(items=heavy)
         items[:] = [item for item in items if item not in heavy]
+    items.sort(key=lambda item: item.path.stem not in _FIRST)
 
 
 def pytest_collection_finish() -> None:
