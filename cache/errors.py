@@ -22,11 +22,19 @@ CacheError
     └── PartlyUnavailable                    some servers of the store did not answer
 """
 
-from typing import Any
+from typing import Any, Final
 
 
 class CacheError(Exception):
-    """Root of all errors of twofold."""
+    """Root of all errors of twofold; a note names the section of *Troubleshooting*, if any."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        of_kind = next((each for kind in type(self).__mro__ if (each := _SECTIONS.get(kind))), {})
+        for words, section in of_kind.items():
+            if words in str(self):
+                self.add_note(f"More: docs/troubleshooting.md#{section}")
+                break
 
 
 class SettingsError(CacheError, ValueError):
@@ -116,3 +124,30 @@ class PartlyUnavailable(BackendUnavailable):
     def __init__(self, text: str, result: Any = None) -> None:
         super().__init__(text)
         self.result: Any = result
+
+
+_SECTIONS: Final[dict[type, dict[str, str]]] = {
+    SettingsError: {
+        "no BACKEND is named": "no-backend-is-named",
+        "is no URL": "no-backend-is-named",
+        "pip install": "something-that-it-needs-is-missing",
+        "there is no": "there-is-no-option-there-is-no-setting-did-you-mean",
+        "has no option": "there-is-no-option-there-is-no-setting-did-you-mean",
+        "did you mean": "there-is-no-option-there-is-no-setting-did-you-mean",
+    },
+    BlockingCallInEventLoop: {"": "blocks-and-an-event-loop-is-running-in-this-thread"},
+    NoEventLoop: {"": "need-an-event-loop-of-asyncio"},
+    CannotSerialize: {"": "the-serializer-cannot-hold-a-value"},
+    AwaitableResult: {"": "can-be-awaited-once-only-returned-an-awaitable"},
+    UnstableArgument: {"": "cannot-stand-in-a-key"},
+    ReentrantCall: {"": "would-wait-for-its-own-result-would-never-end"},
+    ComputationTimeout: {"": "takes-longer-to-compute-than-max_wait"},
+    LockNotAcquired: {"": "was-held-by-another-for-the-whole-wait"},
+    LockLost: {"": "expired-or-was-removed-while-it-was-held"},
+    DeadlineExceeded: {"": "no-answer-within-the-deadline"},
+    BackendUnavailable: {
+        "OOM": "could-not-be-stored-noeviction-oom",
+        "": "cannot-be-reached-breaker-open",
+    },
+}
+"""Where the documentation says more of an error, by words of its message."""
