@@ -1423,3 +1423,22 @@ class TestServers:
                 "twofold; fwd=miss",
             )
             web.stop()
+
+
+@pytest.mark.parametrize("meant", [False, True], ids=["above its route", "served both ways"])
+def test_a_page_above_its_route_is_told_of(meant: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Flask has the plain function then, and never calls the one with pages."""
+    app = Flask("site")
+    caching = Caching(app)
+
+    def front() -> str:
+        return "Welcome"
+
+    page = caching.cached_page(app.get("/")(front))
+    if meant:
+        app.add_url_rule("/kept", "kept", page)
+    answers = [app.test_client().get("/") for _ in range(2)]
+    assert [each.text for each in answers] == ["Welcome"] * 2
+    caching.close()
+    told = [each for each in caplog.messages if "front() is served without" in each]
+    assert len(told) == (not meant)

@@ -2064,3 +2064,25 @@ async def test_the_end_of_the_application_waits_for_refreshes() -> None:
         asyncio.get_running_loop().call_later(0.02, may_end.set)
     assert made.is_set()
     assert await cache.aget("k") == "new"
+
+
+@pytest.mark.parametrize("meant", [False, True], ids=["above its route", "served both ways"])
+async def test_a_page_above_its_route_is_told_of(
+    meant: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FastAPI has the plain function then, and never calls the one with pages."""
+    app = FastAPI()
+    app.add_middleware(CacheMiddleware)
+
+    async def front() -> str:
+        return "Welcome"
+
+    page = cached_page(app.get("/")(front))
+    if meant:
+        app.get("/kept")(page)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop.example") as client:
+        answers = [await client.get("/") for _ in range(2)]
+    assert [each.json() for each in answers] == ["Welcome"] * 2
+    told = [each for each in caplog.messages if "front() is served without" in each]
+    assert len(told) == (not meant)

@@ -14,6 +14,7 @@ from twofold.contrib.flask.settings import AppCaches
 from twofold.contrib.flask.view import PageDecorator, View
 from twofold.contrib.flask.workers import register
 from twofold.contrib.http import Pages
+from twofold.contrib.http.misplaced import tell_misplaced
 from twofold.core import Cache
 from twofold.effects import BLOCKING, run_sync
 from twofold.errors import SettingsError
@@ -34,6 +35,8 @@ class _State:
         self.extension = extension
         self.caches = AppCaches(app)
         self._pages: dict[str, Pages] = {}
+        self.looked_at = False
+        """Whether its views have been looked at, which are all there at the first request."""
 
     def __repr__(self) -> str:
         return f"<twofold in Flask: {self.caches!r}>"
@@ -229,14 +232,17 @@ class Caching:
             )
         return state
 
-    def _finish(self, _app: Flask, response: flask.Response, **_more: Any) -> None:
+    def _finish(self, app: Flask, response: flask.Response, **_more: Any) -> None:
         """Remember a response that is about to be sent; no hook changes it any more."""
+        state = self._state()
+        if not state.looked_at:
+            state.looked_at = True
+            tell_misplaced(app.view_functions.values())
         cached = CachedView.current()
         if cached is not None:
             cached.finish(response)
         request = request_of(flask.request)
         if request.changes:
-            state = self._state()
             for alias in sorted(self._aliases & set(state.caches.all)):
                 exchange = run_sync(state.pages(alias).open(BLOCKING, request, layer="endpoint"))
                 run_sync(exchange.respond(BLOCKING, response_of(response)))

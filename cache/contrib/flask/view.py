@@ -11,6 +11,7 @@ from flask import views as class_based
 from twofold.callables import name_of
 from twofold.contrib.flask.cached_view import CachedView, Choices
 from twofold.contrib.http import Pages, ViewTags
+from twofold.contrib.http.misplaced import has_pages
 from twofold.keys.names import module_name
 from twofold.timeouts import seconds
 
@@ -39,6 +40,7 @@ class PageDecorator:
         )
 
     def __call__(self, view: Callable[..., Any]) -> View:
+        has_pages(view)
         name = _name_of(view)
         tags = ViewTags(view, name_of(view), self._choices.tags, closed=True)
 

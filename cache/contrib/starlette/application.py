@@ -14,12 +14,12 @@ def application_name(*apps: Any) -> str:
     An object of Starlette's has no name, and nobody can say where it was made; but its
     endpoints are functions and classes, which have both.
     """
-    names = "\n".join(sorted(set(_endpoints(apps))))
+    names = "\n".join(sorted({name_of(each) for each in endpoints(apps)}))
     return blake2b(names.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def _endpoints(apps: Iterable[Any]) -> Iterator[str]:
-    """Yield the names of what answers in the end, through middleware, mounts and routers."""
+def endpoints(apps: Iterable[Any]) -> Iterator[Any]:
+    """Yield what answers in the end, through middleware, mounts and routers."""
     waiting, seen = list(apps), set()
     while waiting:
         each = waiting.pop()
@@ -28,7 +28,7 @@ def _endpoints(apps: Iterable[Any]) -> Iterator[str]:
             inside = _inside(each)
             waiting += inside
             if not inside:
-                yield name_of(getattr(each, "endpoint", each))
+                yield getattr(each, "endpoint", each)
 
 
 def _inside(thing: Any) -> list[Any]:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from twofold.contrib.http import Given, Headers, ViewTags
 from twofold.contrib.http import Response as HTTPResponse
+from twofold.contrib.http.misplaced import has_pages
 from twofold.contrib.starlette.application import name_of
 from twofold.contrib.starlette.cached_view import CachedView
 from twofold.contrib.starlette.messages import (
@@ -69,6 +70,7 @@ class _Decorator:
 
     def __call__(self, endpoint: Callable[..., Any]) -> Callable[..., Any]:
         _refuse_generator(endpoint)
+        has_pages(endpoint)
         compute = _as_async(endpoint)
         page = _Page(endpoint, compute, self)
         signature = _evaluated(endpoint)

@@ -6,7 +6,8 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from twofold.contrib.http import MAX_BODY, Pages, Response
-from twofold.contrib.starlette.application import application_name
+from twofold.contrib.http.misplaced import tell_misplaced
+from twofold.contrib.starlette.application import application_name, endpoints
 from twofold.contrib.starlette.content import Content
 from twofold.contrib.starlette.responder import Responder
 from twofold.contrib.starlette.routes import watch
@@ -74,7 +75,9 @@ class CacheMiddleware:
     def _name(self, scope: Scope) -> str:
         """Return what is in the keys of pages; told by the first request, when all is in place."""
         if self._application is None:
-            self._application = application_name(self.app, scope.get("app", self.app))
+            apps = (self.app, scope.get("app", self.app))
+            self._application = application_name(*apps)
+            tell_misplaced(endpoints(apps))
         return self._application
 
     async def _look(self, responder: Responder, scope: Scope) -> Response | None:
