@@ -8,13 +8,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from functools import partial
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from rich.console import Console
@@ -29,7 +28,7 @@ from twofold.cli.report import _bytes, show_checks
 from twofold.cli.values import read_value, show_value
 from twofold.registry import configure
 
-OURS = ("TWOFOLD_SETTINGS", "CACHE_URL", "DJANGO_SETTINGS_MODULE", "XDG_CACHE_HOME", "COLUMNS")
+OURS = ("TWOFOLD_SETTINGS", "CACHE_URL", "DJANGO_SETTINGS_MODULE", "COLUMNS")
 BAD_LOCATION = "/dev/null/no/c.db"
 
 
@@ -108,86 +107,45 @@ def one_line(ended: Ended) -> str:
     return ended.err
 
 
-def demo(shell: Shell, *args: str, **env: str) -> dict[str, Any]:
-    """Run the demo on few modules, and return the one JSON object that it prints."""
-    ended = shell("demo", "--json", "--files", "8", *args, **env)
-    assert ended.status == 0, ended.err
-    assert ended.err == ""
-    outcome: dict[str, Any] = json.loads(ended.out)
-    return outcome
-
-
-def assert_consistent(outcome: dict[str, Any]) -> None:
-    rows = outcome["rows"]
-    assert [(row["alias"], row["face"]) for row in rows] == [
-        (alias, face) for alias in ("memory", "sqlite") for face in ("sync", "async")
-    ]
-    assert sum(row["modules"] for row in rows) == outcome["modules"]
-    for row in rows:
-        assert row["calls"] == row["modules"] * outcome["calls_per_module"]
-        assert row["hits"] + row["shared"] + row["computed"] == row["calls"]
-        assert row["computed"] in (0, row["modules"])
-        assert row["seconds"] > 0
-        assert row["seconds_without"] > 0
-        assert row["speed_up"] == pytest.approx(row["seconds_without"] / row["seconds"])
-
-
-def computed(outcome: dict[str, Any], alias: str) -> int:
-    return sum(row["computed"] for row in outcome["rows"] if row["alias"] == alias)
-
-
-def test_the_demo_computes_once_and_starts_warm_the_next_time(durable: Shell) -> None:
-    """The demo parses each module once, SQLite keeps it all, the user's caches are not touched."""
+def test_the_demo_counts_what_became_of_each_question(durable: Shell) -> None:
+    """Each file is parsed once with a cache; tasks find all; the user's caches are not touched."""
     durable.here("set", "mine", "1")
-    cold = demo(durable, TWOFOLD_SETTINGS="no.such.module")
-    assert_consistent(cold)
-    kept = cold["from_last_run"]["of"]
-    assert cold["from_last_run"]["results"] == 0
-    assert computed(cold, "memory") + kept == cold["modules"]
-    assert computed(cold, "sqlite") == kept
-    assert (durable.home / ".cache/twofold/demo.db").exists()
-
-    warm = demo(durable)
-    assert_consistent(warm)
-    assert warm["from_last_run"] == {"results": kept, "of": kept}
-    assert computed(warm, "sqlite") == 0
-    assert computed(warm, "memory") == computed(cold, "memory")
-
-    again = demo(durable, "--cold")
-    assert again["from_last_run"]["results"] == 0
-    assert computed(again, "sqlite") == kept
+    ended = durable("demo", "--json", "--files", "8", TWOFOLD_SETTINGS="no.such.module")
+    assert (ended.status, ended.err) == (0, "")
+    outcome = json.loads(ended.out)
+    without, threads, tasks = outcome["ways"]
+    asked = outcome["files"] * outcome["asked_each"]
+    for way in outcome["ways"]:
+        assert way["questions"] == asked == way["parsed"] + way["joined"] + way["found"]
+        assert way["seconds"] > 0
+    assert (without["parsed"], threads["parsed"]) == (asked, outcome["files"])
+    assert tasks["found"] == asked
+    assert outcome["saved"] == {
+        "parses": asked - outcome["files"],
+        "seconds": pytest.approx(without["seconds"] - threads["seconds"]),
+    }
     assert durable.here("get", "mine").out == "1\n"
 
 
 def test_the_demo_reports_to_people(shell: Shell) -> None:
-    """The demo shows a row for each face and alias, says what its words mean, and starts warm."""
-    first = shell("demo", "--files", "8")
-    second = shell("demo", "--files", "8")
-    assert (first.status, second.status) == (0, 0)
-    assert "Parsing 8 Python modules" in first.out
-    assert "Cold start: nothing in sqlite came from an earlier run." in first.out
-    warm = re.search(r"Warm start: (\d+) of \1 results in sqlite came from the last", second.out)
-    assert warm is not None
-    for title in ("alias", "face", "calls", "hits", "computed", "with", "without", "speed-up"):
-        assert title in first.out
-    assert "shared: given the result" in " ".join(first.out.split())
-    assert "…" not in first.out
-
-
-def test_the_demo_runs_where_nothing_can_be_kept(shell: Shell) -> None:
-    """Without a writable cache directory the demo works in a temporary one, and says so."""
-    ended = shell("demo", "--files", "8", XDG_CACHE_HOME="/dev/null/cache")
+    """One sentence says what was saved, each of the words is explained, and nothing stays."""
+    ended = shell("demo", "--files", "8", TMPDIR=str(shell.home))
     assert ended.status == 0
-    assert "cannot be written, so that file is temporary" in " ".join(ended.out.split())
-    (path,) = (line.split("sqlite, in ")[1] for line in ended.out.splitlines() if "in /" in line)
-    assert not Path(path).parent.exists()
+    told = " ".join(ended.out.split())
+    assert "What do 8 of this machine's Python files define?" in told
+    assert re.search(r"The cache saved 40 of 48 parses: [\d.]+ s instead of [\d.]+ s\.", told)
+    assert "found 48 of 48 answers there" in told
+    for word in ("found:", "joined:", "parsed:", "tasks:"):
+        assert word in told
+    assert "…" not in told
+    assert [each.name for each in shell.home.iterdir()] == []
 
 
 def test_the_demo_stops_at_an_interrupt(shell: Shell) -> None:
-    """An interrupt ends the demo soon, without a traceback."""
+    """An interrupt ends the demo soon, without a traceback, and nothing of it stays."""
     running = subprocess.Popen(
-        [sys.executable, "-m", "twofold", "demo", "--files", "4000"],
-        env=shell.environment(),
+        [sys.executable, "-m", "twofold", "demo", "--files", "2000"],
+        env=shell.environment(TMPDIR=str(shell.home)),
         cwd=shell.home,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -195,15 +153,12 @@ def test_the_demo_stops_at_an_interrupt(shell: Shell) -> None:
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one thread
     )
     assert running.stdout is not None
-    assert any(b"Caches:" in line for line in running.stdout)
-    database = shell.home / ".cache/twofold/demo.db"
-    until = time.monotonic() + 30
-    while not database.exists() and time.monotonic() < until:
-        time.sleep(0.01)
+    assert any(b"Each is asked" in line for line in running.stdout)
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=30)
     assert running.returncode == 130
     assert b"Traceback" not in err
+    assert [*shell.home.iterdir()] == []
 
 
 def test_a_module_that_cannot_be_parsed_is_counted(tmp_path: Path) -> None:

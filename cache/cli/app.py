@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -88,21 +87,18 @@ def options(
 @app.command("demo")
 def demo_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object only.")] = False,
-    cold: Annotated[bool, typer.Option("--cold", help="Forget what the last run stored.")] = False,
-    files: Annotated[int, typer.Option(min=demo.FEWEST, help="Modules to parse at most.")] = 500,
+    files: Annotated[int, typer.Option(min=1, help="Files to parse at most.")] = 60,
 ) -> None:
-    """Show what a cache saves: parse this machine's Python modules, with one and without.
+    """Show what a cache saves: parse some of this machine's Python files, with one and without.
 
-    Many callers ask at once, in threads and in an event loop, over an alias in memory and one
-    in SQLite.
+    Nothing of it stays: the cache is a file in a temporary folder, and your own is not touched.
     """
     console = Console(quiet=as_json)
     modules = corpus.collect(files)
-    if len(modules) < demo.FEWEST:
-        _fail(f"the demo needs {demo.FEWEST} modules and found {len(modules)}: raise --files")
-    with demo.storage() as place:
-        report.show_start(console, len(modules), place)
-        outcome = _run_with_progress(modules, place, cold, as_json)
+    if not modules:
+        _fail("the demo found no Python files of this machine to parse")
+    report.show_start(console, len(modules))
+    outcome = _run_with_progress(modules, as_json)
     report.show_outcome(console, outcome)
     if as_json:
         typer.echo(json.dumps(report.outcome_as_dict(outcome), indent=2))
@@ -215,20 +211,18 @@ def clear(
     cache.clear()
 
 
-def _run_with_progress(
-    modules: list[corpus.Module], place: demo.Place, cold: bool, quiet: bool
-) -> demo.Outcome:
+def _run_with_progress(modules: list[corpus.Module], quiet: bool) -> demo.Outcome:
     columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True, quiet=quiet)
     with Progress(*columns, console=console, transient=True) as progress:
-        return demo.run(modules, place, cold, _ticker(progress, demo.calls_in_all(modules)))
+        return demo.run(modules, _ticker(progress, demo.calls_in_all(modules)))
 
 
-def _ticker(progress: Progress, calls_in_all: int) -> Callable[[str, int], None]:
+def _ticker(progress: Progress, calls_in_all: int) -> demo.Tick:
     task = progress.add_task("", total=calls_in_all)
 
-    def tick(way: str, calls: int) -> None:
-        progress.update(task, description=way, advance=calls)
+    def tick(way: str) -> None:
+        progress.update(task, description=way, advance=1)
 
     return tick
 

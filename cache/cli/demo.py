@@ -1,16 +1,12 @@
-"""The demo: what a cache saves on real input, in memory and in SQLite, from both faces."""
+"""The demo: what one cache saves on real work, asked by threads and by tasks."""
 
-import os
-import platform
-import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any, TypeAlias
 
@@ -18,153 +14,103 @@ from twofold.cli.corpus import Module, count, key
 from twofold.core import Cache
 from twofold.effects import call_in_thread
 from twofold.functions.decorators import cached
-from twofold.registry import caches, configure
 from twofold.testing import FACES, Face
 
 REPEATS = 6
-"""How often each module is asked for."""
+"""How often each file is asked about."""
 
-ALIASES = ("memory", "sqlite")
-
-FEWEST = len(FACES) * len(ALIASES)
-"""Modules that the demo needs: one for each row."""
+_SYNC, _ASYNC = FACES
 
 Counting: TypeAlias = Callable[..., Any]
-Tick: TypeAlias = Callable[[str, int], None]
-"""Called with the name of a row and the number of its calls that have returned."""
+Tick: TypeAlias = Callable[[str], None]
+"""Called with the name of a way whenever one of its calls has returned."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """The calls from one face over one alias, and what they cost with and without the cache."""
+class Way:
+    """The same questions, asked in one way, and what became of each."""
 
-    alias: str
-    face: str
-    modules: int
-    calls: int
-    hits: int
-    shared: int
-    computed: int
+    name: str
+    questions: int
+    parsed: int
+    """Answers for which a file was parsed."""
+    joined: int
+    """Answers of those that asked while another was parsing the file, and were given its result."""
+    found: int
+    """Answers that were in the cache."""
     seconds: float
-    seconds_without: float
-
-    @property
-    def speed_up(self) -> float:
-        """How many times faster the calls are with the cache."""
-        return self.seconds_without / max(self.seconds, 1e-9)
-
-
-@dataclass(frozen=True)
-class Place:
-    """The file of the SQLite alias, and whether the next run will find it."""
-
-    path: Path
-    kept: bool
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a run of the demo measured."""
 
-    modules: int
-    place: Place
-    from_last_run: int
-    """Results that an earlier run left in SQLite."""
-    durable: int
-    """Results in SQLite in all."""
-    rows: list[Row]
+    files: int
+    without: Way
+    in_threads: Way
+    in_a_loop: Way
+
+    @property
+    def ways(self) -> list[Way]:
+        """All, in the order in which they were measured."""
+        return [self.without, self.in_threads, self.in_a_loop]
+
+    @property
+    def saved_parses(self) -> int:
+        """How often the cache saved threads from parsing."""
+        return self.without.parsed - self.in_threads.parsed
+
+    @property
+    def saved_seconds(self) -> float:
+        """How much longer the threads took without the cache."""
+        return self.without.seconds - self.in_threads.seconds
 
 
-@contextmanager
-def storage() -> Iterator[Place]:
-    """Give the demo's file a place in the user's cache directory, or else a temporary one."""
-    folder = _cache_directory()
-    if folder is not None:
-        yield Place(folder / "demo.db", kept=True)
-        return
-    with tempfile.TemporaryDirectory(prefix="twofold-demo-", ignore_cleanup_errors=True) as name:
-        yield Place(Path(name) / "demo.db", kept=False)
+def run(modules: Sequence[Module], tick: Tick) -> Outcome:
+    """Ask what each of `modules` defines, without a cache and with one; nothing of it stays.
 
-
-def _cache_directory() -> Path | None:
-    """Return the user's cache directory for twofold, or None if nothing can be kept there."""
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    usual = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
-    base = named if os.path.isabs(named) else os.path.expanduser(usual)
-    folder = Path(base) / "twofold"
-    if folder.is_absolute():
-        with suppress(OSError):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                return folder
-    return None
-
-
-def _settings(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the demo's `CACHES`; other Pythons parse otherwise, and have their own prefix."""
-    prefix = f"{platform.python_implementation()}-{platform.python_version()}"
-    common = {"TIMEOUT": "30d", "KEY_PREFIX": prefix}
-    on_disk = {"LOCATION": str(path), "OPTIONS": {"deadline": 10}}
-    return {
-        "memory": {"BACKEND": "memory", "LOCATION": "demo", **common},
-        "sqlite": {"BACKEND": "sqlite", **on_disk, **common},
-    }
-
-
-def run(modules: Sequence[Module], place: Place, cold: bool, tick: Tick) -> Outcome:
-    """Count what `modules` define, over both aliases from both faces; each row has a share.
-
-    Args:
-        modules: the input.
-        place: where the SQLite alias has its file.
-        cold: forget first what an earlier run stored.
-        tick: told of each call that returns.
-
-    Raises:
-        BackendUnavailable: the file cannot be used.
+    The cache is a file in a temporary folder. Tasks ask after the threads, of the same cache.
     """
-    configure(_settings(place.path))
-    if cold:
-        caches["sqlite"].clear()
-    pairs = [(caches[alias], face) for alias in ALIASES for face in FACES]
-    shares = [modules[first :: len(pairs)] for first in range(len(pairs))]
-    durable = [key(*module) for share in shares[len(FACES) :] for module in share]
-    kept = len(caches["sqlite"].get_many(durable))
+    asked = [*modules] * REPEATS
+    Random(REPEATS).shuffle(asked)  # noqa: S311  # not for secrets
     with warnings.catch_warnings():  # about what is written in the modules
         warnings.simplefilter("ignore", SyntaxWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
-        rows = [
-            _measure(cache, face, share, tick)
-            for (cache, face), share in zip(pairs, shares, strict=True)
-        ]
-    return Outcome(len(modules), place, kept, len(durable), rows)
+        without = _without(asked, tick)
+        with TemporaryDirectory(prefix="twofold-demo-", ignore_cleanup_errors=True) as folder:
+            cache = Cache(f"sqlite:///{Path(folder) / 'demo.db'}", options={"deadline": 10})
+            try:
+                in_threads = _with(cache, "threads, @cached", count, _SYNC, asked, tick)
+                in_a_loop = _with(cache, "tasks, @cached", _acount, _ASYNC, asked, tick)
+            finally:
+                cache.close()
+    return Outcome(len(modules), without, in_threads, in_a_loop)
 
 
 def calls_in_all(modules: Sequence[Module]) -> int:
-    """Return the number of calls that `run` will make, with the cache and without."""
-    return len(modules) * REPEATS * 2
+    """Return the number of calls that `run` will make."""
+    return len(modules) * REPEATS * 3
 
 
-def _measure(cache: Cache, face: Face, share: Sequence[Module], tick: Tick) -> Row:
-    """Make the same calls for the modules of `share` with the cache, then without it."""
-    plain: Counting = _acount if face.is_async else count
-    decorated: Any = cached(cache=cache, key=key)(plain)
-    asked = [*share] * REPEATS
-    Random(REPEATS).shuffle(asked)  # noqa: S311  # not for secrets
-    ticked = partial(tick, f"{cache.alias}, {face.name}", 1)
-    seconds = _time(face, decorated, asked, ticked)
-    seconds_without = _time(face, plain, asked, ticked)
+def _without(asked: Sequence[Module], tick: Tick) -> Way:
+    name = "threads, no cache"
+    seconds = _time(_SYNC, count, asked, partial(tick, name))
+    return Way(name, len(asked), parsed=len(asked), joined=0, found=0, seconds=seconds)
+
+
+def _with(
+    cache: Cache, name: str, function: Counting, face: Face, asked: Sequence[Module], tick: Tick
+) -> Way:
+    decorated: Any = cached(cache=cache, key=key)(function)
+    seconds = _time(face, decorated, asked, partial(tick, name))
     info = decorated.cache_info()
-    return Row(
-        alias=cache.alias,
-        face=face.name,
-        modules=len(share),
-        calls=len(asked),
-        hits=info.hits,
-        shared=info.misses - info.computed,
-        computed=info.computed,
+    return Way(
+        name,
+        len(asked),
+        parsed=info.computed,
+        joined=info.misses - info.computed,
+        found=info.hits,
         seconds=seconds,
-        seconds_without=seconds_without,
     )
 
 

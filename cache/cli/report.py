@@ -7,42 +7,38 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from twofold.cli.check import Checked
-from twofold.cli.demo import REPEATS, Outcome, Place, Row
+from twofold.cli.demo import REPEATS, Outcome, Way
 from twofold.display import printable
 
 _UNITS = ("B", "KiB", "MiB", "GiB")
 
 
-def show_start(console: Console, modules: int, place: Place) -> None:
-    """Say what the demo will do, and where it keeps it."""
+def show_start(console: Console, files: int) -> None:
+    """Say what the demo will do."""
     console.print(
-        f"Parsing {modules:,} Python modules, spread over the standard library and the installed"
-        f" packages, and counting what they define. Each is asked for {REPEATS} times, by many"
-        " callers at once: sync ones in threads, async ones in an event loop."
+        f"What do {files:,} of this machine's Python files define? To tell, a file must be parsed."
+        f" Each is asked about {REPEATS} times, by many at once."
     )
-    aliases = f"Caches: memory, in this process; sqlite, in {escape(printable(str(place.path)))}"
-    console.print(aliases, soft_wrap=True)
-    if not place.kept:
-        console.print(
-            "The user's cache directory cannot be written, so that file is temporary: the next"
-            " run will start cold. XDG_CACHE_HOME names another directory.",
-            style="yellow",
-        )
 
 
 def show_outcome(console: Console, outcome: Outcome) -> None:
-    """Show what the demo measured."""
-    console.print(_origin(outcome))
-    console.print(_rows_table(outcome.rows))
+    """Show what the demo measured, in one sentence, and how."""
+    without, kept, tasks = outcome.ways
+    console.print(_ways_table(outcome.ways))
     console.print(
-        "hits: found in the cache; computed: parsed, then stored; shared: given the result that"
-        " another caller was just computing. with, without: the same calls, with the cache and"
-        " with none.",
+        f"[bold]The cache saved {outcome.saved_parses:,} of {without.parsed:,} parses:"
+        f" {kept.seconds:.2f} s instead of {without.seconds:.2f} s.[/]"
+        f" Tasks of an event loop then found {tasks.found:,} of {tasks.questions:,} answers there."
+    )
+    console.print(
+        "found: the answer was in the cache. joined: somebody was just parsing that file, and the"
+        " result was shared. parsed: the work was done, and its result stored. tasks: the async"
+        " face of the same cache. The cache was a SQLite file in a temporary folder, which is gone"
+        " now; all times are of this run.",
         style="dim",
     )
 
@@ -51,11 +47,10 @@ def outcome_as_dict(outcome: Outcome) -> dict[str, Any]:
     """Return what the demo measured, to be written as JSON; times in seconds."""
     return {
         "python": platform.python_version(),
-        "modules": outcome.modules,
-        "sqlite_file": {"path": str(outcome.place.path), "kept": outcome.place.kept},
-        "from_last_run": {"results": outcome.from_last_run, "of": outcome.durable},
-        "calls_per_module": REPEATS,
-        "rows": [{**asdict(row), "speed_up": row.speed_up} for row in outcome.rows],
+        "files": outcome.files,
+        "asked_each": REPEATS,
+        "ways": [asdict(way) for way in outcome.ways],
+        "saved": {"parses": outcome.saved_parses, "seconds": outcome.saved_seconds},
     }
 
 
@@ -109,26 +104,11 @@ def _bytes(count: int | None) -> str:
     return f"{rounded}{count} B"
 
 
-def _origin(outcome: Outcome) -> str:
-    kept, every = outcome.from_last_run, outcome.durable
-    if kept:
-        return f"[green]Warm start:[/] {kept} of {every} results in sqlite came from the last run."
-    again = " Run it again, and sqlite starts warm." if outcome.place.kept else ""
-    return f"Cold start: nothing in sqlite came from an earlier run.{again}"
-
-
-def _rows_table(rows: Sequence[Row]) -> Table:
-    table = Table("alias", "face", box=SIMPLE_HEAD, padding=0)
-    for name in ("calls", "hits", "shared", "computed", "with", "without", "speed-up"):
+def _ways_table(ways: Sequence[Way]) -> Table:
+    table = Table("who asks", box=SIMPLE_HEAD, padding=(0, 1))
+    for name in ("questions", "parsed", "joined", "found", "time"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        numbers = (row.calls, row.hits, row.shared, row.computed)
-        table.add_row(
-            row.alias,
-            row.face,
-            *(f"{number:,}" for number in numbers),
-            f"{row.seconds:.2f} s",
-            f"{row.seconds_without:.1f} s",
-            f"{row.speed_up:,.1f}x",
-        )
+    for way in ways:
+        numbers = (way.questions, way.parsed, way.joined, way.found)
+        table.add_row(way.name, *(f"{number:,}" for number in numbers), f"{way.seconds:.2f} s")
     return table
