@@ -1,6 +1,6 @@
 """What the operations of a cache stand on: its store, its codec, its keys, its numbers."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any, Self
 
@@ -21,9 +21,9 @@ from twofold.described import FreshStore
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING, Codec, Entry, Missing
 from twofold.errors import BackendUnavailable, PartlyUnavailable
-from twofold.freshness.options import read_freshness, read_ttl
 from twofold.freshness.overrides import override, requests
-from twofold.freshness.policy import Policy
+from twofold.freshness.policies import Policies
+from twofold.freshness.policy import Age, Policy
 from twofold.freshness.rests import Rests
 from twofold.guard import guard_for
 from twofold.keys import KeyMaker, many
@@ -34,10 +34,9 @@ from twofold.outage import FailOpen
 from twofold.stats import Counts, Hits
 from twofold.tags.generations import NOTHING, Tags
 from twofold.tags.local import LocalTags, table_of
-from twofold.tags.names import read_tags
 from twofold.tags.reader import Reader, is_untold
 from twofold.tags.stored import StoredTags
-from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout, seconds
+from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 from twofold.types import Shape, TypedCodec
 
 
@@ -46,9 +45,6 @@ def _tags(store: Backend, reads: Reads, keys: KeyMaker) -> Tags:
     if store.private and store.holds_objects:
         return LocalTags(table_of(store.identity), keys.tag)
     return StoredTags(store, keys.tag, reads)
-
-
-_MOST_POLICIES = 256  # that are remembered, by how they are asked for
 
 
 class Engine:
@@ -107,7 +103,7 @@ class Engine:
         self._unserializable = Unserializable(parts.alias, store.clock, raises=raises)
         self._freshness = Policy(parts.timeout, default=parts.timeout, **parts.freshness)
         self._asks = bool(parts.freshness)
-        self._policies: dict[tuple[Any, ...], Policy] = {}
+        self._policy = Policies(self._freshness).of
         self._use(codec)
 
     def _note_here(self, parts: Parts) -> None:
@@ -226,32 +222,6 @@ class Engine:
         self._claims.detach_all(scope)
         await self._backend.aclear(scope)
 
-    def _policy(
-        self, timeout: Any, options: Mapping[str, Any], condition: Condition | None = None
-    ) -> Policy:
-        """Return what becomes of a computed value: the alias's rules, and the caller's."""
-        if "tags" in options:
-            others = {**options}
-            tags = read_tags(others.pop("tags"))
-            return self._policy(timeout, others, condition).tagged(tags)
-        try:
-            known = None if condition else self._policies.get((timeout, *options.items()))
-        except TypeError:  # a dict of errors
-            known = None
-        return known or self._new_policy(timeout, options, condition)
-
-    def _new_policy(
-        self, timeout: Any, options: Mapping[str, Any], condition: Condition | None
-    ) -> Policy:
-        default = self._freshness
-        ttl = default.ttl if timeout is DEFAULT_TIMEOUT else read_ttl(timeout)
-        policy = default._replace(ttl=ttl, condition=condition, **read_freshness(options))
-        if not (condition or callable(timeout) or policy.errors):
-            if len(self._policies) >= _MOST_POLICIES:
-                self._policies.clear()
-            self._policies[(timeout, *options.items())] = policy
-        return policy
-
     def _find(self, key: str, version: int | None, policy: Policy) -> Found:
         """Return what `key` holds, and how old it is; nothing in an outage."""
         return self._find_in(self._tolerant_reads, self._key(key, version), policy)
@@ -260,7 +230,12 @@ class Engine:
         tags = () if callable(policy.tags) else policy.tags
         also = self._tags.keys(tags) if tags else ()
         read = reads.get_many([full, *also]) if also else {full: reads.get(full)}
-        entry, known = self._read_one(full, read, also, tags)
+        stored, known = read.get(full), {**dict.fromkeys(also), **read} if also else NOTHING
+        if stored is None:
+            return Found(full, MISSING, Age.GONE)
+        if tags and (value := self._reader.current(full, stored, known, tags)) is not MISSING:
+            return Found(full, value, Age.FRESH)
+        entry = self._reader.read(full, stored, known)
         if is_untold(entry):
             return run_sync(self._answers.find(BLOCKING, full, entry, policy, known))
         return self._answers.found(full, entry, policy)
@@ -272,20 +247,15 @@ class Engine:
         tags = () if callable(policy.tags) else policy.tags
         also = self._tags.keys(tags) if tags else ()
         read = await reads.aget_many([full, *also]) if also else {full: await reads.aget(full)}
-        entry, known = self._read_one(full, read, also, tags)
+        stored, known = read.get(full), {**dict.fromkeys(also), **read} if also else NOTHING
+        if stored is None:
+            return Found(full, MISSING, Age.GONE)
+        if tags and (value := self._reader.current(full, stored, known, tags)) is not MISSING:
+            return Found(full, value, Age.FRESH)
+        entry = self._reader.read(full, stored, known)
         if is_untold(entry):
             return await self._answers.find(NATIVE, full, entry, policy, known)
         return self._answers.found(full, entry, policy)
-
-    def _read_one(
-        self, full: str, read: Mapping[str, Any], also: Sequence[str], tags: tuple[str, ...]
-    ) -> tuple[Entry | Missing, Mapping[str, Any]]:
-        """Return an entry as far as what was read tells, and what that tells of tags."""
-        stored = read.get(full)
-        known = {**dict.fromkeys(also), **read} if also else NOTHING
-        if stored is None:
-            return MISSING, known
-        return self._reader.read(full, stored, known, tags), known
 
     async def _bring(
         self,
@@ -324,9 +294,8 @@ class Engine:
                 return await function.call(io, self._maker, keys)
             return await self._batches.refresh(io, keys, function, policy)
         since = monotonic() if self._remote else 0.0
-        tags = function.tags
-        if policy.tags and not callable(policy.tags):
-            tags = dict.fromkeys(keys, policy.tags)
+        common = () if callable(policy.tags) else policy.tags
+        tags = dict.fromkeys(keys, common) if common else function.tags
         also = self._tags.keys({name: None for each in {*tags.values()} for name in each})
         read, reachable = await self._read_many(io, [*keys, *also])
         known = {key: read.pop(key, None) for key in also}

@@ -138,6 +138,13 @@ class Envelope:
         }
         self._forms = self._plain_forms()
         self._other_forms: dict[bytes, _Form] = dict(self._forms_with_more())
+        both = {head: form for head, form in self._other_forms.items() if form.is_described}
+        self._described_forms: dict[bytes, _Form] = {
+            header: form for header, form in both.items() if not form.is_typed
+        }
+        self._typed_forms: dict[bytes, _Form] = {
+            header: form for header, form in both.items() if form.is_typed
+        }
         if not self.signs_numbers:
             del self._forms[self._number]
         self._usual = self._plain if secret is None else None
@@ -245,8 +252,8 @@ class Envelope:
         expected, at = described + mark, self._body_at
         if type(stored) is not bytes or not stored.startswith(expected, at):
             return MISSING
-        form = self._other_forms.get(stored[:_HEADER_SIZE])
-        if form is None or not form.is_described or form.is_typed is not bool(mark):
+        form = (self._typed_forms if mark else self._described_forms).get(stored[:_HEADER_SIZE])
+        if form is None:
             return MISSING
         body = stored[at:]
         if not self._check.holds(form.beginning, key, body, stored[_HEADER_SIZE:at]):

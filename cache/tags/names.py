@@ -12,6 +12,7 @@ Tagging: TypeAlias = Iterable[str] | Callable[[Any], Iterable[str]]
 """Names of tags, or a function of the computed value that returns them."""
 
 _TEXTS = (str, bytes, bytearray)
+_STR = frozenset({str})
 
 
 class Pinned(tuple[str, ...]):
@@ -36,6 +37,8 @@ def tag_names(tags: Any) -> tuple[str, ...]:
     """
     if isinstance(tags, _TEXTS):
         raise InvalidKey(f"tags={tags!r} stands in place of many tags: write [{tags!r}]")
+    if type(tags) is list and _STR.issuperset(map(type, tags)) and all(tags):  # as usual
+        return tuple(dict.fromkeys(tags))
     try:
         names = tuple(tags)
     except TypeError:

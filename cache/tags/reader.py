@@ -6,6 +6,7 @@ the tags are looked at, and an entry whose tags are current is one without tags.
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from math import inf
 from typing import Any, Final
 
@@ -59,15 +60,8 @@ class Reader:
         key: str,
         stored: Any,
         known: Mapping[str, Any] = NOTHING,
-        names: Iterable[str] = (),
     ) -> Entry | Missing:
-        """Do what `open` does, and ask nobody: tags that are not told of stay with the entry.
-
-        `names` are tags that are `known`, and that it probably has: then one comparison tells
-        that it is current.
-        """
-        if names and (value := self.current(key, stored, known, names)) is not MISSING:
-            return Entry(value)
+        """Do what `open` does, and ask nobody: tags that are not told of stay with the entry."""
         entry = self._codec.open(key, stored)
         if entry is MISSING or entry.meta is None or not entry.meta.tags:
             return entry
@@ -82,7 +76,8 @@ class Reader:
     ) -> Any | Missing:
         """Return a value of which no times are told, if its tags are known to be current.
 
-        It is fresh for as long as it is there. MISSING tells nothing.
+        It is fresh for as long as it is there. MISSING tells nothing. `names` are tags that are
+        `known`, and that it probably has: then one comparison tells that they are current.
         """
         if type(stored) is Described:
             kept, meta = stored
@@ -127,18 +122,15 @@ class Reader:
     ) -> dict[str, Entry | Missing]:
         """Do what `open` does for several keys, whose tags are read at once.
 
-        `tags` are those that the entry of a key probably has; see `read`.
+        `tags` are those that the entry of a key probably has; see `current`.
 
         Raises:
             PartlyUnavailable: some servers did not answer; to the `result`, what has tags of
                 theirs is missing.
             BackendUnavailable: the store cannot tell.
         """
-        entries = (
-            {key: self.read(key, each, known, tags.get(key, ())) for key, each in stored.items()}
-            if tags
-            else {key: self._codec.open(key, each) for key, each in stored.items()}
-        )
+        open_one = partial(self._open_one, known, tags) if tags else self._codec.open
+        entries = {key: open_one(key, each) for key, each in stored.items()}
         tagged = {
             key: entry
             for key, entry in entries.items()
@@ -153,6 +145,17 @@ class Reader:
                 raise
             entries |= _judged_all(tagged, standings)
         return entries
+
+    def _open_one(
+        self,
+        known: Mapping[str, Any],
+        tags: Mapping[str, Iterable[str]],
+        key: str,
+        stored: Any,
+    ) -> Entry | Missing:
+        """Return an entry, without its tags if they are seen to be current."""
+        value = self.current(key, stored, known, tags.get(key, ()))
+        return self._codec.open(key, stored) if value is MISSING else Entry(value)
 
     async def judged(self, io: Effects, metas: Iterable[Meta]) -> list[Meta]:
         """Return those of `metas` whose tags have not been invalidated, without tags.
