@@ -1,17 +1,15 @@
 """Values between fresh and gone: who is served what, and who computes."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from itertools import product
 from math import exp, inf
 from random import Random
-from types import FrameType
 from typing import Any
 
 import pytest
 
-from tests.opcodes import follow, trace
+from tests import opcodes
 from twofold import (
     DEFAULT_TIMEOUT,
     Cache,
@@ -501,23 +499,6 @@ def test_the_settings_say_it_for_all(twofold_clock: FakeClock, source: Source) -
         Cache("memory://freshness", freshness={"timeout": 5})  # type: ignore[typeddict-unknown-key]
 
 
-def _opcodes(call: Callable[[], object]) -> int:
-    """Count what Python does in a call, which tells its cost on a busy machine too."""
-    count = 0
-
-    def tracer(frame: FrameType, event: str, arg: object) -> Any:
-        nonlocal count
-        count += event == "opcode"
-        return follow(frame, tracer) if event == "call" else tracer
-
-    trace(tracer)
-    try:
-        call()
-    finally:
-        sys.settrace(None)
-    return count
-
-
 @both
 def test_a_stale_hit_that_starts_nothing_costs_hardly_more_than_a_fresh_one(
     ask: Any, source: Source, twofold_clock: FakeClock
@@ -531,7 +512,7 @@ def test_a_stale_hit_that_starts_nothing_costs_hardly_more_than_a_fresh_one(
     for key in ("stale", "fresh", "stale"):
         ask(key, source, 10, **options)
     fresh, stale = (
-        _opcodes(lambda key=key: ask(key, source, 10, **options)) for key in ("fresh", "stale")
+        opcodes.count(lambda key=key: ask(key, source, 10, **options)) for key in ("fresh", "stale")
     )
     assert stale < 1.2 * fresh
     assert source.calls == 3

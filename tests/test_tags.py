@@ -4,20 +4,18 @@ import asyncio
 import os
 import random
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 
+from tests import opcodes
 from tests.chaos import RedisServer, eventually
-from tests.opcodes import follow, trace
 from tests.test_claims import Steps, another, location
 from twofold import BackendUnavailable, Cache, InvalidKey, cached
 from twofold.backends.sqlite import SQLiteBackend
@@ -438,21 +436,9 @@ def test_tags_are_not_looked_at_again_for_nobody(another: Callable[[], Cache], m
 
 def _opcodes(call: Callable[[], object]) -> int:
     """Count what Python does in a call that nobody else takes part in, once it is warm."""
-    count = 0
-
-    def tracer(frame: FrameType, event: str, arg: object) -> Any:
-        nonlocal count
-        count += event == "opcode"
-        return follow(frame, tracer) if event == "call" else tracer
-
     for _ in range(3):
         call()
-    trace(tracer)
-    try:
-        call()
-    finally:
-        sys.settrace(None)
-    return count
+    return opcodes.count(call)
 
 
 @pytest.mark.parametrize("store", ["memory", "redis"])

@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 import pydantic
 import pytest
 
-from tests import typed_future
+from tests import opcodes, typed_future
 from tests.chaos import MemcachedServer, RedisServer
-from tests.typed_kinds import ADA, KINDS, MODEL, Color, Dog, Model, Point, User
+from tests.typed_kinds import ADA, KINDS, MODEL, Cat, Color, Created, Dog, Model, Point, User
 from twofold import Cache, CannotSerialize, cached, caches, configure, events, refreshing
 from twofold.effects import background
 from twofold.testing import FACES, Face, FakeClock
@@ -484,6 +484,26 @@ def test_copies_in_the_process_are_made_of_their_bytes(url: str, value: Loose) -
     assert Shape(Loose).fitted(rich=True).from_msgpack
     cache.clear()
     cache.close()
+
+
+class Small(pydantic.BaseModel):
+    id: int
+    name: str
+
+
+@pytest.mark.parametrize("kind", [Cat, Created, Point, Small])
+def test_a_typed_hit_in_memory_takes_hardly_more_steps(kind: Any) -> None:
+    """What converts the value is one call, in C or Rust, in place of the one that decodes it."""
+    cache, data = Cache("memory://steps"), {"id": 1, "name": "x", "x": 1.0, "y": 2.0}
+    value = kind(**{name: data[name] for name in kind.__annotations__})
+    typed = returning(cache, kind, value)
+    untyped = returning(cache, Any, data, key="untyped")
+    counts = []
+    for function in (untyped, typed):
+        for _ in range(3):
+            function()
+        counts.append(opcodes.count(function))
+    assert counts[1] < 1.15 * counts[0]
 
 
 def test_a_validator_that_has_grown_stricter_makes_misses(disk: Cache) -> None:
