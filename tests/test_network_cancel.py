@@ -729,13 +729,13 @@ def storm(run: Run, kind: Kind, proxy: Proxy, calls: int, kills: bool) -> Storm:
 
 @pytest.mark.parametrize("most", [3_000, pytest.param(25_000, marks=pytest.mark.heavy)])
 def test_a_storm_of_cancelled_and_hurried_calls(
-    most: int, run: Run, kind: Kind, server: Server, proxied: MakeProxy
+    most: int, run: Run, kind: Kind, server: Server, proxied: MakeProxy, stalls: Stalls
 ) -> None:
     """No value is wrong, no key that was never deleted is missing, and no call is overdue."""
     proxy, calls = proxied(server), min(most, MOST_CALLS[kind.name])
     done = storm(run, kind, proxy, calls, kills=False)
     assert done.wrong == []
-    assert done.longest <= 2 * DEADLINE
+    assert done.longest <= 2 * DEADLINE + stalls.longest
     assert done.fates["left alone"] >= 0.55 * calls
     assert done.fates["cancelled in time"] + done.fates["hurried: TimeoutError"] >= 0.1 * calls
     assert proxy.accepted == 2  # nobody took a connection along
