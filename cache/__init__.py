@@ -146,4 +146,6 @@ def _no(name: str) -> Exception:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """Return what is for users: TAB shows no room of the house, and nothing that it imports."""
+    rooms = {"backends", "contrib", "errors", "testing"}
+    return sorted({*__all__, *(name for name in globals() if name[:2] == "__" or name in rooms)})

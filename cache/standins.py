@@ -10,7 +10,7 @@ class StandIn(Cache):
     """A cache for another one, which `_found` tells; it has nothing of its own."""
 
     def __init__(self) -> None:
-        """Do nothing: all that a cache is made of is the other's."""
+        pass  # all that a cache is made of is the other's
 
     def _found(self) -> Cache:
         """Return the cache that this one stands for now."""

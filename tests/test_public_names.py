@@ -53,6 +53,13 @@ def test_the_names_in_twofold_are_these() -> None:
         assert hasattr(twofold, name)
 
 
+def test_dir_and_tab_show_what_is_for_users() -> None:
+    """Modules that are no users' business, and what they import, are not listed."""
+    assert members(twofold) - {"backends", "contrib", "errors", "testing"} == {
+        *(name for name in twofold.__all__ if not name.startswith("_"))
+    }
+
+
 @pytest.mark.parametrize(
     ("thing", "names"),
     [
