@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 from twofold.claims.flights import Busy, Flight, pause
 from twofold.claims.table import Claims, Joined, held, hold_all, reentrant
 from twofold.effects import Effects
+from twofold.interrupts import is_interrupt
 
 T = TypeVar("T")
 
@@ -129,7 +130,8 @@ async def _lead(
         for flight in flights:
             if not flight.ended:
                 flight.give_up(exc)
-        if not isinstance(exc, Exception):
+        # What a signal's handler raised is the caller's, who may have all results by now.
+        if not isinstance(exc, Exception) or (not io.by_loop and is_interrupt(exc)):
             raise
     finally:
         flights[0].disband()

@@ -41,7 +41,7 @@ class TagTable:
     def pin(self, key: str) -> _Pin:
         with self._lock:
             tag = self._tags.get(key)
-            if tag is None:
+            if tag is None or tag.gone:  # a signal's handler may have broken off its removal
                 tag = self._tags[key] = _Tag()
             return _Pin(tag, tag.soft)
 
