@@ -4,7 +4,9 @@ import random
 import sys
 import tracemalloc
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -15,6 +17,7 @@ from twofold.types import Shape, TypedCodec
 
 KEY = "k"
 BODY = 8  # where an unsigned envelope's begins
+ZONED = datetime(2024, 7, 1, tzinfo=ZoneInfo("Europe/Prague"))  # JSON has no names of zones
 BOUND = 64 * 1024 * 1024
 
 
@@ -69,7 +72,8 @@ def mutations(data: bytes, draw: random.Random) -> bytes:
 def read_mutated(serializer: str, number: int) -> tuple[int, int]:
     """Read so many mutated entries, and return how many were values, and how many misses."""
     draw = random.Random(number)
-    readers = [Reader(serializer, annotation, value) for annotation, value in KINDS]
+    kinds = KINDS if serializer == "json" else [*KINDS, (datetime, ZONED)]
+    readers = [Reader(serializer, annotation, value) for annotation, value in kinds]
     assert all(reader.read(reader.payload) for reader in readers)
     found = 0
     for count in range(number):
