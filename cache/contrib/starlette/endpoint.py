@@ -28,7 +28,7 @@ from twofold.contrib.starlette.raised import RAISED, error_of_page, page_of_erro
 from twofold.contrib.starlette.responder import Responder
 from twofold.contrib.starlette.routes import DECORATED, IN_SCOPE
 from twofold.errors import SettingsError
-from twofold.tags.names import read_tags
+from twofold.tags.names import Tagging, read_tags
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 
 P = ParamSpec("P")
@@ -53,7 +53,7 @@ class _Decorator:
 
     def __init__(self, timeout: Timeout, vary: Iterable[str], public: bool, tags: Tags) -> None:
         seconds(timeout)
-        self.tags = read_tags(tags)
+        self.tags: Tagging = read_tags(tags)
         self.timeout = timeout
         self.vary: set[str] = {vary} if isinstance(vary, str) else set(vary)
         self.public = public
