@@ -170,7 +170,7 @@ class Caches:
 
 
 class _DefaultCache(StandIn):
-    """The cache "default" of the settings: `cache.set("k", 1, timeout=60)`, `cache.get("k")`.
+    """The cache "default" of the settings; `cache.set("k", 1, timeout=60)`, `cache.get("k")`.
 
     In async code `await cache.aset(…)`, `await cache.aget(…)`; each operation has such a twin.
     """
