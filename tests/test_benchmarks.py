@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tests.benchmarks.harness import Row
+import pytest
+
+from tests.benchmarks import dropping, watching
+from tests.benchmarks.harness import Bench, Row
 from tests.benchmarks.instructions import COMMAND, total
 from tests.benchmarks.picture import svg
+from tests.chaos import RedisServer
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,3 +87,19 @@ def test_the_picture_in_the_repository_is_small():
     """What is committed stays below what a reader of a diff can bear."""
     picture = ROOT / "tests" / "benchmarks" / "results" / "picture.svg"
     assert picture.stat().st_size < 20_000
+
+
+@pytest.mark.heavy
+def test_processes_that_watch_are_measured(monkeypatch, tmp_path):
+    """What their writes cost, and how soon their copies are gone, is told of each set-up."""
+    bench = Bench(1, 0.01)
+    for name, value in (("WRITES", 200), ("WATCHERS", (0, 2))):
+        monkeypatch.setattr(watching, name, value)
+    watching.run(bench)
+    with RedisServer(tmp_path) as server:
+        dropping.time_drops(bench, "near", server, 5)
+    bench.close()
+    measured = {(row.what, row.client) for row in bench.rows}
+    assert ("a write alone, the server's CPU", "2 watching") in measured
+    assert ("a foreign write to an idle process, half of them", "gone after") in measured
+    assert all(row.cost > 0 for row in bench.rows)

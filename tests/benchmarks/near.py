@@ -3,9 +3,9 @@
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter, sleep
 from typing import Any
 
+from tests.benchmarks.dropping import time_drops
 from tests.benchmarks.harness import KEYS, TIMEOUT, Bench, Client, aeach, each, expect, together
 from tests.chaos import RedisServer, eventually
 from twofold import Cache
@@ -35,7 +35,7 @@ def run(bench: Bench) -> None:
         _await_near(near)
         _race_hits(bench, near, plain, memory)
         _race_far(bench, near, plain)
-        _time_writes(bench, near, plain, server)
+        time_drops(bench, AREA, server, WRITES)
         for cache in (near, plain):
             bench.run(cache.aclose())
 
@@ -70,33 +70,41 @@ def _race_hits(bench: Bench, near: Cache, plain: Cache, memory: Cache) -> None:
             Client("twofold memory", aeach(memory.aget), target=1 / 1.15),
         ],
     )
+    many = KEYS * 10  # for each task, enough that its own start does not count
     bench.race(
         AREA,
         "aget, 100 tasks",
         [
-            Client("twofold near", together(near.aget)),
-            Client("twofold Redis", together(plain.aget), target=15),
+            Client("twofold near", together(near.aget, items=many), len(many)),
+            Client("twofold memory", together(memory.aget, items=many), len(many)),
+            Client("twofold Redis", together(plain.aget, items=many), len(many), target=15),
+            Client("a coroutine that does nothing", together(_nothing, items=many), len(many)),
         ],
     )
 
 
+async def _nothing(key: str) -> str:
+    return key
+
+
 def _race_far(bench: Bench, near: Cache, plain: Cache) -> None:
-    """Read what was just dropped, as after a foreign write."""
+    """Read what is not near: all copies are dropped first."""
     tier: Any = near._near and near._near.tier
+    read, aread = each(near.get), together(near.aget)
 
-    def far(key: str) -> Any:
-        tier.drop((near._key(key),))
-        return near.get(key)
+    def far() -> None:
+        tier.flushed()
+        read()
 
-    async def afar(key: str) -> Any:
-        tier.drop((near._key(key),))
-        return await near.aget(key)
+    async def afar() -> None:
+        tier.flushed()
+        await aread()
 
     bench.race(
         AREA,
         "get that is not near",
         [
-            Client("twofold near", each(far)),
+            Client("twofold near", far),
             Client("twofold Redis", each(plain.get), target=1 / 1.15),
         ],
     )
@@ -104,27 +112,7 @@ def _race_far(bench: Bench, near: Cache, plain: Cache) -> None:
         AREA,
         "aget that is not near, 100 tasks",
         [
-            Client("twofold near", together(afar)),
+            Client("twofold near", afar),
             Client("twofold Redis", together(plain.aget), target=1 / 1.15),
         ],
     )
-
-
-def _time_writes(bench: Bench, near: Cache, plain: Cache, server: RedisServer) -> None:
-    """Time how soon after a write was answered its copy is gone, of writes that are paced."""
-    with closing(Cache(server.url, timeout=TIMEOUT, key_prefix="near")) as writer:
-        waits, round_trips = [], []
-        for number in range(WRITES):
-            near.get("paced")
-            started = perf_counter()
-            writer.set("paced", str(number))
-            written = perf_counter()
-            while near.get("paced") != str(number):
-                pass
-            waits.append((perf_counter() - written) * 1e6)
-            round_trips.append((written - started) * 1e6)
-            sleep(0.001)
-    for share, name in ((0.5, "half of them"), (0.99, "99 of 100")):
-        at = int(share * WRITES)
-        costs = {"gone after": [sorted(waits)[at]], "a write": [sorted(round_trips)[at]]}
-        bench.add(AREA, f"a foreign write, {name}", "µs", costs, {})
