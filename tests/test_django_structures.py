@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -398,6 +399,36 @@ def test_counters_of_any_size_keep_their_life(face: Face, ours: RedisCache) -> N
             await cache.incr("text")
         with pytest.raises(MissingKey):
             await cache.incr("none")
+
+    face.run(body())
+
+
+def test_xx_stores_nothing_where_a_delete_came_between(
+    ours: RedisCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever deletes a key after it was seen has the last word."""
+    backend = ours.cache.backend
+    swap = backend.compare_and_set
+
+    def late(key: str, *args: Any) -> bool:
+        backend.delete(key)
+        return swap(key, *args)
+
+    ours.set("k", 1)
+    monkeypatch.setattr(backend, "compare_and_set", late)
+    assert ours.set("k", 2, xx=True) is False
+    assert ours.get("k") is None
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_no_addition_to_a_big_counter_is_lost(face: Face, ours: RedisCache) -> None:
+    """Whoever adds to it at the same time is counted too."""
+
+    async def body() -> None:
+        cache = face.view(ours)
+        await cache.set("n", 2**70)
+        await face.together([partial(cache.incr, "n", 3) for _ in range(40)])
+        assert await cache.get("n") == 2**70 + 120
 
     face.run(body())
 
