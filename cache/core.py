@@ -5,6 +5,7 @@ by `await` alone. Names, parameters and rules are Django's.
 """
 
 from collections.abc import Iterable
+from time import monotonic
 from typing import Any, Never, TypeVar, Unpack, overload
 
 from twofold import counter
@@ -13,7 +14,7 @@ from twofold.backend import Backend
 from twofold.claims.renewal import rest
 from twofold.computing.operations import ComputingCache
 from twofold.display import shown
-from twofold.effects import BLOCKING, NATIVE, Effects, background, loops, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, background, loops, remaining, run_sync
 from twofold.entry import MISSING, Entry, Missing
 from twofold.errors import BackendUnavailable, InvalidTimeout, PartlyUnavailable
 from twofold.lock import Lock
@@ -69,11 +70,12 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
             full = None
         if full is None:
             full = self._key(key, version)
-        counts, here = self._counts_here, self._here
+        counts, here, since = self._counts_here, self._here, 0.0
         stored = here(full)
         if stored is None:
             counts = self._counts
             if self._waits:
+                since = monotonic()
                 stored = (self._stale_reads if allow_stale else self._reads).get(full)
             if stored is None:
                 counts.misses += 1
@@ -87,11 +89,12 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
                 if type(stored) is not bytes:
                     value = self._reader.current(full, stored)
                 if value is not MISSING:
-                    self._counts.hits += 1
+                    counts.hits += 1
                     return value
                 entry = self._reader.read(full, stored)
                 if is_untold(entry):
-                    return run_sync(self._get_tagged(BLOCKING, entry, default, allow_stale, counts))
+                    io = remaining(BLOCKING, self._store.deadline, since)
+                    return run_sync(self._get_tagged(io, entry, default, allow_stale, counts))
                 return self._given(entry, default, allow_stale, counts)
             self._counts.misses += 1
             return default
@@ -113,11 +116,12 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
             full = None
         if full is None:
             full = self._key(key, version)
-        counts, here = self._counts_here, self._here
+        counts, here, since = self._counts_here, self._here, 0.0
         stored = here(full)
         if stored is None:
             counts = self._counts
             if self._waits:
+                since = monotonic()
                 stored = await (self._stale_reads if allow_stale else self._reads).aget(full)
             if stored is None:
                 counts.misses += 1
@@ -131,11 +135,12 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
                 if type(stored) is not bytes:
                     value = self._reader.current(full, stored)
                 if value is not MISSING:
-                    self._counts.hits += 1
+                    counts.hits += 1
                     return value
                 entry = self._reader.read(full, stored)
                 if is_untold(entry):
-                    return await self._get_tagged(NATIVE, entry, default, allow_stale, counts)
+                    io = remaining(NATIVE, self._store.deadline, since)
+                    return await self._get_tagged(io, entry, default, allow_stale, counts)
                 return self._given(entry, default, allow_stale, counts)
             self._counts.misses += 1
             return default
@@ -186,26 +191,26 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
         """
         if self._guard is not None:
             self._guard("get_many")
-        names = self._names(keys, version)
+        names, since = self._names(keys, version), monotonic()
         try:
             found = (self._stale_reads if allow_stale else self._reads).get_many(list(names))
         except PartlyUnavailable as error:
-            error.result = self._load_all(names, error.result, allow_stale)
+            error.result = self._load_all(names, error.result, allow_stale, since)
             raise
-        return self._load_all(names, found, allow_stale)
+        return self._load_all(names, found, allow_stale, since)
 
     async def aget_many(
         self, keys: Iterable[str], version: int | None = None, *, allow_stale: bool = False
     ) -> dict[str, Any]:
         """Do what `get_many` does."""
-        names = self._names(keys, version)
+        names, since = self._names(keys, version), monotonic()
         try:
             reads = self._stale_reads if allow_stale else self._reads
             found = await reads.aget_many(list(names))
         except PartlyUnavailable as error:
-            error.result = await self._aload_all(names, error.result, allow_stale)
+            error.result = await self._aload_all(names, error.result, allow_stale, since)
             raise
-        return await self._aload_all(names, found, allow_stale)
+        return await self._aload_all(names, found, allow_stale, since)
 
     def touch(
         self,

@@ -18,7 +18,7 @@ from twofold.computing.maker import Maker
 from twofold.computing.unserializable import Unserializable
 from twofold.counting import SignedCounters
 from twofold.described import FreshStore
-from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
+from twofold.effects import BLOCKING, NATIVE, Effects, remaining, run_sync
 from twofold.entry import MISSING, Codec, Entry, Missing
 from twofold.errors import BackendUnavailable, PartlyUnavailable
 from twofold.freshness.overrides import override, requests
@@ -222,11 +222,11 @@ class Engine:
         self._claims.detach_all(scope)
         await self._backend.aclear(scope)
 
-    def _find(self, key: str, version: int | None, policy: Policy) -> Found:
+    def _find(self, key: str, version: int | None, policy: Policy, since: float) -> Found:
         """Return what `key` holds, and how old it is; nothing in an outage."""
-        return self._find_in(self._tolerant_reads, self._key(key, version), policy)
+        return self._find_in(self._tolerant_reads, self._key(key, version), policy, since)
 
-    def _find_in(self, reads: Reads, full: str, policy: Policy) -> Found:
+    def _find_in(self, reads: Reads, full: str, policy: Policy, since: float = 0.0) -> Found:
         tags = () if callable(policy.tags) else policy.tags
         also = self._tags.keys(tags) if tags else ()
         read = reads.get_many([full, *also]) if also else {full: reads.get(full)}
@@ -237,13 +237,14 @@ class Engine:
             return Found(full, value, Age.FRESH)
         entry = self._reader.read(full, stored, known)
         if is_untold(entry):
-            return run_sync(self._answers.find(BLOCKING, full, entry, policy, known))
+            io = remaining(BLOCKING, self._store.deadline, since)
+            return run_sync(self._answers.find(io, full, entry, policy, known))
         return self._answers.found(full, entry, policy)
 
-    async def _afind(self, key: str, version: int | None, policy: Policy) -> Found:
-        return await self._afind_in(self._tolerant_reads, self._key(key, version), policy)
+    async def _afind(self, key: str, version: int | None, policy: Policy, since: float) -> Found:
+        return await self._afind_in(self._tolerant_reads, self._key(key, version), policy, since)
 
-    async def _afind_in(self, reads: Reads, full: str, policy: Policy) -> Found:
+    async def _afind_in(self, reads: Reads, full: str, policy: Policy, since: float = 0.0) -> Found:
         tags = () if callable(policy.tags) else policy.tags
         also = self._tags.keys(tags) if tags else ()
         read = await reads.aget_many([full, *also]) if also else {full: await reads.aget(full)}
@@ -254,7 +255,8 @@ class Engine:
             return Found(full, value, Age.FRESH)
         entry = self._reader.read(full, stored, known)
         if is_untold(entry):
-            return await self._answers.find(NATIVE, full, entry, policy, known)
+            io = remaining(NATIVE, self._store.deadline, since)
+            return await self._answers.find(io, full, entry, policy, known)
         return self._answers.found(full, entry, policy)
 
     async def _bring(
@@ -299,7 +301,9 @@ class Engine:
         also = self._tags.keys({name: None for each in {*tags.values()} for name in each})
         read, reachable = await self._read_many(io, [*keys, *also])
         known = {key: read.pop(key, None) for key in also}
-        every = await self._answers.find_many(io, keys, read, policy, known, tags)
+        every = await self._answers.find_many(
+            remaining(io, self._store.deadline, since), keys, read, policy, known, tags
+        )
         return await self._batches.bring(io, every, function, policy, since, reachable=reachable)
 
     async def _read_many(self, io: Effects, keys: list[str]) -> tuple[dict[str, Any], bool]:
@@ -322,19 +326,21 @@ class Engine:
         return {self._key(key, version): key for key in many(keys)}
 
     def _load_all(
-        self, names: Mapping[str, str], found: Mapping[str, Any], allow_stale: bool
+        self, names: Mapping[str, str], found: Mapping[str, Any], allow_stale: bool, since: float
     ) -> dict[str, Any]:
         read, tagged = self._load_untagged(names, found, allow_stale)
         if tagged:
-            return run_sync(self._load_tagged(BLOCKING, names, tagged, allow_stale, read))
+            io = remaining(BLOCKING, self._store.deadline, since)
+            return run_sync(self._load_tagged(io, names, tagged, allow_stale, read))
         return self._counted(read, len(names))
 
     async def _aload_all(
-        self, names: Mapping[str, str], found: Mapping[str, Any], allow_stale: bool
+        self, names: Mapping[str, str], found: Mapping[str, Any], allow_stale: bool, since: float
     ) -> dict[str, Any]:
         read, tagged = self._load_untagged(names, found, allow_stale)
         if tagged:
-            return await self._load_tagged(NATIVE, names, tagged, allow_stale, read)
+            io = remaining(NATIVE, self._store.deadline, since)
+            return await self._load_tagged(io, names, tagged, allow_stale, read)
         return self._counted(read, len(names))
 
     def _load_untagged(

@@ -1,7 +1,7 @@
 """Traces opcodes from the very first one, which each CPython begins in its own way."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any, TypeAlias
 
@@ -21,18 +21,33 @@ def follow(frame: FrameType, tracer: Tracer) -> Tracer:
     return tracer
 
 
-def count(call: Callable[[], object]) -> int:
-    """Return how many opcodes a call takes, which tells its cost on a busy machine too."""
-    counted = 0
+class Count:
+    """Counts what Python does in this thread, which tells the cost on a busy machine too."""
 
-    def tracer(frame: FrameType, event: str, arg: object) -> Any:
-        nonlocal counted
-        counted += event == "opcode"
-        return follow(frame, tracer) if event == "call" else tracer
+    def __init__(self) -> None:
+        self.opcodes: int = 0
 
-    trace(tracer)
-    try:
-        call()
-    finally:
+    def _trace(self, frame: FrameType, event: str, _arg: object) -> Any:
+        self.opcodes += event == "opcode"
+        return follow(frame, self._trace) if event == "call" else self._trace
+
+    def __enter__(self) -> "Count":
+        trace(self._trace)
+        return self
+
+    def __exit__(self, *_: object) -> None:
         sys.settrace(None)
-    return counted
+
+
+def count(call: Callable[[], object]) -> int:
+    """Return how many opcodes a call takes."""
+    with Count() as counted:
+        call()
+    return counted.opcodes
+
+
+async def acount(call: Callable[[], Awaitable[object]]) -> int:
+    """Return how many opcodes a call takes that is awaited, with those of the event loop."""
+    with Count() as counted:
+        await call()
+    return counted.opcodes

@@ -173,7 +173,7 @@ class ComputingCache(Engine):
         if requests and override():
             return run_sync(self._override(io, key, version, producer(default), policy))
         since = monotonic() if self._remote else 0.0
-        found = self._find(key, version, policy)
+        found = self._find(key, version, policy, since)
         if self._answers.serves(found, policy):
             return found.value
         return run_sync(self._bring(io, found, producer(default), policy, since))
@@ -182,7 +182,7 @@ class ComputingCache(Engine):
         if requests and override():
             return await self._override(NATIVE, key, version, aproducer(default), policy)
         since = monotonic() if self._remote else 0.0
-        found = await self._afind(key, version, policy)
+        found = await self._afind(key, version, policy, since)
         if self._answers.serves(found, policy):
             return found.value
         return await self._bring(NATIVE, found, aproducer(default), policy, since)

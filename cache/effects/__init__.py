@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from twofold.effects.background import background, is_ending
 from twofold.effects.calls import Call
-from twofold.effects.deadline import ends_by, within
+from twofold.effects.deadline import ends_by, remaining, within
 from twofold.effects.endings import Ending
 from twofold.effects.faces import (
     BLOCKING,
@@ -69,6 +69,7 @@ __all__ = [
     "leak_on_fork",
     "new_lock",
     "new_rlock",
+    "remaining",
     "renewals",
     "run_sync",
     "running_loop",

@@ -12,13 +12,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import ContextVar, copy_context
 from functools import partial
 from time import monotonic
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from twofold.effects.endings import Ending
 from twofold.effects.faces import Effects, Joinable, Spawned
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_LITTLE: Final = 0.01
 
 _bound: ContextVar[float | None] = ContextVar("twofold_bound", default=None)
 
@@ -33,6 +35,14 @@ def within(io: Effects, seconds: float, since: float = 0.0) -> Effects:
     `since` is the monotonic time at which they began, if the first of them is over already.
     """
     return _Bounded(io, (since or monotonic()) + seconds)
+
+
+def remaining(io: Effects, seconds: float, since: float) -> Effects:
+    """Do what `within` does, unless so little time has passed that it is as good as none.
+
+    `since` is 0 where nothing takes long.
+    """
+    return within(io, seconds, since) if since and monotonic() - since > seconds * _LITTLE else io
 
 
 class _Bounded:

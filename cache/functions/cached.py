@@ -198,7 +198,7 @@ class Cached(_CachedFunction[P, R]):
             key, function = self._call(key, args, kwargs)
             return run_sync(store._override(BLOCKING, key, None, function, policy))  # type: ignore[no-any-return]
         since = monotonic() if store._remote else 0.0
-        found = store._find(key, None, policy)
+        found = store._find(key, None, policy, since)
         if store._answers.serves(found, policy):
             plan.hits += 1
             return found.value  # type: ignore[no-any-return]
@@ -253,7 +253,7 @@ class AsyncCached(_CachedFunction[P, R]):
             key, function = self._call(key, args, kwargs)
             return await store._override(NATIVE, key, None, function, policy)  # type: ignore[no-any-return]
         since = monotonic() if store._remote else 0.0
-        found = await store._afind(key, None, policy)
+        found = await store._afind(key, None, policy, since)
         if store._answers.serves(found, policy):
             plan.hits += 1
             return found.value  # type: ignore[no-any-return]
