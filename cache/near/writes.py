@@ -158,14 +158,22 @@ class OwnWrites(Forwarding):
 
     def _do(self, keys: Iterable[str], operation: Callable[..., T], *args: object) -> T:
         try:
-            return operation(*args)
-        finally:
+            try:
+                return operation(*args)
+            finally:
+                self._tier.drop(keys)
+        except BaseException:  # a signal's handler may have broken off the latter
             self._tier.drop(keys)
+            raise
 
     async def _ado(
         self, keys: Iterable[str], operation: Callable[..., Awaitable[T]], *args: object
     ) -> T:
         try:
-            return await operation(*args)
-        finally:
+            try:
+                return await operation(*args)
+            finally:
+                self._tier.drop(keys)
+        except BaseException:
             self._tier.drop(keys)
+            raise
