@@ -1516,8 +1516,10 @@ class TestSettings:
             [sys.executable, "-c", code], capture_output=True, text=True, check=False
         )
         assert run.returncode == 1
-        assert run.stderr.splitlines()[-1].startswith("twofold.errors.SettingsError: CACHES['def")
-        assert run.stderr.splitlines()[-1].endswith("pip install '.[memcached]'")
+        message, more = run.stderr.splitlines()[-2:]
+        assert message.startswith("twofold.errors.SettingsError: CACHES['def")
+        assert message.endswith("pip install '.[memcached]'")
+        assert more.startswith("More: ")
 
     @pytest.mark.parametrize(
         "location", ["memcached://u:hidden@h:1", ["memcached://u:hidden@h", "unix:/m.sock"]]

@@ -699,8 +699,10 @@ class TestSettings:
             [sys.executable, "-c", code], capture_output=True, text=True, check=False
         )
         assert run.returncode == 1
-        assert run.stderr.splitlines()[-1].startswith("twofold.errors.SettingsError: CACHES['def")
-        assert run.stderr.splitlines()[-1].endswith("pip install '.[redis]'")
+        message, more = run.stderr.splitlines()[-2:]
+        assert message.startswith("twofold.errors.SettingsError: CACHES['def")
+        assert message.endswith("pip install '.[redis]'")
+        assert more.startswith("More: ")
 
     def test_it_works_without_hiredis(self, redis_server: RedisServer) -> None:
         """Where only redis-py is installed, both faces work."""
