@@ -70,6 +70,8 @@ class Parameters:
 
         The usual call is bound here, twice as fast as `Signature.bind`.
         """
+        if self._plain and not kwargs and len(args) == self._positional == len(self.names):
+            return dict(zip(self.names, args, strict=True))
         if self._plain and len(args) <= self._positional:
             given = {**dict(zip(self.names, args, strict=False)), **kwargs}
             values = {**self.defaults, **given}
