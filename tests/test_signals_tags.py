@@ -112,6 +112,7 @@ SYNC: dict[str, Operation] = {
     "add, miss": lambda it: it.cache.add("k", "new", tags=TAGS),
     "invalidate": lambda it: it.cache.invalidate_tags("t", "u"),
     "invalidate softly": lambda it: it.cache.invalidate_tags("t", "u", keep_stale=True),
+    "clear": lambda it: it.cache.clear(),
     "get_or_set": lambda it: it.cache.get_or_set("k", it.compute, tags=TAGS),
     "get_or_set, miss": lambda it: it.cache.get_or_set("k", it.compute, tags=TAGS),
     "get_or_set, miss, by result": lambda it: it.cache.get_or_set("k", it.compute, tags=BY_RESULT),

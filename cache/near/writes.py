@@ -146,15 +146,23 @@ class OwnWrites(Forwarding):
 
     def clear(self, prefix: str) -> None:
         try:
-            self._inner.clear(prefix)
-        finally:
+            try:
+                self._inner.clear(prefix)
+            finally:
+                self._tier.drop_prefix(prefix)
+        except BaseException:  # as in `_do`
             self._tier.drop_prefix(prefix)
+            raise
 
     async def aclear(self, prefix: str) -> None:
         try:
-            await self._inner.aclear(prefix)
-        finally:
+            try:
+                await self._inner.aclear(prefix)
+            finally:
+                self._tier.drop_prefix(prefix)
+        except BaseException:
             self._tier.drop_prefix(prefix)
+            raise
 
     def _do(self, keys: Iterable[str], operation: Callable[..., T], *args: object) -> T:
         try:
