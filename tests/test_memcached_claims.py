@@ -150,7 +150,7 @@ class TestClaims:
     async def test_a_restarted_server_has_no_claims(
         self, opened: Callable[[str], Any], tmp_path: Path, theirs: str
     ) -> None:
-        """It counts from 1 again; what has a claim's number by chance is not replaced."""
+        """It counts from 1 or 2 again; what has a claim's number by chance is not replaced."""
         with MemcachedServer(tmp_path / "own") as server:
             store, other = opened(server.address), opened(server.address)
             stub, value = new_stub(), b"theirs" if theirs == "value" else new_stub()
@@ -158,7 +158,7 @@ class TestClaims:
             [number] = store.target._cas._claimed._uniques.values()
             server.restart()
             assert await store.get("an idle connection") is None
-            for _ in range(number):
+            while b" %d\r\n" % number not in server.command(b"gets k\r\n"):
                 assert await other.set(KEY, value, LONG) is True
             assert await store.fill(KEY, stub, b"stale", LONG) is False
             assert await store.get(KEY) is None

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote
 
 from twofold.backends.network.hosts import host_name, read_host, require_unix_sockets
 from twofold.display import mask_location
@@ -12,6 +12,11 @@ from twofold.errors import SettingsError
 _DEFAULT_HOST: Final = "127.0.0.1"
 _WITH_TLS = frozenset({"rediss", "valkeys"})
 _SCHEMES = _WITH_TLS | {"redis", "unix", "valkey"}
+# As RFC 3986, appendix B, has it. `urlsplit` refuses several hosts of which one is in brackets, and
+# more of them from CPython 3.14 on.
+_URL = re.compile(
+    r"(?:([a-z][a-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)\??([^#]*)#?(.*)", re.IGNORECASE | re.DOTALL
+)
 _BETWEEN_URLS = re.compile(r"[;,]\s*+(?=[a-z]++://)", re.IGNORECASE)
 _WRITE = "write redis://[user:password@]host[:port][/db], rediss://… for TLS, or unix:///path"
 
@@ -64,10 +69,8 @@ def read_addresses(location: str | list[str], port: int) -> list[Address]:
 
 
 def _read(url: str, port: int) -> Iterator[Address]:
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # which quotes the password
-        raise SettingsError(f"LOCATION {mask_location(url)!r} cannot be read: {_WRITE}") from None
+    scheme, netloc, path, query, fragment = next(_URL.finditer(url)).groups("")
+    parts = SplitResult(scheme.lower(), netloc, path, query, fragment)
     if parts.scheme not in _SCHEMES:
         raise SettingsError(
             f"LOCATION {mask_location(url)!r} is no URL of a Redis server: {_WRITE}"
