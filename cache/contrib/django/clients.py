@@ -93,9 +93,7 @@ def _client(url: str, options: dict[str, Any]) -> "Redis":
         try:
             from redis import Redis
         except ImportError as error:
-            raise SettingsError(
-                "a client needs redis-py: python -m pip install 'twofold[redis]'"
-            ) from error
+            raise SettingsError("a client needs redis-py: pip install '.[redis]'") from error
         _made.setdefault(place, Redis.from_url(_VALKEY.sub("redis", url), **options))
     return _made[place]
 
