@@ -94,6 +94,11 @@ STEPS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("hset", ("h", "ü", "text"), {}),
     ("hset", ("h",), {"mapping": {"f": 3, "g": 4}, "version": None}),
     ("hset", ("h",), {"field": "i", "value": 5}),
+    ("hset", ("h", 7, "seven"), {}),
+    ("hexists", ("h", 7), {}),
+    ("hexists", ("h", "7"), {}),
+    ("hdel", ("h", 7), {}),
+    ("hset", ("h",), {"mapping": {8: "eight"}}),
     ("hlen", ("h",), {}),
     ("hkeys", ("h",), {}),
     ("hexists", ("h", "f"), {}),
@@ -238,6 +243,8 @@ def test_what_makes_no_sense_is_an_error_and_no_outage(
             await face.view(ours).sadd("s")
         with pytest.raises(NotUnderstood):
             await face.view(ours).zadd("z", {"a": 1}, gt=True, lt=True)
+        with pytest.raises(NotUnderstood, match="arguments"):
+            await face.view(ours).sunion()
         with pytest.raises(NotUnderstood, match="slot"):
             await face.view(cluster).sinter("a", "b")
         assert ours.cache.available
@@ -330,7 +337,7 @@ def test_members_come_back_as_what_they_were() -> None:
     assert packed("text") == b"text"
 
 
-@pytest.mark.parametrize("member", [frozenset("ab"), (1, frozenset()), {"a": 1}, object()])
+@pytest.mark.parametrize("member", [frozenset("ab"), (1, frozenset()), {"a": 1}, [1], (1, [2]), object()])
 def test_members_without_one_form_are_refused(member: Any) -> None:
     """Equal ones could be different members, or cannot be stored at all."""
     with pytest.raises(CannotSerialize):
@@ -357,10 +364,36 @@ def test_members_are_the_same_in_every_process() -> None:
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("data", [b"\xff\xfe", b"\xc1", b"\xc1\xc1", b"\xc1\xdf\xff\xff\xff\xff"])
+OF_OTHERS = [
+    b"\xff\xfe",
+    b"\xc1",
+    b"\xc1\xc1",
+    b"\xc1\xdf\xff\xff\xff\xff",
+    b"\xc1\x91\x01",  # a list
+    b"\xc1\x80",  # a dict
+]
+
+
+@pytest.mark.parametrize("data", OF_OTHERS)
 def test_what_other_programs_write_is_bytes(data: bytes) -> None:
     """It is neither an error nor an attack."""
     assert unpacked(data) == data
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_no_member_makes_a_set_unreadable(face: Face, ours: RedisCache) -> None:
+    """Neither a list of ours, which is refused, nor what another program has written."""
+
+    async def body() -> None:
+        cache = face.view(ours)
+        with pytest.raises(CannotSerialize, match="tuple"):
+            await cache.sadd("s", [1, 2])
+        raw = ours.client.get_client()
+        raw.sadd(ours.client.make_key("s"), *OF_OTHERS)
+        assert await cache.smembers("s") == set(OF_OTHERS)
+        raw.connection_pool.disconnect()
+
+    face.run(body())
 
 
 @pytest.mark.parametrize("face", FACES, ids=repr)

@@ -26,7 +26,13 @@ class NotUnderstood(CacheError, ValueError):
 
 
 def command(name: bytes, keys: Sequence[str], parts: Sequence[bytes]) -> Command:
-    """Return a command on keys; in a cluster they are of one slot."""
+    """Return a command on keys; in a cluster they are of one slot.
+
+    Raises:
+        NotUnderstood: there are no keys.
+    """
+    if not keys:
+        raise NotUnderstood(f"wrong number of arguments for {name.decode()}: it needs a key")
     packed = pack(name, *[key.encode("ascii") for key in keys], *parts)
     return Command(packed, keys[0], name in _READS, len(packed) >= BULK)
 

@@ -8,14 +8,14 @@ from twofold.entry import MISSING
 
 
 class HashesCache(StructuredCache):
-    """Hashes, whose fields have names that are texts, and values as the cache has."""
+    """Hashes, whose fields have values as the cache has; their names are texts, as of its keys."""
 
     def hset(
         self,
         key: Any,
-        field: str | None = None,
+        field: Any = None,
         value: Any = None,
-        mapping: Mapping[str, Any] | None = None,
+        mapping: Mapping[Any, Any] | None = None,
         version: int | None = None,
     ) -> int:
         """Store the value of a field of a hash, or of several; return how many are new."""
@@ -27,9 +27,9 @@ class HashesCache(StructuredCache):
     async def ahset(
         self,
         key: Any,
-        field: str | None = None,
+        field: Any = None,
         value: Any = None,
-        mapping: Mapping[str, Any] | None = None,
+        mapping: Mapping[Any, Any] | None = None,
         version: int | None = None,
     ) -> int:
         [at] = self._at(key, version=version)
@@ -37,19 +37,19 @@ class HashesCache(StructuredCache):
         added: int = await self._aask(b"HSET", [at], *cells, nothing=0)
         return added
 
-    def hget(self, key: Any, field: str, default: Any = None, version: int | None = None) -> Any:
+    def hget(self, key: Any, field: Any, default: Any = None, version: int | None = None) -> Any:
         """Return the value of a field of a hash, or `default`."""
         [at] = self._at(key, version=version)
         return self._value(
-            at, field, self._ask(b"HGET", [at], field.encode(), nothing=None), default
+            at, field, self._ask(b"HGET", [at], _name(field), nothing=None), default
         )
 
     async def ahget(
-        self, key: Any, field: str, default: Any = None, version: int | None = None
+        self, key: Any, field: Any, default: Any = None, version: int | None = None
     ) -> Any:
         [at] = self._at(key, version=version)
         return self._value(
-            at, field, await self._aask(b"HGET", [at], field.encode(), nothing=None), default
+            at, field, await self._aask(b"HGET", [at], _name(field), nothing=None), default
         )
 
     def hgetall(self, key: Any, version: int | None = None) -> dict[str, Any]:
@@ -61,14 +61,14 @@ class HashesCache(StructuredCache):
         [at] = self._at(key, version=version)
         return self._values(at, await self._aask(b"HGETALL", [at], nothing=()))
 
-    def hdel(self, key: Any, field: str, version: int | None = None) -> int:
+    def hdel(self, key: Any, field: Any, version: int | None = None) -> int:
         """Remove a field of a hash, and return whether it was there, as 1 or 0."""
-        removed: int = self._ask(b"HDEL", self._at(key, version=version), field.encode(), nothing=0)
+        removed: int = self._ask(b"HDEL", self._at(key, version=version), _name(field), nothing=0)
         return removed
 
-    async def ahdel(self, key: Any, field: str, version: int | None = None) -> int:
+    async def ahdel(self, key: Any, field: Any, version: int | None = None) -> int:
         removed: int = await self._aask(
-            b"HDEL", self._at(key, version=version), field.encode(), nothing=0
+            b"HDEL", self._at(key, version=version), _name(field), nothing=0
         )
         return removed
 
@@ -90,19 +90,19 @@ class HashesCache(StructuredCache):
             map(_text, await self._aask(b"HKEYS", self._at(key, version=version), nothing=()))
         )
 
-    def hexists(self, key: Any, field: str, version: int | None = None) -> bool:
+    def hexists(self, key: Any, field: Any, version: int | None = None) -> bool:
         """Return whether a hash has a field."""
         return bool(
-            self._ask(b"HEXISTS", self._at(key, version=version), field.encode(), nothing=0)
+            self._ask(b"HEXISTS", self._at(key, version=version), _name(field), nothing=0)
         )
 
-    async def ahexists(self, key: Any, field: str, version: int | None = None) -> bool:
+    async def ahexists(self, key: Any, field: Any, version: int | None = None) -> bool:
         return bool(
-            await self._aask(b"HEXISTS", self._at(key, version=version), field.encode(), nothing=0)
+            await self._aask(b"HEXISTS", self._at(key, version=version), _name(field), nothing=0)
         )
 
     def _cells(
-        self, at: str, field: str | None, value: Any, mapping: Mapping[str, Any] | None
+        self, at: str, field: Any, value: Any, mapping: Mapping[Any, Any] | None
     ) -> list[bytes]:
         """Return fields and values as they are stored; a value is none of another field."""
         fields = dict(mapping or {}) if field is None else {**(mapping or {}), field: value}
@@ -110,10 +110,10 @@ class HashesCache(StructuredCache):
         return [
             part
             for name, each in fields.items()
-            for part in (name.encode(), dump(_place(at, name), each))
+            for part in (_name(name), dump(_place(at, name), each))
         ]
 
-    def _value(self, at: str, field: str, stored: bytes | None, default: Any) -> Any:
+    def _value(self, at: str, field: Any, stored: bytes | None, default: Any) -> Any:
         value = MISSING if stored is None else self.cache._codec.load(_place(at, field), stored)
         return default if value is MISSING else value
 
@@ -123,8 +123,12 @@ class HashesCache(StructuredCache):
         return {field: value for field, value in read.items() if value is not MISSING}
 
 
-def _place(at: str, field: str) -> str:
-    return f"{at} {field}"
+def _place(at: str, field: Any) -> str:
+    return f"{at} {field!s}"
+
+
+def _name(field: Any) -> bytes:
+    return str(field).encode()
 
 
 def _text(field: bytes) -> str:

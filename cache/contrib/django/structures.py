@@ -13,7 +13,6 @@ from twofold.contrib.django.base import TwofoldCache
 from twofold.errors import BackendUnavailable, CannotSerialize
 
 _MARK = b"\xc1"  # neither UTF-8 nor MessagePack has it
-_UNORDERED = (dict, set, frozenset)
 
 _msgpack = Msgpack()
 
@@ -74,10 +73,10 @@ def packed(member: Any) -> bytes:
             return member.encode()
         except UnicodeEncodeError:
             pass
-    elif _is_unordered(member):
+    elif not _is_hashable(member) or _is_unordered(member):
         raise CannotSerialize(
-            f"a {type(member).__name__} has no order, so that equal ones could be different"
-            " members: use a tuple of what is in it, sorted"
+            f"a {type(member).__name__} that can be changed, or has no order, is no member: use a"
+            " tuple of what is in it, sorted where it has no order"
         )
     return _MARK + _msgpack.dumps(member)
 
@@ -85,9 +84,10 @@ def packed(member: Any) -> bytes:
 def unpacked(data: bytes) -> Any:
     """Return a member; the bytes themselves if another program has written what is none of ours."""
     try:
-        return _msgpack.loads_foreign(data[1:]) if data[:1] == _MARK else data.decode()
+        member = _msgpack.loads_foreign(data[1:]) if data[:1] == _MARK else data.decode()
     except ValueError:
         return data
+    return member if _is_hashable(member) else data
 
 
 def number(score: float | str) -> bytes:
@@ -95,7 +95,15 @@ def number(score: float | str) -> bytes:
     return (score if isinstance(score, str) else repr(score)).encode()
 
 
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
 def _is_unordered(value: Any) -> bool:
-    if isinstance(value, list | tuple):
+    if isinstance(value, tuple):
         return any(map(_is_unordered, value))
-    return isinstance(value, _UNORDERED)
+    return isinstance(value, frozenset)
