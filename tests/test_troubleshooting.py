@@ -60,6 +60,8 @@ def blocked() -> None:
 TROUBLES: list[tuple[Any, str]] = [
     (lambda: cached(ttl=60), "there-is-no-option"),
     (lambda: configure({"default": {"BACKEND": "memory", "TTL": 1}}), "there-is-no-option"),
+    (lambda: configure({"default": {"BACKEND": "redi"}}), "there-is-no-option"),
+    (lambda: Cache("redis://localhost?clutser=1"), "there-is-no-option"),
     (lambda: Cache("localhost:6379"), "no-backend-is-named"),
     (lambda: configure("redis"), "no-backend-is-named"),
     (blocked, "blocks-and-an-event-loop"),
@@ -91,7 +93,10 @@ def test_errors_that_say_all_have_no_note() -> None:
         cache.incr("none")
     with pytest.raises(twofold.SettingsError) as negative:
         configure({"default": {"BACKEND": "memory", "COMPRESS_MIN": -1}})
+    with pytest.raises(twofold.SettingsError, match="there is no module") as elsewhere:
+        configure({"default": {"BACKEND": "memory", "KEY_FUNCTION": "nowhere.at_all"}})
     assert not hasattr(missing.value, "__notes__")
+    assert not hasattr(elsewhere.value, "__notes__")
     assert not hasattr(negative.value, "__notes__")
 
 
