@@ -337,7 +337,9 @@ def test_members_come_back_as_what_they_were() -> None:
     assert packed("text") == b"text"
 
 
-@pytest.mark.parametrize("member", [frozenset("ab"), (1, frozenset()), {"a": 1}, [1], (1, [2]), object()])
+@pytest.mark.parametrize(
+    "member", [frozenset("ab"), (1, frozenset()), {"a": 1}, [1], (1, [2]), object()]
+)
 def test_members_without_one_form_are_refused(member: Any) -> None:
     """Equal ones could be different members, or cannot be stored at all."""
     with pytest.raises(CannotSerialize):

@@ -40,9 +40,7 @@ class HashesCache(StructuredCache):
     def hget(self, key: Any, field: Any, default: Any = None, version: int | None = None) -> Any:
         """Return the value of a field of a hash, or `default`."""
         [at] = self._at(key, version=version)
-        return self._value(
-            at, field, self._ask(b"HGET", [at], _name(field), nothing=None), default
-        )
+        return self._value(at, field, self._ask(b"HGET", [at], _name(field), nothing=None), default)
 
     async def ahget(
         self, key: Any, field: Any, default: Any = None, version: int | None = None
@@ -92,9 +90,7 @@ class HashesCache(StructuredCache):
 
     def hexists(self, key: Any, field: Any, version: int | None = None) -> bool:
         """Return whether a hash has a field."""
-        return bool(
-            self._ask(b"HEXISTS", self._at(key, version=version), _name(field), nothing=0)
-        )
+        return bool(self._ask(b"HEXISTS", self._at(key, version=version), _name(field), nothing=0))
 
     async def ahexists(self, key: Any, field: Any, version: int | None = None) -> bool:
         return bool(
