@@ -1,4 +1,4 @@
-"""One cache, two faces: every operation native in sync and in async code.
+"""One cache, two faces: every operation in sync and in async code, over the same entries.
 
 from twofold import cache, cached
 
@@ -9,6 +9,7 @@ await cache.aget("greeting")                    # in async code, the same entry
 async def profile(user_id: int) -> dict: ...
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -138,11 +139,15 @@ if not TYPE_CHECKING:  # to a type checker, a module with `__getattr__` has ever
 
 
 def _no(name: str) -> Exception:
-    """Return the error for a name that there is not; `from twofold import …` shows no other."""
+    """Return the error for a name that there is not, which `__getattr__` was asked for."""
     elsewhere = {} if name.startswith("_") else import_module(f"{__name__}.elsewhere").NAMES
-    if name in elsewhere:
-        return ImportError(f"twofold has no {name!r}: {elsewhere[name]}", name=__name__)
-    return AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in elsewhere:
+        return AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    text = f"twofold has no {name!r}: {elsewhere[name]}"
+    # `from twofold import …` asks by `hasattr`, and shows the text of no AttributeError.
+    if sys._getframe(2).f_code.co_name == "_handle_fromlist":
+        return ImportError(text, name=__name__)
+    return AttributeError(text)
 
 
 def __dir__() -> list[str]:

@@ -147,14 +147,17 @@ def test_what_is_imported_elsewhere_is_answered(name: str) -> None:
     """`from twofold import …` tells what to import; that is there, and the name no module's."""
     with pytest.raises(ImportError, match=re.escape(f"{name!r}: {NAMES[name]}")):
         exec(f"from twofold import {name}")
+    with pytest.raises(AttributeError, match=re.escape(f"{name!r}: {NAMES[name]}")):
+        getattr(twofold, name)
     assert find_spec(f"twofold.{name}") is None
     for ours in re.findall(r"import (\w+)", NAMES[name]):
         assert ours in twofold.__all__
 
 
 def test_a_module_has_no_other_names() -> None:
-    """What nobody knows is an AttributeError, as of every module."""
+    """As of every module: pickle, for one, looks through all modules for a function's name."""
     assert not hasattr(twofold, "nonsense")
+    assert not hasattr(twofold, "memoize")
     assert not hasattr(twofold, "__path_hook__")
 
 
