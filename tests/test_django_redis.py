@@ -1,10 +1,12 @@
 """What django-redis adds to Django's cache, in the drop-ins: the same answers, in both faces."""
 
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.core.cache import CacheKeyWarning
 
 from tests import django_project
 from tests.chaos import Proxy, RedisCluster, RedisServer
@@ -138,6 +140,28 @@ def test_keys_are_those_that_match(face: Face, ours: RedisCache) -> None:
         assert await cache.delete_pattern("a:*") == 0
         assert await cache.delete_pattern("*", prefix="s*") == 1
         assert sorted(await cache.keys("*")) == ["b[1]"]
+
+    face.run(body())
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_a_pattern_removes_keys_that_are_stored_by_a_digest(face: Face, ours: RedisCache) -> None:
+    """Such as those with blanks, and long ones; never a lock, whatever keys look like."""
+    bare = RedisCache(ours._location, {"KEY_FUNCTION": lambda key, *_: key})
+    names = ["a b", "ünï", "x" * 300, "a:#" + "0" * 40]
+
+    async def body() -> None:
+        cache = face.view(ours)
+        with warnings.catch_warnings(action="ignore", category=CacheKeyWarning):
+            await cache.set_many(dict.fromkeys(names, 1))
+            await cache.sadd("of a b", 1)
+            assert await cache.delete_pattern("*") == len(names) + 1
+            assert await cache.get_many(names) == {}
+        raw = ours.client.get_client()
+        raw.set("shop!lock:job", "held")
+        assert await face.view(bare).delete_pattern("shop*") == 0
+        assert raw.get("shop!lock:job") == b"held"
+        raw.connection_pool.disconnect()
 
     face.run(body())
 

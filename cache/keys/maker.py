@@ -58,6 +58,11 @@ def normalise_value(full_key: str) -> str:
     return f"{head(unlike_a_lock(full_key))}#{_digest(full_key, 20)}"
 
 
+def may_be_of_value(stored: str) -> bool:
+    """Tell whether a key, as it stands in a store, may be one that `normalise_value` made."""
+    return len(stored) <= MAX_KEY and not _BAD.search(stored) and not is_lock(stored)
+
+
 def head(full_key: str) -> str:
     """Return the readable beginning of a digested key."""
     return _BAD.sub("_", full_key[:_HEAD])

@@ -14,6 +14,7 @@ from twofold.contrib.django.sorted_sets import SortedSetsCache
 from twofold.contrib.django.swaps import add_beyond, set_over
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BackendUnavailable, CounterOverflow, NotACounter
+from twofold.keys.maker import may_be_of_value
 from twofold.timeouts import Timeout
 
 _PAGE = 1000  # keys that the server looks at for one reply
@@ -176,8 +177,11 @@ class RedisCache(SetsCache, HashesCache, SortedSetsCache):
 
         With a `prefix` the keys are those of another `KEY_PREFIX`.
         """
-        pages = self._pages(self._pattern(pattern, version, prefix), itersize)
-        return sum(self.cache.delete_many(page.keys) for page in pages if page.keys)
+        cache, removed = self.cache, 0
+        for page in self._pages(self._pattern(pattern, version, prefix), itersize):
+            if found := cache._detached(filter(may_be_of_value, page.keys)):
+                removed += cache._deleted(cache._fresh.delete_many(found))
+        return removed
 
     async def adelete_pattern(
         self,
@@ -186,10 +190,10 @@ class RedisCache(SetsCache, HashesCache, SortedSetsCache):
         prefix: str | None = None,
         itersize: int | None = None,
     ) -> int:
-        removed = 0
+        cache, removed = self.cache, 0
         async for page in self._apages(self._pattern(pattern, version, prefix), itersize):
-            if page.keys:
-                removed += await self.cache.adelete_many(page.keys)
+            if found := cache._detached(filter(may_be_of_value, page.keys)):
+                removed += cache._deleted(await cache._fresh.adelete_many(found))
         return removed
 
     async def _set_over(
