@@ -34,11 +34,13 @@ def unknown(kind: str, name: str, right: Collection[str]) -> str:
 
 def unexpected(operation: Callable[..., Any], given: Iterable[str]) -> TypeError:
     """Return the error for arguments by names that an operation does not have."""
-    from inspect import signature
+    from inspect import Parameter, signature
 
     from twofold.elsewhere import OF_CALLS
 
     name = next(iter(given))
+    parameters = signature(operation).parameters.values()
+    right = [each.name for each in parameters if each.kind is not Parameter.VAR_KEYWORD]
     advice = OF_CALLS.get(name)
-    near = f": {advice}" if advice else did_you_mean(name, signature(operation).parameters)
+    near = f": {advice}" if advice else did_you_mean(name, right)
     return TypeError(f"{operation.__name__}() got an unexpected keyword argument {name!r}{near}")

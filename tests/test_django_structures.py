@@ -468,6 +468,21 @@ def test_no_addition_to_a_big_counter_is_lost(face: Face, ours: RedisCache) -> N
     face.run(body())
 
 
+@pytest.mark.parametrize("number", [5, 2**70], ids=["small", "big"])
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_a_counter_keeps_its_tags(face: Face, ours: RedisCache, number: int) -> None:
+    """Whoever invalidates one of them after an addition removes it."""
+
+    async def body() -> None:
+        cache = face.view(ours)
+        await cache.set("n", number, tags=["t"])
+        assert await cache.incr("n") == number + 1
+        await cache.invalidate_tags("t")
+        assert await cache.get("n") is None
+
+    face.run(body())
+
+
 @pytest.mark.parametrize("face", FACES, ids=repr)
 def test_a_held_lock_is_seen_as_a_key(face: Face, ours: RedisCache) -> None:
     """As with django-redis, `has_key` tells whether a job is running."""

@@ -1196,6 +1196,19 @@ def test_what_is_typed_again_is_new_if_it_was_changed(before, after):
     assert typed_in(before) != typed_in(after)
 
 
+def test_a_cell_that_reads_another_variable_around_it_is_new():
+    """Of variables of a function around it, the code itself has only the places."""
+    keys = set()
+    for name in ("one", "other"):
+        cell = {"__name__": "__main__"}
+        text = (
+            f"def make(one, other):\n def load(): return {name}\n return load, lambda: (one, other)"
+        )
+        exec(text, cell)
+        keys.add(CallKeys(cell["make"](1, 2)[0]).of((), {}))
+    assert len(keys) == 2
+
+
 def test_a_main_of_another_process_is_known_by_the_place_it_came_from():
     """A function that was sent to a worker by value does not take the worker's own name."""
     scope = {"__name__": "__main__", "__file__": "/srv/shop/main.py"}

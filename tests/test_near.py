@@ -552,6 +552,27 @@ def test_who_takes_a_stale_value_is_given_it_where_outages_raise(face: Any) -> N
     face.run(body(Clerk(options={"on_error": "raise"})))
 
 
+@pytest.mark.parametrize("options", [{"stale": 60}, {"tags": ["t"]}], ids=str)
+def test_what_is_gone_stands_in_for_nothing(face: Any, options: dict[str, Any]) -> None:
+    """Its copy may still be there, as long as nothing else is written; the outage is told."""
+
+    async def body(clerk: Clerk) -> None:
+        view = face.view(clerk.cache)
+        await view.set("k", "v", 60, **options)
+        assert await view.get("k") == "v"
+        clerk.watch.notice()
+        clerk.server.down = True
+        clerk.clock.advance(59)
+        assert await view.get("k", allow_stale=True) == "v"
+        clerk.clock.advance(62)
+        with pytest.raises(BackendUnavailable):
+            await view.get("k", allow_stale=True)
+        with pytest.raises(BackendUnavailable):
+            await view.get_many(["k"], allow_stale=True)
+
+    face.run(body(Clerk(options={"on_error": "raise"})))
+
+
 def test_what_is_near_is_bounded(face: Any) -> None:
     """`max_entries` and `max_bytes` are of the copies alone."""
 

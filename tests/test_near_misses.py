@@ -97,6 +97,13 @@ def test_an_argument_that_there_is_not_is_a_type_error_as_ever(call: Any, answer
         call()
 
 
+@pytest.mark.parametrize("name", ["other", "others"])
+def test_what_takes_wrong_names_is_no_name_to_write(name: str) -> None:
+    """Every name that is not an operation's ends there."""
+    with pytest.raises(TypeError, match=f"argument '{name}'$"):
+        cache.set("k", 1, **{name: 1})
+
+
 @pytest.mark.parametrize("name", OF_CALLS)
 def test_what_has_no_counterpart_in_calls_is_answered(name: str) -> None:
     """Rather than by the name that happens to be spelled like it."""

@@ -596,6 +596,23 @@ def test_class_based_views_in_django(django_memory: None, tag: str) -> None:
     assert ask() != first
 
 
+@pytest.mark.parametrize("name", ["io", "proceed", "function", "view"])
+def test_values_of_a_path_have_any_names_in_django(django_memory: None, name: str) -> None:
+    """Those of our own parameters too, in both faces."""
+
+    @cache_page(60, tags=[f"thing:{{{name}}}"])
+    def sync(request: HttpRequest, **path: str) -> HttpResponse:
+        return HttpResponse(path[name])
+
+    @cache_page(60, tags=[f"thing:{{{name}}}"])
+    async def native(request: HttpRequest, **path: str) -> HttpResponse:
+        return HttpResponse(path[name])
+
+    assert sync(RequestFactory().get("/sync/7"), **{name: "7"}).content == b"7"
+    answer: Any = native(RequestFactory().get("/native/7"), **{name: "7"})
+    assert asyncio.run(answer).content == b"7"
+
+
 @pytest.mark.parametrize("single_flight", [True, False])
 def test_caches_around_keep_no_page_with_tags(django_memory: None, single_flight: bool) -> None:
     """They know nothing of the tags; so the page is where these are."""

@@ -72,7 +72,7 @@ def class_name(cls: type) -> str:
 def _text_of(code: CodeType) -> str:
     """Return what a function does, wherever it stands."""
     constants = [_text_of(each) if isinstance(each, CodeType) else each for each in code.co_consts]
-    return repr((code.co_code, code.co_names, constants))
+    return repr((code.co_code, code.co_names, code.co_freevars, constants))
 
 
 def _scope_of(thing: Any, name: str | None) -> Mapping[str, Any]:

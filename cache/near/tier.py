@@ -166,14 +166,17 @@ class Tier:
             self.reads.clear()
 
     def unconfirmed(self, key: str) -> Stored | None:
-        """Return the copy of `key` as a stale one; None if it has no life as such."""
+        """Return the copy of `key` as a stale one; None if it has no life as such, or is gone."""
         entry = self.find(key)
-        copy = None if entry is None else entry.value
+        if entry is None or (self._life is None and entry.deadline <= self.clock.monotonic()):
+            return None  # without a life of its own it ends as the far one does
+        copy = entry.value
         if is_generation(copy):
             return copy
-        if type(copy) is not Described:
+        time = self.clock.time()
+        if type(copy) is not Described or copy.meta.hard <= time:
             return None
-        meta, time = copy.meta, self.clock.time()
+        meta = copy.meta
         return Described(copy.kept, meta._replace(soft=min(meta.soft, time)))
 
     def forget(self, key: str) -> None:

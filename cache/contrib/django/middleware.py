@@ -128,7 +128,7 @@ def cache_page(
         tagged = ViewTags(view, name_of(view), tags, closed=True)
 
         async def serve(
-            io: Effects, proceed: Proceed, request: HttpRequest, *args: Any, **kwargs: Any
+            io: Effects, proceed: Proceed, request: HttpRequest, /, *args: Any, **kwargs: Any
         ) -> HttpResponse:
             told: Told
             if tagged.function is None:
@@ -154,7 +154,9 @@ def cache_page(
     return decorate
 
 
-def _sync(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[[], Awaitable[Any]]:
+def _sync(
+    function: Callable[..., Any], /, *args: Any, **kwargs: Any
+) -> Callable[[], Awaitable[Any]]:
     """Return an async function that calls a sync one, and never suspends."""
 
     async def call() -> Any:

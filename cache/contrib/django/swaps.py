@@ -56,7 +56,8 @@ async def add_beyond(io: Effects, cache: Cache, full: str, delta: int) -> int:
         if type(entry.value) is not int:
             raise NotACounter(f"{full!r} does not hold an int to add to: set it to one first")
         total: int = entry.value + delta
-        stored = cache._dump(full, total, entry.meta)
+        meta = entry.meta and entry.meta._replace(tags=cache._reader.tags_of(full, found))
+        stored = cache._dump(full, total, meta)
         if await io.op(store.replace, store.areplace, full, found, stored):
             return total
     raise _changed(full)
