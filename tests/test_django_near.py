@@ -14,6 +14,7 @@ from django.core.cache import caches
 from django.test import override_settings
 
 from twofold.contrib.django import close_all
+from twofold.testing import FACES, Face
 
 BACKEND = "twofold.contrib.django.RedisCache"
 
@@ -45,6 +46,25 @@ def test_djangos_caches_read_from_near(cache: Any) -> None:
     assert cache.cache.stats().near.watch.pushes > 0
     cache.delete("k")
     assert cache.get("k") is None
+
+
+@pytest.mark.parametrize("method", ["sdiffstore", "sinterstore", "sunionstore"])
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_who_puts_a_set_in_place_of_a_value_reads_no_copy_of_it(
+    cache: Any, monkeypatch: pytest.MonkeyPatch, face: Face, method: str
+) -> None:
+    """It need not wait until the server tells of its own write."""
+    cache.set("k", [1])
+    cache.sadd("s", "x")
+    eventually(lambda: cache.get("k") and cache.cache.stats().near.hits > 0, "the value is near")
+    monkeypatch.setattr(cache.cache._near.tier, "changed", lambda keys: None)
+
+    async def body() -> None:
+        view = face.view(cache)
+        assert await getattr(view, method)("k", "s") == 1
+        assert await view.get("k") is None
+
+    face.run(body())
 
 
 @pytest.mark.parametrize("wide_first", [True, False])

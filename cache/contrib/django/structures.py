@@ -41,6 +41,8 @@ class StructuredCache(TwofoldCache):
             if not cache._noted(error):
                 raise
             return nothing
+        finally:
+            self._drop_near(name, keys)
         cache._reached()
         return reply
 
@@ -52,8 +54,16 @@ class StructuredCache(TwofoldCache):
             if not cache._noted(error):
                 raise
             return nothing
+        finally:
+            self._drop_near(name, keys)
         cache._reached()
         return reply
+
+    def _drop_near(self, name: bytes, keys: Sequence[str]) -> None:
+        """Drop the copy of a value that a set may have replaced, whatever came of the command."""
+        near = self.cache._near
+        if near is not None and name.endswith(b"STORE"):
+            near.tier.drop(keys[:1])
 
     def _at(self, *keys: Any, version: int | None = None) -> list[str]:
         """Return the full keys of structures."""
