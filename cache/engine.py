@@ -230,11 +230,12 @@ class Engine:
         tags = () if callable(policy.tags) else policy.tags
         also = self._tags.keys(tags) if tags else ()
         read = reads.get_many([full, *also]) if also else {full: reads.get(full)}
-        stored, known = read.get(full), {**dict.fromkeys(also), **read} if also else NOTHING
+        stored = read.get(full)
         if stored is None:
             return Found(full, MISSING, Age.GONE)
-        if tags and (value := self._reader.current(full, stored, known, tags)) is not MISSING:
+        if tags and (value := self._reader.current(full, stored, read, tags)) is not MISSING:
             return Found(full, value, Age.FRESH)
+        known = {**dict.fromkeys(also), **read} if also else NOTHING
         entry = self._reader.read(full, stored, known)
         if is_untold(entry):
             io = remaining(BLOCKING, self._store.deadline, since)
@@ -248,11 +249,12 @@ class Engine:
         tags = () if callable(policy.tags) else policy.tags
         also = self._tags.keys(tags) if tags else ()
         read = await reads.aget_many([full, *also]) if also else {full: await reads.aget(full)}
-        stored, known = read.get(full), {**dict.fromkeys(also), **read} if also else NOTHING
+        stored = read.get(full)
         if stored is None:
             return Found(full, MISSING, Age.GONE)
-        if tags and (value := self._reader.current(full, stored, known, tags)) is not MISSING:
+        if tags and (value := self._reader.current(full, stored, read, tags)) is not MISSING:
             return Found(full, value, Age.FRESH)
+        known = {**dict.fromkeys(also), **read} if also else NOTHING
         entry = self._reader.read(full, stored, known)
         if is_untold(entry):
             io = remaining(NATIVE, self._store.deadline, since)

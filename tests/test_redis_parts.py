@@ -521,6 +521,8 @@ HOSTILE = [
     b"$-1\r\n*400000000\r\n",
     b"$0\r\nXX*400000000\r\n",
     b"*2\r\n$0\r\nXX*400000000\r\n",
+    b"*2\r\n$0\r\n\r\n$1\r\nx\r\n*400000000\r\n",
+    b"*2\r\n$99\r\nx\r\n*400000000\r\n",
     b"~400000000\r\n",
     b">400000000\r\n",
     b"|400000000\r\n",
@@ -615,6 +617,21 @@ def test_a_value_in_one_piece_is_read_whatever_its_size(size: int) -> None:
         reader.feed(b"$%d\r\n%b\r\n" % (size + 1, value))
         assert reader.gets() is INCOMPLETE
         assert reader.has_data()
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 10, 17, 99, 100, 9_999, 10_000, 100_000])
+def test_two_values_in_one_piece_are_read_whatever_their_sizes(size: int) -> None:
+    """What looks like an array within them is a value; of a longer one the rest is to come."""
+    first, second = b"*3\r\n" + bytes(size), b"*99999\r\n" + bytes(size)
+    both = b"*2\r\n$%d\r\n%b\r\n$%d\r\n" % (len(first), first, len(second))
+    longer = b"*2\r\n$%d\r\n%b\r\n$%d\r\n" % (len(first), first, len(second) + 2)
+    for reader in (replies.new_reader(), PythonReader()):
+        for _ in range(2):  # behind another, too
+            reader.feed(both + second + b"\r\n")
+            assert (reader.gets(), reader.gets()) == ([first, second], INCOMPLETE)
+            assert not reader.has_data()
+        assert read(reader, longer + second + b"\r\n", b"\r\n") == [[first, second + b"\r\n"]]
+        assert read(reader, both + second + b"\r\n", b":1\r\n") == [[first, second], 1]
 
 
 def test_an_error_is_shown_and_not_obeyed() -> None:

@@ -39,6 +39,7 @@ _LONGEST_NUMBER: Final = 25  # bytes, with what is around it
 _COMMON: Final = frozenset({b"$-1\r\n", b"+OK\r\n", b":0\r\n", b":1\r\n"})
 
 _value_begins = re.compile(rb"\$(\d{1,10})\r\n").match
+_pair_begins = re.compile(rb"\*2\r\n\$(\d{1,10})\r\n").match
 _begins_well = re.compile(rb"[$:+-]|\*\d{1,5}\r\n").match
 _AS_STARS: Final = bytes.maketrans(b"~>|%", b"****")
 _array_begins = re.compile(rb"\*(?:\d{5}|\d+\r\n)").search
@@ -96,6 +97,9 @@ class GuardedReader:
                 if end > 1 and data[-1] == _LF and data.startswith(_header(end)):
                     self._feed(data)
                     return
+            elif data[0] == _STAR and _is_pair(data):
+                self._feed(data)
+                return
             self._is_plain = False
         self._feed_others(data)
 
@@ -149,6 +153,14 @@ class GuardedReader:
 
 def _yes() -> bool:
     return True
+
+
+def _is_pair(data: bytes) -> bool:
+    """Tell whether `data` are a whole list of two values, such as an entry and its tag."""
+    if (begins := _pair_begins(data)) is None:
+        return False
+    end = begins.end() + int(begins[1]) + 2
+    return end < len(data) and data.startswith(_header(len(data) - end), end)
 
 
 @lru_cache(_REMEMBERED)

@@ -3,7 +3,6 @@
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from twofold.errors import SettingsError
@@ -39,7 +38,7 @@ class Templates:
             None if self.fields else tuple(map(_unescaped, self._templates))
         )
         """The tags, if there are no fields."""
-        self._fills = [_filling(each) for each in self._templates]
+        self._fills = [each.format_map for each in self._templates]
 
     def __repr__(self) -> str:
         return f"<Templates {list(self._templates)} of {self._name}>"
@@ -108,20 +107,6 @@ class TagTemplates:
         if fixed is not None:
             return fixed
         return self._templates.filled(self._parameters.bind(args, kwargs))
-
-
-def _filling(template: str) -> Callable[[Mapping[str, Any]], str]:
-    """Return what fills in a template; whole parameters a few times as fast as `vformat`."""
-    pieces = list(_FORMATTER.parse(template))
-    if any(field and (spec or how or not field.isidentifier()) for _, field, spec, how in pieces):
-        return partial(_FORMATTER.vformat, template, ())
-
-    def fill(bound: Mapping[str, Any]) -> str:
-        return "".join(
-            [text if field is None else f"{text}{bound[field]}" for text, field, _, _ in pieces]
-        )
-
-    return fill
 
 
 def _unescaped(template: str) -> str:

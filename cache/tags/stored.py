@@ -101,7 +101,7 @@ class StoredTags(Tags):
         tags: list[bytes] = []
         for name in names:
             key, head = self._known[name]
-            generation = known[key]
+            generation = known.get(key)
             if not head or type(generation) is not bytes or len(generation) != _SIZE:
                 return b""
             tags += (head, generation)
