@@ -489,6 +489,14 @@ def test_a_value_that_others_change_all_the_time(
     face.run(body())
 
 
+def put_counter(server: MemcachedServer, number: int, after: bytes) -> None:
+    """Store another program's counter `n`, where `after` is what is behind it in memory."""
+    digits = b"%d" % (number % 2**64)
+    before = b"set n 0 0 34\r\n%b\r\ndelete n\r\n" % (after * 34)  # leaves its place to the next
+    told = server.command(before + b"set n 0 0 %d\r\n%b\r\n" % (len(digits), digits))
+    assert told == b"STORED\r\nDELETED\r\nSTORED\r\n"
+
+
 @pytest.mark.parametrize(("number", "delta"), [(HIGHEST, 1), (LOWEST, -1)])
 def test_a_sum_that_is_taken_back_and_the_reply_is_lost(
     number: int, delta: int, face: Face, memcached_server: MemcachedServer, proxied: MakeProxy
@@ -497,12 +505,9 @@ def test_a_sum_that_is_taken_back_and_the_reply_is_lost(
     proxy = proxied(memcached_server)
     first, second = [b"%d\r\n" % (each % 2**64) for each in (number + delta, number)]
     before, beyond = counter.write(number), counter.write(-1 - number)
-    digits = b"%d" % (number % 2**64)
 
     def put() -> None:
-        assert b"STORED" in memcached_server.command(
-            b"set n 0 0 %d\r\n%b\r\n" % (len(digits), digits)
-        )
+        put_counter(memcached_server, number, b"1")
 
     async def body() -> None:
         store = face.view(MemcachedBackend(proxy.address, deadline=10.0))
@@ -517,6 +522,23 @@ def test_a_sum_that_is_taken_back_and_the_reply_is_lost(
             found = await store.get("n")
             assert found == before or (found == beyond and place == len(first))
             put()
+        await store.close()
+
+    face.run(body())
+
+
+@pytest.mark.parametrize(("number", "delta"), [(HIGHEST, 1), (LOWEST, -1)])
+def test_a_sum_that_the_server_takes_for_no_number_is_taken_back(
+    number: int, delta: int, face: Face, memcached_server: MemcachedServer
+) -> None:
+    """One from 2**63 on is none to it where a minus is left behind it in its memory."""
+    put_counter(memcached_server, number, b"-")
+
+    async def body() -> None:
+        store = face.view(MemcachedBackend(memcached_server.address, deadline=10.0))
+        with pytest.raises(CounterOverflow):
+            await store.incr("n", delta)
+        assert await store.get("n") == counter.write(number)
         await store.close()
 
     face.run(body())

@@ -122,18 +122,29 @@ class CompareAndSet:
     async def _checked(self, io: Effects, key: str, delta: int, total: int, deadline: float) -> int:
         """Return the server's sum; take it back if it left signed 64 bits."""
         if results.is_overflow(total, delta):
-            await INCR.step(io, self._client, deadline, key, -delta)
+            await self._take_back(io, key, delta, total, deadline)
             raise results.overflow(key, delta)
         if stored.is_near_the_end(total):
             with suppress(CacheError):  # the sum stands; the next caller rewrites it otherwise
                 await self._incr_by_cas(io, key, 0, deadline)
         return total
 
+    async def _take_back(
+        self, io: Effects, key: str, delta: int, total: int, deadline: float
+    ) -> None:
+        """Undo a sum that left signed 64 bits, by CAS where the server sees no number in it."""
+        if await INCR.step(io, self._client, deadline, key, -delta) is not None:
+            return
+        item, left = await self._item_and_life(io, key, deadline)
+        if item is not None and counter.read(item.value) == total:
+            before = counter.write(stored.signed((total - delta) % stored.WRAP))
+            await CAS.step(io, self._client, deadline, key, before, left(), item.unique)
+
     async def _incr_by_cas(self, io: Effects, key: str, delta: int, deadline: float) -> int | None:
         """Add where the server sees no number; None if it was changed meanwhile.
 
-        That is near the ends, and in another program's number such as `b"-5"`. Servers
-        before 1.6 also fail to see one in a number over 2**63 now and then.
+        That is near the ends, and in another program's number such as `b"-5"`. Servers such as
+        1.6.18 also see none in a number from 2**63 on where a minus follows in their memory.
         """
         item, left = await self._item_and_life(io, key, deadline)
         if item is not None and is_stub(item.value):
