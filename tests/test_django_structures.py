@@ -468,22 +468,6 @@ def test_no_addition_to_a_big_counter_is_lost(face: Face, ours: RedisCache) -> N
     face.run(body())
 
 
-@pytest.mark.parametrize("member", [[1], (1, [2])], ids=str)
-@pytest.mark.parametrize("face", FACES, ids=repr)
-def test_a_set_is_given_no_member_that_ends_every_read(
-    face: Face, ours: RedisCache, member: Any
-) -> None:
-    """Whoever adds what no set of Python can hold is told, rather than all who read it."""
-
-    async def body() -> None:
-        cache = face.view(ours)
-        with pytest.raises(CannotSerialize, match="use a tuple"):
-            await cache.sadd("s", "a", member)
-        assert await cache.smembers("s") == set()
-
-    face.run(body())
-
-
 @pytest.mark.parametrize("number", [5, 2**70], ids=["small", "big"])
 @pytest.mark.parametrize("face", FACES, ids=repr)
 def test_a_counter_keeps_its_tags(face: Face, ours: RedisCache, number: int) -> None:

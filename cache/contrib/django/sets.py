@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 from twofold.contrib.django.structures import StructuredCache, packed, unpacked
-from twofold.errors import CannotSerialize
 
 _NO_PAGE: Final = (b"0", ())
 
@@ -15,13 +14,13 @@ class SetsCache(StructuredCache):
     def sadd(self, key: Any, *values: Any, version: int | None = None) -> int:
         """Add members to a set, and return how many are new."""
         added: int = self._ask(
-            b"SADD", self._at(key, version=version), *map(_new, values), nothing=0
+            b"SADD", self._at(key, version=version), *map(packed, values), nothing=0
         )
         return added
 
     async def asadd(self, key: Any, *values: Any, version: int | None = None) -> int:
         added: int = await self._aask(
-            b"SADD", self._at(key, version=version), *map(_new, values), nothing=0
+            b"SADD", self._at(key, version=version), *map(packed, values), nothing=0
         )
         return added
 
@@ -281,20 +280,6 @@ class SetsCache(StructuredCache):
             cursor, members = await self._aask(b"SSCAN", at, *parts, nothing=_NO_PAGE)
             for each in members:
                 yield unpacked(each)
-
-
-def _new(member: Any) -> bytes:
-    """Return the bytes of a member to add, which all who read the set can have in one of Python's.
-
-    Raises:
-        CannotSerialize: they could not; or see `packed`.
-    """
-    data = packed(member)
-    try:
-        hash(member)
-    except TypeError as error:
-        raise CannotSerialize(f"{error}, as members of sets are not: use a tuple") from error
-    return data
 
 
 def _scan(cursor: bytes, match: str | None, count: int) -> list[bytes]:
