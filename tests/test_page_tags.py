@@ -32,8 +32,10 @@ from django.utils.decorators import method_decorator
 from django.views import View
 
 from twofold import BackendUnavailable, Cache, InvalidKey, SettingsError, caches, configure
+from twofold.claims.turns import Turns
 from twofold.contrib.django import CacheMiddleware as DjangosMiddleware
 from twofold.contrib.django import cache_page
+from twofold.contrib.django import pages as pages_room
 from twofold.contrib.flask import Caching
 from twofold.contrib.starlette import CacheMiddleware, cached_page
 
@@ -218,7 +220,8 @@ MakeSite: TypeAlias = Callable[..., Site]
 
 
 @pytest.fixture(params=SITES)
-def kind(request: pytest.FixtureRequest) -> type[Site]:
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type[Site]:
+    monkeypatch.setattr(pages_room, "turns", Turns())  # others know pages that cannot be shared
     found: type[Site] = request.param
     return found
 
