@@ -117,6 +117,7 @@ def test_views_count_for_their_cache(cache: Cache) -> None:
 
 def test_a_view_of_an_alias_looks_it_up_each_time(tmp_path: Path) -> None:
     """It may be made before the settings are."""
+    configure()  # those of an earlier test are not these
     users, disk = default.typed(User), caches["default"].typed(User)
     for name in ("one", "two"):
         configure(f"sqlite:///{tmp_path}/{name}.db")

@@ -13,6 +13,7 @@ from django.db import connections
 
 from tests.django_suite import pages
 from tests.django_suite.places import Backend
+from twofold.contrib.django import RedisCache
 from twofold.contrib.django.base import TwofoldCache
 from twofold.contrib.django.stores import stores
 from twofold.effects import in_event_loop
@@ -90,13 +91,15 @@ def _replace(run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
     pages.run = run
     for name in _TWINS:
         # Django asks of some twins whether a subclass overrides the method.
-        owner = next(each for each in TwofoldCache.__mro__ if name in vars(each))
-        setattr(owner, name, _sync(name, run))
+        kinds = (TwofoldCache, RedisCache)  # which has some of its own
+        for owner in {next(each for each in kind.__mro__ if name in vars(each)) for kind in kinds}:
+            setattr(owner, name, _sync(name, vars(owner)[name], run))
 
 
-def _sync(name: str, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> Callable[..., Any]:
+def _sync(
+    name: str, own: Callable[..., Any], run: Callable[[Coroutine[Any, Any, Any]], Any]
+) -> Callable[..., Any]:
     """Return what calls the twin of a method, but in an event loop, as some async tests do."""
-    own = getattr(TwofoldCache, name)
 
     def call(self: TwofoldCache, *args: Any, **options: Any) -> Any:
         if in_event_loop():
