@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -32,6 +33,23 @@ class Refusing:
 
     def __reduce__(self) -> Any:
         raise RuntimeError("not in an event loop")
+
+
+@dataclass(frozen=True)
+class Lazy:
+    text: str
+
+    @cached_property
+    def words(self) -> list[str]:
+        return self.text.split()
+
+
+@dataclass(frozen=True)
+class Counted:
+    text: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seen", [])
 
 
 @attrs.frozen
@@ -73,6 +91,8 @@ class Thawed(pydantic.BaseModel):
 SHARED = [Name("x"), Host("x"), Event("x"), Model(name="x"), Open(name="x")]
 COPIED = [
     Basket(),
+    Lazy("x"),
+    Counted("x"),
     Mutable("x"),
     Changed("x"),
     Thawed(name="x"),

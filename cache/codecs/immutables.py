@@ -56,13 +56,20 @@ def _holds_immutables(value: tuple[Any, ...] | frozenset[Any], nesting: int) -> 
 def _is_frozen(kind: Any, value: Any, nesting: int) -> bool:
     """Tell whether `value` is of a frozen class, and holds only what nobody can change."""
     held = _held(kind, value)
-    return (
-        held is not None and nesting > 0 and all(is_immutable(each, nesting - 1) for each in held)
-    )
+    if held is None or nesting <= 0 or _adds_to_itself(kind):
+        return False
+    beside = getattr(value, "__dict__", {}).values()  # what is no field, too
+    return all(is_immutable(each, nesting - 1) for each in (*held, *beside))
+
+
+def _adds_to_itself(kind: type) -> bool:
+    """Tell whether a class keeps what a `cached_property`, of whatever library, has returned."""
+    own = (each for base in kind.__mro__ for each in vars(base).values())
+    return any(type(each).__name__ == "cached_property" for each in own)
 
 
 def _held(kind: Any, value: Any) -> Iterable[Any] | None:
-    """Return what a frozen dataclass, a named tuple, or a frozen class of a library holds."""
+    """Return the fields of a frozen dataclass, a named tuple, or a frozen class of a library."""
     own = vars(kind)
     if "__dataclass_params__" in own:
         is_frozen, names = own["__dataclass_params__"].frozen, own["__dataclass_fields__"]
