@@ -165,6 +165,24 @@ def test_what_cannot_be_is_refused(
     cache.close()
 
 
+@pytest.mark.parametrize(
+    ("asked", "refused"),
+    [
+        ({"timeout": 1}, {"timeout": True}),
+        ({"timeout": 1, "tags": ["t"]}, {"timeout": True, "tags": ["t"]}),
+        ({"stale": 1}, {"stale": True}),
+        ({"wait": 0}, {"wait": False}),
+    ],
+)
+def test_a_bool_is_no_number_of_seconds(asked: dict[str, Any], refused: dict[str, Any]) -> None:
+    """Not even after the number that it equals was asked for."""
+    cache = Cache("memory://freshness")
+    assert cache.get_or_set("k", dict, **asked) == {}
+    with pytest.raises(InvalidTimeout):
+        cache.get_or_set("k", dict, **refused)
+    cache.close()
+
+
 class Source:
     """A function with a number, which can fail."""
 

@@ -30,8 +30,9 @@ class Policies:
         """Return what becomes of a computed value: the alias's rules, and the caller's."""
         if "tags" in options:
             return self._with_tags(timeout, options, condition)
-        try:
-            known = None if condition else self._known.get((timeout, *options.items()))
+        is_plain = condition is None and bool not in map(type, (timeout, *options.values()))
+        try:  # a bool would be found as 0 or 1, and is to be refused
+            known = self._known.get((timeout, *options.items())) if is_plain else None
         except TypeError:  # a dict of errors
             known = None
         return known or self._new(timeout, options, condition)
@@ -40,7 +41,8 @@ class Policies:
         self, timeout: Any, options: Mapping[str, Any], condition: Condition | None
     ) -> Policy:
         tags, asked = options["tags"], None
-        if type(tags) is list and len(options) == 1 and len(tags) <= _FEW:
+        is_short = type(tags) is list and len(options) == 1 and len(tags) <= _FEW
+        if is_short and type(timeout) is not bool:
             asked = (timeout, *tags)
             try:
                 known = self._tagged.get(asked)
