@@ -392,16 +392,20 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
         """
         if self._guard is not None:
             self._guard("close")
-        background.drain(self._claims, self.backend.deadline)
-        rest()
-        self._close_store()
+        try:
+            background.drain(self._claims, self.backend.deadline)
+        finally:
+            rest()
+            self._close_store()
 
     async def aclose(self) -> None:
         """Do what `close` does."""
-        await background.adrain(self._claims, self.backend.deadline)
-        rest()
-        self._close_near()
-        await self.backend.aclose()
+        try:
+            await background.adrain(self._claims, self.backend.deadline)
+        finally:
+            rest()
+            self._close_near()
+            await self.backend.aclose()
 
     @overload
     def typed(self, kind: type[T]) -> TypedCache[T]: ...

@@ -1,6 +1,7 @@
 """The caches that programs made for themselves: in no settings, and closed with all others."""
 
 import atexit
+from contextlib import AsyncExitStack, ExitStack
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -25,14 +26,16 @@ def remember(cache: Closable) -> None:
 
 def close_all() -> None:
     """Close every private cache."""
-    for cache in _alive():
-        cache.close()
+    with ExitStack() as stack:  # one that fails keeps no other open
+        for cache in _alive():
+            stack.callback(cache.close)
 
 
 async def aclose_all() -> None:
     """Do what `close_all` does."""
-    for cache in _alive():
-        await cache.aclose()
+    async with AsyncExitStack() as stack:
+        for cache in _alive():
+            stack.push_async_callback(cache.aclose)
 
 
 def _alive() -> list[Closable]:

@@ -4,7 +4,7 @@ import atexit
 import copyreg
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pickle import PicklingError
 from types import MethodType
 from typing import Any, Never, TypeAlias
@@ -93,8 +93,9 @@ class Caches:
             self._configs, self._clock, self._found = configs, clock, ""
             self.built = {}
             vars(cache).clear()
-        for old in built:
-            old._close_store()
+        with ExitStack() as stack:
+            for old in built:
+                stack.callback(old._close_store)
 
     @contextmanager
     def override(self, caches: RawCaches, *, clock: Clock = SYSTEM_CLOCK) -> Iterator[None]:
@@ -106,25 +107,29 @@ class Caches:
             self.configure(caches, clock=clock)
             yield
         finally:
-            for each in self.built.values():
-                each._close_store()
             with self._lock:
+                built = list(self.built.values())
                 self._configs, self._clock, self._found, self.built = before
                 vars(cache).clear()
+            with ExitStack() as stack:
+                for each in built:
+                    stack.callback(each._close_store)
 
     def close_all(self) -> None:
         """Close every cache that was built, private ones too; see `Cache.close`."""
-        for each in list(self.built.values()):
-            each.close()
-        private.close_all()
-        rest()  # for caches that `configure` has replaced
+        with ExitStack() as stack:  # one that fails keeps no other open
+            stack.callback(rest)  # for caches that `configure` has replaced
+            stack.callback(private.close_all)
+            for each in list(self.built.values()):
+                stack.callback(each.close)
 
     async def aclose_all(self) -> None:
         """Do what `close_all` does."""
-        for each in list(self.built.values()):
-            await each.aclose()
-        await private.aclose_all()
-        rest()
+        async with AsyncExitStack() as stack:
+            stack.callback(rest)
+            stack.push_async_callback(private.aclose_all)
+            for each in list(self.built.values()):
+                stack.push_async_callback(each.aclose)
 
     def _build(self, alias: str) -> Cache:
         """Return the cache of `alias`, which another thread may have built meanwhile."""

@@ -1,5 +1,6 @@
 """Private caches: for libraries, which must not touch the application's caches."""
 
+import asyncio
 import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -176,6 +177,38 @@ async def test_aclose_all_closes_it_too() -> None:
     made = Cache(Closing())
     await aclose_all()
     assert made.backend.closed == 1  # type: ignore[attr-defined]
+
+
+class Failing(Closing):
+    """A store that breaks off when it is first closed, as one whose caller is cancelled does."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        super().__init__()
+        self.error = error
+
+    def close(self) -> None:
+        super().close()
+        if self.closed == 1:
+            raise self.error
+
+    async def aclose(self) -> None:
+        self.close()
+
+
+@pytest.mark.parametrize("error", [OSError, asyncio.CancelledError])
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_one_that_cannot_be_closed_keeps_no_other_open(
+    face: Face, error: type[BaseException]
+) -> None:
+    """Each is closed, and the caller is told."""
+    made = [Cache(Closing()), Cache(Failing(error)), Cache(Closing())]
+
+    async def body() -> None:
+        with pytest.raises(error):
+            close_all() if face.name == "sync" else await aclose_all()
+
+    face.run(body())
+    assert [each.backend.closed for each in made] == [1, 1, 1]  # type: ignore[attr-defined]
 
 
 def test_a_decorator_takes_it() -> None:

@@ -6,6 +6,7 @@ objects are thin; what has connections is here, shared by all of them.
 
 import atexit
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
 from django.core.cache import InvalidCacheBackendError
@@ -88,25 +89,27 @@ class Stores:
 
         What is being refreshed in the background is waited for, for the store's deadline at most.
         """
-        for cache in list(self._caches.values()):
-            background.drain(cache._claims, cache.backend.deadline)
-            cache._close_near()
-        rest()
-        for backend in list(self._backends.values()):
-            backend.close()
-        for let_go in self.beside:
-            let_go()
+        with ExitStack() as stack:  # one that fails keeps no other open
+            for let_go in self.beside:
+                stack.callback(let_go)
+            for backend in list(self._backends.values()):
+                stack.callback(backend.close)
+            stack.callback(rest)
+            for cache in list(self._caches.values()):
+                stack.callback(cache._close_near)
+                stack.callback(background.drain, cache._claims, cache.backend.deadline)
 
     async def aclose(self) -> None:
         """Do what `close` does."""
-        for cache in list(self._caches.values()):
-            await background.adrain(cache._claims, cache.backend.deadline)
-            cache._close_near()
-        rest()
-        for backend in list(self._backends.values()):
-            await backend.aclose()
-        for let_go in self.beside:
-            let_go()
+        async with AsyncExitStack() as stack:
+            for let_go in self.beside:
+                stack.callback(let_go)
+            for backend in list(self._backends.values()):
+                stack.push_async_callback(backend.aclose)
+            stack.callback(rest)
+            for cache in list(self._caches.values()):
+                stack.callback(cache._close_near)
+                stack.push_async_callback(background.adrain, cache._claims, cache.backend.deadline)
 
     def forget(self) -> None:
         """Close all, and build again from the settings; what is in memory stays there."""
