@@ -729,7 +729,7 @@ def test_a_function_that_takes_three_lives_is_stored(
     another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its claim is renewed meanwhile, whatever its thread or event loop is held up by."""
-    monkeypatch.setattr(renewal, "LIFE", 2.0)
+    monkeypatch.setattr(renewal, "LIFE", 3.0)
     ours, theirs = another(), another()
     renewed = threading.Semaphore(0)
     real = ours.backend.renew
