@@ -29,7 +29,7 @@ SETTINGS = [
     (lambda: Cache("redis://h?decode_responses=True"), "leave it out: values come back"),
     (lambda: Cache("mem://"), "did you mean 'memory'?"),
     (lambda: Cache("locmem://"), "did you mean 'memory'?"),
-    (lambda: Cache("disk:///tmp/c"), "did you mean 'files'?"),
+    (lambda: Cache("disk://c"), "did you mean 'files'?"),
     (lambda: Cache("redis:localhost"), "did you mean 'redis://localhost'?"),
     (lambda: Cache("redis//localhost"), "did you mean 'redis://localhost'?"),
     (lambda: Cache("redis:/localhost:6379/0"), "did you mean 'redis://localhost:6379/0'?"),

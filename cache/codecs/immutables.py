@@ -73,9 +73,8 @@ def _held(kind: Any, value: Any) -> Iterable[Any] | None:
     own = vars(kind)
     if "__dataclass_params__" in own:
         is_frozen, names = own["__dataclass_params__"].frozen, own["__dataclass_fields__"]
-    elif (
-        "__attrs_attrs__" in own
-    ):  # what attrs gives to frozen classes is private, but for its name
+    elif "__attrs_attrs__" in own:
+        # What attrs gives to frozen classes is private, but for its name.
         is_frozen = getattr(kind.__setattr__, "__name__", "") == "_frozen_setattrs"
         names = [each.name for each in kind.__attrs_attrs__]
     elif hasattr(kind, "__struct_config__"):
