@@ -3,7 +3,7 @@
 The reading and writing is done here, by the face of the caller. So sync views do sync I/O,
 async views await theirs, and the rules are those of the Django that is installed.
 
-Four things are stricter than there:
+Five things are stricter than there:
 
 - A page's key gets one more part, made of the values that its `Vary` names, each apart
   from the others and from none: in Django 5.2's own keys "EU" and "" meet "" and "EU".
@@ -13,6 +13,8 @@ Four things are stricter than there:
   answered only with a page that is `public`, and only such a page of theirs is stored:
   the rule of all frameworks (`shared_with`), also in a Django before 5.2.19.
 - A GET with content, which is in no key, goes past the cache.
+- What one visitor alone may have been told is not shared, also where no middleware has
+  said so yet: see `visitors`.
 
 One request computes a page, and the others wait; in a cache of ours other processes do too,
 and what was removed meanwhile is not stored: see `shelf`. What is missing, and held, is the
@@ -43,6 +45,7 @@ from twofold.contrib.django.page_lookup import (
 )
 from twofold.contrib.django.page_store import attempt, write
 from twofold.contrib.django.shelf import Hold, cache_behind
+from twofold.contrib.django.visitors import is_for_one, is_told_otherwise, say_session
 from twofold.contrib.http.replay import says_personal
 from twofold.contrib.http.tags import PageTags
 from twofold.core import Cache
@@ -248,16 +251,18 @@ async def _store(
             response, under the conditions of both.
     """
     made = held.made
-    if held.is_tagged_within:
+    if held.is_tagged_within or is_for_one(request, response, made):
         return False
     if made is not None:
         if made.status_code != response.status_code or says_personal(control(made)):
             return False
         _say_as(made, response)
+    say_session(request, response)
     _mend_vary(held.varies, response)
     stand_in = StandIn()
     deciding(middleware, stand_in).process_response(request, response)
-    if not stand_in.written or not is_for(is_authenticated(request), response):
+    is_known = is_authenticated(request) or is_told_otherwise(request)
+    if not stand_in.written or not is_for(is_known, response):
         return False
     (header_key, headers, timeout), (page_key, page, _) = stand_in.written
     names = within_others(header_key, held.within), headers
