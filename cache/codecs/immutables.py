@@ -64,8 +64,16 @@ def _is_frozen(kind: Any, value: Any, nesting: int) -> bool:
 
 def _adds_to_itself(kind: type) -> bool:
     """Tell whether a class keeps what a `cached_property`, of whatever library, has returned."""
-    own = (each for base in kind.__mro__ for each in vars(base).values())
-    return any(type(each).__name__ == "cached_property" for each in own)
+    return any(_is_cached_property(each) for base in kind.__mro__ for each in vars(base).values())
+
+
+def keeps_results(kind: type, name: str) -> bool:
+    """Tell whether what values of a class have by a name is what a `cached_property` returned."""
+    return any(_is_cached_property(vars(base).get(name)) for base in kind.__mro__)
+
+
+def _is_cached_property(found: object) -> bool:
+    return type(found).__name__ == "cached_property"
 
 
 def _held(kind: Any, value: Any) -> Iterable[Any] | None:

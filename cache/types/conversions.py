@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from twofold.interrupts import raise_if_of_others
 from twofold.types import libraries
-from twofold.types.outline import Outline, Unknown, bare
+from twofold.types.outline import Outline, Unknown, bare, is_odd_enum
 from twofold.types.sameness import is_same
 
 
@@ -63,6 +63,25 @@ def conversion(annotation: Any, *, rich: bool) -> Conversion:
         if found is not None:
             return found
     return _by_library(annotation, outline, rich)
+
+
+def looked_at(annotation: Any, *, rich: bool) -> Conversion:
+    """Return how values are looked at that stand as they are: whether they are of a type.
+
+    Raises:
+        Unknown: neither library knows the type.
+    """
+    try:
+        check = libraries.checker(_known(annotation), rich)
+    except libraries.Refused as exc:
+        raise Unknown(str(exc)) from exc
+
+    def from_plain(plain: Any) -> Any:
+        if not is_same(plain, check(plain)):
+            raise ValueError(f"a value of type {type(plain).__qualname__} is not of it")
+        return plain
+
+    return Conversion((lambda value: value,), from_plain)
 
 
 def _known(annotation: Any) -> Any:
@@ -160,7 +179,7 @@ def _by_items(annotation: Any, rich: bool) -> Conversion | None:
 def _by_enum(annotation: Any, _rich: bool) -> Conversion | None:
     """Convert an enum whose values are not all numbers, or all text, by their names."""
     kind = bare(annotation)
-    if not libraries.is_odd_enum(kind):
+    if not is_odd_enum(kind):
         return None
     members = {each.name: each for each in kind}
     names = {each: name for name, each in members.items()}

@@ -1,6 +1,5 @@
 """msgspec and pydantic: imported when a type is to be converted, and not before."""
 
-import enum
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -78,6 +77,15 @@ def by_msgspec(annotation: Any, rich: bool) -> _Way:
     return (to_plain,), from_plain, None if outline.has_extensions else decoder.decode
 
 
+def checker(annotation: Any, rich: bool) -> Callable[[Any], Any]:
+    """Return what makes a value of a type of data: the same, or it raises or makes another one."""
+    try:
+        _, check, _ = by_msgspec(annotation, rich)
+    except Refused:  # it knows no union of types that it would read from the same data
+        check = partial(_adapter(annotation).validator.validate_python, strict=True)
+    return check
+
+
 def _to_plain(value: Any) -> Any:
     if isinstance(value, TEXTS):
         return str(value)
@@ -104,11 +112,7 @@ def by_pydantic(annotation: Any, rich: bool) -> _Way:
     JSON keeps no infinite numbers, and no bytes that are no text.
     """
     to_builtins: Any = _msgspec().to_builtins
-    pydantic: Any = import_module("pydantic")
-    try:
-        adapter = pydantic.TypeAdapter(annotation)
-    except Exception as exc:  # of many kinds: its own, and those of a class's hooks
-        raise Refused(str(exc)) from exc
+    adapter = _adapter(annotation)
     given = {"builtin_types": _PLAIN} if rich else {"str_keys": True}
     text = bytes if rich else str
     dump_json, dump_python = adapter.dump_json, adapter.dump_python
@@ -133,6 +137,13 @@ def by_pydantic(annotation: Any, rich: bool) -> _Way:
     return (to_json, to_python), from_plain, None
 
 
+def _adapter(annotation: Any) -> Any:
+    try:
+        return import_module("pydantic").TypeAdapter(annotation)
+    except Exception as exc:  # of many kinds: its own, and those of a class's hooks
+        raise Refused(str(exc)) from exc
+
+
 def reason(error: Exception) -> str:
     """Return what a library says of a value, without that: it may be for no log."""
     errors = getattr(error, "errors", None)
@@ -151,11 +162,3 @@ def _has_aliases(schema: Any) -> bool:
 
 
 _ALIASES = frozenset({"alias", "validation_alias"})
-
-
-def is_odd_enum(kind: Any) -> bool:
-    """Tell whether `kind` is an enum that msgspec does not take: of other values, or of several."""
-    if not (isinstance(kind, type) and issubclass(kind, enum.Enum)):
-        return False
-    kinds = {type(each._value_) for each in kind}
-    return kinds not in ({int}, {str})

@@ -1,7 +1,8 @@
 """What an annotation comes to: a text that tells types of other data apart, and what it holds.
 
 The text has neither the names of classes nor of modules: a class that was renamed or moved has
-the same. It has those of fields, in their order, and the values of enums.
+the same. It has those of fields, in their order, and the values of enums; and what the data do not
+say, for it is so by default.
 """
 
 import types
@@ -91,12 +92,18 @@ class Outline:
             return str(annotation.__name__)
         origin, args = get_origin(annotation), get_args(annotation)
         if origin is Union or origin is types.UnionType:
-            return "|".join(self._text(each, given) for each in args)
+            return self._union(args, given)
         if origin is Literal:
             return self._literal(args)
         if origin in _QUALIFIERS:
             return f"{origin}({self._text(args[0], given)})" if args else "any"
         return self._class(annotation, origin or annotation, args, given)
+
+    def _union(self, args: tuple[Any, ...], given: Mapping[Any, Any]) -> str:
+        texts = [self._text(each, given) for each in args]
+        if len({*texts}) < len(texts):  # only their names tell which place is whose
+            texts = [f"{_name(each)}={text}" for each, text in zip(args, texts, strict=True)]
+        return "|".join(texts)
 
     def _literal(self, values: Iterable[Any]) -> str:
         if not _JSON_ATOMS.issuperset(map(type, values)):
@@ -116,7 +123,7 @@ class Outline:
             return f"{kind.__name__}[{inner}]"
         self.is_json = self.is_plain = False
         if issubclass(kind, Enum):
-            return f"enum[{','.join(_of_literal(each.value) for each in kind)}]"
+            return _of_enum(kind)
         self.has_pydantic |= is_pydantic(kind)
         if annotation in self._within:
             return f"^{len(self._within) - self._within.index(annotation)}"
@@ -157,9 +164,32 @@ def bare(annotation: Any) -> Any:
             return annotation
 
 
+def _name(annotation: Any) -> str:
+    return annotation.__qualname__ if isinstance(annotation, type) else str(annotation)
+
+
+def is_odd_enum(kind: Any) -> bool:
+    """Tell whether `kind` is an enum whose values are not all numbers, or all text.
+
+    Its values stand in data by their names, for msgspec does not take them.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Enum)):
+        return False
+    kinds = {type(each._value_) for each in kind}
+    return kinds not in ({int}, {str})
+
+
+def _of_enum(kind: type[Enum]) -> str:
+    values = {name: _of_literal(each.value) for name, each in kind.__members__.items()}
+    members = map("=".join, values.items()) if is_odd_enum(kind) else values.values()
+    return f"enum[{','.join(members)}]"
+
+
 def _of_literal(value: Any) -> str:
     if isinstance(value, Enum):
         value = value.value
+    if type(value) is tuple:
+        return f"({','.join(map(_of_literal, value))})"
     return repr(value) if type(value) in _ATOMS else type(value).__name__
 
 

@@ -5,7 +5,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from twofold.entry import MARK_SIZE
-from twofold.types.conversions import Conversion, conversion
+from twofold.types.conversions import Conversion, conversion, looked_at
 from twofold.types.outline import Outline
 
 _FORMAT: Final = "1"  # of the data: another one makes every typed entry a miss
@@ -47,8 +47,9 @@ class Shape:
             Unknown: nothing can convert them.
         """
         if rich not in self._fitted:
-            made = conversion(self.annotation, rich=rich)
-            text = "" if self.is_kept(rich=rich) else f"{rich} {self._outline.text}"
+            kept = self.is_kept(rich=rich)
+            made = (looked_at if kept else conversion)(self.annotation, rich=rich)
+            text = "" if kept else f"{rich} {self._outline.text}"
             self._fitted[rich] = Fitted(self.name, made, text)
         return self._fitted[rich]
 
