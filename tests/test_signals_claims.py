@@ -16,7 +16,7 @@ import pytest
 
 from tests.chaos.signals import Signal
 from tests.test_http_rules import headers, request
-from tests.test_signals import STORES, store
+from tests.test_signals import PATIENCE, STORES, elsewhere, store
 from twofold import Cache, cached
 from twofold.backend import Backend
 from twofold.claims import flights, renewal, table
@@ -28,7 +28,6 @@ from twofold.stub import is_stub, new_stub
 __all__ = ["store"]
 
 EVERY = {"memory": 293, "sqlite": 593, "files": 1193, "redis": 593, "memcached": 893}
-PATIENCE = 10.0  # seconds; who is not served by then would wait for 30, or for ever
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
@@ -121,12 +120,12 @@ class Asked:
         assert not renewal.live._claims
         renewal.rest()
         assert repr(renewal._renewals).endswith(" 0 ticks>")
-        assert self.elsewhere(self._locks_are_free)
+        assert elsewhere(self._locks_are_free)
         assert not self._stub_is_left()
         if self.of_page:
-            assert self.elsewhere(self.page) == b"page"
+            assert elsewhere(self.page) == b"page"
         else:
-            value = self.elsewhere(lambda: self.cache.get_or_set("k", lambda: 2))
+            value = elsewhere(lambda: self.cache.get_or_set("k", lambda: 2))
             assert self.cache.get("k") == value
             assert self.cache.get_or_set("k", lambda: 3) == value
 
@@ -146,20 +145,9 @@ class Asked:
 
     def _locks_are_free(self) -> bool:
         for lock in (table._shared.lock, renewal.live._lock, self.pages.turns._lock):
-            if not lock.acquire(timeout=0):
-                return False
-            lock.release()
+            with lock:
+                pass
         return True
-
-    @staticmethod
-    def elsewhere(function: Callable[[], Any]) -> Any:
-        """Return what another thread makes of `function`."""
-        answers: list[Any] = []
-        thread = threading.Thread(target=lambda: answers.append(function()), daemon=True)
-        thread.start()
-        thread.join(PATIENCE)
-        assert answers, "another thread waits"
-        return answers[0]
 
     def _stub_is_left(self) -> bool:
         key = page_key(request(), "page") if self.of_page else "k"

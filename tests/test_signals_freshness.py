@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.test_signals import STORES, SoftTimeLimit, store
+from tests.test_signals import PATIENCE, STORES, SoftTimeLimit, elsewhere, store
 from tests.test_signals_claims import (
-    PATIENCE,
     Asked,
     Operation,
     _nobody_looks_at_the_time,
@@ -78,11 +77,11 @@ class Old(Asked):
         assert not renewal.live._claims
         renewal.rest()
         assert repr(renewal._renewals).endswith(" 0 ticks>")
-        assert self.elsewhere(self._locks_are_free)
+        assert elsewhere(self._locks_are_free)
         full = self.cache._key("k", None)
         for key in (full, self.cache._keys.claim(full)):
             assert not is_stub(self.store.get(key), self.store.holds_objects), "a stub is left"
-        assert self.elsewhere(self._is_served)
+        assert elsewhere(self._is_served)
         with Cache(self.store).lock("l", wait=0):
             pass
 
@@ -93,9 +92,8 @@ class Old(Asked):
 
     def _locks_are_free(self) -> bool:
         for lock in (background._threads._lock, background._tasks._lock):
-            if not lock.acquire(timeout=0):
-                return False
-            lock.release()
+            with lock:
+                pass
         return super()._locks_are_free()
 
 

@@ -29,6 +29,7 @@ from twofold.backends.network import ConnectError, Opened
 from twofold.backends.network.options import Tls
 from twofold.backends.network.sockets import Endpoint, Streams, seconds_left, transport_of
 from twofold.display import printable
+from twofold.interrupts import raise_if_of_others
 
 _LONGEST_ANSWER: Final = 4096  # bytes that a server may answer to the login and the version
 _AT_ONCE: Final = -1  # the life of the login, for a server that asks for none and stores it
@@ -193,18 +194,21 @@ def _failures(name: str) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
+        raise_if_of_others(error)
         text = (
             f"{name} cannot be reached in time: see that it runs and that LOCATION names it, or"
             " give it more time by OPTIONS['deadline']"
         )
         raise ConnectError(text, refused=False) from error
     except (EOFError, ConnectionResetError, MemcacheUnexpectedCloseError) as error:
+        raise_if_of_others(error)
         text = f"{name} cannot be reached: it closed the connection{_HINTS['closed']}"
         raise ConnectError(text, refused=True) from error
     except MemcacheUnknownCommandError as error:
         text = f"{name} cannot be reached: it has too many connections (-c), or is no memcached"
         raise ConnectError(text, refused=True) from error
     except (MemcacheError, OSError, ValueError, asyncio.LimitOverrunError) as error:
+        raise_if_of_others(error)
         said = error.args[0] if error.args else error
         text = printable(said.decode(errors="replace") if isinstance(said, bytes) else str(error))
         hint = _HINTS["unauthenticated"] if "unauthenticated" in text else ""

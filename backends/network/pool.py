@@ -22,6 +22,7 @@ from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reader, 
 from twofold.backends.network.servers import CLOSED, Server
 from twofold.effects import ThreadLocal, after_fork_in_child, leak_on_fork
 from twofold.errors import BackendUnavailable
+from twofold.interrupts import is_interrupt
 
 _CHUNK = 65536  # bytes to receive at a time
 _IDLE = 1.0  # seconds after which a connection is looked at before it is used
@@ -411,9 +412,10 @@ class ConnectionPool:
         """
         is_late = isinstance(error, TimeoutError) and not error.errno
         is_early = is_late and monotonic() < connection.waits_until - _NEARLY - _STEP
-        if is_early or not isinstance(error, ConnectionLost | OSError | ProtocolError):
+        is_own = isinstance(error, ConnectionLost | OSError | ProtocolError) and not is_early
+        if not is_own or is_interrupt(error):
             connection.finish()
-            raise error  # a time-out that is early is somebody else's, from a signal's handler
+            raise error  # a time-out that is early is somebody else's
         connection.close()
         if is_late:
             server.fail(failure := deadline_exceeded(server.name, self._timeout))

@@ -18,6 +18,7 @@ from twofold.backends.network.replies import (
     WireProtocol,
     mismatch,
 )
+from twofold.interrupts import raise_if_of_others
 
 _CHUNK = 65536  # bytes to receive at a time
 _INTERNET = {socket.AF_INET, socket.AF_INET6}
@@ -45,6 +46,7 @@ class Endpoint:
             try:
                 return self._connected(each, share, tls)
             except OSError as error:
+                raise_if_of_others(error)
                 failure = error
         raise failure
 

@@ -18,6 +18,7 @@ from twofold.backends.redis.addresses import Address
 from twofold.backends.redis.commands import ROLE, pack
 from twofold.backends.redis.protocol import RESP
 from twofold.display import printable
+from twofold.interrupts import raise_if_of_others
 
 T = TypeVar("T")
 
@@ -210,9 +211,11 @@ def _failures(name: str, secret: str | None) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
+        raise_if_of_others(error)
         text = f"{name} cannot be reached in time; OPTIONS['deadline'] sets the limit"
         raise ConnectError(text, refused=False) from error
     except (OSError, ProtocolError, ValueError) as error:
+        raise_if_of_others(error)
         text, whole = redacted(error), str(error)
         if secret and secret in text:
             text = "what it said is not shown, since it repeats the login"

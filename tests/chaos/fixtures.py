@@ -6,6 +6,7 @@ Shared by all tests, given out empty, and never to be stopped, frozen or configu
     redis_cluster       three primaries                 certificates for it
     redis_sentinels     primary, replica, 3 sentinels   (a failover is allowed)
     memcached_server    one memcached                   memcached_servers   three of them
+    memcached_in_turn   one that carries out in turn what comes over several connections
 
 The test's own, for any harm, and gone after the test:
 
@@ -88,6 +89,14 @@ def _shared_memcached(
 
 
 @pytest.fixture(scope="session")
+def _shared_memcached_in_turn(
+    _guard: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MemcachedServer]:
+    with MemcachedServer(tmp_path_factory.mktemp("memcached"), "-t", "1") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def _shared_memcached_servers(
     _guard: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[MemcachedServer]]:
@@ -118,6 +127,12 @@ def tls_redis(_shared_tls: RedisServer) -> Iterator[RedisServer]:
 def memcached_server(_shared_memcached: MemcachedServer) -> Iterator[MemcachedServer]:
     """Return a memcached without an item, at `memcached_server.address`; leave it as it is."""
     yield from _given_out(_shared_memcached)
+
+
+@pytest.fixture
+def memcached_in_turn(_shared_memcached_in_turn: MemcachedServer) -> Iterator[MemcachedServer]:
+    """Return a memcached of one thread, without an item; leave it as it is."""
+    yield from _given_out(_shared_memcached_in_turn)
 
 
 @pytest.fixture
