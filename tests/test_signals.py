@@ -8,7 +8,10 @@ operation is done without. By default some of them are tried, `-m heavy` tries a
 import gc
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +185,25 @@ def test_an_exception_of_a_handler_loses_nothing(
     step = EVERY[request.node.callspec.params["store"]] * length(store, operation)
     first = 1 + list(OPERATIONS).index(operation) % step
     assert run_all(store, OPERATIONS[operation], first, step) > first
+
+
+@pytest.mark.parametrize("store", ["redis", "memcached"], indirect=True)
+def test_an_alarm_on_an_idle_connection(store: RedisBackend | MemcachedBackend) -> None:
+    """It is not taken for the end of what the call before had."""
+    n = 1
+    prepare(store)
+    while True:
+        store.get("k")
+        for idle in store._client._pool._all_idle():
+            for connection in chain(*idle.values()):
+                connection.waits_until = time.monotonic() - 1
+        with Signal(n, Alarm) as signal, suppress(Alarm):
+            assert store.get("k") == b"1"
+            assert not signal.fired, "the exception was lost"
+        if not signal.fired:
+            break
+        n += 3
+    assert all(server.breaker == "closed" for server in store.servers())
 
 
 LOCKING: dict[str, Callable[[Lock], Any]] = {

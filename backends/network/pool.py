@@ -412,8 +412,8 @@ class ConnectionPool:
         """
         is_late = isinstance(error, TimeoutError) and not error.errno
         is_early = is_late and monotonic() < connection.waits_until - _NEARLY - _STEP
-        is_own = isinstance(error, ConnectionLost | OSError | ProtocolError) and not is_early
-        if not is_own or is_interrupt(error):
+        is_others = is_early or is_interrupt(error)
+        if is_others or not isinstance(error, ConnectionLost | OSError | ProtocolError):
             connection.finish()
             raise error  # a time-out that is early is somebody else's
         connection.close()
