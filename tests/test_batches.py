@@ -314,6 +314,30 @@ def test_what_is_left_out(another: Callable[[], Cache], source: Source) -> None:
     assert cache.get("none") == "alone"
 
 
+def sorting(keys: list[str]) -> dict[str, str]:
+    """Bring what was asked for, in an order of its own."""
+    keys.sort()
+    return {key: key.upper() for key in keys}
+
+
+def emptying(keys: list[str]) -> dict[str, str]:
+    """Bring what was asked for, one after another."""
+    return {key: key.upper() for key in iter(lambda: keys.pop() if keys else None, None)}
+
+
+@every_face
+@pytest.mark.parametrize("bring", [sorting, emptying])
+@pytest.mark.parametrize("location", ["memory", "sqlite"], indirect=True)
+def test_a_function_may_change_the_list_that_it_is_given(
+    face: Face, bring: Any, another: Callable[[], Cache]
+) -> None:
+    """It is its own: each key has its value, whatever becomes of the list."""
+    cache = another()
+    wanted = {"c": "C", "a": "A", "b": "B"}
+    assert face.run(face.view(cache).get_or_set_many(list(wanted), bring)) == wanted
+    assert cache.get_many(wanted) == wanted
+
+
 @every_face
 def test_a_failure_is_shared(face: Face, source: Source) -> None:
     """By all who wait for one of the keys, also alone; nothing is kept."""

@@ -97,6 +97,19 @@ def test_each_id_is_cached_by_itself() -> None:
     assert names.key(1, "!") == names.key(1, suffix="!")
 
 
+def test_what_stands_for_missing_ids_is_of_each_caller() -> None:
+    """Whoever changes it changes it for nobody else, nor for the ids that are missing later."""
+
+    @cached.many(cache=Cache("memory://changed"), missing=[])
+    def rows(ids: list[int]) -> dict[int, list[str]]:
+        return {}
+
+    found = rows([1, 2])
+    found[1].append("x")
+    assert found[2] == []
+    assert rows([1, 2, 3]) == {1: [], 2: [], 3: []}
+
+
 def test_an_async_function() -> None:
     """It is awaited; `missing` is stored, and a template is of one id."""
 

@@ -22,6 +22,7 @@ from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable, NotAMapping
 from twofold.freshness.policy import Policy
 from twofold.freshness.rests import ELSEWHERE, Rests
+from twofold.keys.snapshots import snapshot
 from twofold.stats import Counts
 
 
@@ -56,16 +57,19 @@ class FunctionOfMany:
             NotAMapping: the function has returned something else.
         """
         asked = [self.names[key] for key in keys]
-        brought = await maker.call(io, _calling(self.function, asked))
+        brought = await maker.call(io, _calling(self.function, [*asked]))  # its own, to sort
         if not isinstance(brought, Mapping):
             raise NotAMapping(
                 f"{name_of(self.function)}() is to return a mapping, such as a dict, of what it is"
                 f" asked for to values; not {shown(brought)}"
             )
-        values = {
-            key: brought.get(name, self._missing) for key, name in zip(keys, asked, strict=True)
+        values = {key: brought.get(name, MISSING) for key, name in zip(keys, asked, strict=True)}
+        if self._missing is MISSING:
+            return {key: value for key, value in values.items() if value is not MISSING}
+        return {
+            key: snapshot(self._missing, {}) if value is MISSING else value
+            for key, value in values.items()
         }
-        return {key: value for key, value in values.items() if value is not MISSING}
 
 
 def _calling(function: Callable[[list[Any]], Any], asked: list[Any]) -> Callable[[], Any]:
