@@ -30,6 +30,7 @@ from django.template.backends.django import DjangoTemplates
 from django.template.response import SimpleTemplateResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import path
+from django.utils.cache import learn_cache_key, patch_response_headers
 from django.views.decorators.cache import cache_page as djangos_page
 
 from twofold import BlockingCallWarning
@@ -254,6 +255,41 @@ def test_what_varies_once_varies_on(site: Callable[..., Site], memory: None) -> 
     assert shop.runs == 3
 
 
+class BeforeTheFixes(CacheMiddleware):
+    """Decides as Django did before the releases that look at these fields, or worse."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        patch_response_headers(response, 60)
+        key = learn_cache_key(request, response, 60, self.key_prefix, cache=self.cache)
+        self.cache.set(key, response, 60)
+        return response
+
+
+@pytest.mark.parametrize(
+    ("headers", "runs"),
+    [
+        ({"Cache-Control": "No-Store"}, 2),
+        ({"Cache-Control": "no-cache"}, 2),
+        ({"Cache-Control": "PRIVATE"}, 2),
+        ({"Cache-Control": "max-age=60; private"}, 2),
+        ({"Pragma": "no-cache"}, 2),
+        ({"Vary": " * "}, 2),
+        ({"Vary": "Accept, *"}, 2),
+        ({"Vary": "Accept"}, 1),
+    ],
+    ids=str,
+)
+def test_what_forbids_to_share_counts_in_every_django(
+    memory: None, headers: dict[str, str], runs: int
+) -> None:
+    """Such a page is not stored, whatever the Django that is installed looks at."""
+    numbers = iter("12")
+    site = BeforeTheFixes(lambda request: HttpResponse(next(numbers), headers=headers))
+    for _ in range(2):
+        last = site(RequestFactory().get("/")).content
+    assert last == b"%d" % runs
+
+
 class Known:
     """A user whom a middleware found by a token."""
 
@@ -267,7 +303,7 @@ def test_a_known_user_shares_only_what_is_public(
 ) -> None:
     """However a user was found, their page is not stored, and they get none of others."""
     if not its_guard:
-        monkeypatch.setattr(rules, "patch_vary_headers", lambda *_: None)
+        monkeypatch.setattr(rules, "patch_vary_headers", lambda *_: None, raising=False)
     runs: list[HttpRequest] = []
 
     def ask(view: Callable[..., HttpResponse], known: bool) -> HttpResponse:

@@ -85,12 +85,12 @@ def _is_names(found: Any) -> bool:
 
 def is_for(is_known: bool, response: HttpResponse) -> bool:
     """Tell whether a response may be shared, by whether the user is known."""
-    return not is_known or shared_with(is_known, control(response))
+    return not is_known or shared_with(is_known, fields(response))
 
 
-def control(response: HttpResponse) -> Headers:
-    """Return the `Cache-Control` of a response, for the rules that read `Headers`."""
-    return Headers([(b"cache-control", response.get("Cache-Control", "").encode())])
+def fields(response: HttpResponse) -> Headers:
+    """Return the fields of a response, but for its cookies, as the rules read them."""
+    return Headers.of_text(response.items())
 
 
 def is_authenticated(request: HttpRequest) -> bool:

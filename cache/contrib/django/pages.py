@@ -37,7 +37,7 @@ from twofold.contrib.django.content import bypasses
 from twofold.contrib.django.deciding import Middleware, StandIn, deciding
 from twofold.contrib.django.page_lookup import (
     Look,
-    control,
+    fields,
     is_authenticated,
     is_for,
     varied_key,
@@ -46,7 +46,7 @@ from twofold.contrib.django.page_lookup import (
 from twofold.contrib.django.page_store import attempt, write
 from twofold.contrib.django.shelf import Hold, cache_behind
 from twofold.contrib.django.visitors import is_for_one, is_told_otherwise, say_session
-from twofold.contrib.http.replay import says_personal
+from twofold.contrib.http.storing import forbids
 from twofold.contrib.http.tags import PageTags
 from twofold.core import Cache
 from twofold.effects import BLOCKING, Effects, run_sync
@@ -254,11 +254,13 @@ async def _store(
     if held.is_tagged_within or is_for_one(request, response, made):
         return False
     if made is not None:
-        if made.status_code != response.status_code or says_personal(control(made)):
+        if made.status_code != response.status_code or forbids(fields(made)):
             return False
         _say_as(made, response)
     say_session(request, response)
     _mend_vary(held.varies, response)
+    if forbids(fields(response)):
+        return False
     stand_in = StandIn()
     deciding(middleware, stand_in).process_response(request, response)
     is_known = is_authenticated(request) or is_told_otherwise(request)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from twofold.contrib.http.cache_control import CacheControl
 from twofold.contrib.http.headers import Headers, Pairs, varying
 from twofold.contrib.http.messages import Request, Response
+from twofold.contrib.http.storing import forbids
 from twofold.contrib.http.validators import CONDITIONS, entity_tag
 
 _MADE_BY = b"twofold-view"
@@ -32,8 +33,6 @@ _SAID = ("cache-control", "etag", "expires", "pragma", "vary")
 """What a view said that is replayed as it was; its `Age` counts in that of the page."""
 
 _KNOWN = 512  # of fields that were taken apart
-
-_PERSONAL = ("private", "no-store", "no-cache")
 
 
 def looking(request: Request) -> Request:
@@ -63,15 +62,9 @@ def page_of(given: Response, final: Response, maker: str) -> Response:
     own = given.headers.only(*_SAID).pairs
     kept = given.headers.without(*_TOLD_LAST).followed_by(((_MADE_BY, maker.encode()),)).pairs
     noted = [(_OWN, name + b":" + value) for name, value in own]
-    sharable = given.status == final.status and not says_personal(given.headers)
+    sharable = given.status == final.status and not forbids(given.headers)
     headers = Headers((*kept, *noted, *_conditions(given.headers, final.headers).pairs))
     return given._replace(headers=headers, body=given.body if sharable else None)
-
-
-def says_personal(headers: Headers) -> bool:
-    """Tell whether a response says itself that it is not for others."""
-    control = CacheControl(headers)
-    return any(name in control for name in _PERSONAL)
 
 
 def _conditions(given: Headers, final: Headers) -> Headers:

@@ -26,19 +26,26 @@ def may_store(request: Request, status: int, headers: Headers) -> bool:
     an answer to `Authorization` only `public` makes one for all; and a request with a
     `Cookie` is treated like it, unless the response varies with the cookie.
     """
-    control = CacheControl(headers)
     return (
         request.method == "GET"
         and not bypasses(request)
         and "no-store" not in CacheControl(request.headers)
         and _storable_status(status, headers)
-        and not control.malformed
-        and not any(name in control for name in _FORBIDS)
-        and not _pragma(headers)
-        and "set-cookie" not in headers
-        and "content-range" not in headers
-        and varying(headers) is not None
+        and not forbids(headers)
         and serves(request, headers)
+    )
+
+
+def forbids(headers: Headers) -> bool:
+    """Tell whether a response says that it is not for others, or what nobody can read."""
+    control = CacheControl(headers)
+    return (
+        control.malformed
+        or any(name in control for name in _FORBIDS)
+        or _pragma(headers)
+        or "set-cookie" in headers
+        or "content-range" in headers
+        or varying(headers) is None
     )
 
 
