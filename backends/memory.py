@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Stores:
-    """The stores by `LOCATION`, each of which lives as long as a backend uses it."""
+    """The stores by `LOCATION`, each of which is shared for as long as a backend uses it."""
 
     def __init__(self) -> None:
         self._open: WeakValueDictionary[str, Store] = WeakValueDictionary()
@@ -31,21 +31,36 @@ class Stores:
         after_fork_in_child(self)
 
     def open(
-        self, location: str, max_entries: int, max_bytes: int, cull_frequency: int | None
+        self,
+        user: object,
+        location: str,
+        max_entries: int,
+        max_bytes: int,
+        cull_frequency: int | None,
     ) -> Store:
         bounds = max_entries, max_bytes, cull_frequency
         with self._lock:
             store = self._open.get(location)
             if store is None:
                 store = self._open.setdefault(location, Store(*bounds))
-        if (store.max_entries, store.max_bytes, store.cull_frequency) != bounds:
-            raise SettingsError(
-                f"the memory store {mask_location(location)!r} is in use with"
-                f" max_entries={store.max_entries}, max_bytes={store.max_bytes} and"
-                f" cull_frequency={store.cull_frequency}: give both aliases the same"
-                " OPTIONS, or this one a LOCATION of its own"
-            )
+            if (store.max_entries, store.max_bytes, store.cull_frequency) != bounds:
+                raise SettingsError(
+                    f"the memory store {mask_location(location)!r} is in use with"
+                    f" max_entries={store.max_entries}, max_bytes={store.max_bytes} and"
+                    f" cull_frequency={store.cull_frequency}: give both aliases the same"
+                    " OPTIONS, or this one a LOCATION of its own"
+                )
+            store.users.add(user)
         return store
+
+    def leave(self, location: str, user: object) -> None:
+        """Have the next one begin with an empty store, if `user` was the last one of this."""
+        with self._lock:
+            store = self._open.get(location)
+            if store is not None and user in store.users:
+                store.users.discard(user)
+                if not store.users:
+                    del self._open[location]
 
     def _after_fork(self) -> None:
         self._lock = new_rlock()
@@ -84,7 +99,7 @@ class MemoryBackend(InlineBackend):
         super().__init__(location, deadline=deadline, clock=clock)
         positive("max_entries", max_entries)
         positive("max_bytes", max_bytes)
-        self._store = _stores.open(location, max_entries, max_bytes, cull_frequency)
+        self._store = _stores.open(self, location, max_entries, max_bytes, cull_frequency)
         self._find = self._store.entries.get
 
     def __repr__(self) -> str:
@@ -101,6 +116,10 @@ class MemoryBackend(InlineBackend):
     @property
     def evicted(self) -> int:
         return self._store.evicted
+
+    def retire(self) -> None:
+        self.close()
+        _stores.leave(str(self.location), self)  # cached functions may hold this for longer
 
     def exclusive(self) -> AbstractContextManager[object]:
         return self._store.lock

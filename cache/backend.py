@@ -468,6 +468,10 @@ class Backend(ABC):
         if "_worker_pool" in vars(self):
             self._worker_pool.close()
 
+    def retire(self) -> None:
+        """Close, since other settings have come: what is only in this process ends with it."""
+        self.close()
+
     async def aclose(self) -> None:
         from twofold.effects import call_in_thread
 

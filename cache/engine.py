@@ -190,6 +190,10 @@ class Engine:
         self._close_near()
         self.backend.close()
 
+    def _retire_store(self) -> None:
+        self._close_near()
+        self.backend.retire()
+
     def _close_near(self) -> None:
         """Drop what is near, and end its watch; the next read begins another one."""
         if self._near is not None:

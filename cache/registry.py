@@ -3,7 +3,7 @@
 import atexit
 import copyreg
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pickle import PicklingError
 from types import MethodType
@@ -88,14 +88,7 @@ class Caches:
         configs = None if raw is None else read_caches(raw)
         for config in (configs or {}).values():
             check(config)
-        with self._lock:
-            built = list(self.built.values())
-            self._configs, self._clock, self._found = configs, clock, ""
-            self.built = {}
-            vars(cache).clear()
-        with ExitStack() as stack:
-            for old in built:
-                stack.callback(old._close_store)
+        self._replace(configs, clock, Cache._retire_store)
 
     @contextmanager
     def override(self, caches: RawCaches, *, clock: Clock = SYSTEM_CLOCK) -> Iterator[None]:
@@ -113,7 +106,7 @@ class Caches:
                 vars(cache).clear()
             with ExitStack() as stack:
                 for each in built:
-                    stack.callback(each._close_store)
+                    stack.callback(each._retire_store)
 
     def close_all(self) -> None:
         """Close every cache that was built, private ones too; see `Cache.close`."""
@@ -130,6 +123,19 @@ class Caches:
             stack.push_async_callback(private.aclose_all)
             for each in list(self.built.values()):
                 stack.push_async_callback(each.aclose)
+
+    def _replace(
+        self, configs: dict[str, CacheConfig] | None, clock: Clock, end: Callable[[Cache], None]
+    ) -> None:
+        """Take other settings, None for those that are to be found; `end` the caches so far."""
+        with self._lock:
+            built = list(self.built.values())
+            self._configs, self._clock, self._found = configs, clock, ""
+            self.built = {}
+            vars(cache).clear()
+        with ExitStack() as stack:
+            for old in built:
+                stack.callback(end, old)
 
     def _build(self, alias: str) -> Cache:
         """Return the cache of `alias`, which another thread may have built meanwhile."""
@@ -168,7 +174,7 @@ class Caches:
         if self._found and concerns_caches(setting):
             inline = [each.backend for each in self.built.values() if each.backend.kind == "inline"]
             self._kept |= {(type(each), str(each.location)): each for each in inline}
-            self.configure()
+            self._replace(None, SYSTEM_CLOCK, Cache._close_store)
 
     def _after_fork(self) -> None:
         self._lock = new_lock()

@@ -1,6 +1,9 @@
 """What holds after every test: nothing of twofold's is left behind."""
 
 import gc
+import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +13,7 @@ import hypothesis  # noqa: F401 - of what it registers when it is imported, it a
 import pytest
 
 from tests.chaos.leaks import LASTING
-from twofold import close_all
+from twofold import close_all, configure
 from twofold.effects.faces import _Task
 
 pytest_plugins = ["pytester", "tests.chaos.fixtures"]
@@ -18,6 +21,7 @@ pytest_plugins = ["pytester", "tests.chaos.fixtures"]
 _PATIENCE = 5.0  # seconds for what was told to end
 _FIRST = ("test_django_suite", "test_site")
 """Modules of one long fixture: one process begins with them, and none is left with them."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1)
 _NETWORKED = ("test_chaos", "test_memcached", "test_network", "test_redis")
 
 
@@ -41,6 +45,29 @@ def _nothing_of_a_network_is_left(request: pytest.FixtureRequest) -> None:
     """Have the fault harness check the tests that use it."""
     if request.path.name.startswith(_NETWORKED):
         request.getfixturevalue("no_leaks")
+
+
+@pytest.fixture(autouse=True)
+def _settings_are_as_before() -> Iterator[None]:
+    """Check that a test leaves to the next one what it found; the caches it configured go."""
+    before = _common_state()
+    yield
+    close_all()
+    configure()
+    assert _common_state() == before
+
+
+def _common_state() -> dict[str, Any]:
+    """Return what all tests of a process have in common, and some of them change."""
+    django = sys.modules.get("django.conf")
+    return {
+        "Django's settings": django and django.settings.configured and id(django.settings._wrapped),
+        "environment": {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"},
+        "working directory": os.getcwd(),
+        "garbage collection": (gc.isenabled(), *gc.get_threshold()),
+        "switch interval": sys.getswitchinterval(),
+        "signals": [signal.getsignal(each) for each in _SIGNALS],
+    }
 
 
 @pytest.fixture(autouse=True)

@@ -47,7 +47,7 @@ def parameters(method: Any) -> list[tuple[Any, ...]]:
 def test_every_method_has_its_twin(face: type) -> None:
     """Each public method that does I/O has an `a` twin with the same parameters."""
     alone = {"key", "lock", "servers", "stats", "typed"}
-    alone |= {"cache_info", "exclusive", "run_batch", "watch"}
+    alone |= {"cache_info", "exclusive", "retire", "run_batch", "watch"}
     public = {
         name: member
         for name, member in inspect.getmembers(face, inspect.isfunction)

@@ -170,11 +170,11 @@ class DjangoSite(Site):
         backend = {"memory": "MemoryCache", "redis": "RedisCache"}[kind]
         location = rest if kind == "memory" else self.url
         entry = {"BACKEND": f"twofold.contrib.django.{backend}", "LOCATION": location}
+        view = self.in_async if self.is_async else self.in_sync
+        self.view = cache_page(60, **choices)(view)
         self.override = override_settings(CACHES={"default": entry})
         self.override.enable()
         self.cache.clear()
-        view = self.in_async if self.is_async else self.in_sync
-        self.view = cache_page(60, **choices)(view)
 
     def in_sync(self, request: HttpRequest, user: str) -> HttpResponse:
         return HttpResponse(self.compute(user), headers=self.fields)

@@ -488,11 +488,42 @@ def test_configure_checks_names_at_once() -> None:
 
 
 def test_new_settings_begin_with_new_memory() -> None:
-    """After `configure` a memory store of the same name is empty, with its new bounds."""
+    """After `configure` a memory store of the same name is empty, with its new bounds.
+
+    So it is though functions and variables hold what was in use before.
+    """
+    numbers = itertools.count()
+
+    @cached
+    def number() -> int:
+        return next(numbers)
+
     configure("memory://again")
-    caches["default"].set("k", 1)
+    before = caches["default"]
+    before.set("k", 1)
+    assert number() == number() == 0
     configure("memory://again?max_bytes=2000")
     assert caches["default"].get("k") is None
+    assert number() == number() == 1
+    assert before.get("k") == 1
+    with caches.override("memory://for a while"):
+        assert number() == number() == 2
+    with caches.override("memory://for a while?max_bytes=3000"):
+        assert number() == number() == 3
+    assert number() == 1
+    for value in (4, 5):
+        configure({"default": {"BACKEND": "twofold.testing.ChaosBackend", "LOCATION": "again"}})
+        assert number() == number() == value
+
+
+def test_memory_stays_while_another_cache_uses_it() -> None:
+    """A cache of the program's own is in no settings, and shares its store with those that are."""
+    configure("memory://shared")
+    own = Cache("memory://shared")
+    own.set("k", 1)
+    configure("memory://shared")
+    assert caches["default"].get("k") == 1
+    assert own.get("k") == 1
 
 
 def test_caches_by_alias() -> None:

@@ -18,6 +18,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
+from weakref import WeakSet
 
 from twofold import counter
 from twofold.backend import Stored
@@ -61,6 +62,7 @@ class Store:
         self.evicted: int = 0
         self.busy: bool = False
         self._torn = False
+        self.users: WeakSet[object] = WeakSet()
         self.lock: RLock = new_rlock()
         self._later: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._ring: deque[Entry] = deque()

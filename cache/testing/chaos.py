@@ -200,6 +200,10 @@ class ChaosBackend(Backend):
         super().close()
         self.inner.close()
 
+    def retire(self) -> None:
+        self.close()
+        self.inner.retire()
+
     def _reach(self, operation: str) -> Backend:
         """Return the inner backend, late or not at all."""
         with self._lock:
