@@ -4,19 +4,19 @@ from collections.abc import Callable
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from twofold.backend import Backend, Stored
 from twofold.claims.flights import Body, Flight, moment, share, start
 from twofold.claims.stored import Resting, StoredClaim, released
 from twofold.claims.table import Claims, claims_of
 from twofold.computing.maker import Made, Maker
+from twofold.computing.private_writes import PrivateWrites
 from twofold.effects import Effects, within
 from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable
 from twofold.freshness.policy import Age, Policy, age
 from twofold.freshness.rests import ELSEWHERE, Rests
-from twofold.metadata import HasMetadata
 from twofold.stats import Counts
 from twofold.stub import is_stub
 
@@ -36,22 +36,16 @@ class Computed(NamedTuple):
     alone: bool = False
     """Whether nobody else gets it, since no copies can be made of it."""
 
-
-def _add(store: Backend, key: str, stored: Stored, ttl: float | None) -> bool:
-    """Store a value unless anything is there: what came meanwhile is newer, stale or not."""
-    try:
-        return store.add(key, stored, ttl)
-    except HasMetadata:
-        return False
+    @classmethod
+    def of(cls, made: Made, *, accepted: bool) -> Self:
+        alone = made.stored is None and made.value is not MISSING
+        return cls(made.value, made.stored, accepted, alone)
 
 
-def is_final(made: Made, holds: bool | None) -> bool:
-    """Tell whether a refresh need not be repeated; `holds` is None where nobody can tell."""
-    return not made.outdated and (holds is not False or not made.keep)
-
-
-def _swap(store: Backend, present: Stored, key: str, stored: Stored, ttl: float | None) -> bool:
-    return store.compare_and_set(key, present, stored, ttl)
+def _computed(made: Made, accepted: bool) -> Computed:
+    if made.error is not None:
+        raise made.error
+    return Computed.of(made, accepted=accepted)
 
 
 class Computations:
@@ -80,6 +74,7 @@ class Computations:
         self._beside = beside
         self._counts = counts
         self._rests = rests
+        self.private = PrivateWrites(store, maker, counts)
         self.note: Callable[[BackendUnavailable], None] = maker.note
 
     async def compute(
@@ -241,33 +236,7 @@ class Computations:
         except Exception as exc:
             self._maker.failed(key, function, policy, present is not None, exc)
             raise
-        return self._computed(made, await self.swap(io, flight, function, policy, present, made))
-
-    async def swap(
-        self,
-        io: Effects,
-        flight: Flight[Computed],
-        function: Callable[..., Any],
-        policy: Policy,
-        present: Stored | None,
-        made: Made,
-    ) -> bool:
-        """Put what was made in the place of `present` in a store of this process's own.
-
-        Return whether it is for those, too, who have asked since it was begun.
-        """
-        store, key, replaces = self._store, flight.key, present is not None
-        outdated, checked = made.drop, moment()
-        if made.keep:
-            write = partial(_swap, store, present) if replaces else partial(_add, store)
-            outdated = not self._write(flight, write, made)  # there is no room for it
-        if outdated and replaces:
-            store.compare_and_delete(key, present)
-        self._maker.returned(key, function, policy, replaces, made)
-        holds = await self._holds(io, flight, made)
-        if holds:
-            flight.accept(checked)  # all who joined did so before anybody detached it
-        return holds is not False
+        return _computed(made, await self.private.swap(io, flight, function, policy, present, made))
 
     async def _renewed(
         self, io: Effects, flight: Flight[Computed], function: Callable[[], Any], policy: Policy
@@ -369,26 +338,7 @@ class Computations:
         """Do what `_anew` does in a store of this process's own."""
         flight.begin()
         made = await self._maker.make(io, flight.key, function, policy)
-        return self._computed(made, await self.put(io, flight, function, policy, made))
-
-    async def put(
-        self,
-        io: Effects,
-        flight: Flight[Computed],
-        function: Callable[..., Any],
-        policy: Policy,
-        made: Made,
-    ) -> bool:
-        """Put what was made in the place of whatever is in a store of this process's own."""
-        checked = moment()
-        if made.drop:
-            self._write(flight, self._remove, made)
-        accepted = not made.keep or self._write(flight, self._set, made) or not flight.detached()
-        self._maker.returned(flight.key, function, policy, False, made)
-        holds = await self._maker.holds(io, made.pins)
-        if holds:
-            flight.accept(checked)
-        return accepted and is_final(made, holds)
+        return _computed(made, await self.private.put(io, flight, function, policy, made))
 
     async def _fill(
         self,
@@ -426,23 +376,11 @@ class Computations:
         unchanged = await claim.release(io) or filled
         if made.keep:
             self._maker.returned(key, function, policy, replaces, made)
-        holds = await self._holds(io, flight, made, anew) if unchanged else False
+        asked = anew or flight.followed
+        holds = await self._maker.holds(io, made.pins, asked=asked) if unchanged else False
         if holds:
             flight.accept(checked)
-        return self._computed(made, is_final(made, holds))
-
-    async def _holds(
-        self, io: Effects, flight: Flight[Computed], made: Made, anew: bool = False
-    ) -> bool | None:
-        """Return what `Maker.holds` does; None where nobody is served by it, and nothing said."""
-        if made.pins and not (anew or flight.followed):
-            return None
-        return await self._maker.holds(io, made.pins)
-
-    def _computed(self, made: Made, accepted: bool) -> Computed:
-        if made.error is not None:
-            raise made.error
-        return Computed(made.value, made.stored, accepted, alone=made.stored is None)
+        return _computed(made, made.is_final(holds))
 
     async def _without(
         self,
@@ -458,36 +396,6 @@ class Computations:
         computed = await self._for_callers(function, io, flight)
         flight.accept()
         return computed._replace(accepted=True)
-
-    def _set(self, key: str, stored: Stored, ttl: float | None) -> bool:
-        """Store a value in the place of an older one, which goes where there is no room for it."""
-        written = self._store.set(key, stored, ttl)
-        if not written:
-            self._store.delete(key)
-        return written
-
-    def _remove(self, key: str, _stored: Stored, _ttl: float | None) -> bool:
-        return self._store.delete(key)
-
-    def _write(
-        self,
-        flight: Flight[Computed],
-        write: Callable[[str, Stored, float | None], bool],
-        made: Made,
-    ) -> bool:
-        """Have a store of this process's own write, unless something newer was."""
-        stored = made.stored
-        try:
-            with self._store.exclusive():  # who detaches it writes before this, or after
-                written = not flight.detached() and write(flight.key, stored, made.life)
-            if written and flight.detached():  # by a finaliser or a handler, in this thread
-                self._store.compare_and_delete(flight.key, stored)
-                return False
-            self._counts.stores += written and made.keep
-        except BackendUnavailable as exc:  # it is amid another operation in this thread
-            self.note(exc)
-            return True
-        return written
 
     async def _delete(self, io: Effects, key: str) -> None:
         try:

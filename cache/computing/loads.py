@@ -14,7 +14,7 @@ from twofold.claims.joint import JointFlight
 from twofold.claims.stored import Resting, released
 from twofold.claims.stored_many import StoredClaims, Taken
 from twofold.claims.waiting import Wait, pauses, remember_hung
-from twofold.computing.computations import Computations, Computed, is_final
+from twofold.computing.computations import Computations, Computed
 from twofold.computing.maker import LEFT_OUT, Made, Maker
 from twofold.display import shown
 from twofold.effects import Effects, within
@@ -108,6 +108,7 @@ class Loads:
         rests: Rests,
     ) -> None:
         self._computations = computations
+        self._private = computations.private
         self._maker = maker
         self._store = store
         self._beside = beside
@@ -197,9 +198,11 @@ class Loads:
                 self._maker.failed(key, function.function, policy, replaces, exc)
             raise
         for key, (flight, present) in todo.items():
-            each, swap = made[key], self._computations.swap
-            accepted = await swap(io, flight, function.function, policy, present, each)
-            flight.finish(_computed(each, accepted=accepted))
+            each = made[key]
+            accepted = await self._private.swap(
+                io, flight, function.function, policy, present, each
+            )
+            flight.finish(Computed.of(each, accepted=accepted))
 
     async def _make(
         self, io: Effects, keys: Collection[str], function: FunctionOfMany, policy: Policy
@@ -356,9 +359,9 @@ class Loads:
             each, holds = made[key], holding.get(key, False)
             if holds:
                 flight.accept(checked)
-            if refused is not None and not is_final(each, holds):
+            if refused is not None and not each.is_final(holds):
                 refused.add(key)
-            flight.finish(_computed(each, accepted=is_final(each, holds)))
+            flight.finish(Computed.of(each, accepted=each.is_final(holds)))
 
     async def renew(
         self,
@@ -428,10 +431,10 @@ class Loads:
             made = await self._make(io, [flight.key for flight in flights], function, policy)
             for flight in flights:
                 each = made[flight.key]
-                accepted = await self._computations.put(io, flight, function.function, policy, each)
+                accepted = await self._private.put(io, flight, function.function, policy, each)
                 if not accepted:
                     refused.add(flight.key)
-                flight.finish(_computed(each, accepted=accepted))
+                flight.finish(Computed.of(each, accepted=accepted))
             return
         claims = self._claims_of(flights)
 
@@ -461,8 +464,3 @@ def _hopeless(io: Effects, wait: Wait, others: Mapping[str, Stored], *, is_last:
     if others:
         wait.end("in vain")
     return list(others)
-
-
-def _computed(made: Made, *, accepted: bool) -> Computed:
-    alone = made.stored is None and made.value is not MISSING
-    return Computed(made.value, made.stored, accepted, alone)

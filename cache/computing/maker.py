@@ -47,6 +47,10 @@ class Made(NamedTuple):
     outdated: bool = False
     """Whether it is for that reason alone that it is not kept."""
 
+    def is_final(self, holds: bool | None) -> bool:
+        """Tell whether a refresh need not be repeated; `holds` as `Maker.holds` says."""
+        return not self.outdated and (holds is not False or not self.keep)
+
 
 LEFT_OUT: Final = Made(MISSING, None, keep=False, life=None, drop=True)
 """What is made of a key for which a function of many brought nothing."""
@@ -223,12 +227,14 @@ class Maker:
             self.unserializable.note(function, key, error)
         return keep
 
-    async def holds(self, io: Effects, pins: Pins | None) -> bool | None:
+    async def holds(self, io: Effects, pins: Pins | None, *, asked: bool = True) -> bool | None:
         """Tell whether a value of these tags is for those, too, who have asked since it was begun.
 
         It is not if they are None: one that may be among them was invalidated. The answer is None
-        where the store cannot tell.
+        where the store cannot tell, or is not to be `asked`, since nobody would be served.
         """
+        if pins and not asked:
+            return None
         return (await self.holding(io, {"": pins}))[""] if pins else pins is not None
 
     async def holding(self, io: Effects, pins: Mapping[str, Pins | None]) -> dict[str, bool | None]:
