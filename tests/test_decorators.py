@@ -37,6 +37,7 @@ from twofold import (
     close_all,
     configure,
 )
+from twofold.backends.memory import MemoryBackend
 
 
 @pytest.fixture(autouse=True)
@@ -726,6 +727,36 @@ def test_a_sync_call_computes_for_one_state_too(alias: str) -> None:
         assert call.result() == "{'page': 1}"
     assert shown.get({"page": 1}) == "{'page': 1}"
     assert shown.get({"page": 2}) is None
+
+
+class Changing(MemoryBackend):
+    """A store during whose first read another thread goes on."""
+
+    goes_on: Any = None
+
+    def get(self, key: str) -> Any:
+        if self.goes_on is not None:
+            goes_on, self.goes_on = self.goes_on, None
+            goes_on()
+        return super().get(key)
+
+
+@pytest.mark.parametrize("options", [{}, {"stale": 60}, {"early": 0.5}, {"tags": ["n:{numbers}"]}])
+def test_a_result_is_kept_of_what_it_was_computed_of(options: Any) -> None:
+    """What another thread does to an argument while the store is read changes the key as well."""
+    store = Changing("changing")
+    cache = Cache(store)
+    cache.clear()
+
+    @cached(cache=cache, **options)
+    def total(numbers: list[int]) -> int:
+        return sum(numbers)
+
+    numbers = [1, 2]
+    store.goes_on = lambda: numbers.append(3)
+    assert total(numbers) == 6
+    assert (total.get([1, 2]), total.get([1, 2, 3])) == (None, 6)
+    assert total([1, 2]) == 3
 
 
 def test_an_object_and_what_is_ignored_pass_as_they_are() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,23 @@ class TestNumbers:
         await view.set("v", 1)
         await view.incr_version("v")
         assert {**counted(cache), "hits": 0} == {"stores": 7, "deletes": 6, "hits": 0}
+
+    @case
+    async def test_a_stale_value_that_is_not_served_is_a_miss(
+        self, cache: Cache, face: Face
+    ) -> None:
+        """Whoever asks is counted once: also who found an old value, and waited for a new one."""
+        view = face.view(cache)
+        options: Any = {"stale": 60, "wait": None}
+        for timeout in (60, 0):
+            await view.set_many({"a": 1.0, "b": 1.0, "c": 1.0}, 60, stale=60)
+            for key in ("a", "b", "c"):
+                await view.mark_stale(key)
+            before = cache.stats()
+            await view.get_or_set("a", lambda: 2.0, timeout, **options)
+            await view.get_or_set_many(["b", "c"], lambda keys: {}, timeout, **options)
+            after = cache.stats()
+            assert (after.hits - before.hits, after.misses - before.misses) == (0, 3), timeout
 
     @case
     async def test_computations_count_with_what_comes_of_them(

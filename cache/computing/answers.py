@@ -151,6 +151,11 @@ class Answers:
         if found.age is Age.STALE:
             self._counts.stale_hits += 1
 
+    def count_renewed(self, found: Found) -> None:
+        """Count a value that was found, and not served: a newer one was, as at a miss."""
+        if found.age is not Age.GONE:
+            self._counts.misses += 1
+
     async def bring(
         self,
         io: Effects,
@@ -181,7 +186,7 @@ class Answers:
                 continue
             patience = policy.patience(waits_briefly) if step is Step.WAIT else None
             try:
-                return await self._computations.compute(
+                value = await self._computations.compute(
                     io,
                     key,
                     function,
@@ -202,6 +207,9 @@ class Answers:
                 if is_interrupt(exc) or type(exc) in policy.errors:
                     raise
                 outcome, error = Outcome.FAILED, exc
+            else:
+                self.count_renewed(found)
+                return value
             step, since = decide(found.age, policy, outcome=outcome), 0.0
         self.count(found)
         return found.value

@@ -135,6 +135,8 @@ class Batches:
             brought |= {each.key: self._served(each) for each in behind}
         if wanted and not policy.stores:
             brought |= await function.call(io, self._maker, wanted)
+            for missed in wanted.values():
+                self._answers.count_renewed(missed.found)
         elif wanted:
             old = {key for key, each in wanted.items() if each.has_value}
             last = max(each.until for each in wanted.values()) if io.stays() else inf
@@ -250,6 +252,7 @@ class Batches:
             if not wanted.has_value:
                 raise
             return self._served(wanted.found)
+        self._answers.count_renewed(wanted.found)
         if is_own:
             return computed.value
         if computed.alone:

@@ -202,8 +202,12 @@ class Cached(_CachedFunction[P, R]):
         if store._answers.serves(found, policy):
             plan.hits += 1
             return found.value  # type: ignore[no-any-return]
+        given, named = plan.keys.snapshot(args, kwargs)
+        if given is not args and (changed := plan.keys.of(given, named)) != key:
+            return self._answer(changed, given, named)  # by another thread, while the store read
         plan.misses += 1
-        _, function = self._call(key, args, kwargs)
+        plan.tell_of_process(key, store)
+        function = plan.producer(given, named)
         return run_sync(store._bring(BLOCKING, found, function, policy, since))  # type: ignore[no-any-return]
 
 
