@@ -1,5 +1,6 @@
 """What a cache counts: `stats()` and its agreement with `cache_info()`."""
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,12 @@ def counted(cache: Cache) -> dict[str, int]:
     """Return the numbers of `cache` that are not 0."""
     names = ("hits", "misses", "stores", "deletes", "computations", "joined", "failures")
     return {name: getattr(cache.stats(), name) for name in names if getattr(cache.stats(), name)}
+
+
+async def called(function: Any) -> Any:
+    """Return what a function returns, async or not."""
+    result = function()
+    return await result if inspect.isawaitable(result) else result
 
 
 @pytest.mark.parametrize("face", FACES, ids=repr)
@@ -82,6 +89,25 @@ class TestNumbers:
             await view.get_or_set_many(["b", "c"], lambda keys: {}, timeout, **options)
             after = cache.stats()
             assert (after.hits - before.hits, after.misses - before.misses) == (0, 3), timeout
+
+    @case
+    async def test_a_kept_error_is_a_hit(self, cache: Cache, face: Face) -> None:
+        """It was found, as a value is; so it is to the function that is decorated."""
+
+        async def missing() -> None:
+            raise LookupError
+
+        def missing_too() -> None:
+            raise LookupError
+
+        body: Any = missing if face.is_async else missing_too
+        function: Any = cached(cache=cache, errors={LookupError: 60})(body)
+        for _ in range(3):
+            with pytest.raises(LookupError):
+                await called(function)
+        numbers = {"hits": 2, "misses": 1, "stores": 1, "computations": 1, "failures": 1}
+        assert counted(cache) == numbers
+        assert function.cache_info() == (2, 1, 1)
 
     @case
     async def test_computations_count_with_what_comes_of_them(

@@ -117,7 +117,10 @@ class Answers:
         if meta is None:
             return Found(key, value, Age.FRESH)
         if meta.error:
-            self._maker.raise_kept(entry, policy)
+            error = self._maker.kept_error(entry, policy)
+            if error is not None:
+                self._counts.hits += 1
+                raise error
             return Found(key, MISSING, Age.GONE)
         draw = 1 - random() if policy.early is not None else 1.0  # noqa: S311 - it spreads load
         return Found(key, value, age(meta, self._clock.time(), policy, draw))

@@ -334,11 +334,16 @@ class Maker:
 
     def raise_kept(self, entry: Entry, policy: Policy) -> None:
         """Raise the error that an entry keeps, if it is one of the caller's, and not too old."""
-        if entry.meta is None or not entry.meta.error:
-            return
-        error = rebuilt(entry, policy.errors)
-        if error is not None and entry.meta.holds(self._clock.time()):
+        error = self.kept_error(entry, policy)
+        if error is not None:
             raise error
+
+    def kept_error(self, entry: Entry, policy: Policy) -> Exception | None:
+        """Return what `raise_kept` raises."""
+        if entry.meta is None or not entry.meta.error:
+            return None
+        error = rebuilt(entry, policy.errors)
+        return error if entry.meta.holds(self._clock.time()) else None
 
     def copy(self, key: str, value: Any, stored: Stored | None) -> Any:
         """Return the value for one more caller."""

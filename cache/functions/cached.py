@@ -198,7 +198,11 @@ class Cached(_CachedFunction[P, R]):
             key, function = self._call(key, args, kwargs)
             return run_sync(store._override(BLOCKING, key, None, function, policy))  # type: ignore[no-any-return]
         since = monotonic() if store._remote else 0.0
-        found = store._find(key, None, policy, since)
+        try:
+            found = store._find(key, None, policy, since)
+        except tuple(policy.errors):  # one that is kept
+            plan.hits += 1
+            raise
         if store._answers.serves(found, policy):
             plan.hits += 1
             return found.value  # type: ignore[no-any-return]
@@ -257,7 +261,11 @@ class AsyncCached(_CachedFunction[P, R]):
             key, function = self._call(key, args, kwargs)
             return await store._override(NATIVE, key, None, function, policy)  # type: ignore[no-any-return]
         since = monotonic() if store._remote else 0.0
-        found = await store._afind(key, None, policy, since)
+        try:
+            found = await store._afind(key, None, policy, since)
+        except tuple(policy.errors):
+            plan.hits += 1
+            raise
         if store._answers.serves(found, policy):
             plan.hits += 1
             return found.value  # type: ignore[no-any-return]
