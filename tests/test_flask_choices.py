@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import pytest
 from flask import Flask, Response, request, url_for
 
+from twofold import InvalidKey
 from twofold.contrib.flask import Caching
 
 
@@ -90,9 +91,11 @@ def test_the_key_tells_pages_apart_instead_of_the_query() -> None:
     ]
 
 
-@pytest.mark.parametrize("mount", ["", "/shop"])
-def test_one_page_is_deleted(mount: str) -> None:
-    """By its path in a request, by its whole URL anywhere; other pages stay."""
+@pytest.mark.parametrize(
+    ("mount", "stripped"), [("", False), ("/shop", False), ("/shop", True)], ids=str
+)
+def test_one_page_is_deleted(mount: str, stripped: bool) -> None:
+    """By its path in a request, by its whole URL anywhere, also behind what strips the mount."""
     site = Site()
     if mount:
         site.app.config["APPLICATION_ROOT"] = mount
@@ -100,7 +103,9 @@ def test_one_page_is_deleted(mount: str) -> None:
     urls = ["/page/1", "/page/1?a=%C3%A9", "/page/2"]
 
     def shown() -> list[str]:
-        raw = [{"RAW_URI": f"{mount}{url}"} for url in urls]  # as servers tell it
+        raw = [
+            {"RAW_URI": f"{'' if stripped else mount}{url}"} for url in urls
+        ]  # as servers tell it
         return [
             site.client.get(url, environ_overrides=told, **where).text
             for url, told in zip(urls, raw, strict=True)
@@ -113,6 +118,49 @@ def test_one_page_is_deleted(mount: str) -> None:
     with site.app.app_context():
         site.caching.delete_page(f"http://shop.example{mount}/page/2")
     assert shown() == ["1: 1", "1: 4", "2: 5"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "deleted"),
+    [
+        ("/page/1?ids[]=1", "/page/1?ids%5B%5D=1"),
+        ("/page/1?ids%5B%5D=1", "/page/1?ids[]=1"),
+        ("/page/1?a=%C3%A9", "/page/1?a=é"),
+        ("/page/1?a=|", "/page/1?a=|"),
+        ("/page/1?a=%20%22", '/page/1?a= "'),
+        ("/page/1", "//localhost/page/1"),
+        ("/page/1", "http://LOCALHOST:80/page/1"),
+    ],
+)
+def test_a_page_is_deleted_in_whatever_spelling(asked: str, deleted: str) -> None:
+    """Browsers do not escape all that `url_for` does."""
+    site = Site()
+
+    def shown() -> str:
+        return site.client.get(asked, environ_overrides={"RAW_URI": asked}).text
+
+    assert shown() == shown() == "1: 1"
+    with site.app.test_request_context():
+        site.caching.delete_page(deleted)
+    assert shown() == "1: 2"
+
+
+def test_a_host_is_named_in_its_own_alphabet() -> None:
+    """Clients send its other name."""
+    site = Site()
+    where: dict[str, Any] = {"base_url": "http://xn--bcher-kva.example:81"}
+    assert site.client.get("/page/1", **where).text == "1: 1"
+    with site.app.app_context():
+        site.caching.delete_page("http://bücher.example:81/page/1")
+    assert site.client.get("/page/1", **where).text == "1: 2"
+
+
+def test_a_key_that_is_no_text_is_refused() -> None:
+    """The error says which of the two is to change."""
+    site = Site(make_cache_key=lambda number: number)
+    site.app.testing = True
+    with pytest.raises(InvalidKey, match="make_cache_key returns is text, not 1"):
+        site.client.get("/page/1")
 
 
 def test_outside_of_a_request_a_path_alone_is_nowhere() -> None:

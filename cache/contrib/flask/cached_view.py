@@ -30,6 +30,7 @@ from twofold.contrib.http.headers import Pairs, varying
 from twofold.contrib.http.replay import looking, page_of, replay_of, tagged
 from twofold.contrib.http.validators import not_modified
 from twofold.effects import BLOCKING, run_sync
+from twofold.errors import InvalidKey
 from twofold.timeouts import Timeout
 
 _AT_REQUEST = "_twofold_cached_view"
@@ -157,7 +158,13 @@ class CachedView:
 
 
 def with_key(request: Request, key: str) -> Request:
-    """Return `request` as the look for a page that `key` tells from others at its path."""
+    """Return `request` as the look for a page that `key` tells from others at its path.
+
+    Raises:
+        InvalidKey: it is no text.
+    """
+    if not isinstance(key, str):
+        raise InvalidKey(f"what make_cache_key returns is text, not {key!r}: str(…) makes it one")
     return request._replace(query=quote(key, safe="").encode())
 
 

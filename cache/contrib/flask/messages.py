@@ -37,9 +37,10 @@ def request_at(url: str) -> Request:
         here = request_of(flask.request)
         scheme, host, root_path = here.scheme, here.host, here.root_path
     else:
-        root_path = flask.current_app.config["APPLICATION_ROOT"].rstrip("/")
+        config = flask.current_app.config
+        scheme, root_path = config["PREFERRED_URL_SCHEME"], config["APPLICATION_ROOT"].rstrip("/")
     if parts.netloc:
-        scheme, host = parts.scheme, parts.netloc.encode("latin-1")
+        scheme, host = parts.scheme or scheme, _host(parts.netloc)
     return Request(
         method="GET",
         scheme=scheme,
@@ -51,6 +52,11 @@ def request_at(url: str) -> Request:
         root_path=root_path,
         application=flask.current_app.name,
     )
+
+
+def _host(netloc: str) -> bytes:
+    """Return a host as clients name it, whatever alphabet it is written in."""
+    return netloc.encode("ascii" if netloc.isascii() else "idna")
 
 
 def _raw_path(request: flask.Request) -> str:

@@ -22,7 +22,7 @@ def page_key(request: Request, layer: str) -> str:
     """
     host = spelled_host(request.scheme, request.host)
     path = spelled(request.path) or b"/"
-    of_application = (request.application, request.root_path, rewritten(request))
+    of_application = (request.application, request.root_path, rewritten(request, path))
     url = [
         layer.encode(),
         *(each.encode("utf-8", "surrogatepass") for each in of_application),

@@ -21,7 +21,7 @@ from twofold.contrib.http.headers import Headers, add_vary
 from twofold.contrib.http.keys import page_key
 from twofold.contrib.http.messages import Request, Response
 from twofold.contrib.http.page import Page, conditional
-from twofold.contrib.http.spelling import named
+from twofold.contrib.http.spelling import named, places
 from twofold.contrib.http.store import PageStore, Place
 from twofold.contrib.http.storing import bypasses, may_store
 from twofold.contrib.http.tags import Given, PageTags
@@ -101,7 +101,7 @@ class Pages:
 
     async def remove(self, io: Effects, request: Request, layer: str = "page") -> None:
         """Remove the page of a URL, in all its variants; what is being computed is not kept."""
-        keys = [page_key(request, layer + cors) for cors in _CORS]
+        keys = [page_key(each, layer + cors) for each in places(request) for cors in _CORS]
         await self.store.drop(self.store.bounded(io), keys)
 
 

@@ -10,6 +10,7 @@ from twofold.contrib.http.messages import Request
 IN_PATH = "/:@!$&'()*+,;=~"
 """What stands for itself in a path (RFC 3986, 3.3), beside letters and digits."""
 
+_IN_URL = IN_PATH.encode() + b"?%-._0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _DEFAULT_PORTS = {"http": b":80", "https": b":443"}
 _ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
 _UNRESERVED = re.compile(rb"[A-Za-z0-9._~-]")
@@ -21,7 +22,13 @@ def spelled_host(scheme: str, host: bytes) -> bytes:
 
 
 def spelled(text: bytes) -> bytes:
-    """Return a path or query with no more escapes than it needs, in capitals."""
+    """Return a path or query with the escapes that it needs and no more, in capitals.
+
+    Clients escape as much as they like of what may not stand in a URL: `?ids[]=1` is sent so by
+    browsers, and as `?ids%5B%5D=1` by others.
+    """
+    if text.translate(None, _IN_URL):
+        text = quote(text, safe=f"{IN_PATH}?%").encode()
     return _ESCAPE.sub(_escape, text) if b"%" in text else text
 
 
@@ -30,12 +37,16 @@ def _escape(found: re.Match[bytes]) -> bytes:
     return one if _UNRESERVED.match(one) else found[0].upper()
 
 
-def rewritten(request: Request) -> str:
+def rewritten(request: Request, path: bytes) -> str:
     """Return the path that the application sees, if it is not the one that was asked for.
 
     Nor that below the root path, which something in front may have taken off.
+
+    Args:
+        request: of which the application sees `app_path`.
+        path: what was asked for, as `spelled`.
     """
-    asked = unquote(request.path.decode("latin-1"))
+    asked = unquote(path.decode())
     seen = request.app_path
     return "" if seen == asked or seen == request.root_path + asked else seen
 
@@ -59,10 +70,15 @@ def _targets(request: Request, reference: str) -> Iterator[Request]:
     if (url.scheme, there) != (request.scheme, host):
         return
     path, query = (_quoted(part).encode() for part in (url.path, url.query))
-    yield request._replace(path=path, query=query, app_path="")
+    yield from places(request._replace(path=path, query=query, app_path=""))
+
+
+def places(request: Request) -> Iterator[Request]:
+    """Yield `request`, and as it comes through what takes the root path off on the way."""
+    yield request
     root = request.root_path.encode("utf-8", "surrogatepass")
-    if root and path.startswith(root + b"/"):
-        yield request._replace(path=path[len(root) :], query=query, app_path="")
+    if root and request.path.startswith(root + b"/"):
+        yield request._replace(path=request.path[len(root) :])
 
 
 def _quoted(part: str) -> str:
