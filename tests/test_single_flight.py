@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
+from tests.chaos import eventually
 from twofold import (
     AwaitableResult,
     Cache,
@@ -32,7 +33,7 @@ from twofold import (
 from twofold.claims import renewal
 from twofold.registry import build
 from twofold.settings import read_cache
-from twofold.testing import FACES, Face
+from twofold.testing import FACES, ChaosBackend, Face
 
 THREADS, LOOPS, TASKS = 16, 8, 20
 PATIENCE = 20.0  # seconds: what is no matter of time may take it, on a slow machine
@@ -859,4 +860,28 @@ async def test_what_cannot_be_copied_is_for_one_caller_each(face: Face) -> None:
     assert len({id(each) for each in made}) == 10
     assert cache.stats().computations == 10
     assert cache.stats().joined == 0
+    cache.close()
+
+
+@pytest.mark.parametrize("operation", ["get", "get_or_claim", "get_or_claim_many"])
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_followers_get_copies_in_an_outage_too(face: Face, operation: str) -> None:
+    """What nobody stores is computed once, and is of each caller alone all the same."""
+    chaos = ChaosBackend(inner=f"memory://{operation}", failure_rate=1.0, operations=[operation])
+    chaos.private = False
+    cache = Cache(chaos)
+    view = face.view(cache)
+
+    def work(keys: Any = ()) -> Any:
+        eventually(lambda: any(each.followed for each in cache._claims), "somebody has joined")
+        return {key: [1] for key in keys} if keys else {"k": [1]}
+
+    def ask() -> Any:
+        many = operation.endswith("many")
+        return view.get_or_set_many(["k"], work) if many else view.get_or_set("k", work)
+
+    made = face.run(face.together([ask] * 3))
+    assert made == [{"k": [1]}] * 3
+    assert len({id(each["k"]) for each in made}) == 3
+    assert cache.stats().joined
     cache.close()

@@ -203,7 +203,9 @@ class Computations:
     ) -> Computed:
         """Compute what is not stored."""
         flight.begin()
-        return Computed(await self._maker.call(io, function), None, accepted=False)
+        value = await self._maker.call(io, function)
+        stored = self._maker.copied(flight.key, value)
+        return Computed(value, stored, accepted=False, alone=stored is None)
 
     async def _here(
         self,

@@ -160,7 +160,10 @@ class Loads:
         for flight in flights:
             if accepted:
                 flight.accept()  # for all that can be known
-            flight.finish(Computed(values.get(flight.key, MISSING), None, accepted))
+            value = values.get(flight.key, MISSING)
+            stored = None if value is MISSING else self._maker.copied(flight.key, value)
+            alone = stored is None and value is not MISSING
+            flight.finish(Computed(value, stored, accepted, alone))
 
     async def _here(
         self,

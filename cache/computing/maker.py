@@ -345,6 +345,14 @@ class Maker:
         error = rebuilt(entry, policy.errors)
         return error if entry.meta.holds(self._clock.time()) else None
 
+    def copied(self, key: str, value: Any) -> Stored | None:
+        """Return what copies of a value are made of that is not to be stored, if anything."""
+        try:
+            stored: Stored = self._codec.dump(key, value)
+        except CannotSerialize:
+            return None
+        return stored
+
     def copy(self, key: str, value: Any, stored: Stored | None) -> Any:
         """Return the value for one more caller."""
         if stored is None:
