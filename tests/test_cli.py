@@ -394,6 +394,33 @@ def test_clear_asks_first(durable: Shell) -> None:
     assert durable.here("get", "k").status == 1
 
 
+@pytest.mark.parametrize(
+    "command", ["get k", "set k 1", "delete k", "ttl k", "clear --yes", "invalidate t"]
+)
+def test_an_outage_is_no_missing_key(shell: Shell, command: str) -> None:
+    """Where one is a miss to programs, as in Django, a command says that it was not done."""
+    url = "redis://127.0.0.1:1?on_error=miss"
+    ended = shell.here(*command.split(), CACHE_URL=url)
+    assert ended.status == 1
+    assert ended.err.splitlines()[-1].startswith("twofold: cache 'default': the store did not")
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--ttl", "10"], "'--ttl' is too much; did you mean 'timeout'?"),
+        (["--timout=10"], "did you mean 'timeout'?"),
+        (["world"], "'world' is too much"),
+    ],
+)
+def test_what_follows_a_value_is_an_option(durable: Shell, more: list[str], says: str) -> None:
+    """Whatever is none is refused, with the nearest right name, and nothing is stored."""
+    ended = durable.here("set", "greeting", "hello", *more, COLUMNS="200")
+    assert ended.status == 2
+    assert says in ended.err
+    assert durable.here("get", "greeting").status == 1
+
+
 def test_tags_are_invalidated(durable: Shell) -> None:
     """By name, of one alias; or what has them is stale."""
     with closing(Cache(f"sqlite:///{durable.home}/cache.db")) as cache:

@@ -18,6 +18,7 @@ from twofold.display import mask_url, printable
 from twofold.errors import CacheError
 from twofold.registry import caches
 from twofold.settings import find
+from twofold.spelling import did_you_mean
 from twofold.timeouts import DEFAULT_TIMEOUT
 from twofold.version import __version__
 
@@ -134,8 +135,9 @@ def get(
     typer.echo(printable(show_value(value)))
 
 
-@app.command("set", context_settings={"ignore_unknown_options": True})
+@app.command("set", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def set_command(
+    given: typer.Context,
     key: Key,
     value: Annotated[str, typer.Argument(help="JSON; what is not JSON is taken as text.")],
     alias: Alias = "default",
@@ -147,11 +149,14 @@ def set_command(
     _app_dir: AppDir = None,
 ) -> None:
     """Store a value."""
+    if given.args:  # a value may begin with a dash, and what follows it is no value
+        _refuse(next((each for each in given.args if each[:2] == "--"), given.args[0]))
     cache = caches[alias]
     life: Any = DEFAULT_TIMEOUT if timeout is None else timeout
     if timeout is not None and timeout.lower() == "none":
         life = None
     if not cache.set(key, read_value(value), life, version):
+        _see_that_it_answered(cache)
         _fail(f"cache {alias!r} could not store {key!r}: it has no room for the value")
     if cache.backend.kind == "inline":
         _complain(f"note: {_private(cache)}")
@@ -179,8 +184,7 @@ def invalidate(
     """Make invalid whatever has one of some tags, in all versions."""
     cache = caches[alias]
     cache.invalidate_tags(*tags, keep_stale=keep_stale)
-    if not cache.available:
-        _fail(f"cache {alias!r}: the store did not answer; repeat it, it may not have been done")
+    _see_that_it_answered(cache)
     if cache.backend.kind == "inline":
         _fail(_private(cache))
 
@@ -209,6 +213,7 @@ def clear(
         store = printable(mask_url(repr(cache.backend)))
         typer.confirm(f"Remove every entry of cache {alias!r}, {store}?", abort=True)
     cache.clear()
+    _see_that_it_answered(cache)
 
 
 def _run_with_progress(modules: list[corpus.Module], quiet: bool) -> demo.Outcome:
@@ -227,7 +232,23 @@ def _ticker(progress: Progress, calls_in_all: int) -> demo.Tick:
     return tick
 
 
+def _refuse(argument: str) -> NoReturn:
+    """Refuse what is too much behind a value, as typer does where a value has no dash."""
+    name = argument.partition("=")[0].lstrip("-")
+    near = did_you_mean(name, ["alias", "timeout", "version", "app-dir"])
+    raise typer.BadParameter(f"{argument!r} is too much{near}")
+
+
+def _see_that_it_answered(cache: Cache) -> None:
+    """Fail in an outage that is a miss to programs."""
+    if not cache.available:
+        _fail(
+            f"cache {cache.alias!r}: the store did not answer; repeat it, it may not have been done"
+        )
+
+
 def _fail_missing(cache: Cache, key: str) -> NoReturn:
+    _see_that_it_answered(cache)
     why = f"; {_private(cache)}" if cache.backend.kind == "inline" else ""
     _fail(f"cache {cache.alias!r} has no {key!r}{why}")
 

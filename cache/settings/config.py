@@ -164,7 +164,13 @@ _ADDRESS = re.compile(
 )
 
 
-_BARE = {"memory": "memory://", "redis": "redis://localhost", "dummy": "dummy://"}
+_BARE = {
+    "memory": "memory://",
+    "dummy": "dummy://",
+    "sqlite": "sqlite:///cache.db",
+    "files": "files:///cache",
+    **{name: f"{name}://localhost" for name in ("redis", "rediss", "valkey", "memcached")},
+}
 
 
 def _no_url(alias: str, text: str) -> str:
