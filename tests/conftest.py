@@ -60,8 +60,9 @@ def _settings_are_as_before() -> Iterator[None]:
 def _common_state() -> dict[str, Any]:
     """Return what all tests of a process have in common, and some of them change."""
     django = sys.modules.get("django.conf")
+    configured = django is not None and django.settings.configured
     return {
-        "Django's settings": django and django.settings.configured and id(django.settings._wrapped),
+        "Django's settings": id(django.settings._wrapped) if configured else None,
         "environment": {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"},
         "working directory": os.getcwd(),
         "garbage collection": (gc.isenabled(), *gc.get_threshold()),
