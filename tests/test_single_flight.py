@@ -873,7 +873,7 @@ def test_followers_get_copies_in_an_outage_too(face: Face, operation: str) -> No
     view = face.view(cache)
 
     def work(keys: Any = ()) -> Any:
-        eventually(lambda: any(each.followed for each in cache._claims), "somebody has joined")
+        eventually(lambda: any(each.waiting == 3 for each in cache._claims), "all have joined")
         return {key: [1] for key in keys} if keys else {"k": [1]}
 
     def ask() -> Any:
