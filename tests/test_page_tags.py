@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from inspect import isawaitable
 from threading import Event
 from typing import Annotated, Any, NamedTuple, TypeAlias
@@ -31,7 +32,16 @@ from django.test import RequestFactory, override_settings
 from django.utils.decorators import method_decorator
 from django.views import View
 
-from twofold import BackendUnavailable, Cache, InvalidKey, SettingsError, caches, configure
+from twofold import (
+    BackendUnavailable,
+    Cache,
+    InvalidKey,
+    SettingsError,
+    bypass,
+    caches,
+    configure,
+    refreshing,
+)
 from twofold.claims.turns import Turns
 from twofold.contrib.django import CacheMiddleware as DjangosMiddleware
 from twofold.contrib.django import cache_page
@@ -119,7 +129,7 @@ class StarletteSite(Site):
         return Answer(got.status_code, got.text, dict(got.headers))
 
     def get(self, where: str = "/users/7", **headers: str) -> Answer:
-        return self.runner.run(self.ask(where, _named(headers)))
+        return self.runner.run(self.ask(where, _named(headers)), context=copy_context())
 
     @property
     def cache(self) -> Cache:
@@ -253,6 +263,23 @@ BY_RESPONSE: Any = lambda *_: ()  # noqa: E731 - of the site
 WAYS = [BY_TEMPLATE, BY_RESPONSE]
 NAMES = ["by_template", "by_response"]
 LONG = 7200
+
+
+@pytest.mark.parametrize("fields", [{}, {"Vary": "Accept"}], ids=str)
+def test_one_request_does_without_stored_pages(make_site: MakeSite, fields: dict[str, str]) -> None:
+    """It has them computed, past the cache or anew; the others are served what is stored."""
+    site = make_site()
+    site.fields |= fields
+    assert [site.get().text for _ in range(2)] == ["7: 1"] * 2
+    with bypass():
+        assert site.get().text == "7: 2"
+    assert site.get().text == "7: 1"
+    with refreshing():
+        assert site.get().text == "7: 3"
+    assert [site.get().text for _ in range(2)] == ["7: 3"] * 2
+    with refreshing():
+        assert site.get("/users/8").text == "8: 4"
+    assert site.get("/users/8").text == "8: 4"
 
 
 @pytest.mark.parametrize("keep_stale", [False, True])

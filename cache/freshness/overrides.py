@@ -26,14 +26,17 @@ def override() -> Override | None:
 
 @contextmanager
 def bypass() -> Iterator[None]:
-    """Have `get_or_set`, decorated functions and fragments compute within, and not use a cache."""
+    """Have whatever is computed compute within, and not use a cache.
+
+    That is `get_or_set`, decorated functions, fragments, and pages.
+    """
     with _overriding("bypass"):
         yield
 
 
 @contextmanager
 def refreshing() -> Iterator[None]:
-    """Have `get_or_set`, decorated functions and fragments compute anew within, and store that."""
+    """Have what `bypass` names compute anew within, and store that."""
     with _overriding("refresh"):
         yield
 

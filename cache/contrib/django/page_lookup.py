@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.functional import LazyObject
 
 from twofold.contrib.django.deciding import Middleware, StandIn, Unread, deciding
-from twofold.contrib.django.page_store import read
+from twofold.contrib.django.page_store import attempt, read
 from twofold.contrib.django.shelf import Shelf
 from twofold.contrib.http.headers import Headers
 from twofold.contrib.http.storing import shared_with
@@ -33,11 +33,11 @@ class Look:
         self._middleware = middleware
         self._tags = tags
         self._misses_page = False
+        self._own = ""
 
     async def __call__(self, io: Effects) -> tuple[HttpResponse | None, str]:
         request, middleware, stand_in = self._request, self._middleware, StandIn()
         rule = deciding(middleware, stand_in)
-        own = ""
         headers: list[str] = []
         within = getattr(getattr(request, "_twofold_held", None), "within", 0)
         while True:
@@ -48,6 +48,7 @@ class Look:
                 own = within_others(unread.key, within)
                 if self._misses_page:
                     own = varied_key(own, headers, request)
+                self._own = own
                 tags = self._tags if self._misses_page else ()
                 found = await read(io, middleware, own, tags)
                 if not self.is_usable(found):
@@ -56,7 +57,13 @@ class Look:
                     headers = request._twofold_varies = found or []  # type: ignore[attr-defined]
                 stand_in.known[unread.key] = found
             else:
-                return response, "" if response is not None else self._place(own)
+                return response, "" if response is not None else self._place(self._own)
+
+    async def remove(self, io: Effects) -> None:
+        """Remove the page that was found."""
+        cache = self._middleware.cache
+        removing = io.op(cache.delete, cache.adelete, self._own)
+        await attempt(self._middleware, "delete", removing, False)
 
     @cached_property
     def shelf(self) -> Shelf:

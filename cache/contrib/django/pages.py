@@ -50,6 +50,7 @@ from twofold.contrib.http.storing import forbids
 from twofold.contrib.http.tags import PageTags
 from twofold.core import Cache
 from twofold.effects import BLOCKING, Effects, run_sync
+from twofold.freshness.overrides import override, requests
 from twofold.metadata import Meta, Pins
 from twofold.tags.names import Pinned
 
@@ -147,6 +148,9 @@ async def fetch(
     tags = NO_TAGS if held is None else held.tags
     look, began = Look(request, middleware, tags.known), monotonic()
     response, key = await look(io)
+    if response is not None and requests and override() == "refresh":
+        await look.remove(io)
+        response, key = await look(io)
     if response is not None or not key or held is None:
         return response or await proceed()
     if middleware.single_flight():

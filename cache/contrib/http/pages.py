@@ -28,6 +28,7 @@ from twofold.contrib.http.tags import Given, PageTags
 from twofold.contrib.http.validators import entity_tag
 from twofold.core import Cache
 from twofold.effects import Effects
+from twofold.freshness.overrides import override, requests
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout
 
 LAYERS = ("page", "page-inner", "endpoint")
@@ -77,7 +78,8 @@ class Pages:
 
         The exchange must be closed in any case. Directives of the request
         other than `no-store` and `only-if-cached` are advice (RFC 9111, 5.2.1), and not
-        taken: with them every client could have every page computed at will.
+        taken: with them every client could have every page computed at will. The application
+        can say so, by `bypass` and `refreshing`.
 
         Args:
             io: the face of the caller.
@@ -87,9 +89,12 @@ class Pages:
             tags: what the page can be invalidated by.
         """
         exchange = Exchange(self, request, self.store.seconds(timeout), layer, tags)
-        if not request.reads or bypasses(request):
+        overridden = override() if requests else None
+        if not request.reads or bypasses(request) or overridden == "bypass":
             return exchange
         try:
+            if overridden == "refresh":
+                await self.remove(io, request, layer)
             await exchange.open(io)
             return exchange
         except GeneratorExit:  # the loop is gone, and nothing can be awaited
