@@ -1,6 +1,7 @@
 """One deadline for all that is one to the caller, however many operations of the store it takes."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.chaos import Server, Stalls, healthy
+from tests.chaos.signals import Signal
 from tests.network_kinds import Kind
 from tests.network_kinds import kind as kind  # a fixture
 from tests.network_kinds import own_server as own_server  # a fixture
@@ -219,3 +221,37 @@ def test_tasks_that_share_a_context_share_no_bound() -> None:
         assert context.run(ends_by) is None
 
     asyncio.run(body())
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:.*<coroutine object:pytest.PytestUnraisableExceptionWarning")
+def test_what_a_signals_handler_breaks_off_ends_at_once() -> None:
+    """An operation that waits ends with its caller, and not when its frames are collected."""
+    going: list[int] = []
+
+    async def native() -> None:
+        going.append(1)
+        try:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        finally:
+            going.clear()
+
+    async def run() -> None:
+        await within(NATIVE, 10).op(int, native)
+
+    last: BaseException | None
+    n = 1
+    while True:
+        with Signal(n, KeyboardInterrupt) as handler:
+            try:
+                asyncio.run(run())
+            except KeyboardInterrupt as error:
+                last = error  # whose traceback has all frames
+        assert not going
+        if not handler.fired:
+            break
+        n += 1
+    assert n > 50
+    del last
+    gc.collect()  # what never began, while warnings of that are ignored

@@ -103,35 +103,42 @@ class _Bounded:
 class _Begun(Generic[T]):
     """What is awaited with the bound set during its first step, in which operations ask for it.
 
-    Later steps take turns with other tasks, which may share the context.
+    Later steps take turns with other tasks, which may share the context. What a signal's
+    handler raises here ends the steps as well, which would else end when they are collected.
     """
 
     def __init__(self, awaitable: Awaitable[T], ends: float) -> None:
-        self._steps = awaitable.__await__()
-        self._ends: float | None = ends
+        self._awaitable = awaitable
+        self._ends = ends
 
     def __await__(self) -> Generator[Any, Any, T]:
-        return self  # type: ignore[return-value]  # all of a generator that is asked for
-
-    def __iter__(self) -> "_Begun[T]":
-        return self
-
-    def __next__(self) -> Any:
-        ends, self._ends = self._ends, None
-        if ends is None:
-            return next(self._steps)
-        outside = _bound.get()
+        steps = self._awaitable.__await__()
         try:
-            _bound.set(_earlier(outside, ends))
-            return next(self._steps)
-        finally:
-            _bound.set(outside)
+            step = _first(steps, self._ends)
+            while True:
+                try:
+                    yield step
+                    break
+                except GeneratorExit:
+                    raise
+                except BaseException as error:
+                    step = steps.throw(error)
+            return (yield from steps)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        except BaseException:
+            steps.close()
+            raise
 
-    def throw(self, *error: Any) -> Any:
-        return self._steps.throw(*error)
 
-    def close(self) -> None:
-        self._steps.close()
+def _first(steps: Generator[Any, Any, Any], ends: float) -> Any:
+    outside = _bound.get()
+    try:
+        _bound.set(_earlier(outside, ends))
+        return next(steps)
+    finally:
+        _bound.set(outside)
 
 
 def _run(ends: float, operation: Callable[[], T]) -> T:
