@@ -76,6 +76,7 @@ STORES = ("memory", "sqlite", "files", "redis", "memcached")
 EVERY = {"memory": 11, "sqlite": 61, "files": 149, "redis": 61, "memcached": 97}
 PATIENCE = 25.0  # seconds; who is not served by then would wait for 30, or for ever
 DEADLINE = 20.0  # seconds, which no machine is busy for
+LONGEST = 7200  # seconds, for tens of thousands of bytecodes on a busy machine
 CLEAR_IS_SO_LONG = 19  # times as many bytecodes as another's, in files: the same in 64 folders
 
 
@@ -255,7 +256,7 @@ def test_an_exception_of_a_handler_leaves_no_lock_held(
 
 
 @pytest.mark.heavy
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(LONGEST)
 @pytest.mark.parametrize("operation", LOCKING)
 @pytest.mark.parametrize("store", STORES, indirect=True)
 def test_an_exception_of_a_handler_at_any_bytecode_leaves_no_lock_held(
@@ -266,7 +267,7 @@ def test_an_exception_of_a_handler_at_any_bytecode_leaves_no_lock_held(
 
 
 @pytest.mark.heavy
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(LONGEST)
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("store", STORES, indirect=True)
 def test_an_exception_of_a_handler_at_any_bytecode_loses_nothing(

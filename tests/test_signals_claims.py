@@ -16,7 +16,7 @@ import pytest
 
 from tests.chaos.signals import Signal
 from tests.test_http_rules import headers, request
-from tests.test_signals import PATIENCE, STORES, elsewhere, store
+from tests.test_signals import LONGEST, PATIENCE, STORES, elsewhere, store
 from twofold import Cache, cached
 from twofold.backend import Backend
 from twofold.claims import flights, renewal, table
@@ -191,6 +191,7 @@ def at_each(
             asked.cache.close()
             gc.collect()  # what an exception broke off, while warnings of that are ignored
             return n
+        Backend.close(asked.store)  # waits for what a loop that has ended had asked of threads
         asked.is_free()
         n += step
 
@@ -219,7 +220,7 @@ def test_an_exception_of_a_handler_leaves_no_claim(
 
 
 @pytest.mark.heavy
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(LONGEST)
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("store", STORES, indirect=True)
 def test_an_exception_of_a_handler_at_any_bytecode_leaves_no_claim(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_signals import PATIENCE, STORES, SoftTimeLimit, elsewhere, store
+from tests.test_signals import LONGEST, PATIENCE, STORES, SoftTimeLimit, elsewhere, store
 from tests.test_signals_claims import (
     Asked,
     Operation,
@@ -158,7 +158,7 @@ def test_an_exception_of_a_handler_that_ends_a_loop_leaves_nothing(
 
 
 @pytest.mark.heavy
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(LONGEST)
 @pytest.mark.parametrize("name", SYNC)
 @pytest.mark.parametrize("store", STORES, indirect=True)
 def test_an_exception_of_a_handler_at_any_bytecode_leaves_no_refresh(
@@ -169,7 +169,7 @@ def test_an_exception_of_a_handler_at_any_bytecode_leaves_no_refresh(
 
 
 @pytest.mark.heavy
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(LONGEST)
 @pytest.mark.parametrize("name", ASYNC)
 @pytest.mark.parametrize("store", STORES, indirect=True)
 def test_an_exception_of_a_handler_at_any_bytecode_that_ends_a_loop_leaves_nothing(

@@ -12,7 +12,7 @@ import pytest
 
 from tests.chaos import eventually
 from tests.memory_books import check
-from tests.test_signals import KINDS, STORES, descriptors, elsewhere, store
+from tests.test_signals import KINDS, LONGEST, STORES, descriptors, elsewhere, length, store
 from tests.test_signals_claims import (
     Asked,
     Operation,
@@ -172,17 +172,17 @@ def test_an_exception_of_a_handler_that_ends_a_loop(
 
 
 @pytest.mark.heavy
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(LONGEST)
 @pytest.mark.parametrize("near", [False, True])
 @pytest.mark.parametrize("name", SYNC)
 @pytest.mark.parametrize("store", STORES, indirect=True)
 def test_an_exception_of_a_handler_at_any_bytecode(store: Backend, name: str, near: bool) -> None:
     """Wherever it comes."""
-    interrupt(Tagged(store, name, SYNC[name], near=near), 1)
+    interrupt(Tagged(store, name, SYNC[name], near=near), length(store, name))
 
 
 @pytest.mark.heavy
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(LONGEST)
 @pytest.mark.parametrize("name", ASYNC)
 @pytest.mark.parametrize("store", STORES, indirect=True)
 def test_an_exception_of_a_handler_at_any_bytecode_that_ends_a_loop(
