@@ -31,6 +31,7 @@ from django.template.response import SimpleTemplateResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import path
 from django.utils.cache import learn_cache_key, patch_response_headers
+from django.utils.translation import get_language
 from django.views.decorators.cache import cache_page as djangos_page
 
 from twofold import BlockingCallWarning
@@ -253,6 +254,30 @@ def test_what_varies_once_varies_on(site: Callable[..., Site], memory: None) -> 
         assert shop.get().content == b"nobody"
         assert shop.get(cookie="u=2").content == b"u=2"
     assert shop.runs == 3
+
+
+@pytest.mark.parametrize("i18n", [True, False])
+@pytest.mark.parametrize("chosen", [True, False], ids=["LocaleMiddleware", "the view"])
+def test_languages_are_told_apart_by_who_chooses_them(
+    site: Callable[..., Site], memory: None, i18n: bool, chosen: bool
+) -> None:
+    """A view that reads the field has a page for each; one that does not shares its page.
+
+    Where Django chooses, one page for a language serves all who prefer that, in whatever words.
+    """
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        asked = request.headers.get("Accept-Language", "-")
+        if chosen:
+            request.LANGUAGE_CODE = get_language()  # type: ignore[attr-defined]
+        return HttpResponse(asked, headers={"Vary": "Accept-Language"})
+
+    with override_settings(USE_I18N=i18n):
+        shop = site(answer)
+        asked = [{}, {"accept_language": "de"}, {"accept_language": "en"}, {}] * 2
+        told = [shop.get(**each).content for each in asked]
+    apart = [b"-", b"de", b"en", b"-"] * 2
+    assert told == ([b"-"] * 8 if chosen and i18n else apart)
 
 
 class BeforeTheFixes(CacheMiddleware):

@@ -5,7 +5,9 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils.cache import has_vary_header
 from django.utils.functional import LazyObject
 
 from twofold.contrib.django.deciding import Middleware, StandIn, Unread, deciding
@@ -17,6 +19,7 @@ from twofold.effects import Effects
 from twofold.keys.length_prefixed import length_prefixed
 
 _NAME = re.compile(r"HTTP_[!-~]*")
+_LANGUAGE = "HTTP_ACCEPT_LANGUAGE"
 
 
 class Look:
@@ -55,6 +58,7 @@ class Look:
                     found = None
                 if not self._misses_page:
                     headers = request._twofold_varies = found or []  # type: ignore[attr-defined]
+                    found = None if found is None else _of_django(headers)
                 stand_in.known[unread.key] = found
             else:
                 return response, "" if response is not None else self._place(self._own)
@@ -88,6 +92,23 @@ def _is_names(found: Any) -> bool:
     return isinstance(found, list) and all(
         isinstance(each, str) and _NAME.fullmatch(each) for each in found
     )
+
+
+def with_language(headers: list[str], request: HttpRequest, response: HttpResponse) -> list[str]:
+    """Return the names on which a response varies, of which Django leaves the language out.
+
+    Instead its keys have the language that is active. Where that was chosen by the request,
+    `LocaleMiddleware` has noted it there; else it is a view that reads the field.
+    """
+    told = _LANGUAGE in headers or hasattr(request, "LANGUAGE_CODE")
+    if told or not has_vary_header(response, "Accept-Language"):
+        return headers
+    return [*headers, _LANGUAGE]
+
+
+def _of_django(headers: list[str]) -> list[str]:
+    """Return the names that Django itself looks at."""
+    return [each for each in headers if each != _LANGUAGE] if settings.USE_I18N else headers
 
 
 def is_for(is_known: bool, response: HttpResponse) -> bool:

@@ -41,6 +41,7 @@ from twofold.contrib.django.page_lookup import (
     is_authenticated,
     is_for,
     varied_key,
+    with_language,
     within_others,
 )
 from twofold.contrib.django.page_store import attempt, write
@@ -271,9 +272,10 @@ async def _store(
     if not stand_in.written or not is_for(is_known, response):
         return False
     (header_key, headers, timeout), (page_key, page, _) = stand_in.written
-    names = within_others(header_key, held.within), headers
     held.page = _under(page, made)
+    headers = with_language(headers, request, response)
     own = varied_key(within_others(page_key, held.within), headers, request)
+    names = within_others(header_key, held.within), headers
     hold = held.over(cache_behind(middleware.cache))
     if hold is not None and hold.beside:
         return True  # the next one stores it
