@@ -1058,6 +1058,19 @@ def test_the_public_cache_is_one_to_give() -> None:
     assert one() == caches["default"].get(one.key()) == 1
 
 
+def test_the_public_cache_knows_the_types_of_results(tmp_path: Path) -> None:
+    """Hits in `cache=twofold.cache` are of the type of the function, also after `configure`."""
+
+    @cached(cache=cache)
+    def corner() -> Shop:
+        return Shop("corner")
+
+    for name in ("first.db", "second.db"):
+        configure({"default": {"BACKEND": "sqlite", "LOCATION": str(tmp_path / name)}})
+        assert [corner(), corner()] == [Shop("corner")] * 2
+    assert corner.cache_info() == (2, 2, 2)
+
+
 def test_what_only_this_process_finds_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
     """A function of a notebook on a store that outlives it is logged once; in memory it is not."""
     scope: dict[str, Any] = {"__name__": "__main__"}

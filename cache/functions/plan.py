@@ -15,6 +15,7 @@ from twofold.freshness.policy import Policy
 from twofold.keys import PROCESS, CallKeys, TagTemplates
 from twofold.registry import caches
 from twofold.settings.config import placed
+from twofold.standins import StandIn
 from twofold.tags.names import tag_names
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition, Timeout
 from twofold.types import Shape, of_type, returned_by
@@ -169,6 +170,8 @@ def _finder(cache: Cache | str, name: str) -> Callable[[], Cache]:
     """Return what looks an alias up at each call, since settings may replace its cache."""
     if isinstance(cache, str):
         return partial(caches.__getitem__, cache)
+    if isinstance(cache, StandIn):
+        return cache._found
     if not isinstance(cache, Cache):
         raise SettingsError(f"{name}: cache= is an alias of the settings or a Cache, not {cache!r}")
     return lambda: cache
