@@ -125,7 +125,8 @@ class MemoryBackend(InlineBackend):
         return self._store.lock
 
     def get(self, key: str) -> Stored | None:
-        entry = self._find(key)
+        find = self._find  # not at once: CPython 3.11 looks for a method of that name first
+        entry = find(key)
         if entry is None or entry.deadline <= self.clock.monotonic():
             return None
         entry.visited = True

@@ -64,21 +64,22 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
         """Return the value of `key`, or `default`; None is a hit, a stale one if `allow_stale`."""
         if self._guard is not None and loops.running() is not None:
             self._guard("get")
+        known, here = self._known, self._here
         try:  # what `_key` does first: its call costs as much of a hit as counting it
-            full = self._known(key) if version is None else None
+            full = known(key) if version is None else None
         except TypeError:  # unhashable
             full = None
         if full is None:
             full = self._key(key, version)
-        counts, here, since = self._counts_here, self._here, 0.0
         stored = here(full)
-        if stored is None:
-            counts = self._counts
+        if stored is not None:
+            counts, since = self._counts_here, 0.0
+        else:
             if self._waits:
-                since = monotonic()
+                counts, since = self._counts, monotonic()
                 stored = (self._stale_reads if allow_stale else self._reads).get(full)
             if stored is None:
-                counts.misses += 1
+                self._counts.misses += 1
                 return default
         if type(stored) in self._unwrapped:
             counts.hits += 1
@@ -110,21 +111,22 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
         allow_stale: bool = False,
     ) -> Any:
         """Do what `get` does."""
+        known, here = self._known, self._here
         try:
-            full = self._known(key) if version is None else None
+            full = known(key) if version is None else None
         except TypeError:
             full = None
         if full is None:
             full = self._key(key, version)
-        counts, here, since = self._counts_here, self._here, 0.0
         stored = here(full)
-        if stored is None:
-            counts = self._counts
+        if stored is not None:
+            counts, since = self._counts_here, 0.0
+        else:
             if self._waits:
-                since = monotonic()
+                counts, since = self._counts, monotonic()
                 stored = await (self._stale_reads if allow_stale else self._reads).aget(full)
             if stored is None:
-                counts.misses += 1
+                self._counts.misses += 1
                 return default
         if type(stored) in self._unwrapped:
             counts.hits += 1

@@ -57,6 +57,8 @@ class Caches:
         self._found: str = ""  # where; empty for settings that were given
         self._kept: dict[tuple[type, str], Backend] = {}
         self.built: dict[str, Cache] = {}
+        self.era: object = object()
+        """Another one as soon as an alias may be another cache."""
         after_fork_in_child(self)
 
     def __repr__(self) -> str:
@@ -103,6 +105,7 @@ class Caches:
             with self._lock:
                 built = list(self.built.values())
                 self._configs, self._clock, self._found, self.built = before
+                self.era = object()
                 vars(cache).clear()
             with ExitStack() as stack:
                 for each in built:
@@ -131,7 +134,7 @@ class Caches:
         with self._lock:
             built = list(self.built.values())
             self._configs, self._clock, self._found = configs, clock, ""
-            self.built = {}
+            self.built, self.era = {}, object()
             vars(cache).clear()
         with ExitStack() as stack:
             for old in built:
@@ -193,11 +196,11 @@ class _DefaultCache(StandIn):
         return caches["default"]
 
     def __getattr__(self, name: str) -> Any:
-        built = caches.built
+        era = caches.era
         value = super().__getattr__(name)
         if type(value) is MethodType:
             vars(self)[name] = value
-            if caches.built is not built:  # `configure` came in between
+            if caches.era is not era:  # `configure` came in between
                 vars(self).pop(name, None)
         return value
 

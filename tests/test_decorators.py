@@ -1071,6 +1071,44 @@ def test_the_public_cache_knows_the_types_of_results(tmp_path: Path) -> None:
     assert corner.cache_info() == (2, 2, 2)
 
 
+@pytest.mark.parametrize("kind", ["configured", "overridden"])
+def test_settings_may_change_while_a_cache_is_looked_up(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function looks its cache up again after whatever came in between at the first time."""
+
+    @cached(key="one")
+    def one() -> int:
+        return 1
+
+    caches["default"].set("one", 1)
+    plan: Any = one._plan
+    find, other = plan._find, {"default": {"BACKEND": "memory", "LOCATION": f"{tmp_path}/other"}}
+
+    def slowly() -> Cache:
+        monkeypatch.setattr(plan, "_find", find)
+        if kind == "configured":
+            found: Cache = find()
+            configure(other)
+            return found
+        with caches.override(other):
+            caches["default"].set("one", 2)
+            return cast("Cache", find())
+
+    monkeypatch.setattr(plan, "_find", slowly)
+    assert one() in (1, 2)
+    assert one() == 1
+    assert caches["default"].get("one") == 1
+
+
+def test_an_override_that_ends_gives_a_function_its_cache_back(tmp_path: Path) -> None:
+    """What is called within `caches.override` is in those caches, what is called after is not."""
+    with caches.override({"default": {"BACKEND": "memory", "LOCATION": f"{tmp_path}/other"}}):
+        assert double(1) == 2
+    assert double(1) == 2
+    assert caches["default"].get(double.key(1)) == 2
+
+
 def test_what_only_this_process_finds_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
     """A function of a notebook on a store that outlives it is logged once; in memory it is not."""
     scope: dict[str, Any] = {"__name__": "__main__"}

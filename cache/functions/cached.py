@@ -13,6 +13,7 @@ from typing import (
     overload,
 )
 
+from twofold.core import Cache
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.entry import MISSING
 from twofold.errors import BackendUnavailable, BlockingCallInEventLoop
@@ -20,6 +21,7 @@ from twofold.freshness.overrides import override, requests
 from twofold.functions.binding import OfClass, OfInstance
 from twofold.functions.managed import ManagedFunction, resemble_async
 from twofold.functions.plan import Plan
+from twofold.registry import caches
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -147,14 +149,13 @@ class Cached(_CachedFunction[P, R]):
     """A decorated `def`: call it as before, or by its cache."""
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        plan = self._plan
-        given: tuple[Any, ...] = self._bound + args
-        named: Mapping[str, Any] = kwargs
-        if plan.keys.asks:  # once, and of the very arguments that the function is called with
-            given, named = plan.keys.snapshot(given, named)
-        key, outage, store = plan.keys.of(given, named), None, plan.store()
-        if plan.asks or store._asks or requests:
-            return self._answer(key, given, named)
+        plan, given = self._plan, self._bound + args
+        era, store, asks = plan.found
+        if era is not caches.era:
+            store, asks = plan.find()
+        if asks or requests:
+            return self._answer(store, given, kwargs)
+        key, outage = plan.keys.of(given, kwargs), None
         since = monotonic() if store._remote else 0.0
         try:
             hit: Any = store.get(key, MISSING)
@@ -166,7 +167,7 @@ class Cached(_CachedFunction[P, R]):
             plan.hits += 1
             return hit  # type: ignore[no-any-return]
         plan.misses += 1
-        return run_sync(self._compute(BLOCKING, key, given, named, since, outage))
+        return run_sync(self._compute(BLOCKING, key, given, kwargs, since, outage))
 
     @overload
     def __get__(self: OfClass[S, Q, R], instance: S | None, owner: type[S]) -> "Cached[Q, R]": ...
@@ -185,9 +186,12 @@ class Cached(_CachedFunction[P, R]):
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
         return self if instance is None or self._bound else self._bind(instance)
 
-    def _answer(self, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
+    def _answer(self, store: Cache, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
         """Return what is stored if it may be served at its age, else what is computed."""
-        plan, store = self._plan, self._plan.store()
+        plan = self._plan
+        if plan.keys.asks:  # once, and of the very arguments that the function is called with
+            args, kwargs = plan.keys.snapshot(args, kwargs)
+        key = plan.keys.of(args, kwargs)
         policy = plan.policy_of(store, args, kwargs)
         if store._guard is not None:
             try:
@@ -207,8 +211,8 @@ class Cached(_CachedFunction[P, R]):
             plan.hits += 1
             return found.value  # type: ignore[no-any-return]
         given, named = plan.keys.snapshot(args, kwargs)
-        if given is not args and (changed := plan.keys.of(given, named)) != key:
-            return self._answer(changed, given, named)  # by another thread, while the store read
+        if given is not args and plan.keys.of(given, named) != key:
+            return self._answer(store, given, named)  # by another thread, while the store read
         plan.misses += 1
         plan.tell_of_process(key, store)
         function = plan.producer(given, named)
@@ -223,28 +227,25 @@ class AsyncCached(_CachedFunction[P, R]):
         resemble_async(self, plan)
 
     async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        plan = self._plan
-        given: tuple[Any, ...] = self._bound + args
-        named: Mapping[str, Any] = kwargs
-        store = plan.store()
-        near = store._near
-        if near is not None and not (plan.keys.asks or plan.asks or store._asks or requests):
-            hit: Any = store._near_hit(plan.keys.of(given, named))
+        plan, given = self._plan, self._bound + args
+        era, store, asks = plan.found
+        if era is not caches.era:
+            store, asks = plan.find()
+        if asks or requests:
+            return await self._answer(store, given, kwargs)
+        if store._near is not None:
+            hit: Any = store._near_hit(plan.keys.of(given, kwargs))
             if hit is not MISSING:
                 plan.hits += 1
                 return hit  # type: ignore[no-any-return]
-        inline = store._is_inline
-        if not inline or plan.keys.asks:  # while the store is asked, the arguments' owner goes on
-            given, named = plan.keys.snapshot(given, named)
-        key, outage, since = plan.keys.of(given, named), None, 0.0
-        if plan.asks or store._asks or requests:
-            return await self._answer(key, given, named)
-        try:
-            if inline:  # `aget` would only cost two coroutines more
-                hit = store.get(key, MISSING)
-            else:
-                since = monotonic()
-                hit = await store.aget(key, MISSING)
+        named: Mapping[str, Any] = kwargs
+        inline, outage = store._is_inline, None
+        if not inline:  # while the store is asked, the arguments' owner goes on
+            given, named = plan.keys.snapshot(given, kwargs)
+        key = plan.keys.of(given, named)
+        since = 0.0 if inline else monotonic()
+        try:  # `aget` would only cost two coroutines more where nothing waits
+            hit = store.get(key, MISSING) if inline else await store.aget(key, MISSING)
         except BackendUnavailable as exc:
             hit, outage = MISSING, exc
         if hit is not MISSING:
@@ -253,9 +254,12 @@ class AsyncCached(_CachedFunction[P, R]):
         plan.misses += 1
         return await self._compute(NATIVE, key, given, named, since, outage)
 
-    async def _answer(self, key: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
+    async def _answer(self, store: Cache, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
         """Return what is stored if it may be served at its age, else what is computed."""
-        plan, store = self._plan, self._plan.store()
+        plan = self._plan
+        if plan.keys.asks or not store._is_inline:  # meanwhile the arguments' owner goes on
+            args, kwargs = plan.keys.snapshot(args, kwargs)
+        key = plan.keys.of(args, kwargs)
         policy = plan.policy_of(store, args, kwargs)
         if requests and override():
             key, function = self._call(key, args, kwargs)

@@ -54,18 +54,20 @@ class Plan:
         _check_condition(condition, self.name)
         self.function = function
         self.is_async: bool = is_async(function)
-        self.store: Callable[[], Cache] = self._typed(_finder(cache, self.name))
+        self._find: Callable[[], Cache] = self._typed(_finder(cache, self.name))
+        self._stays = not isinstance(cache, StandIn)
+        self.found: tuple[object, Any, bool] = None, None, False
+        """The era of `caches` in which `find` returned the two others, and returns them again."""
         self.timeout = timeout if timeout is DEFAULT_TIMEOUT else read_ttl(timeout)
         self._tags: TagTemplates | None = None
         with placed(f"{self.name}: @cached"):
             read_freshness(freshness)
-        self.asks: bool = bool(freshness) or callable(timeout)
-        """Whether it matters how old a value is that is found."""
+        self.keys: CallKeys = CallKeys(function, key, ignore)
+        self._asks = bool(freshness) or callable(timeout) or self.keys.asks
         self._freshness: dict[str, Any] = {**freshness}
         if "tags" in freshness and not callable(freshness["tags"]):
             self._tags = TagTemplates(function, self.name, self._freshness.pop("tags") or ())
         self._policy: tuple[Cache, Policy] | None = None
-        self.keys: CallKeys = CallKeys(function, key, ignore)
         self.condition = condition
         self.hits = self.misses = self.computed = 0
         self.options: dict[str, Any] = {
@@ -79,6 +81,19 @@ class Plan:
         self.decorated: Any = None
         self.surrogate: Any = None
         self._told = False
+
+    def find(self) -> tuple[Cache, bool]:
+        """Return the cache, and whether a hit takes more than a look at what is under its key."""
+        era = caches.era  # first: what `configure` replaces meanwhile is looked up again
+        store = self._find()
+        asks = self._asks or store._asks
+        if self._stays:
+            self.found = era, store, asks
+        return store, asks
+
+    def store(self) -> Cache:
+        """Return the cache."""
+        return self.find()[0]
 
     def _typed(self, find: Callable[[], Cache]) -> Callable[[], Cache]:
         """Return what finds the cache as one of the type that the function is annotated with."""

@@ -23,6 +23,8 @@ class _SignatureOfFunction:
 class FunctionWrapper:
     """What decorated functions have in common with plain ones, except for being called."""
 
+    __slots__ = ("__dict__", "__weakref__", "_bound", "_plan")
+
     _plan_type: type[Plan] = Plan
 
     __signature__: _SignatureOfFunction = _SignatureOfFunction()
@@ -49,7 +51,7 @@ class FunctionWrapper:
 
     def _begin(self, plan: Plan) -> None:
         self._resemble(plan)
-        self._plan = plan
+        self._plan: Plan = plan
         self._bound: tuple[Any, ...] = ()
         plan.decorated = self
 
@@ -101,7 +103,7 @@ class FunctionWrapper:
     def _resemble(self, plan: Plan) -> None:
         """Take over the name, docstring and attributes of the function, but keep our own."""
         theirs = getattr(plan.function, "__dict__", {})
-        reserved = {*dir(type(self)), "_plan", "_bound"}
+        reserved = dir(type(self))
         vars(self).update({name: theirs[name] for name in theirs.keys() - reserved})
         vars(self).update(__name__=plan.name.rpartition(".")[2], __qualname__=plan.name)
         update_wrapper(cast(Any, self), plan.function, updated=())
@@ -109,7 +111,7 @@ class FunctionWrapper:
     def _bind(self, first: object) -> Self:
         bound = object.__new__(type(self))
         vars(bound).update(vars(self))
-        bound._bound = (first,)
+        bound._plan, bound._bound = self._plan, (first,)
         return bound
 
 
@@ -138,7 +140,7 @@ def _of_surrogate(cls: type[FunctionWrapper], surrogate: Any) -> Any:
     there = vars(surrogate)
     made = there.setdefault("made", None) or object.__new__(cls)
     there["made"] = made
-    if "options" in there and "_plan" not in vars(made):
+    if "options" in there and not hasattr(made, "_plan"):
         plan = cls._plan_type(there["function"], **there["options"])
         plan.surrogate = surrogate
         made._begin(plan)
