@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 from typing import Any
+from weakref import finalize
 
 import twofold
 from tests.opcodes import follow, trace
@@ -67,7 +68,7 @@ def _is_finaliser(frame: FrameType | None) -> bool:
         if frame.f_code.co_name == "__del__":
             return True
         frame = frame.f_back
-    return False
+    return frame is not None and frame.f_code is finalize.__call__.__code__
 
 
 @cache
