@@ -72,6 +72,49 @@ async def fill(cache: Cache, view: Any, io: Effects, freeze: Freeze) -> None:
     assert await view.get_or_set("k", lambda: freeze() or 1) == 1
 
 
+async def fill_by_result(cache: Cache, view: Any, io: Effects, freeze: Freeze) -> None:
+    """With tags that are known, and pinned, only then."""
+    tags = {"tags": lambda value: ["t"]}
+    assert await view.get_or_set("k", lambda: freeze() or 1.5, **tags) == 1.5
+
+
+async def fill_many(cache: Cache, view: Any, io: Effects, freeze: Freeze) -> None:
+    def bring(keys: list[str]) -> dict[str, float]:
+        freeze()
+        return dict.fromkeys(keys, 1.5)
+
+    await view.get_or_set_many(["k", "l"], bring, tags=lambda value: ["t"])
+
+
+async def fail(cache: Cache, view: Any, io: Effects, freeze: Freeze) -> None:
+    def function() -> None:
+        freeze()
+        raise OSError
+
+    await view.set("k", 1.5, stale=600)
+    await view.mark_stale("k")
+    assert await view.get_or_set("k", function, stale=600, wait=None) == 1.5
+
+
+async def fail_many(cache: Cache, view: Any, io: Effects, freeze: Freeze) -> None:
+    def function(keys: list[str]) -> None:
+        freeze()
+        raise OSError
+
+    await view.set("k", 1.5, stale=600)
+    await view.mark_stale("k")
+    found = await view.get_or_set_many(["k"], function, stale=600, wait=None)
+    assert found == {"k": 1.5}
+
+
+async def miss_near(cache: Cache, view: Any, io: Effects, freeze: Freeze) -> None:
+    """Of the read the tag alone is there, for it is near."""
+    for _ in range(3):
+        await view.get_or_set_many(["k"], lambda keys: {"k": 1.5}, tags=["t"])
+    freeze()
+    assert await view.get_or_set_many(["l"], lambda keys: {"l": 1.5}, tags=["t"]) == {"l": 1.5}
+
+
 async def call(cache: Cache, view: Any, io: Effects, freeze: Freeze) -> None:
     @cached(cache=cache)
     def function() -> int:
@@ -115,6 +158,7 @@ async def keep_page(cache: Cache, view: Any, io: Effects, freeze: Freeze) -> Non
 
 REQUEST = Request("GET", "http", b"host", b"/", b"", Headers([(b"accept", b"text/html")]))
 COMPOUNDS = [move, count, hold, let_go, miss, fill, call, refresh, find_page, keep_page]
+COMPOUNDS += [fill_by_result, fill_many, fail, fail_many, miss_near]
 
 
 def test_a_frozen_server_costs_one_deadline(
@@ -129,11 +173,13 @@ def test_a_frozen_server_costs_one_deadline(
 async def frozen(kind: Kind, server: Server, face: Face, compound: Compound) -> float:
     """Return how long something took from the moment at which the server was frozen."""
     secret = "s" * 32 if compound is count else None
+    given: Any = {"near": "1mb"} if compound is miss_near else {}
     cache = Cache(
         kind.url(server),
         options={"deadline": DEADLINE},
         key_prefix=compound.__name__,
         secret=secret,
+        **given,
     )
     view, since = face.view(cache), 0.0
 

@@ -65,6 +65,8 @@ class StoredClaim:
         self.is_lost: Callable[[], bool] = is_lost
         self._stub: Stub = new_stub()
         self._heeds_rest = False
+        self.asked: float = 0.0
+        """The monotonic time at which the store was asked last whether it may be had."""
         self.ended_rest: bool = False
         """Whether a refresh had failed just before, which this claim does not heed."""
         self._stands_at: str | None = None
@@ -128,7 +130,8 @@ class StoredClaim:
         seen: Stored | None = None
         for pause in pauses():
             look()
-            found, over = await self._try(within(io, self._store.deadline, since), is_value)
+            self.asked = since or monotonic()
+            found, over = await self._try(within(io, self._store.deadline, self.asked), is_value)
             if over:
                 wait.end("claimed" if found is None else "value")
                 return found
@@ -161,7 +164,8 @@ class StoredClaim:
             BackendUnavailable: the store cannot tell.
         """
         renewal.live.add(self._stub, self)
-        io = within(io, self._store.deadline)
+        self.asked = monotonic()
+        io = within(io, self._store.deadline, self.asked)
         found = await self._claim(io, self._key)
         if found is not None and is_stub(found, self._store.holds_objects):
             if not await self._replace(io, self._key, found):
@@ -179,7 +183,8 @@ class StoredClaim:
             BackendUnavailable: the store cannot tell.
         """
         renewal.live.add(self._stub, self)
-        io = within(io, self._store.deadline)
+        self.asked = monotonic()
+        io = within(io, self._store.deadline, self.asked)
         self._heeds_rest = True
         key = self._beside(self._key)
         found = await self._claim(io, key)

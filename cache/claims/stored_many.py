@@ -5,6 +5,7 @@ They are one stub under many keys; `stored` tells what it is to other processes.
 
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any, TypeAlias
 
 from twofold.backend import Backend, Fill, Stored
@@ -61,6 +62,8 @@ class StoredClaims:
         self._beside = beside
         self._note = note
         self._here = here
+        self.asked: float = 0.0
+        """The monotonic time at which the store was asked last for claims."""
         self.ended_rests: set[str] = set()
         """Keys whose refresh had failed just before, which these claims do not heed."""
         self._stub: Stub = new_stub()
@@ -101,7 +104,8 @@ class StoredClaims:
             ReentrantCall: the caller holds one of the claims, by another cache of the store.
         """
         renewal.live.add(self._stub, self)
-        io = within(io, self._store.deadline, since)
+        self.asked = since or monotonic()
+        io = within(io, self._store.deadline, self.asked)
         taken, entries = Taken(), dict[str, Stored]()
         for key, found in (await self._claim(io, {key: key for key in keys}, taken)).items():
             if found is None or is_stub(found, self._store.holds_objects):
@@ -129,14 +133,16 @@ class StoredClaims:
     async def take_beside(self, io: Effects, keys: Iterable[str]) -> Taken:
         """Claim keys beside what is there, to replace that."""
         renewal.live.add(self._stub, self)
-        taken, keys = Taken(), list(keys)
-        await self._take_beside(within(io, self._store.deadline), keys, taken, keys)
+        taken, keys, self.asked = Taken(), list(keys), monotonic()
+        io = within(io, self._store.deadline, self.asked)
+        await self._take_beside(io, keys, taken, keys)
         return taken
 
     async def take_again(self, io: Effects, keys: Iterable[str]) -> Taken:
         """Claim keys for what is to replace whatever is there."""
         renewal.live.add(self._stub, self)
-        io, taken = within(io, self._store.deadline), Taken()
+        self.asked = monotonic()
+        io, taken = within(io, self._store.deadline, self.asked), Taken()
         for key, found in (await self._claim(io, {key: key for key in keys}, taken)).items():
             taken.mine.append(key)
             if found is None:

@@ -354,15 +354,16 @@ class Computations:
     ) -> Computed:
         """Compute under `claim`, and store what is to be kept."""
         key, replaces = flight.key, claim.replaces
+        io = within(io, self._store.deadline, claim.asked)
         flight.begin()
         try:
             made = await self._maker.make(io, key, function, policy)
         except Exception as exc:
             if self._maker.failed(key, function, policy, replaces, exc) or claim.ended_rest:
                 await claim.rest(io, policy.retry_after)
+                await claim.end(io)
             raise
         filled, checked = False, moment()
-        io = within(io, self._store.deadline)
         try:
             if made.keep:
                 filled = await claim.fill(io, made.stored, made.life)

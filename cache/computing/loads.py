@@ -327,6 +327,7 @@ class Loads:
         still, for there is no room for the new value.
         """
         user, replaced = function.function, {key for key in flights if claims.replaced(key)}
+        io = within(io, self._store.deadline, claims.asked)
         for flight in flights.values():
             flight.begin()
         try:
@@ -339,8 +340,9 @@ class Loads:
                 if failed(key, user, policy, key in replaced, exc) or key in claims.ended_rests
             ]
             await claims.rest(io, rest, policy.retry_after)
+            await claims.end(io)
             raise
-        io, checked = within(io, self._store.deadline), moment()
+        checked = moment()
         keep = {key: (each.stored, each.life) for key, each in made.items() if each.keep}
         filled = await claims.fill(io, keep)
         self._counts.stores += sum(done is True for done in filled.values())

@@ -4,8 +4,9 @@ A body bounds its effects once, and each operation that it does by them ends in 
 a network ask for the bound as they begin an operation; others need not know of it.
 
 What is bounded is the operations alone: a user's function, called by the same effects, and all
-that it asks of caches, is not. Nor does a bound outlast an operation that an exception of a
-signal's handler ends, since sync ones run in a context of their own.
+that it asks of caches, is not, and what comes after it has the whole time again. Nor does a bound
+outlast an operation that an exception of a signal's handler ends, since sync ones run in a context
+of their own.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -34,7 +35,7 @@ def within(io: Effects, seconds: float, since: float = 0.0) -> Effects:
 
     `since` is the monotonic time at which they began, if the first of them is over already.
     """
-    return _Bounded(io, (since or monotonic()) + seconds)
+    return _Bounded(io, seconds, since or monotonic())
 
 
 def remaining(io: Effects, seconds: float, since: float) -> Effects:
@@ -46,12 +47,13 @@ def remaining(io: Effects, seconds: float, since: float) -> Effects:
 
 
 class _Bounded:
-    """The effects of `io`, with operations that end by the monotonic time `ends`."""
+    """The effects of `io`, with operations that end `seconds` after a monotonic time."""
 
-    def __init__(self, io: Effects, ends: float) -> None:
+    def __init__(self, io: Effects, seconds: float, since: float) -> None:
         self.by_loop: bool = io.by_loop
         self._io = io
-        self._ends = ends
+        self._seconds = seconds
+        self._ends = since + seconds
 
     async def op(
         self,
@@ -71,7 +73,10 @@ class _Bounded:
         return await self._io.op(bounded, abounded, *args, **kwargs)
 
     async def call(self, function: Callable[[], Any]) -> Any:
-        return await self._io.call(function)
+        try:
+            return await self._io.call(function)
+        finally:
+            self._ends = monotonic() + self._seconds
 
     async def wait(self, ending: Ending, seconds: float) -> bool:
         return await self._io.wait(ending, seconds)
