@@ -34,7 +34,7 @@ from twofold.outage import FailOpen
 from twofold.stats import Counts, Hits
 from twofold.tags.generations import NOTHING, Tags
 from twofold.tags.local import LocalTags, table_of
-from twofold.tags.reader import Reader, is_untold
+from twofold.tags.reader import Reader, is_untold, whole
 from twofold.tags.stored import StoredTags
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 from twofold.types import Shape, TypedCodec
@@ -333,7 +333,7 @@ class Engine:
         read, reachable = await self._read_many(io, [*keys, *also])
         known = {key: read.pop(key, None) for key in also}
         every = await self._answers.find_many(
-            remaining(io, self._store.deadline, since), keys, read, policy, known, tags
+            remaining(io, self._store.deadline, since), keys, read, policy, known, tags.values()
         )
         return await self._batches.bring(io, every, function, policy, since, reachable=reachable)
 
@@ -377,21 +377,16 @@ class Engine:
     def _load_untagged(
         self, names: Mapping[str, str], found: Mapping[str, Any], allow_stale: bool
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return values by the caller's keys, and what has tags, which are to be looked at."""
-        load = self._load_stale if allow_stale else self._load
-        read = {
-            names[full]: value
-            for full, stored in found.items()
-            if (value := load(full, stored)) is not MISSING
-        }
-        if len(read) == len(found):
-            return read, {}
-        tagged = {full: stored for full, stored in found.items() if has_tags(stored)}
-        for full, stored in [*tagged.items()] if self._store.holds_objects else ():
-            if (value := self._reader.current(full, stored)) is not MISSING:
+        """Return values by the caller's keys, and what is left from the first that has tags on."""
+        load, read = self._load_stale if allow_stale else self._load, dict[str, Any]()
+        entries = iter(found.items())
+        for full, stored in entries:
+            value = load(full, stored)
+            if value is not MISSING:
                 read[names[full]] = value
-                del tagged[full]
-        return read, tagged
+            elif has_tags(stored):  # as most of those that follow, then
+                return read, {full: stored, **dict(entries)}
+        return read, {}
 
     def _counted(self, read: dict[str, Any], asked: int) -> dict[str, Any]:
         self._counts.hits += len(read)
@@ -402,24 +397,30 @@ class Engine:
         self,
         io: Effects,
         names: Mapping[str, str],
-        tagged: Mapping[str, Any],
+        left: Mapping[str, Any],
         allow_stale: bool,
-        untagged: Mapping[str, Any],
+        read: dict[str, Any],
     ) -> dict[str, Any]:
-        """Return the values of what has tags and of what has none, by the caller's keys."""
+        """Return the values of what is `left`, and has tags or none, with those `read` before."""
+        load = self._load_many_stale if allow_stale else self._reader.load_many
+        try:
+            read |= await load(io, left, names)
+        except PartlyUnavailable as error:
+            error.result = self._counted({**read, **error.result}, len(names))
+            raise
+        return self._counted(read, len(names))
+
+    async def _load_many_stale(
+        self, io: Effects, stored: Mapping[str, Any], names: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Do what `Reader.load_many` does, with values that may be stale."""
         partly: PartlyUnavailable | None = None
         try:
-            reader = self._stale_reader if allow_stale else self._reader
-            opened = await reader.open_many(io, tagged)
+            opened = await self._stale_reader.open_many(io, stored)
         except PartlyUnavailable as error:
             opened, partly = error.result, error
-        values = ((full, self._value(entry, allow_stale)) for full, entry in opened.items())
-        there = {names[full]: value for full, value in values if value is not MISSING}
-        read = self._counted({**untagged, **there}, len(names))
-        if partly is not None:
-            partly.result = read
-            raise partly
-        return read
+        values = ((full, self._value(entry, allow_stale=True)) for full, entry in opened.items())
+        return whole({names[full]: value for full, value in values if value is not MISSING}, partly)
 
     def _load_stale(self, full: str, stored: Any) -> Any | Missing:
         """Return a value that may be stale, but not past its time."""

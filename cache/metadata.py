@@ -35,15 +35,17 @@ MOST: Final = 0xFFFF
 DESCRIBED: Final = frozenset({b"\xf2\x01\x02", b"\xf2\x01\x03"})
 """How the bytes of what has metadata begin: unsigned, and signed; see `entry.envelope`."""
 
+SIZE: Final = 2
+"""Bytes that tell how many follow; see above."""
+
 _BODY_AT: Final = {2: 8, 3: 24}  # by the third byte
-_SIZE = 2
 _FIELDS = Struct(">dddd")
 _TAG = Struct(">HB")
-_TAGS_AT = _SIZE + _FIELDS.size
-_NO_TAGS = _FIELDS.size.to_bytes(_SIZE, "big")
+_TAGS_AT = SIZE + _FIELDS.size
+_NO_TAGS = _FIELDS.size.to_bytes(SIZE, "big")
 _NO_TIMES = _FIELDS.pack(0.0, inf, inf, 0.0)
 
-HEAD_SIZE: Final = max(_BODY_AT.values()) + _SIZE + _FIELDS.size + _TAG.size
+HEAD_SIZE: Final = max(_BODY_AT.values()) + SIZE + _FIELDS.size + _TAG.size
 """Bytes at the beginning that tell how long a value is good."""
 
 
@@ -139,7 +141,7 @@ def has_tags(stored: Any) -> bool:
     if stored[:3] not in DESCRIBED:
         return False
     at = _BODY_AT[stored[2]]
-    size, first = stored[at : at + _SIZE], at + _TAGS_AT
+    size, first = stored[at : at + SIZE], at + _TAGS_AT
     if size <= _NO_TAGS:
         return False
     if stored[first : first + 2] != b"\0\0":
@@ -155,12 +157,12 @@ def head(stored: Any) -> Meta:
     """
     if type(stored) is Described:
         return stored.meta
-    at = _BODY_AT[stored[2]] + _SIZE
+    at = _BODY_AT[stored[2]] + SIZE
     try:
         created, soft, hard, took = _FIELDS.unpack_from(stored, at)
     except error:
         return Meta(0.0, -inf, -inf)
-    size = int.from_bytes(stored[at - _SIZE : at], "big")
+    size = int.from_bytes(stored[at - SIZE : at], "big")
     first = stored[at + _FIELDS.size : at + _FIELDS.size + _TAG.size]
     is_error = size > _FIELDS.size and first[:2] == b"\0\0"
     return Meta(created, soft, hard, took, error="?" if is_error else "")
@@ -178,7 +180,7 @@ def write(meta: Meta) -> bytes:
         for name, generation in (*error_tag, *meta.tags):
             parts += (tag_head(name, len(generation)), generation)
         data = b"".join(parts)
-        return len(data).to_bytes(_SIZE, "big") + data
+        return len(data).to_bytes(SIZE, "big") + data
     except (OverflowError, UnicodeEncodeError, error) as exc:
         raise CannotSerialize(
             f"{len(meta.tags)} tags cannot be stored with a value ({exc}): together they may take"
@@ -202,26 +204,37 @@ def timeless(tags: Iterable[bytes]) -> bytes:
     Nothing if they are too long.
     """
     data = _NO_TIMES + b"".join(tags)
-    return len(data).to_bytes(_SIZE, "big") + data if len(data) <= MOST else b""
+    return len(data).to_bytes(SIZE, "big") + data if len(data) <= MOST else b""
 
 
-def split(body: bytes) -> tuple[Meta, bytes]:
-    """Return the metadata at the beginning of `body`, and what follows them.
+class Metas(dict[bytes | Meta, Meta | None]):
+    """The metadata of several values by what is stored of them, each read once.
+
+    None are those of a value that is good for as long as it is there, as is known beforehand.
+    """
+
+    def __missing__(self, data: bytes) -> Meta:
+        made = self[data] = read(data)
+        return made
+
+
+def read(data: bytes) -> Meta:
+    """Return what `write` made `data` of.
 
     Raises:
-        ValueError: they are cut, or were never written by `write`.
+        ValueError: it is cut, or was never written.
     """
-    end = _SIZE + int.from_bytes(body[:_SIZE], "big")
-    if not _TAGS_AT <= end <= len(body):
+    end = len(data)
+    if end < _TAGS_AT or end != SIZE + int.from_bytes(data[:SIZE], "big"):
         raise ValueError("metadata that are cut")
-    created, soft, hard, took = fields = _FIELDS.unpack_from(body, _SIZE)
+    created, soft, hard, took = fields = _FIELDS.unpack_from(data, SIZE)
     if any(map(isnan, fields)):
         raise ValueError("a time that is no number")
     if end == _TAGS_AT:
-        return Meta(created, soft, hard, took), body[end:]
-    tags = _tags(body[:end], _TAGS_AT)
+        return Meta(created, soft, hard, took)
+    tags = _tags(data, _TAGS_AT)
     kept = "" if tags[0][0] else tags[0][1].decode()
-    return Meta(created, soft, hard, took, tags[1:] if kept else tags, kept), body[end:]
+    return Meta(created, soft, hard, took, tags[1:] if kept else tags, kept)
 
 
 def _tags(data: bytes, at: int) -> Pins:

@@ -96,7 +96,7 @@ class Answers:
         stored: Mapping[str, Stored],
         policy: Policy,
         known: Mapping[str, Any],
-        tags: Mapping[str, Iterable[str]],
+        tags: Iterable[Iterable[str]],
     ) -> list[Found]:
         """Return what `found` does for each of `keys`; `tags` are those of theirs that are known.
 

@@ -321,16 +321,10 @@ class Maker:
     async def read_many(self, io: Effects, stored: Mapping[str, Stored]) -> dict[str, Any]:
         """Return the values of those of what is stored that are fresh, as far as can be known."""
         try:
-            entries = await self.reader.open_many(io, stored)
+            return await self.reader.load_many(io, stored, dict(zip(stored, stored, strict=True)))
         except BackendUnavailable as exc:
             self.note(exc)
-            entries = exc.result if isinstance(exc, PartlyUnavailable) else {}
-        now = self._clock.time()
-        return {
-            key: entry.value
-            for key, entry in entries.items()
-            if entry is not MISSING and entry.is_fresh(now)
-        }
+            return exc.result if isinstance(exc, PartlyUnavailable) else {}
 
     def raise_kept(self, entry: Entry, policy: Policy) -> None:
         """Raise the error that an entry keeps, if it is one of the caller's, and not too old."""

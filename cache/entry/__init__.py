@@ -3,7 +3,7 @@
 from twofold.entry.codec import MARK_SIZE, MISSING, Codec, Entry, Keeps, Missing
 from twofold.entry.envelope import MAX_PAYLOAD, Envelope
 from twofold.entry.objects import Held, Marked, Objects, Serialized
-from twofold.metadata import Described, Meta
+from twofold.metadata import Described, Meta, Metas
 
 __all__ = [
     "MARK_SIZE",
@@ -17,6 +17,7 @@ __all__ = [
     "Keeps",
     "Marked",
     "Meta",
+    "Metas",
     "Missing",
     "Objects",
     "Serialized",

@@ -4,7 +4,7 @@ from enum import Enum
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from twofold.codecs.serializers import Serializer
-from twofold.metadata import Meta
+from twofold.metadata import Meta, Metas
 
 MARK_SIZE: Final = 8
 """Bytes of the fingerprint of a type."""
@@ -79,8 +79,11 @@ class Codec(Protocol):
         To a codec an entry that has tags is missing: `tags.Reader` loads it.
         """
 
-    def open(self, key: str, stored: Any) -> Entry | Missing:
-        """Return what `load` does, with its metadata, and however old it is."""
+    def open(self, key: str, stored: Any, metas: Metas | None = None) -> Entry | Missing:
+        """Return what `load` does, with its metadata, and however old it is.
+
+        `metas` are those that are known of a call that opens several.
+        """
 
     def load_described(
         self, key: str, stored: Any, described: bytes, mark: bytes = b""

@@ -42,7 +42,7 @@ from twofold.entry.codec import MARK_SIZE, MISSING, Entry, Keeps, Missing, keeps
 from twofold.errors import SettingsError
 from twofold.events import EntriesDamaged, emit
 from twofold.interrupts import raise_if_of_others
-from twofold.metadata import Meta
+from twofold.metadata import Meta, Metas
 from twofold.settings.config import Secret
 
 MAX_PAYLOAD: Final = 64 * 1024 * 1024
@@ -55,6 +55,9 @@ _HEADER_SIZE = 4
 _STUB = b"\xf3"
 _USUAL = Struct(">4sI")  # the header and the check of what is unsigned
 _CHECK, _BODY = slice(_HEADER_SIZE, _USUAL.size), slice(_USUAL.size, None)  # of such an entry
+_METADATA = metadata.SIZE
+
+_new: Callable[[type[Entry], tuple[Any, Meta | None, bytes]], Entry] = tuple.__new__
 
 _LATER_VERSION = bytes((_VERSION + 1,))
 _RESERVED_FLAG = bytes((4,))
@@ -149,6 +152,9 @@ class Envelope:
             del self._forms[self._number]
         self._usual = self._plain if secret is None else None
         self._usual_beginning: Any = self._forms[self._plain].beginning
+        described = self._described[self._plain]
+        self._usual_described = described if secret is None else None
+        self._described_beginning: Any = self._other_forms[described].beginning
         self._usual_typed = self._typed[self._plain] if secret is None else None
         self._typed_beginning: Any = self._other_forms[self._typed[self._plain]].beginning
 
@@ -264,13 +270,22 @@ class Envelope:
             raise_if_of_others(error)
             return MISSING
 
-    def open(self, key: str, stored: bytes) -> Entry | Missing:
+    def open(self, key: str, stored: bytes, metas: Metas | None = None) -> Entry | Missing:
         """Return what `load` does, with its metadata, and however old it is."""
+        if type(stored) is bytes and stored[:_HEADER_SIZE] == self._usual_described:
+            body = stored[_BODY]  # as `_read`, in fewer steps
+            check = crc32(body, crc32(key.encode() + END, self._described_beginning))
+            if metas is not None and check.to_bytes(4, "big") == stored[_CHECK]:
+                end = _METADATA + int.from_bytes(body[:_METADATA], "big")
+                try:
+                    return _new(Entry, (self._loads(body[end:]), metas[body[:end]], b""))
+                except self._errors as error:
+                    raise_if_of_others(error)
         form = self._other_form(stored)
         if form is None:
             value = self.load(key, stored)
             return MISSING if value is MISSING else Entry(value)
-        return self._read(form, key, stored)
+        return self._read(form, key, stored, metas)
 
     def unseal(self, key: str, stored: bytes) -> tuple[Entry | Missing, bytes | None]:
         """Return what `open` does, and the payload as the serializer made it, if it made one."""
@@ -304,10 +319,12 @@ class Envelope:
             return None
         return self._other_forms.get(stored[:_HEADER_SIZE])
 
-    def _read(self, form: _Form, key: str, stored: bytes) -> Entry | Missing:
+    def _read(
+        self, form: _Form, key: str, stored: bytes, metas: Metas | None = None
+    ) -> Entry | Missing:
         """Return the value of what has metadata or a mark, and these; note any damage."""
         try:
-            meta, mark, body = self._parts(form, key, stored)
+            meta, mark, body = self._parts(form, key, stored, metas)
             value = form.read(body)
             if value is not MISSING:
                 return Entry(value, meta, mark)
@@ -316,7 +333,9 @@ class Envelope:
         self._note_damage()
         return MISSING
 
-    def _parts(self, form: _Form, key: str, stored: bytes) -> tuple[Meta | None, bytes, bytes]:
+    def _parts(
+        self, form: _Form, key: str, stored: bytes, metas: Metas | None = None
+    ) -> tuple[Meta | None, bytes, bytes]:
         """Return the metadata, the mark and the payload of what is stored.
 
         Raises:
@@ -327,7 +346,9 @@ class Envelope:
             raise ValueError("the check does not hold")
         meta, mark = None, b""
         if form.is_described:
-            meta, body = metadata.split(body)
+            end = metadata.SIZE + int.from_bytes(body[: metadata.SIZE], "big")
+            described, body = body[:end], body[end:]
+            meta = metadata.read(described) if metas is None else metas[described]
         if form.is_typed:
             mark, body = body[:MARK_SIZE], body[MARK_SIZE:]
         return meta, mark, body

@@ -13,7 +13,7 @@ from twofold.entry.copies import COPIES, Copies, copies_of
 from twofold.errors import CannotSerialize
 from twofold.events import EntriesDamaged, emit
 from twofold.interrupts import raise_if_of_others
-from twofold.metadata import Described, Meta, size_of
+from twofold.metadata import Described, Meta, Metas, size_of
 from twofold.stub import Stub
 
 
@@ -166,10 +166,18 @@ class Objects:
             return self._unpack(kept) if is_plain else self.load(key, kept), stored.mark
         return self.load(key, stored), b""
 
-    def open(self, key: str, stored: Any) -> Entry | Missing:
+    def open(self, key: str, stored: Any, metas: Metas | None = None) -> Entry | Missing:
         """Return what `load` does, with its metadata, and however old it is."""
-        kept, meta = (stored.kept, stored.meta) if type(stored) is Described else (stored, None)
-        value, mark = self.load_marked(key, kept)
+        kept, meta = stored if type(stored) is Described else (stored, None)
+        if metas is not None and meta is not None:
+            metas[meta] = meta
+        kind, mark = type(kept), b""
+        if kind is Serialized:
+            value = self._unpack(kept)
+        elif kind is Marked:
+            value, mark = self.load_marked(key, kept)
+        else:
+            value = self.load(key, kept)
         return MISSING if value is MISSING else Entry(value, meta, mark)
 
     def _unpack(self, stored: Serialized) -> Any | Missing:

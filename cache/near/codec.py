@@ -13,6 +13,7 @@ from twofold.entry import (
     Keeps,
     Marked,
     Meta,
+    Metas,
     Missing,
     Objects,
     Serialized,
@@ -42,6 +43,8 @@ class NearCodec:
         self._shares = shares
         self._load_far = far.load
         self._load_near = near.load
+        self._open_far = far.open
+        self._open_near = near.open
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._far!r}>"
@@ -80,8 +83,8 @@ class NearCodec:
     def load_marked(self, key: str, stored: Any) -> tuple[Any | Missing, bytes]:
         return self._of(stored).load_marked(key, stored)
 
-    def open(self, key: str, stored: Any) -> Entry | Missing:
-        return self._of(stored).open(key, stored)
+    def open(self, key: str, stored: Any, metas: Metas | None = None) -> Entry | Missing:
+        return (self._open_far if type(stored) is bytes else self._open_near)(key, stored, metas)
 
     def _of(self, stored: Any) -> Envelope | Objects:
         return self._far if type(stored) is bytes else self._near

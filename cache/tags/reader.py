@@ -6,16 +6,19 @@ the tags are looked at, and an entry whose tags are current is one without tags.
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import partial
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar
 
 from twofold.clock import Clock
 from twofold.effects import Effects
 from twofold.entry import MISSING, Codec, Described, Entry, Missing
 from twofold.errors import BackendUnavailable, PartlyUnavailable
-from twofold.metadata import Meta, Pins, has_tags
+from twofold.metadata import Meta, Metas, Pins, has_tags
 from twofold.tags.generations import NOTHING, Standing, Tags
+
+T = TypeVar("T")
+
+_Became: TypeAlias = Mapping[Meta | None, Meta | Missing | None]
 
 _NO_TIMES: Final = (0.0, inf, inf)
 
@@ -118,44 +121,68 @@ class Reader:
         io: Effects,
         stored: Mapping[str, Any],
         known: Mapping[str, Any] = NOTHING,
-        tags: Mapping[str, Iterable[str]] = NOTHING,
+        tags: Iterable[Iterable[str]] = (),
     ) -> dict[str, Entry | Missing]:
         """Do what `open` does for several keys, whose tags are read at once.
 
-        `tags` are those that the entry of a key probably has; see `current`.
+        `tags` are those that are `known`, and that some of the entries probably have.
 
         Raises:
             PartlyUnavailable: some servers did not answer; to the `result`, what has tags of
                 theirs is missing.
             BackendUnavailable: the store cannot tell.
         """
-        open_one = partial(self._open_one, known, tags) if tags else self._codec.open
-        entries = {key: open_one(key, each) for key, each in stored.items()}
-        tagged = {
-            key: entry
-            for key, entry in entries.items()
-            if entry is not MISSING and entry.meta is not None and entry.meta.tags
-        }
-        if tagged:
-            pins = [entry.meta.tags for entry in tagged.values() if entry.meta is not None]
-            try:
-                standings = await self._tags.standings(io, pins, known)
-            except PartlyUnavailable as error:
-                error.result = entries | _judged_all(tagged, error.result)
-                raise
-            entries |= _judged_all(tagged, standings)
-        return entries
+        entries, metas = self._open_all(stored, known, tags)
+        became, partly = await self._judge_all(io, metas, known)
+        if became:
+            entries = {key: _as_it_became(entry, became) for key, entry in entries.items()}
+        return whole(entries, partly)
 
-    def _open_one(
-        self,
-        known: Mapping[str, Any],
-        tags: Mapping[str, Iterable[str]],
-        key: str,
-        stored: Any,
-    ) -> Entry | Missing:
-        """Return an entry, without its tags if they are seen to be current."""
-        value = self.current(key, stored, known, tags.get(key, ()))
-        return self._codec.open(key, stored) if value is MISSING else Entry(value)
+    async def load_many(
+        self, io: Effects, stored: Mapping[str, Any], names: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Return the fresh ones of several values, by `names` of their keys.
+
+        Raises:
+            PartlyUnavailable, BackendUnavailable: as `open_many` does.
+        """
+        entries, metas = self._open_all(stored, NOTHING, ())
+        became, partly = await self._judge_all(io, metas, NOTHING)
+        now = self._clock.time()
+        fresh = {meta for meta in metas if _is_fresh(became.get(meta, meta), now)}
+        values = {
+            names[key]: entry.value
+            for key, entry in entries.items()
+            if entry is not MISSING and entry.meta in fresh
+        }
+        return whole(values, partly)
+
+    def _open_all(
+        self, stored: Mapping[str, Any], known: Mapping[str, Any], tags: Iterable[Iterable[str]]
+    ) -> tuple[dict[str, Entry | Missing], set[Meta | None]]:
+        """Return entries with their tags, but for those that are seen to be current.
+
+        And the metadata that they have.
+        """
+        metas, open_one = Metas(), self._codec.open
+        for names in tags:
+            metas[self._tags.described(names, known)] = None
+        entries = {key: open_one(key, each, metas) for key, each in stored.items()}
+        return entries, {None, *metas.values()}
+
+    async def _judge_all(
+        self, io: Effects, metas: Iterable[Meta | None], known: Mapping[str, Any]
+    ) -> tuple[_Became, PartlyUnavailable | None]:
+        """Return what became of those metadata that have tags, and why it may be a part."""
+        tagged = [meta for meta in metas if meta is not None and meta.tags]
+        if not tagged:
+            return {}, None
+        partly = None
+        try:
+            standings = await self._tags.standings(io, [meta.tags for meta in tagged], known)
+        except PartlyUnavailable as error:
+            standings, partly = error.result, error
+        return dict(zip(tagged, map(_became, tagged, standings), strict=True)), partly
 
     async def judged(self, io: Effects, metas: Iterable[Meta]) -> list[Meta]:
         """Return those of `metas` whose tags have not been invalidated, without tags.
@@ -189,20 +216,45 @@ def is_untold(entry: Entry | Missing) -> bool:
     return entry is not MISSING and entry.meta is not None and entry.meta.tags != ()
 
 
-def _judged_all(
-    entries: Mapping[str, Entry], standings: Iterable[Standing]
-) -> dict[str, Entry | Missing]:
-    judged = zip(entries.items(), standings, strict=True)
-    return {key: _judged(entry, standing) for (key, entry), standing in judged}
-
-
 def _judged(entry: Entry, standing: Standing) -> Entry | Missing:
     """Return an entry without its tags; stale, or MISSING, if these have been invalidated."""
     value, meta, mark = entry
     assert meta is not None  # noqa: S101
+    if standing is Standing.UNTOLD:
+        return entry
+    became = _became(meta, standing)
+    return MISSING if became is MISSING else Entry(value, became, mark)
+
+
+def _became(meta: Meta, standing: Standing) -> Meta | Missing | None:
+    """Return metadata without their tags, as of a stale value if one of these was so marked.
+
+    None is all that is left of those that tell no time.
+    """
     created, soft, hard, took, _, error = meta
     if standing is Standing.CURRENT:
-        return Entry(value, Meta(created, soft, hard, took, (), error), mark)
+        if (created, soft, hard) == _NO_TIMES and not error:
+            return None
+        return Meta(created, soft, hard, took, (), error)
     if standing is Standing.STALE:
-        return Entry(value, Meta(created, -inf, hard, took, (), error), mark)
-    return MISSING if standing is Standing.GONE else entry
+        return Meta(created, -inf, hard, took, (), error)
+    return MISSING
+
+
+def _is_fresh(meta: Meta | Missing | None, now: float) -> bool:
+    return meta is None or (meta is not MISSING and meta.is_fresh(now))
+
+
+def _as_it_became(entry: Entry | Missing, became: _Became) -> Entry | Missing:
+    if entry is MISSING or entry.meta not in became:
+        return entry
+    meta = became[entry.meta]
+    return MISSING if meta is MISSING else Entry(entry.value, meta, entry.mark)
+
+
+def whole(result: dict[str, T], partly: PartlyUnavailable | None) -> dict[str, T]:
+    """Return `result`, or raise why it is a part only."""
+    if partly is None:
+        return result
+    partly.result = result
+    raise partly

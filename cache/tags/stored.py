@@ -143,18 +143,21 @@ class StoredTags(Tags):
     async def standings(
         self, io: Effects, pinned: Sequence[Pins], known: Mapping[str, Any] = NOTHING
     ) -> list[Standing]:
-        names = dict.fromkeys(name for pins in pinned for name, _ in pins)
+        pins = {pin for each in pinned for pin in each}
+        names = dict.fromkeys([name for name, _ in pins])
         unknown = [key for key in self.keys(names) if key not in known]
-        if not unknown:
-            return [self.standing(pins, known) for pins in pinned]
-        found = {**known, **dict.fromkeys(unknown)}
-        try:
-            found |= await self._read(io, unknown)
-        except PartlyUnavailable as error:
-            found |= error.result
-            result = [self.standing(pins, found) for pins in pinned]
-            raise PartlyUnavailable(str(error), result) from error
-        return [self.standing(pins, found) for pins in pinned]
+        found, partly = known, None
+        if unknown:
+            found = {**known, **dict.fromkeys(unknown)}
+            try:
+                found |= await self._read(io, unknown)
+            except PartlyUnavailable as error:
+                found, partly = found | error.result, error
+        of = {pin: self.standing((pin,), found) for pin in pins}.__getitem__
+        result = [max(map(of, each), default=Standing.CURRENT) for each in pinned]
+        if partly is not None:
+            raise PartlyUnavailable(str(partly), result) from partly
+        return result
 
     async def _read(self, io: Effects, keys: list[str]) -> dict[str, Any]:
         reads = self._reads

@@ -13,6 +13,7 @@ from twofold.entry import (
     Keeps,
     Marked,
     Meta,
+    Metas,
     Missing,
     Serialized,
 )
@@ -133,12 +134,14 @@ class TypedCodec:
         _, mark = self._codec.load_marked(key, stored)
         return self.load(key, stored), mark
 
-    def open(self, key: str, stored: Any) -> Entry | Missing:
+    def open(self, key: str, stored: Any, metas: Metas | None = None) -> Entry | Missing:
         """Return what `load` does, with its metadata, and however old it is."""
         if type(stored) is Described and type(stored.kept) is Marked:
             value = self.load(key, stored.kept)
+            if metas is not None:
+                metas[stored.meta] = stored.meta
             return MISSING if value is MISSING else Entry(value, stored.meta, stored.kept.mark)
-        entry = self._codec.open(key, stored)
+        entry = self._codec.open(key, stored, metas)
         if entry is MISSING or (entry.meta is not None and entry.meta.error):
             return entry
         if entry.mark != self._mark:
