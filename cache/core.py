@@ -5,7 +5,6 @@ by `await` alone. Names, parameters and rules are Django's.
 """
 
 from collections.abc import Iterable
-from time import monotonic
 from typing import Any, Never, TypeVar, Unpack, overload
 
 from twofold import counter
@@ -14,16 +13,14 @@ from twofold.backend import Backend
 from twofold.claims.renewal import rest
 from twofold.computing.operations import ComputingCache
 from twofold.display import shown
-from twofold.effects import BLOCKING, NATIVE, Effects, background, loops, remaining, run_sync
-from twofold.entry import MISSING, Entry, Missing
-from twofold.errors import BackendUnavailable, InvalidTimeout, PartlyUnavailable
+from twofold.effects import background
+from twofold.errors import InvalidTimeout
 from twofold.lock import Lock
-from twofold.metadata import has_tags
 from twofold.private import remember
+from twofold.reads import ReadingCache
 from twofold.settings.arguments import CacheSettings
 from twofold.spelling import unexpected
-from twofold.stats import Hits, Stats
-from twofold.tags.reader import is_untold
+from twofold.stats import Stats
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 from twofold.typed import TypedCache
 from twofold.versions import VersionedCache
@@ -32,7 +29,7 @@ from twofold.writes import WritingCache
 T = TypeVar("T")
 
 
-class Cache(ComputingCache, WritingCache, VersionedCache):
+class Cache(ReadingCache, ComputingCache, WritingCache, VersionedCache):
     """A cache with parallel `get`/`aget`, `set`/`aset`, …
 
     `caches["alias"]` are those of the settings. One made by hand is a library's or a part's
@@ -52,167 +49,6 @@ class Cache(ComputingCache, WritingCache, VersionedCache):
     def __init__(self, backend: Backend | str, /, **settings: Unpack[CacheSettings]) -> None:
         self._assemble(private_parts(backend, settings))
         remember(self)
-
-    def get(
-        self,
-        key: str,
-        default: Any = None,
-        version: int | None = None,
-        *,
-        allow_stale: bool = False,
-    ) -> Any:
-        """Return the value of `key`, or `default`; None is a hit, a stale one if `allow_stale`."""
-        if self._guard is not None and loops.running() is not None:
-            self._guard("get")
-        known, here = self._known, self._here
-        try:  # what `_key` does first: its call costs as much of a hit as counting it
-            full = known(key) if version is None else None
-        except TypeError:  # unhashable
-            full = None
-        if full is None:
-            full = self._key(key, version)
-        stored = here(full)
-        if stored is not None:
-            counts, since = self._counts_here, 0.0
-        else:
-            if self._waits:
-                counts, since = self._counts, monotonic()
-                stored = (self._stale_reads if allow_stale else self._reads).get(full)
-            if stored is None:
-                self._counts.misses += 1
-                return default
-        if type(stored) in self._unwrapped:
-            counts.hits += 1
-            return stored
-        value = (self._load_stale if allow_stale else self._load)(full, stored)
-        if value is MISSING:
-            if has_tags(stored):
-                if type(stored) is not bytes:
-                    value = self._reader.current(full, stored)
-                if value is not MISSING:
-                    counts.hits += 1
-                    return value
-                entry = self._reader.read(full, stored)
-                if is_untold(entry):
-                    io = remaining(BLOCKING, self._store.deadline, since)
-                    return run_sync(self._get_tagged(io, entry, default, allow_stale, counts))
-                return self._given(entry, default, allow_stale, counts)
-            self._counts.misses += 1
-            return default
-        counts.hits += 1
-        return value
-
-    async def aget(
-        self,
-        key: str,
-        default: Any = None,
-        version: int | None = None,
-        *,
-        allow_stale: bool = False,
-    ) -> Any:
-        """Do what `get` does."""
-        known, here = self._known, self._here
-        try:
-            full = known(key) if version is None else None
-        except TypeError:
-            full = None
-        if full is None:
-            full = self._key(key, version)
-        stored = here(full)
-        if stored is not None:
-            counts, since = self._counts_here, 0.0
-        else:
-            if self._waits:
-                counts, since = self._counts, monotonic()
-                stored = await (self._stale_reads if allow_stale else self._reads).aget(full)
-            if stored is None:
-                self._counts.misses += 1
-                return default
-        if type(stored) in self._unwrapped:
-            counts.hits += 1
-            return stored
-        value = (self._load_stale if allow_stale else self._load)(full, stored)
-        if value is MISSING:
-            if has_tags(stored):
-                if type(stored) is not bytes:
-                    value = self._reader.current(full, stored)
-                if value is not MISSING:
-                    counts.hits += 1
-                    return value
-                entry = self._reader.read(full, stored)
-                if is_untold(entry):
-                    io = remaining(NATIVE, self._store.deadline, since)
-                    return await self._get_tagged(io, entry, default, allow_stale, counts)
-                return self._given(entry, default, allow_stale, counts)
-            self._counts.misses += 1
-            return default
-        counts.hits += 1
-        return value
-
-    def _near_hit(self, key: str) -> Any | Missing:
-        """Return the value of `key` if it is near, and asks nobody."""
-        full = self._known(key) or self._key(key, None)
-        copy = self._here(full)
-        if copy is None:
-            return MISSING
-        value = copy if type(copy) in self._unwrapped else self._load(full, copy)
-        if value is not MISSING:
-            self._counts_here.hits += 1
-        return value
-
-    async def _get_tagged(
-        self, io: Effects, read: Entry | Missing, default: Any, allow_stale: bool, counts: Hits
-    ) -> Any:
-        """Return the value of what was read and has tags, or `default`."""
-        try:
-            reader = self._stale_reader if allow_stale else self._reader
-            entry = await reader.judge(io, read)
-        except BackendUnavailable as exc:
-            if not self._noted(exc):
-                raise
-            entry = MISSING
-        return self._given(entry, default, allow_stale, counts)
-
-    def _given(self, entry: Entry | Missing, default: Any, allow_stale: bool, counts: Hits) -> Any:
-        """Return the value of an entry as `get` does, and count that."""
-        value = self._value(entry, allow_stale)
-        if value is MISSING:
-            self._counts.misses += 1
-            return default
-        counts.hits += 1
-        return value
-
-    def get_many(
-        self, keys: Iterable[str], version: int | None = None, *, allow_stale: bool = False
-    ) -> dict[str, Any]:
-        """Return the values of those of `keys` that are there, in one round trip.
-
-        Raises:
-            PartlyUnavailable: some servers did not answer; its `result` is what this would
-                have returned without them.
-        """
-        if self._guard is not None:
-            self._guard("get_many")
-        names, since = self._names(keys, version), monotonic()
-        try:
-            found = (self._stale_reads if allow_stale else self._reads).get_many(list(names))
-        except PartlyUnavailable as error:
-            error.result = self._load_all(names, error.result, allow_stale, since)
-            raise
-        return self._load_all(names, found, allow_stale, since)
-
-    async def aget_many(
-        self, keys: Iterable[str], version: int | None = None, *, allow_stale: bool = False
-    ) -> dict[str, Any]:
-        """Do what `get_many` does."""
-        names, since = self._names(keys, version), monotonic()
-        try:
-            reads = self._stale_reads if allow_stale else self._reads
-            found = await reads.aget_many(list(names))
-        except PartlyUnavailable as error:
-            error.result = await self._aload_all(names, error.result, allow_stale, since)
-            raise
-        return await self._aload_all(names, found, allow_stale, since)
 
     def touch(
         self,

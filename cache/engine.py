@@ -1,6 +1,6 @@
 """What the operations of a cache stand on: its store, its codec, its keys, its numbers."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, Final, Self
 
@@ -19,7 +19,7 @@ from twofold.computing.unserializable import Unserializable
 from twofold.counting import SignedCounters
 from twofold.described import FreshStore
 from twofold.effects import BLOCKING, NATIVE, Effects, remaining, run_sync
-from twofold.entry import MISSING, Codec, Entry, Missing
+from twofold.entry import MISSING, Codec
 from twofold.errors import BackendUnavailable, PartlyUnavailable
 from twofold.freshness.overrides import override, requests
 from twofold.freshness.policies import Policies
@@ -27,14 +27,14 @@ from twofold.freshness.policy import Age, Policy
 from twofold.freshness.rests import Rests
 from twofold.guard import guard_for
 from twofold.keys import KeyMaker, many
-from twofold.metadata import has_tags
 from twofold.near.reader import NearReader, Reads
 from twofold.near.writes import OwnWrites
 from twofold.outage import FailOpen
 from twofold.stats import Counts, Hits
 from twofold.tags.generations import NOTHING, Tags
 from twofold.tags.local import LocalTags, table_of
-from twofold.tags.reader import Reader, is_untold, whole
+from twofold.tags.reader import Reader, is_untold
+from twofold.tags.seen import Seen
 from twofold.tags.stored import StoredTags
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 from twofold.types import Shape, TypedCodec
@@ -67,6 +67,7 @@ class Engine:
         "_near",
         "_reads",
         "_remote",
+        "_seen",
         "_tolerant_reads",
         "_unwrapped",
         "_waits",
@@ -111,6 +112,7 @@ class Engine:
         self._counts = Counts()
         self._note_here(parts)
         self._tags = _tags(store, self._reads, keys)
+        self._seen = Seen()
         self._fresh = FreshStore(self._backend, codec, Reader(codec, self._tags, backend.clock))
         self._keys = keys
         self._key = keys.__call__  # bound once: looking it up costs a tenth of a hit
@@ -150,9 +152,9 @@ class Engine:
         self._dump = codec.dump
         signed = SignedCounters(self.backend, codec, self._fail_open if self.fails_open else None)
         self._counters = signed if codec.signs_numbers else self._fresh
-        self._reader = Reader(codec, self._tags, self._clock)
+        self._reader = Reader(codec, self._tags, self._clock, self._seen)
         stale_tags = _tags(store, self._stale_reads, self._keys)
-        self._stale_reader = Reader(codec, stale_tags, self._clock)
+        self._stale_reader = Reader(codec, stale_tags, self._clock, self._seen)
         # A hit looks at tags that may be near; who computes asks the store itself.
         claim, tags = self._keys.claim, _tags(store, store, self._keys)
         note = None if self._fail_open is None else self._fail_open.outage.fail
@@ -161,7 +163,7 @@ class Engine:
         )
         self._computations = Computations(store, maker, claim, counts, rests)
         found_tags = _tags(store, self._tolerant_reads, self._keys)
-        reader = Reader(codec, found_tags, self._clock)
+        reader = Reader(codec, found_tags, self._clock, self._seen)
         self._answers = Answers(self._computations, maker, reader, store.clock, rests, counts)
         loads = Loads(self._computations, maker, store, claim, counts, rests)
         self._batches = Batches(
@@ -256,7 +258,7 @@ class Engine:
         return self._find_in(self._tolerant_reads, self._key(key, version), policy, since)
 
     def _find_in(self, reads: Reads, full: str, policy: Policy, since: float = 0.0) -> Found:
-        tags = () if callable(policy.tags) else policy.tags
+        tags = (not callable(policy.tags) and policy.tags) or self._seen.get(full, ())
         also = self._tags.keys(tags) if tags else ()
         read = reads.get_many([full, *also]) if also else {full: reads.get(full)}
         stored = read.get(full)
@@ -275,7 +277,7 @@ class Engine:
         return await self._afind_in(self._tolerant_reads, self._key(key, version), policy, since)
 
     async def _afind_in(self, reads: Reads, full: str, policy: Policy, since: float = 0.0) -> Found:
-        tags = () if callable(policy.tags) else policy.tags
+        tags = (not callable(policy.tags) and policy.tags) or self._seen.get(full, ())
         also = self._tags.keys(tags) if tags else ()
         read = await reads.aget_many([full, *also]) if also else {full: await reads.aget(full)}
         stored = read.get(full)
@@ -328,12 +330,12 @@ class Engine:
             return await self._batches.refresh(io, keys, function, policy)
         since = monotonic() if self._remote else 0.0
         common = () if callable(policy.tags) else policy.tags
-        tags = dict.fromkeys(keys, common) if common else function.tags
-        also = self._tags.keys({name: None for each in {*tags.values()} for name in each})
+        tags = {common} if common else {*function.tags.values()} or self._seen.of(keys)
+        also = self._tags.keys({name: None for each in tags for name in each})
         read, reachable = await self._read_many(io, [*keys, *also])
         known = {key: read.pop(key, None) for key in also}
         every = await self._answers.find_many(
-            remaining(io, self._store.deadline, since), keys, read, policy, known, tags.values()
+            remaining(io, self._store.deadline, since), keys, read, policy, known, tags
         )
         return await self._batches.bring(io, every, function, policy, since, reachable=reachable)
 
@@ -355,86 +357,6 @@ class Engine:
     def _names(self, keys: Iterable[str], version: int | None) -> dict[str, str]:
         """Return the caller's keys by their normalised ones."""
         return {self._key(key, version): key for key in many(keys)}
-
-    def _load_all(
-        self, names: Mapping[str, str], found: Mapping[str, Any], allow_stale: bool, since: float
-    ) -> dict[str, Any]:
-        read, tagged = self._load_untagged(names, found, allow_stale)
-        if tagged:
-            io = remaining(BLOCKING, self._store.deadline, since)
-            return run_sync(self._load_tagged(io, names, tagged, allow_stale, read))
-        return self._counted(read, len(names))
-
-    async def _aload_all(
-        self, names: Mapping[str, str], found: Mapping[str, Any], allow_stale: bool, since: float
-    ) -> dict[str, Any]:
-        read, tagged = self._load_untagged(names, found, allow_stale)
-        if tagged:
-            io = remaining(NATIVE, self._store.deadline, since)
-            return await self._load_tagged(io, names, tagged, allow_stale, read)
-        return self._counted(read, len(names))
-
-    def _load_untagged(
-        self, names: Mapping[str, str], found: Mapping[str, Any], allow_stale: bool
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return values by the caller's keys, and what is left from the first that has tags on."""
-        load, read = self._load_stale if allow_stale else self._load, dict[str, Any]()
-        entries = iter(found.items())
-        for full, stored in entries:
-            value = load(full, stored)
-            if value is not MISSING:
-                read[names[full]] = value
-            elif has_tags(stored):  # as most of those that follow, then
-                return read, {full: stored, **dict(entries)}
-        return read, {}
-
-    def _counted(self, read: dict[str, Any], asked: int) -> dict[str, Any]:
-        self._counts.hits += len(read)
-        self._counts.misses += asked - len(read)
-        return read
-
-    async def _load_tagged(
-        self,
-        io: Effects,
-        names: Mapping[str, str],
-        left: Mapping[str, Any],
-        allow_stale: bool,
-        read: dict[str, Any],
-    ) -> dict[str, Any]:
-        """Return the values of what is `left`, and has tags or none, with those `read` before."""
-        load = self._load_many_stale if allow_stale else self._reader.load_many
-        try:
-            read |= await load(io, left, names)
-        except PartlyUnavailable as error:
-            error.result = self._counted({**read, **error.result}, len(names))
-            raise
-        return self._counted(read, len(names))
-
-    async def _load_many_stale(
-        self, io: Effects, stored: Mapping[str, Any], names: Mapping[str, str]
-    ) -> dict[str, Any]:
-        """Do what `Reader.load_many` does, with values that may be stale."""
-        partly: PartlyUnavailable | None = None
-        try:
-            opened = await self._stale_reader.open_many(io, stored)
-        except PartlyUnavailable as error:
-            opened, partly = error.result, error
-        values = ((full, self._value(entry, allow_stale=True)) for full, entry in opened.items())
-        return whole({names[full]: value for full, value in values if value is not MISSING}, partly)
-
-    def _load_stale(self, full: str, stored: Any) -> Any | Missing:
-        """Return a value that may be stale, but not past its time."""
-        return self._value(self._codec.open(full, stored), allow_stale=True)
-
-    def _value(self, entry: Entry | Missing, allow_stale: bool) -> Any | Missing:
-        now = self._clock.time()
-        if entry is MISSING or entry.is_gone(now):
-            return MISSING
-        if not entry.is_fresh(now):
-            if not allow_stale:
-                return MISSING
-            self._counts.stale_hits += 1
-        return entry.value
 
     def _stored(self, stored: bool) -> bool:
         if stored:

@@ -17,7 +17,7 @@ its generation is the name of the class.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf, isnan
 from struct import Struct, error
 from typing import Any, Final, NamedTuple, Self, TypeAlias
@@ -208,14 +208,21 @@ def timeless(tags: Iterable[bytes]) -> bytes:
 
 
 class Metas(dict[bytes | Meta, Meta | None]):
-    """The metadata of several values by what is stored of them, each read once.
+    """The metadata of several values by what is stored of them, each read and judged once.
 
-    None are those of a value that is good for as long as it is there, as is known beforehand.
+    None are those of a value that is known to be good for as long as it is there.
+
+    Args:
+        judge: returns what is known of metadata that were read, or themselves.
     """
 
-    def __missing__(self, data: bytes) -> Meta:
-        made = self[data] = read(data)
-        return made
+    def __init__(self, judge: Callable[[Meta], Meta | None]) -> None:
+        super().__init__()
+        self._judge = judge
+
+    def __missing__(self, stored: bytes | Meta) -> Meta | None:
+        meta = self[stored] = self._judge(stored if isinstance(stored, Meta) else read(stored))
+        return meta
 
 
 def read(data: bytes) -> Meta:

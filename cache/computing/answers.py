@@ -83,7 +83,7 @@ class Answers:
         what has become of the tags, nothing was found.
         """
         try:
-            opened = await self._reader.judge(io, read, known)
+            opened = await self._reader.judge(io, key, read, known)
         except BackendUnavailable as exc:
             self._maker.note(exc)
             opened = MISSING

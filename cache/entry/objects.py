@@ -170,7 +170,7 @@ class Objects:
         """Return what `load` does, with its metadata, and however old it is."""
         kept, meta = stored if type(stored) is Described else (stored, None)
         if metas is not None and meta is not None:
-            metas[meta] = meta
+            meta = metas[meta]
         kind, mark = type(kept), b""
         if kind is Serialized:
             value = self._unpack(kept)

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from twofold.effects import Effects
 from twofold.metadata import Pins
@@ -37,6 +37,9 @@ class Standing(IntEnum):
 
 class Tags(ABC):
     """The tags of one cache's entries."""
+
+    are_read: ClassVar[bool] = True
+    """Whether the store is to be read to know the standing of entries."""
 
     @abstractmethod
     def standing(self, pins: Pins, known: Mapping[str, Any] = NOTHING) -> Standing:

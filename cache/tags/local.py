@@ -93,6 +93,8 @@ class LocalTags(Tags):
         key: makes the key of a tag of its name.
     """
 
+    are_read = False
+
     def __init__(self, table: TagTable, key: Callable[[str], str]) -> None:
         self._table = table
         self._key = key

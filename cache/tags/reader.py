@@ -6,6 +6,7 @@ the tags are looked at, and an entry whose tags are current is one without tags.
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from math import inf
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -15,10 +16,11 @@ from twofold.entry import MISSING, Codec, Described, Entry, Missing
 from twofold.errors import BackendUnavailable, PartlyUnavailable
 from twofold.metadata import Meta, Metas, Pins, has_tags
 from twofold.tags.generations import NOTHING, Standing, Tags
+from twofold.tags.seen import Seen
 
 T = TypeVar("T")
 
-_Became: TypeAlias = Mapping[Meta | None, Meta | Missing | None]
+_Became: TypeAlias = Mapping[Meta | None, Meta | Missing]
 
 _NO_TIMES: Final = (0.0, inf, inf)
 
@@ -30,9 +32,11 @@ class Reader:
         codec: decodes them.
         tags: tell the standing of those that have some.
         clock: tells what is stale.
+        seen: is told which tags entries have.
     """
 
-    def __init__(self, codec: Codec, tags: Tags, clock: Clock) -> None:
+    def __init__(self, codec: Codec, tags: Tags, clock: Clock, seen: Seen | None = None) -> None:
+        self._seen = seen
         self._codec = codec
         self._tags = tags
         self._clock = clock
@@ -56,7 +60,7 @@ class Reader:
         Raises:
             BackendUnavailable: the store cannot tell what has become of its tags.
         """
-        return await self.judge(io, self.read(key, stored, known), known)
+        return await self.judge(io, key, self.read(key, stored, known), known)
 
     def read(
         self,
@@ -92,11 +96,13 @@ class Reader:
         return self._codec.load_described(key, stored, described) if described else MISSING
 
     async def judge(
-        self, io: Effects, entry: Entry | Missing, known: Mapping[str, Any] = NOTHING
+        self, io: Effects, key: str, entry: Entry | Missing, known: Mapping[str, Any] = NOTHING
     ) -> Entry | Missing:
         """Return what was read, once its tags are known; see `open`."""
         if entry is MISSING or entry.meta is None or not entry.meta.tags:
             return entry
+        if self._seen is not None:
+            self._seen.note(key, entry.meta.tags)
         try:
             [standing] = await self._tags.standings(io, [entry.meta.tags], known)
         except PartlyUnavailable as error:  # of one entry there is no part
@@ -135,19 +141,23 @@ class Reader:
         entries, metas = self._open_all(stored, known, tags)
         became, partly = await self._judge_all(io, metas, known)
         if became:
+            self._note(entries, became, known)
             entries = {key: _as_it_became(entry, became) for key, entry in entries.items()}
         return whole(entries, partly)
 
     async def load_many(
-        self, io: Effects, stored: Mapping[str, Any], names: Mapping[str, str]
+        self,
+        io: Effects,
+        stored: Mapping[str, Any],
+        names: Mapping[str, str],
+        known: Mapping[str, Any] = NOTHING,
+        tags: Iterable[Iterable[str]] = (),
     ) -> dict[str, Any]:
-        """Return the fresh ones of several values, by `names` of their keys.
-
-        Raises:
-            PartlyUnavailable, BackendUnavailable: as `open_many` does.
-        """
-        entries, metas = self._open_all(stored, NOTHING, ())
-        became, partly = await self._judge_all(io, metas, NOTHING)
+        """Return the fresh ones of several values, by `names` of their keys; see `open_many`."""
+        entries, metas = self._open_all(stored, known, tags)
+        became, partly = await self._judge_all(io, metas, known)
+        if became:
+            self._note(entries, became, known)
         now = self._clock.time()
         fresh = {meta for meta in metas if _is_fresh(became.get(meta, meta), now)}
         values = {
@@ -164,11 +174,33 @@ class Reader:
 
         And the metadata that they have.
         """
-        metas, open_one = Metas(), self._codec.open
+        metas, open_one = Metas(partial(self._as_known, known)), self._codec.open
         for names in tags:
             metas[self._tags.described(names, known)] = None
         entries = {key: open_one(key, each, metas) for key, each in stored.items()}
         return entries, {None, *metas.values()}
+
+    def _as_known(self, known: Mapping[str, Any], meta: Meta) -> Meta | None:
+        """Return None for metadata that tell no time, if their tags are known to be current."""
+        if meta[:3] != _NO_TIMES or meta.error:
+            return meta
+        is_current = self._tags.standing(meta.tags, known) is Standing.CURRENT
+        return None if is_current else meta
+
+    def _note(
+        self, entries: Mapping[str, Entry | Missing], became: _Became, known: Mapping[str, Any]
+    ) -> None:
+        """Note the tags of entries that are not `known`, so that they are the next time."""
+        seen, keys = self._seen, self._tags.keys
+        if seen is None or not self._tags.are_read:
+            return
+        told = known.keys()
+        others = {
+            meta for meta in became if meta and not told >= {*keys([name for name, _ in meta.tags])}
+        }
+        for key, entry in entries.items() if others else ():
+            if entry is not MISSING and entry.meta is not None and entry.meta in others:
+                seen.note(key, entry.meta.tags)
 
     async def _judge_all(
         self, io: Effects, metas: Iterable[Meta | None], known: Mapping[str, Any]
@@ -226,15 +258,10 @@ def _judged(entry: Entry, standing: Standing) -> Entry | Missing:
     return MISSING if became is MISSING else Entry(value, became, mark)
 
 
-def _became(meta: Meta, standing: Standing) -> Meta | Missing | None:
-    """Return metadata without their tags, as of a stale value if one of these was so marked.
-
-    None is all that is left of those that tell no time.
-    """
+def _became(meta: Meta, standing: Standing) -> Meta | Missing:
+    """Return metadata without their tags, as of a stale value if one of these was so marked."""
     created, soft, hard, took, _, error = meta
     if standing is Standing.CURRENT:
-        if (created, soft, hard) == _NO_TIMES and not error:
-            return None
         return Meta(created, soft, hard, took, (), error)
     if standing is Standing.STALE:
         return Meta(created, -inf, hard, took, (), error)

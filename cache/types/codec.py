@@ -138,9 +138,8 @@ class TypedCodec:
         """Return what `load` does, with its metadata, and however old it is."""
         if type(stored) is Described and type(stored.kept) is Marked:
             value = self.load(key, stored.kept)
-            if metas is not None:
-                metas[stored.meta] = stored.meta
-            return MISSING if value is MISSING else Entry(value, stored.meta, stored.kept.mark)
+            meta = stored.meta if metas is None else metas[stored.meta]
+            return MISSING if value is MISSING else Entry(value, meta, stored.kept.mark)
         entry = self._codec.open(key, stored, metas)
         if entry is MISSING or (entry.meta is not None and entry.meta.error):
             return entry

@@ -52,25 +52,36 @@ def race_hits(bench: Bench, store: str, cache: Cache) -> None:
     async def aplain(key: str) -> Any:
         return await cache.aget_or_set(key, value, TIMEOUT)
 
+    def many(keys: list[str]) -> Any:
+        return cache.get_many(keys)
+
+    async def amany(keys: list[str]) -> Any:
+        return await cache.aget_many(keys)
+
     for one, other in zip(TAGGED, PLAIN, strict=True):
         expect(ask(one), VALUE)
         expect(plain(other), VALUE)
-    faces: list[tuple[str, Any, Any, Any]] = [
-        ("get_or_set", each, ask, plain),
-        ("aget_or_set", aeach, aask, aplain),
+    pages = [TAGGED[:20]] * 5, [PLAIN[:20]] * 5
+    faces: list[tuple[str, Any, Any, Any, tuple[list[Any], list[Any]]]] = [
+        ("get_or_set", each, ask, plain, (TAGGED, PLAIN)),
+        ("aget_or_set", aeach, aask, aplain, (TAGGED, PLAIN)),
+        ("get", each, cache.get, cache.get, (TAGGED, PLAIN)),
+        ("aget", aeach, cache.aget, cache.aget, (TAGGED, PLAIN)),
+        ("get_many of 20", each, many, many, pages),
+        ("aget_many of 20", aeach, amany, amany, pages),
     ]
     target = 1 / 1.5 if store == "redis" else None
-    for name, work, tagged, untagged in faces:
+    for name, work, tagged, untagged, (with_tags, without) in faces:
         clients = [
-            Client("twofold, tagged", work(tagged, TAGGED), len(TAGGED)),
-            Client("twofold, plain", work(untagged, PLAIN), len(PLAIN), target),
+            Client("twofold, tagged", work(tagged, with_tags), len(with_tags)),
+            Client("twofold, plain", work(untagged, without), len(without), target),
         ]
         bench.race(AREA, f"hit, {store}, {name}", clients)
         counted = {
             client: [float(_opcodes(bench, partial(call, keys[0]), work is aeach))]
             for client, call, keys in (
-                ("twofold, tagged", tagged, TAGGED),
-                ("twofold, plain", untagged, PLAIN),
+                ("twofold, tagged", tagged, with_tags),
+                ("twofold, plain", untagged, without),
             )
         }
         bench.add(AREA, f"hit, {store}, {name}", "opcodes", counted, {"twofold, plain": target})
