@@ -11,6 +11,7 @@ from twofold.effects import BLOCKING, NATIVE, Effects, run_sync, within
 from twofold.entry import MISSING, Codec
 from twofold.errors import BackendUnavailable, MissingKey, NotACounter
 from twofold.outage import FailOpen
+from twofold.tags.reader import Reader
 
 
 class SignedCounters:
@@ -18,12 +19,16 @@ class SignedCounters:
 
     Args:
         store: keeps them.
+        reader: reads what is stored.
         codec: signs them.
         fail_open: makes an outage a miss; None if that is an error.
     """
 
-    def __init__(self, store: Backend, codec: Codec, fail_open: FailOpen | None) -> None:
+    def __init__(
+        self, store: Backend, reader: Reader, codec: Codec, fail_open: FailOpen | None
+    ) -> None:
         self._store = store
+        self._reader = reader
         self._codec = codec
         self._fail_open = fail_open
 
@@ -35,11 +40,13 @@ class SignedCounters:
 
     async def _add(self, io: Effects, key: str, change: int) -> int:
         if self._fail_open is not None:
-            return await self._fail_open.count(add, io, self._codec, key, change)
-        return await add(io, self._store, self._codec, key, change)
+            return await self._fail_open.count(add, io, self._reader, self._codec, key, change)
+        return await add(io, self._store, self._reader, self._codec, key, change)
 
 
-async def add(io: Effects, store: Backend, codec: Codec, key: str, change: int) -> int:
+async def add(
+    io: Effects, store: Backend, reader: Reader, codec: Codec, key: str, change: int
+) -> int:
     """Add `change` to the signed counter under `key`, and return the sum.
 
     Raises:
@@ -53,7 +60,7 @@ async def add(io: Effects, store: Backend, codec: Codec, key: str, change: int) 
         if pause:
             await io.sleep(pause)
         stored = await io.op(store.get, store.aget, key)
-        entry = MISSING if stored is None else codec.open(key, stored)
+        entry = MISSING if stored is None else await reader.open(io, key, stored)
         if entry is MISSING or not entry.is_fresh(store.clock.time()):
             raise MissingKey(f"no counter {key!r} to add to: set it first")
         number = entry.value

@@ -113,7 +113,8 @@ class Engine:
         self._note_here(parts)
         self._tags = _tags(store, self._reads, keys)
         self._seen = Seen()
-        self._fresh = FreshStore(self._backend, codec, Reader(codec, self._tags, backend.clock))
+        tags = _tags(store, self._backend, keys)  # not those that are near
+        self._fresh = FreshStore(self._backend, codec, Reader(codec, tags, backend.clock))
         self._keys = keys
         self._key = keys.__call__  # bound once: looking it up costs a tenth of a hit
         self._known = keys.known.get
@@ -150,7 +151,8 @@ class Engine:
         self._load = codec.load
         self._unwrapped = codec.unwrapped_types
         self._dump = codec.dump
-        signed = SignedCounters(self.backend, codec, self._fail_open if self.fails_open else None)
+        fail_open = self._fail_open if self.fails_open else None
+        signed = SignedCounters(self.backend, self._fresh.reader, codec, fail_open)
         self._counters = signed if codec.signs_numbers else self._fresh
         self._reader = Reader(codec, self._tags, self._clock, self._seen)
         stale_tags = _tags(store, self._stale_reads, self._keys)

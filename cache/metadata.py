@@ -192,9 +192,9 @@ def tag_head(name: str, size: int) -> bytes:
     """Return what comes before a tag's generation of `size` bytes.
 
     Raises:
-        UnicodeEncodeError, struct.error: the name cannot be encoded, or is too long.
+        struct.error: it is too long.
     """
-    encoded = name.encode()
+    encoded = name.encode("utf-8", "surrogatepass")  # as in a key
     return _TAG.pack(len(encoded), size) + encoded
 
 
@@ -252,7 +252,7 @@ def _tags(data: bytes, at: int) -> Pins:
             begin = at + size
             middle = begin + name
             at = middle + generation
-            tags.append((data[begin:middle].decode(), data[middle:at]))
+            tags.append((data[begin:middle].decode("utf-8", "surrogatepass"), data[middle:at]))
     except error:  # there is not even a size
         at = end + 1
     if at > end:

@@ -186,13 +186,14 @@ class FailOpen(Backend):
         self,
         add: Callable[..., Awaitable[int]],
         io: Effects,
+        reader: Any,
         codec: Codec,
         key: str,
         change: int,
     ) -> int:
         """Do what `counting.add`, which is `add`, does; in an outage there is no counter."""
         unknown: int | None = None
-        total = await self._atry(unknown, add, io, self._inner, codec, key, change)
+        total = await self._atry(unknown, add, io, self._inner, reader, codec, key, change)
         return self._counted(key, total)
 
     def _counted(self, key: str, total: int | None) -> int:

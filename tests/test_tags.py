@@ -4,19 +4,22 @@ import asyncio
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from functools import partial
+from itertools import count as count_from
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from tests.chaos import RedisServer, eventually
-from tests.opcodes import count
+from tests.opcodes import count, follow, trace
 from tests.test_claims import Steps, another, location
 from twofold import BackendUnavailable, Cache, InvalidKey, cached
 from twofold.backends.sqlite import SQLiteBackend
@@ -185,6 +188,56 @@ def test_a_child_forked_amid_a_step_has_tags(memory: Cache) -> None:
     forked.set()
     holder.join()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+class Amid:
+    """Does something before one of the steps that tags in memory take."""
+
+    def __init__(self, step: int, act: Callable[[], Any]) -> None:
+        self._left, self._act = step, act
+
+    @property
+    def acted(self) -> bool:
+        return self._left <= 0
+
+    def trace(self, frame: FrameType, event: str, _: object) -> Any:
+        if Path(frame.f_code.co_filename).name not in ("local.py", "weakref.py"):
+            return None if event != "call" else self.trace
+        if event == "opcode":
+            self._left -= 1
+            if self._left == 0:
+                self._act()
+        return follow(frame, self.trace) if event == "call" else self.trace
+
+
+@pytest.mark.parametrize("was_there", [False, True])
+@pytest.mark.parametrize("outer", ["set", "invalidate"])
+def test_what_comes_in_amid_a_step_has_a_tag_that_can_be_invalidated(
+    memory: Cache, outer: str, was_there: bool
+) -> None:
+    """A finaliser, or a signal's handler, that stores in the midst of it under the same tag."""
+
+    def store() -> None:
+        memory.set("within", "v", LIFE, tags=NAMES)
+
+    for step in count_from(1):
+        memory.clear()
+        if was_there:
+            memory.set("before", "v", LIFE, tags=NAMES)
+        amid = Amid(step, store)
+        trace(amid.trace)
+        try:
+            if outer == "set":
+                memory.set("k", "v", LIFE, tags=NAMES)
+            else:
+                memory.invalidate_tags("t")
+        finally:
+            sys.settrace(None)
+        if not amid.acted:
+            break
+        memory.invalidate_tags("t")
+        assert memory.get_many(["within", "before", "k"]) == {}
+    assert step > 20
 
 
 class Truth:

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,16 @@ import pytest
 
 from tests.chaos import MemcachedServer, RedisServer, eventually
 from tests.test_claims import another, location
-from twofold import BackendUnavailable, Cache, PartlyUnavailable, cached
+from twofold import (
+    BackendUnavailable,
+    Cache,
+    MissingKey,
+    NotACounter,
+    PartlyUnavailable,
+    cached,
+)
 from twofold.backends.memory import MemoryBackend
-from twofold.testing import ChaosBackend, FakeClock
+from twofold.testing import FACES, ChaosBackend, Face, FakeClock
 
 __all__ = ["another", "location"]  # fixtures
 
@@ -399,6 +407,137 @@ def test_what_has_an_evicted_tag_never_comes_back(how: str, tmp_path: Path) -> N
         cache.set("l", "new", LIFE, tags=[tag])
         assert cache.get_many(["k", "l"], allow_stale=True) == {"l": "new"}
         cache.close()
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_a_signed_number_with_tags_is_no_counter(face: Face, redis_server: RedisServer) -> None:
+    """It is told of as what it is, until one of its tags is invalidated."""
+    cache = Cache(redis_server.url, options=OPTIONS, secret="of thirty-two letters, or some more")
+    view = face.view(cache)
+
+    async def body() -> None:
+        await view.set("n", 5, LIFE, tags=["t"])
+        with pytest.raises(NotACounter):
+            await view.incr("n")
+        assert await view.get("n") == 5
+        await view.invalidate_tags("t")
+        with pytest.raises(MissingKey):
+            await view.incr("n")
+
+    face.run(body())
+    cache.close()
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_what_asks_the_store_asks_it_of_tags_too(face: Face, tmp_path: Path) -> None:
+    """Copies near, of values and tags, are for reads: all else knows of an invalidation at once."""
+    url = f"sqlite:///{tmp_path}/store"
+    ours, theirs = Cache(url, options=OPTIONS, near={"timeout": 60}), Cache(url, options=OPTIONS)
+    view = face.view(ours)
+
+    async def body() -> None:
+        for _ in range(3):
+            await view.set("k", "v", LIFE, tags=["t"])
+            assert [await view.get("k") for _ in range(3)] == ["v"] * 3
+            theirs.invalidate_tags("t")
+            assert await view.get("k") == "v"  # for as long as a copy lives
+            assert not await view.has_key("k")
+            assert await view.ttl("k") == 0
+            assert not await view.touch("k", LIFE)
+            assert not await view.mark_stale("k")
+            with pytest.raises(MissingKey):
+                await view.incr_version("k")
+            assert await view.add("k", "new", LIFE)
+            assert await view.get("k") == "new"
+
+    face.run(body())
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_what_one_server_can_tell_is_not_computed_again(face: Face, tmp_path: Path) -> None:
+    """Of many keys those are whose tags are on another one, which is gone."""
+    with MemcachedServer(tmp_path / "1") as one, MemcachedServer(tmp_path / "2") as two:
+        cache = Cache(f"memcached://{one.address},{two.address}", options=OPTIONS)
+        names = [f"t{number}" for number in range(40)]
+        for name in names:
+            cache.set(name, "v", LIFE, tags=[name])
+        there = one.all_keys()
+        two.kill()
+        of_one = [name for name in names if cache._key(name).encode() in there]
+        known = [name for name in of_one if cache._keys.tag(name).encode() in there]
+        computed = list[str]()
+
+        def function(keys: list[str]) -> dict[str, str]:
+            computed.extend(keys)
+            return dict.fromkeys(keys, "new")
+
+        view = face.view(cache)
+        found = face.run(view.get_or_set_many(of_one, function, LIFE, tags=lambda _: ["t0"]))
+        assert sorted(computed) == sorted({*of_one} - {*known})
+        assert found == {name: "v" if name in known else "new" for name in of_one}
+        cache.close()
+
+
+@pytest.mark.parametrize("gone", ["that of the epoch", "the other"])
+@pytest.mark.parametrize("face", FACES, ids=repr)
+def test_nor_does_it_save_them_from_becoming_stale(face: Face, gone: str, tmp_path: Path) -> None:
+    """The tags of servers that answer are invalidated softly, whichever others are gone."""
+    with MemcachedServer(tmp_path / "1") as one, MemcachedServer(tmp_path / "2") as two:
+        cache = Cache(f"memcached://{one.address},{two.address}", options=OPTIONS)
+        names = [f"t{number}" for number in range(40)]
+        for name in names:
+            cache.set(name, "old", LIFE, stale=LIFE, tags=[name])
+        cache.invalidate_tags("never used")
+        epoch = cache._keys.tag("").encode()
+        keep, dead = (
+            (one, two) if (epoch in two.all_keys()) is (gone == "that of the epoch") else (two, one)
+        )
+        there = keep.all_keys()
+        dead.kill()
+        keys = {name: (cache._key(name), cache._keys.tag(name)) for name in names}
+        here = [name for name, both in keys.items() if all(key.encode() in there for key in both)]
+        assert 0 < len(here) < len(names)
+        with pytest.raises(BackendUnavailable):
+            face.run(face.view(cache).invalidate_tags(*names, keep_stale=True))
+        assert cache.get_many(here) == {}
+        assert len(cache.get_many(here, allow_stale=True)) == len(here)
+        cache.close()
+
+
+@pytest.mark.parametrize("tags", WAYS, ids=["names", "by_result"])
+def test_an_error_that_began_before_an_invalidation_is_not_kept(
+    pair: tuple[Cache, Cache], tags: Any
+) -> None:
+    """Nobody can tell what tags it would have, so that any invalidation meanwhile counts."""
+    cache, other = pair
+    runs = list[int]()
+
+    def function() -> str:
+        runs.append(1)
+        if len(runs) == 1:
+            other.invalidate_tags("t")
+            raise KeyError("not there yet")
+        return "there"
+
+    ask = partial(cache.get_or_set, "k", function, LIFE, errors={KeyError: LIFE}, tags=tags)
+    with pytest.raises(KeyError):
+        ask()
+    assert [ask(), ask()] == ["there"] * 2
+
+
+@pytest.mark.parametrize("tag", ["file:\udcff", " ", "a\r\nb\0", "тег 😀", "x" * 60_000])
+def test_a_tag_is_whatever_text_a_key_may_be(pair: tuple[Cache, Cache], tag: str) -> None:
+    """In every store: names of files that are no UTF-8, blanks, what a protocol would stop at."""
+    cache, other = pair
+    for _ in range(2):
+        assert cache.set("k", "v", LIFE, tags=["another", tag])
+        assert cache.get_or_set("l", lambda: "v", LIFE, tags=[tag]) == "v"
+        assert [cache.get("k"), other.get("l")] == ["v", "v"]
+        assert cache.get_many(["k", "l"]) == {"k": "v", "l": "v"}
+        other.invalidate_tags(tag)
+        assert [cache.get("k"), other.get("l")] == [None, None]
 
 
 @pytest.mark.parametrize("rounds", [100, pytest.param(3000, marks=pytest.mark.heavy)])

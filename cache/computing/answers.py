@@ -15,6 +15,7 @@ from twofold.errors import (
     AwaitableResult,
     BackendUnavailable,
     ComputationTimeout,
+    PartlyUnavailable,
     ReentrantCall,
 )
 from twofold.freshness.policy import Age, Outcome, Policy, Step, age, decide
@@ -107,6 +108,7 @@ class Answers:
             opened = await self._reader.open_many(io, stored, known, tags)
         except BackendUnavailable as exc:
             self._maker.note(exc)
+            opened = exc.result if isinstance(exc, PartlyUnavailable) else opened
         return [self.found(key, opened.get(key, MISSING), policy) for key in keys]
 
     def found(self, key: str, entry: Entry | Missing, policy: Policy) -> Found:

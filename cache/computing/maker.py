@@ -135,7 +135,7 @@ class Maker:
             value = await self.call(io, function)
         except Exception as exc:
             kept = type(exc) in policy.errors and not is_interrupt(exc)
-            made = self._made_of(key, exc, policy, began, tags) if kept else None
+            made = await self._made_of(io, key, exc, policy, began, tags) if kept else None
             if made is None:
                 raise
             return made
@@ -256,15 +256,24 @@ class Maker:
         if self._note_outage is not None:
             self._note_outage(outage)
 
-    def _made_of(
-        self, key: str, error: Exception, policy: Policy, began: float, tags: CallTags | None
+    async def _made_of(
+        self,
+        io: Effects,
+        key: str,
+        error: Exception,
+        policy: Policy,
+        began: float,
+        tags: CallTags | None,
     ) -> Made | None:
-        """Return how to keep what a function raised; None if it cannot be made again."""
+        """Return how to keep what a function raised; None if it cannot be made again.
+
+        Nor is it kept where a tag was invalidated meanwhile, and nobody can tell whether of this.
+        """
         now, ttl = self._clock.time(), policy.errors[type(error)]
         until = now + (inf if ttl is None else ttl)
-        if tags is not None and tags.failed:
+        pins = () if tags is None else (await tags.end(io, {}))[key]
+        if pins is None or (tags is not None and tags.failed):
             return None
-        pins = () if tags is None else tags.of(key)
         name, took = name_of_class(type(error)), max(0.0, now - began)
         meta = Meta(began, until, until, took, tags=pins, error=name)
         for form in forms(error):

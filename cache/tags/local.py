@@ -1,6 +1,6 @@
 """Tags of entries that a store keeps in this process, as objects.
 
-An entry refers to the tags that it was computed under, and an invalidation marks these: to know
+An entry refers to the tags that it was computed under, and an invalidation counts in these: to know
 its standing nothing is looked up. A tag that no entry and no computation refers to any more is
 forgotten.
 """
@@ -15,17 +15,18 @@ from twofold.tags.generations import NOTHING, Standing, Tags
 
 
 class _Tag:
-    """One generation of a tag's hard half."""
+    """The generation of a tag: the numbers of its invalidations."""
 
-    __slots__ = ("__weakref__", "gone", "soft")
+    __slots__ = ("__weakref__", "hard", "soft")
 
     def __init__(self) -> None:
-        self.gone: bool = False
+        self.hard: int = 0
         self.soft: int = 0
 
 
 class _Pin(NamedTuple):
     tag: _Tag
+    hard: int
     soft: int
 
 
@@ -35,15 +36,22 @@ class TagTable:
     def __init__(self) -> None:
         self.epoch: int = 0
         self._tags: WeakValueDictionary[str, _Tag] = WeakValueDictionary()
+        self._made: dict[str, _Tag] = {}  # those that are on their way into the above
         self._lock: RLock = new_rlock()  # a finaliser may come in
         after_fork_in_child(self)
 
     def pin(self, key: str) -> _Pin:
         with self._lock:
             tag = self._tags.get(key)
-            if tag is None or tag.gone:  # a signal's handler may have broken off its removal
-                tag = self._tags[key] = _Tag()
-            return _Pin(tag, tag.soft)
+            if tag is None:
+                # A finaliser or a signal's handler that comes in between any two of these steps
+                # pins the same tag: one that another has taken the place of nobody invalidates.
+                made = self._made.setdefault(key, _Tag())
+                tag = self._tags.get(key)
+                if tag is None:
+                    tag = self._tags[key] = made
+                self._made.pop(key, None)
+            return _Pin(tag, tag.hard, tag.soft)
 
     def invalidate(self, keys: Iterable[str], *, keep_stale: bool) -> None:
         with self._lock:
@@ -55,8 +63,7 @@ class TagTable:
                 if keep_stale:
                     tag.soft += 1
                 else:
-                    tag.gone = True
-                    self._tags.pop(key, None)
+                    tag.hard += 1
 
     def _after_fork(self) -> None:
         leak_on_fork(self._lock)
@@ -105,7 +112,7 @@ class LocalTags(Tags):
     def standing(self, pins: Pins, known: Mapping[str, Any] = NOTHING) -> Standing:
         standing = Standing.CURRENT
         for _, pin in pins:
-            if type(pin) is not _Pin or pin.tag.gone:
+            if type(pin) is not _Pin or pin.hard < pin.tag.hard:
                 return Standing.GONE
             if pin.soft < pin.tag.soft:
                 standing = Standing.STALE

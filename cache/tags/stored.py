@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from twofold.backend import Backend
 from twofold.effects import Effects, within
-from twofold.errors import PartlyUnavailable
+from twofold.errors import BackendUnavailable, PartlyUnavailable
 from twofold.metadata import Pins, tag_head, timeless
 from twofold.tags.generations import NOTHING, Standing, Tags
 
@@ -46,7 +46,7 @@ class Reads(Protocol):
 class _Known(dict[str, tuple[str, bytes]]):
     """The keys of tags, and what comes before their generations in metadata, by their names.
 
-    Of a name that is long or cannot be stored, only the key is told.
+    Of a name that is long only the key is told.
     """
 
     def __init__(self, key: Callable[[str], str]) -> None:
@@ -57,10 +57,7 @@ class _Known(dict[str, tuple[str, bytes]]):
         key = self._key(name)
         if len(name) > _REMEMBERED_LENGTH:
             return key, b""
-        try:
-            made = key, tag_head(name, _SIZE)
-        except UnicodeEncodeError:
-            return key, b""
+        made = key, tag_head(name, _SIZE)
         if len(self) >= _REMEMBERED:
             self.clear()
         self[name] = made
@@ -168,18 +165,37 @@ class StoredTags(Tags):
     async def invalidate(self, io: Effects, names: Sequence[str], *, keep_stale: bool) -> None:
         store, keys = self._store, self.keys(names)
         io = within(io, store.deadline)
-        gone = [] if keep_stale else keys
         change = store.set_and_delete, store.aset_and_delete
-        await io.op(*change, self._key(""), _new(), gone)
-        if keep_stale:
+        if not keep_stale:
+            await io.op(*change, self._key(""), _new(), keys)
+            return
+        try:
+            await io.op(*change, self._key(""), _new(), [])
+        except BackendUnavailable:  # the server of the epoch, and maybe of no tag
+            await self._soften_all(io, keys)
+            raise
+        await self._soften_all(io, keys)
+
+    async def _soften_all(self, io: Effects, keys: Sequence[str]) -> None:
+        """Give generations other soft halves, those of all servers that answer."""
+        store = self._store
+        failure: BackendUnavailable | None = None
+        try:
             # From where writes go: what a replica has may be one from before the current one.
             there = await io.op(store.look_many, store.alook_many, keys)
-            for key in keys:
+        except PartlyUnavailable as error:
+            there, failure = error.result, error
+        for key in keys:
+            try:
                 if key in there:
                     await self._soften(io, key, there[key][0])
                 else:  # of what another has removed, a copy may be near, which a write ends
                     remove = store.compare_and_delete, store.acompare_and_delete
                     await io.op(*remove, key, _new())
+            except BackendUnavailable as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     async def _soften(self, io: Effects, key: str, old: bytes) -> None:
         """Give a generation another soft half."""

@@ -67,7 +67,7 @@ async def _found(io: Effects, cache: Cache, full: str) -> tuple[Any, Entry | Non
     """Return what is stored, and the entry that it is if that is fresh."""
     store = cache._backend
     stored = await io.op(store.get, store.aget, full)
-    entry = MISSING if stored is None else await cache._reader.open(io, full, stored)
+    entry = MISSING if stored is None else await cache._fresh.reader.open(io, full, stored)
     if entry is MISSING or not entry.is_fresh(store.clock.time()):
         return stored, None
     return stored, entry
