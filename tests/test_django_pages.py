@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from inspect import isawaitable
 from io import BytesIO
 from typing import Any
@@ -278,6 +279,17 @@ def test_languages_are_told_apart_by_who_chooses_them(
         told = [shop.get(**each).content for each in asked]
     apart = [b"-", b"de", b"en", b"-"] * 2
     assert told == ([b"-"] * 8 if chosen and i18n else apart)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds"),
+    [(60, 60), (1.5, 2), ("10m", 600), (timedelta(hours=1), 3600), (0, 0), (None, 600)],
+    ids=str,
+)
+def test_a_timeout_is_whatever_it_is_elsewhere(memory: None, timeout: Any, seconds: int) -> None:
+    """The client is told whole seconds; None leaves it to Django's setting."""
+    view = cache_page(timeout)(plain)
+    assert view(RequestFactory().get("/"))["Cache-Control"] == f"max-age={seconds}"
 
 
 class BeforeTheFixes(CacheMiddleware):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import twofold
-from twofold import Cache, SettingsError, cache, cached, configure
+from twofold import Cache, InvalidTimeout, SettingsError, cache, cached, configure
 from twofold.elsewhere import _OPERATIONS, NAMES, OF_CALLS, OF_DECORATORS, operation
 from twofold.settings.config import _READERS
 
@@ -200,3 +200,36 @@ def test_settings_without_an_alias_are_told(name: str) -> None:
     """A dict of settings is not one of aliases."""
     with pytest.raises(SettingsError, match="under an alias"):
         configure({name: "memory"})
+
+
+@pytest.mark.parametrize(
+    ("mistake", "says"),
+    [
+        ("cached_page(60)", "cached_page(timeout=60)"),
+        ("cached_page('10m')", "cached_page(timeout=60)"),
+        ("cached_page(ttl=60)", "did you mean 'timeout'?"),
+        ("starlette_page(60)", "cached_page(timeout=60)"),
+        ("starlette_page(expire=60)", "did you mean 'timeout'?"),
+        ("CacheMiddleware(None, ttl=60)", "did you mean 'timeout'?"),
+        ("CacheMiddleware(None, timeout='10x')", "'10x' is no duration"),
+        ("cache_page(60, ttl=60)", "did you mean"),
+        ("cache_page('10x')", "'10x' is no duration"),
+        ("cache_page(print)", "a timeout is a number of seconds"),
+        ("caching.cached(timeout=60)", "write @caching.cached_page for a view, @twofold.cached"),
+        ("caching.memoize(60)", "write @twofold.cached"),
+        ("caching.set('a', 1)", "write caching.cache.set"),
+    ],
+)
+def test_what_is_near_to_pages_is_answered_with_ours(mistake: str, says: str) -> None:
+    """Where it is written, and not at the first request."""
+    from twofold.contrib.django import cache_page
+    from twofold.contrib.flask import Caching
+    from twofold.contrib.starlette import CacheMiddleware
+    from twofold.contrib.starlette import cached_page as starlette_page
+
+    caching = Caching()
+    names = {"caching": caching, "cached_page": caching.cached_page, "cache_page": cache_page}
+    names |= {"starlette_page": starlette_page, "CacheMiddleware": CacheMiddleware}
+    with pytest.raises((SettingsError, InvalidTimeout, TypeError, AttributeError)) as caught:
+        eval(mistake, names)
+    assert says in str(caught.value)

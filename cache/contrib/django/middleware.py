@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial, wraps
-from typing import Any, TypeVar
+from math import ceil
+from typing import Any, Never, TypeVar
 
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
@@ -14,7 +15,9 @@ from twofold.contrib.django.pages import Proceed, Told, fetch, noting, update
 from twofold.contrib.django.shelf import cache_behind
 from twofold.contrib.http.tags import ViewTags
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
+from twofold.spelling import unexpected
 from twofold.tags.names import read_tags
+from twofold.timeouts import Timeout, seconds
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -88,12 +91,13 @@ class CacheMiddleware(_TwoFaces, rules.CacheMiddleware):
 
 
 def cache_page(
-    timeout: float,
+    timeout: Timeout,
     *,
     cache: str | None = None,
     key_prefix: str | None = None,
     single_flight: bool | None = None,
     tags: Iterable[str] | Callable[[HttpRequest, HttpResponse], Iterable[str]] = (),
+    **others: Never,
 ) -> Callable[[View], View]:
     """Decorate a view, `def` or `async def`, so that its pages are cached.
 
@@ -101,7 +105,8 @@ def cache_page(
     and of those who ask together for a page that is missing one computes it.
 
     Args:
-        timeout: seconds that a page lives.
+        timeout: how long a page lives, in whole seconds, as `max-age` has them; None leaves it to
+            the response, or else to the settings.
         cache: the alias.
         key_prefix: begins the keys of these pages.
         single_flight: see `CacheMiddleware`.
@@ -109,17 +114,22 @@ def cache_page(
             fields for the view's arguments, as in "user:{pk}"; or a function of the request
             and the response that returns names. In a cache that is not one of ours, which knows
             no tags, pages that have some are not stored.
+        **others: names that other libraries have for these, which are refused with ours.
 
     Raises:
+        InvalidTimeout: `timeout` is no duration.
         InvalidKey: `tags` are no texts.
         SettingsError: a field of a tag names no argument of the view.
     """
+    if others:
+        raise unexpected(cache_page, others)
+    life = seconds(timeout)
     read_tags(tags)
 
     def decorate(view: View) -> View:
         middleware = CacheMiddleware(
             view,
-            page_timeout=timeout,
+            page_timeout=None if life is None else ceil(life),
             single_flight=single_flight,
             cache_alias=cache,
             key_prefix=key_prefix,

@@ -1,13 +1,14 @@
 """The extension: what `init_app` adds to an application."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast, overload
+from typing import TYPE_CHECKING, Any, Never, cast, overload
 from weakref import WeakSet
 
 import flask
 from flask import Flask, current_app, request_finished
 
 from twofold.contrib.flask.cached_view import CachedView, Choices, with_key
+from twofold.contrib.flask.flask_caching import METHODS
 from twofold.contrib.flask.fragments import Fragments, FragmentTag, fragment_key
 from twofold.contrib.flask.messages import request_at, request_of, response_of
 from twofold.contrib.flask.settings import AppCaches
@@ -19,6 +20,7 @@ from twofold.core import Cache
 from twofold.effects import BLOCKING, run_sync
 from twofold.errors import SettingsError
 from twofold.registry import Caches
+from twofold.spelling import unexpected
 from twofold.standins import StandIn
 from twofold.tags.names import read_tags
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout
@@ -73,6 +75,16 @@ class Caching:
 
     def __repr__(self) -> str:
         return f"<Caching of {len(self._states)} applications>"
+
+    if not TYPE_CHECKING:  # to a type checker, a class with `__getattr__` has every name
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what is here in place of a method of Flask-Caching's `Cache`."""
+            advice = METHODS.get(name, "")
+            if not advice and not name.startswith("_") and hasattr(Cache, name):
+                advice = f"caching.cache.{name}"
+            end = f": write {advice}" if advice else ""
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{end}")
 
     @property
     def caches(self) -> Caches:
@@ -133,6 +145,7 @@ class Caching:
         response_filter: Callable[[flask.Response], bool] | None = None,
         make_cache_key: Callable[..., str] | None = None,
         tags: Iterable[str] | Callable[[flask.Response], Iterable[str]] = (),
+        **others: Never,
     ) -> Any:
         """Cache what a view returns, by RFC 9111's rules for a shared cache.
 
@@ -166,12 +179,15 @@ class Caching:
             tags: what pages can be invalidated by, with `invalidate_tags`: names, with fields for
                 the view's arguments, as in "user:{user_id}"; or a function of what the view
                 returned that returns names.
+            **others: names that other libraries have for these, which are refused with ours.
 
         Raises:
             InvalidTimeout: `timeout` is no duration.
             InvalidKey: `tags` are no texts.
             SettingsError: a field of a tag names no argument of the view.
         """
+        if others:
+            raise unexpected(self.cached_page, others)
         self._aliases.add(cache)
         fields = (vary,) if isinstance(vary, str) else tuple(vary)
         choices = Choices(

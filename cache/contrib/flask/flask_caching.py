@@ -1,4 +1,4 @@
-"""The `CACHE_*` settings of Flask-Caching, in twofold's words."""
+"""What Flask-Caching has, in twofold's words: its `CACHE_*` settings, and methods."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -28,6 +28,15 @@ from twofold.keys import check_prefix
 
 TYPE = "CACHE_TYPE"
 """The setting that says that there are such."""
+
+METHODS: Mapping[str, str] = {
+    "cached": "@caching.cached_page for a view, @twofold.cached for a function",
+    "memoize": "@twofold.cached",
+    "delete_memoized": "function.invalidate(…), with its arguments, or function.cache_clear()",
+    "delete_memoized_verhash": "function.cache_clear()",
+    "unlink": "caching.cache.delete_many",
+}
+"""What to write for a method of its `Cache` that an operation of ours is no twin of."""
 
 _STORES = {
     "null": "dummy",

@@ -1,4 +1,4 @@
-"""Views that are served without their pages, because `cached_page` stands above the route."""
+"""`cached_page` where it cannot work: on what is no view, and above the decorator of a route."""
 
 import logging
 from collections.abc import Iterable
@@ -6,13 +6,25 @@ from types import FunctionType
 from typing import Any, Final
 from weakref import WeakSet
 
+from twofold.display import shown
+from twofold.errors import SettingsError
+
 _log = logging.getLogger("twofold")
 
 _with_pages: Final[WeakSet[Any]] = WeakSet()
 
 
-def has_pages(view: object) -> None:
-    """Remember that `view` was given to `cached_page`."""
+def has_pages(view: Any) -> None:
+    """Remember that `view` was given to `cached_page`.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    if not callable(view):
+        raise SettingsError(
+            f"cached_page decorates a view, not {shown(view)}; a timeout has its name:"
+            " cached_page(timeout=60)"
+        )
     if isinstance(view, FunctionType):
         _with_pages.add(view)
 

@@ -4,7 +4,17 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import wraps
 from inspect import Parameter, Signature
-from typing import Annotated, Any, ParamSpec, TypeAlias, TypeVar, get_args, get_origin, overload
+from typing import (
+    Annotated,
+    Any,
+    Never,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+    get_args,
+    get_origin,
+    overload,
+)
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
@@ -28,6 +38,7 @@ from twofold.contrib.starlette.raised import RAISED, error_of_page, page_of_erro
 from twofold.contrib.starlette.responder import Responder
 from twofold.contrib.starlette.routes import DECORATED, IN_SCOPE
 from twofold.errors import SettingsError
+from twofold.spelling import unexpected
 from twofold.tags.names import Tagging, read_tags
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout, seconds
 
@@ -69,8 +80,8 @@ class _Decorator:
     ) -> Callable[P, Coroutine[Any, Any, R | Response]]: ...
 
     def __call__(self, endpoint: Callable[..., Any]) -> Callable[..., Any]:
-        _refuse_generator(endpoint)
         has_pages(endpoint)
+        _refuse_generator(endpoint)
         compute = _as_async(endpoint)
         page = _Page(endpoint, compute, self)
         signature = _evaluated(endpoint)
@@ -224,6 +235,7 @@ def cached_page(
     vary: Iterable[str] = (),
     public: bool = False,
     tags: Tags = (),
+    **others: Never,
 ) -> Any:
     """Cache the responses of an endpoint, a `def` or an `async def`, by `CacheMiddleware`.
 
@@ -240,6 +252,7 @@ def cached_page(
         tags: what responses can be invalidated by, with `invalidate_tags`: names, with fields for
             parameters of the endpoint and of the path, as in "user:{user_id}"; or a function of
             the request and the response that returns names.
+        **others: names that other libraries have for these, which are refused with ours.
 
     Raises:
         SettingsError: the endpoint is a generator; or, when called, there is no middleware, or
@@ -247,6 +260,8 @@ def cached_page(
         InvalidTimeout: `timeout` is no duration.
         InvalidKey: `tags` are no texts.
     """
+    if others:
+        raise unexpected(cached_page, others)
     decorate = _Decorator(timeout, vary, public, tags)
     return decorate if endpoint is None else decorate(endpoint)
 

@@ -1,7 +1,7 @@
 """ASGI middleware: a shared cache in front of an application, or of some of its endpoints."""
 
 from enum import Enum
-from typing import Final
+from typing import Final, Never
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -12,7 +12,8 @@ from twofold.contrib.starlette.content import Content
 from twofold.contrib.starlette.responder import Responder
 from twofold.contrib.starlette.routes import watch
 from twofold.core import Cache
-from twofold.timeouts import Timeout
+from twofold.spelling import unexpected
+from twofold.timeouts import Timeout, seconds
 
 
 class _Absent(Enum):
@@ -43,7 +44,12 @@ class CacheMiddleware:
         timeout: Timeout | _Absent = _DECORATED_ONLY,
         max_body: int = MAX_BODY,
         name: str | None = None,
+        **others: Never,
     ) -> None:
+        if others:
+            raise unexpected(CacheMiddleware, others)
+        if timeout is not _DECORATED_ONLY:
+            seconds(timeout)
         self.app: ASGIApp = app
         self._application = name
         self.pages: Pages = Pages(cache, max_body)
