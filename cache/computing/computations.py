@@ -74,7 +74,7 @@ class Computations:
         self._beside = beside
         self._counts = counts
         self._rests = rests
-        self.private = PrivateWrites(store, maker, counts)
+        self.private: PrivateWrites = PrivateWrites(store, maker, counts)
         self.note: Callable[[BackendUnavailable], None] = maker.note
 
     async def compute(
