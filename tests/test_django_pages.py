@@ -32,7 +32,9 @@ from django.template.response import SimpleTemplateResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import path
 from django.utils.cache import learn_cache_key, patch_response_headers
+from django.utils.decorators import method_decorator
 from django.utils.translation import get_language
+from django.views import View
 from django.views.decorators.cache import cache_page as djangos_page
 
 from twofold import BlockingCallWarning
@@ -290,6 +292,33 @@ def test_a_timeout_is_whatever_it_is_elsewhere(memory: None, timeout: Any, secon
     """The client is told whole seconds; None leaves it to Django's setting."""
     view = cache_page(timeout)(plain)
     assert view(RequestFactory().get("/"))["Cache-Control"] == f"max-age={seconds}"
+
+
+@pytest.mark.parametrize("name", ["dispatch", "get"])
+def test_async_classes_are_decorated(memory: None, name: str) -> None:
+    """As Django tells it, by `method_decorator`, though `dispatch` is no `async def`."""
+    numbers = iter("123")
+
+    class Numbered(View):
+        async def get(self, request: HttpRequest) -> HttpResponse:
+            return HttpResponse(next(numbers))
+
+        async def post(self, request: HttpRequest) -> HttpResponse:
+            return HttpResponse("posted")
+
+    view = method_decorator(cache_page(60), name=name)(Numbered).as_view()
+
+    async def ask(method: str) -> bytes:
+        answer: HttpResponse = await view(RequestFactory().generic(method, "/"))  # type: ignore[misc]
+        return answer.content
+
+    assert [asyncio.run(ask(each)) for each in ("GET", "GET", "POST", "PUT", "GET")] == [
+        b"1",
+        b"1",
+        b"posted",
+        b"",
+        b"1",
+    ]
 
 
 class BeforeTheFixes(CacheMiddleware):

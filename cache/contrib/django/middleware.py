@@ -9,6 +9,7 @@ from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.middleware import cache as rules
+from django.views import View as ClassBased
 
 from twofold.callables import name_of
 from twofold.contrib.django.pages import Proceed, Told, fetch, noting, update
@@ -159,9 +160,22 @@ def cache_page(
             proceed = lambda: view(request, *args, **kwargs)  # noqa: E731
             return await serve(NATIVE, proceed, request, *args, **kwargs)
 
-        return in_async if iscoroutinefunction(view) else in_sync  # type: ignore[return-value]
+        return in_async if _is_async(view) else in_sync  # type: ignore[return-value]
 
     return decorate
+
+
+def _is_async(view: Callable[..., Any]) -> bool:
+    """Tell whether a view returns what is to be awaited.
+
+    So does `dispatch` of a class with async methods, which is no `async def`; of it
+    `method_decorator` decorates a `partial` for each request.
+    """
+    method = view.func if isinstance(view, partial) else view
+    of = getattr(method, "__self__", None)
+    return iscoroutinefunction(view) or (
+        isinstance(of, ClassBased) and of.view_is_async and method.__name__ == "dispatch"
+    )
 
 
 def _sync(
