@@ -606,7 +606,7 @@ def test_closing_ends_the_watch_and_a_read_begins_another(face: Any) -> None:
 def test_every_write_of_a_store_is_one_of_its_own() -> None:
     """No operation of a backend that may change a key passes by what drops copies."""
     reads = {"get", "get_many", "has", "ttl", "look", "look_many"}
-    rest = {"servers", "examine", "close", "exclusive", "run_batch", "watch"}
+    rest = {"servers", "examine", "close", "retire", "exclusive", "run_batch", "watch"}
     public = {
         name
         for name, _ in inspect.getmembers(Backend, inspect.isfunction)
