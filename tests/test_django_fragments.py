@@ -31,6 +31,7 @@ from twofold import (
     refreshing,
 )
 from twofold.claims.table import Claims
+from twofold.computing.maker import Maker
 from twofold.contrib.django import close_all, make_template_fragment_key
 from twofold.contrib.flask import Caching
 
@@ -323,6 +324,26 @@ def test_who_waits_for_a_fragment_is_not_given_what_was_invalidated(side: Side) 
         assert first.result(10) == "from before"
         assert [each.result(10) for each in others] == ["new"] * 3
     assert (again.runs, side.text()) == (1, "new")
+
+
+def test_tags_are_not_looked_at_again_for_nobody(
+    side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever finds the fragment looks at them; once it is stored, those count who have waited."""
+    asked = list[Any]()
+
+    class Watching:
+        def __str__(self) -> str:
+            monkeypatch.setattr(Maker, "holding", holding)
+            return "rendered"
+
+    async def holding(self: Maker, io: Any, pins: Any) -> Any:
+        asked.append(pins)
+        return dict.fromkeys(pins, True)
+
+    assert side.render(Watching(), tagged(side, "t")) == "rendered"
+    assert asked == []
+    assert side.render("again", tagged(side, "t")) == "rendered"
 
 
 def test_wrong_tags_of_a_fragment_are_told(side: Side) -> None:

@@ -51,6 +51,11 @@ class KeyClaim:
             None if store.private else StoredClaim(store, key, beside, turn.is_over, turn)
         )
 
+    @property
+    def followed(self) -> bool:
+        """Whether others wait for it in this process."""
+        return self._turn.followed
+
     async def take(
         self,
         io: Effects,

@@ -212,4 +212,7 @@ async def _store(
         life += policy.stale
     if not hold.beside and not await hold.fill(FOREGROUND, text, life, meta):
         return False
+    # As `PageStore.keep`: whoever finds it looks at its tags, and those who wait are to be told.
+    if not hold.followed:
+        return True
     return True if await shelf.cache._maker.holds(FOREGROUND, pins) else None

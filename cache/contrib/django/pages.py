@@ -305,8 +305,8 @@ async def _keep(
         kept = await write(io, middleware, *shown, timeout, pinned) and await write(
             io, middleware, *names, timeout
         )
-    if kept and pins and cache is not None and not await cache._maker.holds(io, pins):
-        return None
+    if kept and pins and cache is not None and hold is not None and hold.followed:
+        return kept if await cache._maker.holds(io, pins) else None  # as `PageStore.keep`
     return kept
 
 

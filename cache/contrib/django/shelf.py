@@ -163,6 +163,11 @@ class Hold:
         """Whether another caller here holds or has changed the key: then nothing may be stored."""
         return all(turn.detached() for turn in self._taken)
 
+    @property
+    def followed(self) -> bool:
+        """Whether others wait here for what is computed."""
+        return any(turn.followed for turn in self._taken)
+
     def is_of(self, key: str) -> bool:
         """Tell whether this is the hold of a key of Django's."""
         place = self.shelf.place(key)

@@ -138,7 +138,7 @@ class PageStore:
 
         What is stored under the key of the URL is stored last, and only if that key is as it
         was when the page began to be computed: each invalidation of the URL removes it. None
-        says that one of its tags was invalidated meanwhile: the next one may be stored.
+        says to those who wait that one of its tags was invalidated: the next one may be stored.
         """
         names = tags.tell()
 
@@ -147,8 +147,11 @@ class PageStore:
             if pins is None:
                 return None
             kept = await self._keep(io, place, claim, asked, page, pins)
-            holds = not (kept and pins) or await self.cache()._maker.holds(io, pins)
-            return kept if holds else None
+            # Whoever finds a page looks at its tags. Only those who wait are to be told that there
+            # is none for them, or each of them would compute: they wait for one page at most.
+            if not (kept and pins and claim.followed):
+                return kept
+            return kept if await self.cache()._maker.holds(io, pins) else None
 
         return await self._guarded(io, "store", False, keep)
 
