@@ -31,6 +31,7 @@ __all__ = ["another", "location"]  # fixtures
 LIFE = 1000
 ALLOWED: Any = {"blocking_calls": "allow"}
 OPTIONS: Any = {**ALLOWED, "deadline": 5.0}
+_READS = {"get", "get_many", "look", "look_many", "get_or_claim_many", "set_and_delete"}
 WAYS: list[Any] = [["t"], lambda _: ["t"]]
 
 
@@ -321,15 +322,48 @@ def test_an_outage_serves_nothing_that_was_invalidated(
     theirs.close()
 
 
-def test_nobody_joins_what_the_store_could_not_confirm(tmp_path: Path) -> None:
-    """Where it fails at the last look, who asked after an invalidation computes anew."""
-    store = ChaosBackend(inner=f"sqlite:///{tmp_path}/store", operations=["get_many"])
+@pytest.mark.parametrize("tags", WAYS, ids=["names", "by_result"])
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("when", ["begin", "end", "look"])
+@pytest.mark.parametrize("fails", [None, _READS], ids=["all", "reads"])
+def test_nobody_joins_what_the_store_could_not_confirm(
+    fails: Any, when: str, many: bool, tags: Any, tmp_path: Path
+) -> None:
+    """Where it fails from any step on, who asked after an invalidation computes anew.
+
+    So it is though the end of the outage comes in time for the last step.
+    """
+    store = ChaosBackend(inner=f"sqlite:///{tmp_path}/store", operations=["get"])
     ours = Cache(store, options={**ALLOWED, "on_error": "miss"})
     theirs = Cache(f"sqlite:///{tmp_path}/store", options=OPTIONS)
     held = Held({"k": "old"})
-    real = store.fill
-    store.fill = lambda *args: (setattr(store, "failure_rate", 1.0), real(*args))[1]  # type: ignore[method-assign]
-    ask = lambda: ours.get_or_set("k", held, LIFE, tags=["t"])  # noqa: E731
+
+    def fails_from(name: str, *, after: bool) -> None:
+        real = getattr(store, name)
+
+        def failing(*args: Any) -> Any:
+            done = real(*args) if after else None
+            store.operations, store.failure_rate = fails, 1.0
+            return done if after else real(*args)
+
+        setattr(store, name, failing)
+
+    if when == "begin":
+        fails_from("get_or_claim_many" if many else "get_or_claim", after=True)
+    elif when == "look":
+        fails_from("fill_many" if many else "fill", after=False)
+
+    def compute(*_: Any) -> Any:
+        found = held()
+        if when == "end":
+            store.operations, store.failure_rate = fails, 1.0
+        return found
+
+    def ask() -> Any:
+        if many:
+            return ours.get_or_set_many(["k"], compute, LIFE, tags=tags)
+        return ours.get_or_set("k", compute, LIFE, tags=tags)
+
     assert two_callers(ours, theirs, held, ask) == [{"k": "new"}]
     ours.close()
     theirs.close()

@@ -54,8 +54,9 @@ class CallTags:
     async def end(self, io: Effects, values: Mapping[str, Any]) -> dict[str, Pins | None]:
         """Return the tags of all keys; `values` are those that are to be kept.
 
-        None says that some tag was invalidated meanwhile, maybe one of these. So it does of a key
-        without a value to keep, whose tags nobody can tell.
+        None says that some tag may have been invalidated meanwhile, maybe one of these: one was, or
+        the store could not tell. So it does of a key without a value to keep, whose tags nobody
+        can tell.
         """
         keys = list(self._names)
         if self._by_result is not None:
@@ -67,7 +68,7 @@ class CallTags:
                     return {key: None if key in untold else () for key in keys}
             except BackendUnavailable as exc:
                 self._fail(exc)
-        return dict.fromkeys(keys, ()) if self.failed else {key: self.of(key) for key in keys}
+        return dict.fromkeys(keys) if self.failed else {key: self.of(key) for key in keys}
 
     def of(self, key: str) -> Pins:
         """Return the tags of a key as far as they are known."""

@@ -43,7 +43,7 @@ class Made(NamedTuple):
     error: Exception | None = None
     """What the function raised, if that is kept."""
     pins: Pins | None = ()
-    """Its tags; None if one that may be among them was invalidated while it was computed."""
+    """Its tags; None if one that may be among them may have been invalidated meanwhile."""
     outdated: bool = False
     """Whether it is for that reason alone that it is not kept."""
 
@@ -272,7 +272,7 @@ class Maker:
         now, ttl = self._clock.time(), policy.errors[type(error)]
         until = now + (inf if ttl is None else ttl)
         pins = () if tags is None else (await tags.end(io, {}))[key]
-        if pins is None or (tags is not None and tags.failed):
+        if pins is None:
             return None
         name, took = name_of_class(type(error)), max(0.0, now - began)
         meta = Meta(began, until, until, took, tags=pins, error=name)

@@ -204,8 +204,8 @@ async def _store(
         return True
     place = shelf.place(key)
     pins = () if tags is None else (await tags.end(FOREGROUND, {place: text}))[place]
-    if pins is None or (tags is not None and tags.failed):
-        return None if pins is None else False
+    if pins is None:
+        return False if tags is not None and tags.failed else None
     life = policy.life(text, random())  # noqa: S311 - it spreads load
     meta = policy.described(life, began, shelf.clock.time(), pins)
     if life is not None:
