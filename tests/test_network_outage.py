@@ -26,7 +26,7 @@ from twofold.testing import FACES, Face
 
 DEADLINE = 0.25
 UNHURRIED = 2.0  # a deadline for tests in which none passes
-AT_ONCE = 0.125  # seconds
+AT_ONCE = UNHURRIED / 2
 GRACE = 0.1  # seconds after the deadline in which a call must have ended
 STANDSTILL = 0.1  # seconds that a loop may at most be blocked
 BACK_WITHIN = 1.0  # seconds from a server's return to the first success
