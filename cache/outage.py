@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from twofold.backend import Backend, Looked, Stored
+from twofold.backend import Backend, Kind, Looked, Stored
 from twofold.clock import SYSTEM_CLOCK
 from twofold.effects import Effects
 from twofold.entry import Codec
@@ -63,6 +63,9 @@ class FailOpen(Backend):
 
     def __init__(self, inner: Backend, alias: str) -> None:
         super().__init__(inner.location, deadline=inner.deadline, clock=inner.clock)
+        self.kind: Kind = inner.kind
+        self.holds_objects: bool = inner.holds_objects
+        self.private: bool = inner.private
         self.outage: Outage = Outage(alias)
         self._inner = inner
 

@@ -15,7 +15,8 @@ from twofold.claims.filter import hiding_stubs
 from twofold.entry import Meta
 from twofold.errors import BackendUnavailable, PartlyUnavailable
 from twofold.metadata import Removed, head
-from twofold.testing import FACES, Face, FakeClock
+from twofold.stub import STUB_MAGIC, STUB_SIZE
+from twofold.testing import FACES, ChaosBackend, Face, FakeClock
 from twofold.testing.described_cases import DescribedCases, DescribedStoreCases
 from twofold.testing.faces import case
 
@@ -258,6 +259,27 @@ def test_a_part_counts_what_was_fresh(face: Face, on_error: str) -> None:
             await view.delete_many(["k", "l"])
         assert raised.value.result == 2
         assert type(raised.value.result) is int
+
+    face.run(body())
+
+
+@pytest.mark.parametrize("on_error", ["raise", "miss"])
+@pytest.mark.parametrize("value", [STUB_MAGIC.ljust(STUB_SIZE), b"\xf2\x01\x02".ljust(99)])
+def test_bytes_among_objects_are_only_bytes(face: Face, value: bytes, on_error: str) -> None:
+    """Also where an outage is a miss: they are no stub, and have no metadata."""
+    cache = Cache(ChaosBackend(inner=f"memory://{on_error}"), options={"on_error": on_error})
+    view = face.view(cache)
+
+    async def body() -> None:
+        await view.set("k", value)
+        assert await view.has_key("k")
+        assert not await view.add("k", 1)
+        assert await view.touch("k", 100)
+        assert await view.ttl("k") > 0
+        assert await view.mark_stale("k")
+        assert await view.get("k", allow_stale=True) == value
+        assert await view.get("k") is None
+        await view.close()
 
     face.run(body())
 
