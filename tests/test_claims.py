@@ -17,7 +17,7 @@ import redis
 
 from tests.chaos import RedisServer, eventually
 from tests.dict_backend import DictBackend
-from twofold import Cache, ReentrantCall, cached, events
+from twofold import BackendUnavailable, Cache, ReentrantCall, cached, events
 from twofold.claims import renewal, waiting
 from twofold.claims.renewal import rest
 from twofold.contrib.http import Headers, Pages, Request, Response
@@ -181,20 +181,35 @@ def test_a_call_after_a_write_elsewhere_gets_nothing_older(
         assert second.result(30) == "new"
 
 
-@pytest.mark.parametrize("case", ["refused", "unreadable"])
+def _unavailable(*_: object) -> Any:
+    raise BackendUnavailable("the connection was lost")
+
+
+@pytest.mark.parametrize("case", ["refused", "unreadable", "failed", "failed of many"])
 def test_what_was_not_stored_is_no_newer(case: str, another: Callable[[], Cache]) -> None:
-    """Where a condition refuses, or a claim stands beside an entry, nothing older comes either."""
+    """Where a condition refuses, or a claim stands beside an entry, nothing older comes either.
+
+    Nor where the store was out of reach for a moment, just when it was to take the value.
+    """
     ours, theirs = another(), another()
     begun, may_end, source = threading.Event(), threading.Event(), ["old"]
     if case == "unreadable":
         theirs.backend.set(theirs._key("k"), b"unreadable", 30.0)
 
-    @cached(cache=ours, key=lambda: "k", condition=lambda value: case == "unreadable")
-    def slow() -> str:
+    elif case.startswith("failed"):
+        ours.backend.fill = ours.backend.fill_many = _unavailable  # type: ignore[method-assign]
+
+    @cached(cache=ours, key=lambda: "k", condition=lambda value: case != "refused")
+    def slow_one() -> str:
         value = source[0]
         begun.set()
         assert may_end.wait(30)
         return value
+
+    def slow() -> Any:
+        if case == "failed of many":
+            return ours.get_or_set_many(["k"], lambda _: {"k": slow_one.__wrapped__()})["k"]
+        return slow_one()
 
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(slow)

@@ -363,7 +363,7 @@ class Computations:
                 await claim.rest(io, policy.retry_after)
                 await claim.end(io)
             raise
-        filled, checked = False, moment()
+        filled, untold, checked = False, False, moment()
         try:
             if made.keep:
                 filled = await claim.fill(io, made.stored, made.life)
@@ -375,12 +375,14 @@ class Computations:
                 await claim.rest(io, policy.retry_after)
         except BackendUnavailable as exc:
             self.note(exc)
-            filled = True  # for all that can be known
-        unchanged = await claim.release(io) or filled
+            untold = True
+        holds: bool | None = await claim.release(io) or filled
         if made.keep:
             self._maker.returned(key, function, policy, replaces, made)
-        asked = anew or flight.followed
-        holds = await self._maker.holds(io, made.pins, asked=asked) if unchanged else False
+        if holds:
+            holds = await self._maker.holds(io, made.pins, asked=anew or flight.followed)
+        elif untold:
+            holds = None
         if holds:
             flight.accept(checked)
         return _computed(made, made.is_final(holds))

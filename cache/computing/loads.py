@@ -355,11 +355,12 @@ class Loads:
         ]
         await claims.rest(io, rest, policy.retry_after)
         stood = await claims.release(io)
-        stood |= dropped | {key for key, done in filled.items() if done is not False}
+        stood |= dropped | {key for key, done in filled.items() if done}
+        untold = [key for key, done in filled.items() if done is None and key not in stood]
         pins = {key: each.pins for key, each in made.items() if key in stood or key in unknown}
         if refused is None:  # who has joined nothing is served by no tags that hold
             pins = {key: each for key, each in pins.items() if not each or flights[key].followed}
-        holding = await self._maker.holding(io, pins)
+        holding = dict.fromkeys(untold) | await self._maker.holding(io, pins)
         for key, flight in flights.items():
             each, holds = made[key], holding.get(key, False)
             if holds:
