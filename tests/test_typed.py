@@ -1,6 +1,6 @@
 """Typed views: a cache as one of values of one type."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def test_a_view_of_an_alias_looks_it_up_each_time(tmp_path: Path) -> None:
     assert "User" in repr(disk)
 
 
-@pytest.mark.parametrize("kind", [3, "User", object()])
+@pytest.mark.parametrize("kind", [3, "User", object(), Callable[[], int], dict[str, 3]])
 def test_what_is_no_type_is_refused(cache: Cache, kind: Any) -> None:
     """At once, with what was given."""
     with pytest.raises(SettingsError, match="typed"):

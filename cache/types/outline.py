@@ -79,6 +79,8 @@ class Outline:
         if self._seen > MOST:
             raise Unknown("it holds too many types")
         annotation = bare(annotation)
+        if type(annotation) is list:  # of the arguments of a callable
+            raise Unknown(f"{annotation!r} is no class")
         if isinstance(annotation, TypeVar):
             annotation = given.get(annotation, Any)
         if annotation is None:
