@@ -15,9 +15,9 @@ from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.display import mask_location
 from twofold.effects import after_fork_in_child, new_rlock
 from twofold.errors import CacheError, SettingsError
-from twofold.memory.entry import Entry, size_of
+from twofold.memory.entry import Entry
 from twofold.memory.store import Store
-from twofold.metadata import Described, HasMetadata, Meta, Removed
+from twofold.metadata import Described, HasMetadata, Meta, Removed, size_of
 
 T = TypeVar("T")
 

@@ -22,6 +22,7 @@ from math import inf, isnan
 from struct import Struct, error
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 
+from twofold.codecs.immutables import ATOMS, NESTING, parts_of
 from twofold.errors import CacheError, CannotSerialize
 from twofold.timeouts import is_from_later
 
@@ -97,10 +98,15 @@ class Described(NamedTuple):
 _FLOATS = 4 * sys.getsizeof(0.5)
 
 
-def size_of(kept: Any) -> int:
-    """Return the bytes of what a store keeps, with those of the items of tuples."""
-    nests = type(kept) is tuple or type(kept) is frozenset
-    return sys.getsizeof(kept) + (sum(map(size_of, kept)) if nests else 0)
+def size_of(kept: Any, nesting: int = NESTING) -> int:
+    """Return the bytes of what a store keeps, with those of what an immutable value holds."""
+    size = sys.getsizeof(kept)
+    if type(kept) in _WHOLE or not nesting:
+        return size
+    return size + sum([size_of(each, nesting - 1) for each in parts_of(kept)])
+
+
+_WHOLE = ATOMS | {Described}
 
 
 class HasMetadata(CacheError):

@@ -16,7 +16,7 @@ from twofold import metadata
 from twofold.codecs import resolve_compressor, resolve_serializer
 from twofold.entry import MISSING, Described, Entry, Envelope, Meta, Objects
 from twofold.errors import CannotSerialize
-from twofold.memory.entry import same, size_of
+from twofold.memory.entry import same
 from twofold.stub import new_stub
 from twofold.testing import FakeClock
 
@@ -317,11 +317,11 @@ def test_with_metadata_an_object_is_in_one_wrapper() -> None:
     assert type(kept) is Described
     assert kept.kept is value
     assert objects.open(KEY, kept) == Entry(value, META)
-    assert size_of(kept) > size_of(value) + sum(
+    assert metadata.size_of(kept) > metadata.size_of(value) + sum(
         sys.getsizeof(part) for tag in META.tags for part in tag
     )
     nested = (value[:-1], frozenset({value[:-2]}))
-    assert size_of(objects.dump(KEY, nested, Meta(1.0))) > size_of(nested)
+    assert metadata.size_of(objects.dump(KEY, nested, Meta(1.0))) > metadata.size_of(nested)
     assert same(kept, objects.dump(KEY, value, META))
     assert not same(kept, objects.dump(KEY, value, Meta(1.0)))
     assert not same(kept, value)

@@ -7,9 +7,14 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import attrs
+import msgspec
+import pydantic
 import pytest
 
 from tests.memory_books import check
@@ -91,6 +96,49 @@ def test_the_items_of_a_tuple_are_weighed() -> None:
         store.set(f"k{number}", ("x" * 10_000, number), None)
         check(store)
     assert len(store._store.entries) < 10
+
+
+@dataclass(frozen=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    text: str
+
+
+class Row(NamedTuple):
+    text: str
+
+
+@attrs.frozen
+class Frozen:
+    text: str
+
+
+class Struct(msgspec.Struct, frozen=True):
+    text: str
+
+
+class Model(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True)
+    text: str
+
+
+KINDS: list[Any] = [Text, Slotted, Row, Frozen, Struct, Path]
+KINDS += [lambda text: Model(text=text), lambda text: (Text(text),), lambda text: {"k": text}]
+
+
+@pytest.mark.parametrize("made", KINDS)
+@pytest.mark.parametrize("options", [{}, {"stale": 60}])
+def test_what_is_shared_is_weighed(made: Any, options: Any) -> None:
+    """A frozen value, which all readers have as it is, does not hide the size of its fields."""
+    cache = Cache(f"memory://shared {made}", options={"max_bytes": 100_000})
+    cache.clear()
+    for number in range(100):
+        cache.set(f"k{number}", made("x" * 10_000 + str(number)), **options)
+    assert 5 <= sum(f"k{number}" in cache for number in range(100)) < 10
 
 
 def test_private_copies_are_weighed() -> None:

@@ -5,7 +5,7 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
+from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
 from types import NoneType
 from typing import Any, Final
 from uuid import UUID
@@ -32,10 +32,11 @@ _OBJECTS = frozenset(
     }
 )
 
-_NESTING = 8
+NESTING: Final = 8
+"""Levels of tuples and frozen classes in each other, down to which they count as immutable."""
 
 
-def is_immutable(value: Any, nesting: int = _NESTING) -> bool:
+def is_immutable(value: Any, nesting: int = NESTING) -> bool:
     """Tell whether nobody can change `value`, or what it holds, as far as its type tells."""
     kind = type(value)
     if kind in ATOMS:
@@ -60,6 +61,23 @@ def _is_frozen(kind: Any, value: Any, nesting: int) -> bool:
         return False
     beside = getattr(value, "__dict__", {}).values()  # what is no field, too
     return all(is_immutable(each, nesting - 1) for each in (*held, *beside))
+
+
+def parts_of(value: Any) -> Iterable[Any]:
+    """Return what takes memory beside an immutable value itself: what it holds, as its types tell.
+
+    Members of enums are there anyway.
+    """
+    kind = type(value)
+    if kind is tuple or kind is frozenset:
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, PurePath):
+        return (str(value),)
+    held = None if isinstance(value, Enum) else _held(kind, value)
+    if held is None:
+        return ()
+    own = getattr(value, "__dict__", {})  # which has fields, too, where there are no slots
+    return {id(each): each for each in (own, *own.values(), *held)}.values()
 
 
 def _adds_to_itself(kind: type) -> bool:

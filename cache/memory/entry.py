@@ -1,6 +1,5 @@
 """One entry, and the bytes it is counted with."""
 
-import sys
 from typing import Final
 
 from twofold.backend import Stored
@@ -25,14 +24,6 @@ class Entry:
         self.deadline: float = deadline
         self.visited: bool = False
         self.bucket: set[str] | None = None
-
-
-def size_of(value: Stored) -> int:
-    """Return the bytes that `value` takes, with the items of a tuple or frozenset."""
-    size = sys.getsizeof(value)
-    if type(value) is tuple or type(value) is frozenset:
-        size += sum(map(size_of, value))
-    return size
 
 
 def same(stored: Stored, expected: Stored) -> bool:

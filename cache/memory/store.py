@@ -26,9 +26,9 @@ from twofold.bounds import kept_by_culling
 from twofold.effects import RLock, after_fork_in_child, new_rlock
 from twofold.errors import BackendUnavailable, CacheError, CounterOverflow, MissingKey, NotACounter
 from twofold.keys.kinds import is_lock
-from twofold.memory.entry import ENTRY_BYTES, Entry, same, size_of
+from twofold.memory.entry import ENTRY_BYTES, Entry, same
 from twofold.memory.expiries import Expiries
-from twofold.metadata import Described, HasMetadata, Meta
+from twofold.metadata import Described, HasMetadata, Meta, size_of
 
 T = TypeVar("T")
 

@@ -21,9 +21,9 @@ from typing import Final
 from twofold.backend import Backend, Stored
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.effects import after_fork_in_child
-from twofold.memory.entry import Entry, size_of
+from twofold.memory.entry import Entry
 from twofold.memory.store import Store
-from twofold.metadata import Described
+from twofold.metadata import Described, size_of
 from twofold.near.options import NearOptions
 from twofold.stats import NearStats
 from twofold.tags.stored import is_generation
