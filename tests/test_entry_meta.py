@@ -56,6 +56,7 @@ metas = st.builds(
     st.lists(st.tuples(st.text(min_size=1, max_size=20), st.binary(max_size=20)), max_size=4).map(
         tuple
     ),
+    st.text(max_size=60),  # the name of a class: what takes more than 255 bytes is not kept
 )
 
 
