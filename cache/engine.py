@@ -266,6 +266,8 @@ class Engine:
         stored = read.get(full)
         if stored is None:
             return Found(full, MISSING, Age.GONE)
+        if type(stored) in self._unwrapped:
+            return Found(full, stored, Age.FRESH)
         if tags and (value := self._reader.current(full, stored, read, tags)) is not MISSING:
             return Found(full, value, Age.FRESH)
         known = {**dict.fromkeys(also), **read} if also else NOTHING
@@ -285,6 +287,8 @@ class Engine:
         stored = read.get(full)
         if stored is None:
             return Found(full, MISSING, Age.GONE)
+        if type(stored) in self._unwrapped:
+            return Found(full, stored, Age.FRESH)
         if tags and (value := self._reader.current(full, stored, read, tags)) is not MISSING:
             return Found(full, value, Age.FRESH)
         known = {**dict.fromkeys(also), **read} if also else NOTHING

@@ -74,9 +74,8 @@ class FragmentNode(CacheNode):
         policy = self._policy(context, shelf.cache, timeout)
         if shelf.cache is None and policy.tags:  # which nobody there could invalidate
             return self.nodelist.render(context)
-        render = _Render(self, context)
         if shelf.cache is not None and requests and override() == "refresh":
-            full = shelf.full(key)
+            full, render = shelf.full(key), _Render(self, context)
             renewed = shelf.cache._override(FOREGROUND, full, None, render, policy)
             return run_sync(_brought(renewed, render))
         began = monotonic()
@@ -86,7 +85,7 @@ class FragmentNode(CacheNode):
                 shelf.cache._answers.count(there)
             text: str = there.value
             return mark_safe(text)  # noqa: S308 - it was rendered here
-        return run_sync(self._find(shelf, key, policy, render, there, began))
+        return run_sync(self._find(shelf, key, policy, _Render(self, context), there, began))
 
     async def _find(
         self,

@@ -18,7 +18,7 @@ from werkzeug.local import LocalProxy
 from twofold.core import Cache
 from twofold.display import shown
 from twofold.effects import FOREGROUND
-from twofold.errors import BlockingCallInEventLoop, SettingsError, UnstableArgument
+from twofold.errors import BlockingCallInEventLoop, CacheError, SettingsError, UnstableArgument
 from twofold.events import CacheBypassed, emit
 from twofold.freshness.options import OF_FRAGMENTS
 from twofold.keys.encoding import Unencodable, encode
@@ -85,9 +85,12 @@ class Fragments:
             return rendered[-1]
 
         render.__qualname__ = f"fragment {name!r}"
-        with placed(f"{{% cache {name!r} %}}"):
+        try:
             _check_tags(options.get("tags", ()))
             policy = cache._policy(timeout, options).without_errors()
+        except CacheError:
+            with placed(f"{{% cache {name!r} %}}"):  # not around each hit, of which it is a part
+                raise
         try:
             if cache._guard is not None:
                 cache._guard("get_or_set")
