@@ -54,7 +54,8 @@ class WritingCache(Engine):
             return True
         if tags:
             return run_sync(self._set_tagged(BLOCKING, full, value, ttl, stale, tags))
-        self._detach(full)
+        if self._claims.table:  # what `_detach` does, whose call few need
+            self._claims.detach(full)
         if stale is None:
             stored = self._backend.set(full, self._dump(full, value), ttl)
         else:
@@ -83,7 +84,8 @@ class WritingCache(Engine):
             return True
         if tags:
             return await self._set_tagged(NATIVE, full, value, ttl, stale, tags)
-        self._detach(full)
+        if self._claims.table:  # what `_detach` does, whose call few need
+            self._claims.detach(full)
         if stale is None:
             stored = await self._backend.aset(full, self._dump(full, value), ttl)
         else:

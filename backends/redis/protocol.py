@@ -100,8 +100,10 @@ def _is_life(reply: Reply) -> bool:
     return type(reply) is int and reply >= -2
 
 
-def _is_sum(reply: Reply) -> bool:
-    return reply is None or (type(reply) is bytes and _is_integer(reply) is not None)
+def _is_sum(reply: Reply) -> bool:  # or described, in one call less
+    if type(reply) is bytes:
+        return _is_integer(reply) is not None
+    return reply is None or (type(reply) is int and reply == scripts.DESCRIBED)
 
 
 def _is_added(reply: Reply) -> bool:
@@ -191,7 +193,7 @@ _OF_SCRIPT: Final[dict[bytes, Callable[[Reply], bool]]] = {
         (scripts.ADD, _or_described(_is_added)),
         (scripts.GET_OR_CLAIM, _is_value),
         (scripts.HAS, _or_described(_is_flag)),
-        (scripts.INCR, _or_described(_is_sum)),
+        (scripts.INCR, _is_sum),
         (scripts.SET_AND_DELETE, _is_ok),
         (scripts.TOUCH, _or_described(_is_flag)),
         (scripts.TTL, _or_described(_is_life)),

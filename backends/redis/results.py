@@ -167,6 +167,8 @@ def seconds(key: str, outcome: Outcome) -> float | None:
 
 def counted(key: str, outcome: Outcome) -> int:
     """Return the sum of a counter, or raise why there is none; see `Backend.incr`."""
+    if type(outcome) is bytes:
+        return int(outcome)
     if outcome is None:
         raise MissingKey(f"no counter {key!r} to add to: set it first")
     if outcome == DESCRIBED:

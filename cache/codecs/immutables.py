@@ -32,6 +32,8 @@ _OBJECTS = frozenset(
     }
 )
 
+_CHANGEABLE = frozenset({bytearray, dict, list, set})
+
 NESTING: Final = 8
 """Levels of tuples and frozen classes in each other, down to which they count as immutable."""
 
@@ -41,6 +43,8 @@ def is_immutable(value: Any, nesting: int = NESTING) -> bool:
     kind = type(value)
     if kind in ATOMS:
         return True
+    if kind in _CHANGEABLE:  # told by all that follows, later
+        return False
     if kind is tuple or kind is frozenset:
         return _holds_immutables(value, nesting)
     if kind is datetime or kind is time:
