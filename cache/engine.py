@@ -27,7 +27,7 @@ from twofold.freshness.policy import Age, Policy
 from twofold.freshness.rests import Rests
 from twofold.guard import guard_for
 from twofold.keys import KeyMaker, many
-from twofold.near.reader import NearReader, Reads
+from twofold.near.reader import NearReader, Reads, far_of
 from twofold.near.writes import OwnWrites
 from twofold.outage import FailOpen
 from twofold.stats import Counts, Hits
@@ -143,6 +143,8 @@ class Engine:
             self._here = near.tier.get
         elif inline:
             self._here = self._reads.get
+        self._far_reads = far_of(self._reads)
+        self._stale_far_reads = far_of(self._stale_reads)
 
     def _use(self, codec: Codec) -> None:
         """Read and write values by `codec`."""

@@ -46,7 +46,7 @@ class ReadingCache(Engine):
                 if (names := self._seen.get(full)) is not None:
                     return run_sync(self._get_seen(BLOCKING, full, names, default, allow_stale))
                 counts, since = self._counts, monotonic()
-                stored = (self._stale_reads if allow_stale else self._reads).get(full)
+                stored = (self._stale_far_reads if allow_stale else self._far_reads).get(full)
             if stored is None:
                 self._counts.misses += 1
                 return default
@@ -96,7 +96,8 @@ class ReadingCache(Engine):
                 if (names := self._seen.get(full)) is not None:
                     return await self._get_seen(NATIVE, full, names, default, allow_stale)
                 counts, since = self._counts, monotonic()
-                stored = await (self._stale_reads if allow_stale else self._reads).aget(full)
+                reads = self._stale_far_reads if allow_stale else self._far_reads
+                stored = await reads.aget(full)
             if stored is None:
                 self._counts.misses += 1
                 return default

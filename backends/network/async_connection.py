@@ -225,7 +225,7 @@ class AsyncConnection(asyncio.Protocol):
                 # A reply of another kind means that replies are out of step: no later one may
                 # be trusted.
                 if pending.wanted != 1:
-                    if not self._is_whole(pending, reply):
+                    if (reply := self._whole(pending, reply)) is INCOMPLETE:
                         continue
                 elif not matches(pending.packed, reply):
                     raise mismatch(reply)  # noqa: TRY301 - a call costs more
@@ -253,22 +253,21 @@ class AsyncConnection(asyncio.Protocol):
         if self._retired and self.idle:
             self.close()
 
-    def _is_whole(self, pending: PendingReply | MergedRead, reply: Reply) -> bool:
-        """Tell whether a reply is the last of several, which are collected, or no preamble."""
-        matches, is_preamble = self._protocol.matches, self._protocol.is_preamble
-        if isinstance(pending, PendingReply) and pending.wanted:
+    def _whole(self, pending: PendingReply | MergedRead, reply: Reply) -> Reply:
+        """Return all replies to a request of several parts, or the one behind a preamble.
+
+        That is INCOMPLETE until it has come.
+        """
+        if type(pending) is PendingReply and pending.wanted:
             replies = pending.replies
-            if not matches(pending.parts[len(replies)], reply):
+            if not self._protocol.matches(pending.parts[len(replies)], reply):
                 raise mismatch(reply)
             replies.append(reply)
-            if len(replies) < pending.wanted:
-                return False
-            if not pending.done():
-                pending.set_result(replies)
-            return True
-        if not matches(pending.packed, reply):
+            return replies if len(replies) == pending.wanted else INCOMPLETE
+        if not self._protocol.matches(pending.packed, reply):
             raise mismatch(reply)
-        return is_preamble is None or not is_preamble(reply)
+        is_preamble = self._protocol.is_preamble
+        return INCOMPLETE if is_preamble is not None and is_preamble(reply) else reply
 
     def pause_writing(self) -> None:
         self._paused = True

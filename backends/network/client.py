@@ -126,13 +126,14 @@ class Client:
             BackendUnavailable: there is none to either; see `execute`.
         """
         deadline = monotonic() + self.timeout if ends_by() is None else self.due()
-        server = self._topology.place(first.key, first.reads)
+        packed, key, reads, _, _ = first
+        server = self._topology.place(key, reads)
         outcomes: list[Reply | BackendUnavailable] = []
         seen = 0
         if server is not None:
             seen = server.generation
             try:
-                outcomes = self._pool.execute_pair(server, first.packed, second.packed, deadline)
+                outcomes = self._pool.execute_pair(server, packed, second.packed, deadline)
                 if ReplyError not in map(type, outcomes):
                     return outcomes
             except BackendUnavailable as failure:
@@ -153,9 +154,9 @@ class Client:
             bulk, seen, parts = key in self._big, server.generation, (packed, second.packed)
             try:
                 connection = self._loops.get().get(server, bulk)
-                outcomes = await connection.submit(packed + second.packed, deadline, parts)
-                found, left = outcomes
-                if type(found) is not ReplyError and type(left) is not ReplyError:
+                outcomes = await connection.submit(b"".join(parts), deadline, parts)
+                if ReplyError not in map(type, outcomes):
+                    found = outcomes[0]
                     if bulk or (type(found) is bytes and len(found) >= BULK):
                         self._note_size(key, packed, found)
                     return outcomes

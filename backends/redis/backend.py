@@ -128,18 +128,23 @@ class RedisBackend(NetworkBackend):
         return results.values(keys, await self._client.aexecute(commands.mget(keys)))
 
     def look(self, key: str) -> Looked | None:
-        view, reads = self._watch.view() if self._splits else None, self._looks_read
-        pair = commands.get(key, reads), commands.pttl(key, reads)
-        found, left = self._client.execute_pair(*pair)
-        keep = not self._splits or self._watch.covers(view)
-        return results.looked(key, found, left, keep=keep)
+        view = self._watch.view() if self._splits else None
+        found, left = self._client.execute_pair(*commands.look(key, self._looks_read))
+        if self._splits and not self._watch.covers(view):
+            return results.looked(key, found, left, keep=False)
+        # `looked`, written out where there is a value with an end.
+        if type(found) is bytes and type(left) is int and left >= 0:
+            return found, left / 1000
+        return results.looked(key, found, left, keep=True)
 
     async def alook(self, key: str) -> Looked | None:
-        view, reads = self._watch.view() if self._splits else None, self._looks_read
-        pair = commands.get(key, reads), commands.pttl(key, reads)
-        found, left = await self._client.aexecute_pair(*pair)
-        keep = not self._splits or self._watch.covers(view)
-        return results.looked(key, found, left, keep=keep)
+        view = self._watch.view() if self._splits else None
+        found, left = await self._client.aexecute_pair(*commands.look(key, self._looks_read))
+        if self._splits and not self._watch.covers(view):
+            return results.looked(key, found, left, keep=False)
+        if type(found) is bytes and type(left) is int and left >= 0:
+            return found, left / 1000
+        return results.looked(key, found, left, keep=True)
 
     def look_many(self, keys: Sequence[str]) -> dict[str, Looked]:
         return run_sync(self._look_many(BLOCKING, keys))

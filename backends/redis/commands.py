@@ -40,6 +40,15 @@ def mget(keys: Sequence[str], reads: bool = True) -> Command:
     return tuple.__new__(Command, (packed, keys[0], reads, len(keys) >= MANY, ()))
 
 
+def look(key: str, reads: bool = True) -> tuple[Command, Command]:
+    """Return `get` and `pttl`."""
+    name = f"${len(key)}\r\n{key}\r\n"
+    value = f"*2\r\n$3\r\nGET\r\n{name}".encode("ascii")
+    left = f"*2\r\n$4\r\nPTTL\r\n{name}".encode("ascii")
+    new = tuple.__new__
+    return new(Command, (value, key, reads, False, ())), new(Command, (left, key, reads, False, ()))
+
+
 def pttl(key: str, reads: bool = True) -> Command:
     """Reply: the milliseconds that are left, -1 for ever, -2 if the key is missing."""
     packed = f"*2\r\n$4\r\nPTTL\r\n${len(key)}\r\n{key}\r\n".encode("ascii")

@@ -1,7 +1,7 @@
 """When entries end: keys in buckets, so that those that have are found without a scan."""
 
-import math
 from heapq import heappop, heappush
+from math import frexp, inf, ldexp
 from typing import Final
 
 from twofold.memory.entry import Entry
@@ -17,7 +17,7 @@ class Expiries:
     """
 
     def __init__(self) -> None:
-        self.soonest: float = math.inf
+        self.soonest: float = inf
         """When the first of the buckets ends."""
         self._buckets: dict[float, set[str]] = {}
         self._ends: list[float] = []
@@ -32,7 +32,7 @@ class Expiries:
             return
         if ttl < _SHORTEST_LIFE:
             ttl = _SHORTEST_LIFE
-        width = math.ldexp(1.0, math.frexp(ttl)[1] - 6)
+        width = ldexp(1.0, frexp(ttl)[1] - 6)
         end = (entry.deadline // width + 1.0) * width
         bucket = self._buckets.get(end)
         if bucket is None:
@@ -51,7 +51,7 @@ class Expiries:
             if bucket:
                 return bucket.pop()
             del self._buckets[heappop(self._ends)]
-            self.soonest = self._ends[0] if self._ends else math.inf
+            self.soonest = self._ends[0] if self._ends else inf
         return None
 
     def _open(self, end: float) -> set[str]:

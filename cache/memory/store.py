@@ -14,9 +14,9 @@ stay until they end, but among copies, of which none is the only one.
 Each write removes a few of the entries that have expired.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
@@ -52,7 +52,7 @@ class Store:
         *,
         spares_locks: bool = True,
     ) -> None:
-        self._spares = is_lock if spares_locks else _spares_none
+        self._spares_locks = spares_locks
         self.max_entries = max_entries
         self.max_bytes = max_bytes
         self.cull_frequency = cull_frequency
@@ -126,9 +126,9 @@ class Store:
             entry.size = size_of(entry.value) + len(key) + ENTRY_BYTES
             entry.bucket = None
             size += entry.size
-            if entry.deadline != math.inf:
+            if entry.deadline != inf:
                 expiries.move(entry, entry.deadline - first)
-            if not self._spares(key):
+            if not (self._spares_locks and is_lock(key)):
                 ring.append(entry)
         self._ring, self._expiries, self.bytes = ring, expiries, size
         self._torn = False
@@ -138,11 +138,11 @@ class Store:
         size += len(key) + ENTRY_BYTES
         if size > self.max_bytes:
             return False
-        deadline = math.inf if ttl is None else now + ttl
+        deadline = inf if ttl is None else now + ttl
         entry = self.entries.get(key)
         if entry is None:
             entry = self.entries[key] = Entry(key, value, size, deadline)
-            if not self._spares(key):
+            if not (self._spares_locks and is_lock(key)):
                 self._ring.append(entry)
         else:
             self.bytes -= entry.size
@@ -176,7 +176,7 @@ class Store:
             return False
         if type(entry.value) is Described:
             return HasMetadata(key)
-        entry.deadline = math.inf if ttl is None else now + ttl
+        entry.deadline = inf if ttl is None else now + ttl
         self._expiries.move(entry, ttl)
         return True
 
@@ -230,7 +230,7 @@ class Store:
 
     def replace(self, key: str, expected: Stored, value: Stored, size: int, now: float) -> bool:
         entry = self._live(key, now)
-        ttl = None if entry is None or entry.deadline == math.inf else entry.deadline - now
+        ttl = None if entry is None or entry.deadline == inf else entry.deadline - now
         return self.compare_and_set(key, expected, value, size, ttl, now)
 
     def compare_and_delete(self, key: str, expected: Stored, now: float) -> bool:
@@ -322,7 +322,3 @@ class Store:
         self._later.clear()
         if half_done:
             self.do(self.clear, "")
-
-
-def _spares_none(_key: str) -> bool:
-    return False

@@ -42,6 +42,7 @@ class NearCodec:
         self._near = near
         self._shares = shares
         self._load_far = far.load
+        self._unseal = far.unseal
         self._load_near = near.load
         self._open_far = far.open
         self._open_near = near.open
@@ -96,19 +97,18 @@ class NearCodec:
         """
         if is_generation(stored):  # of a tag, which no codec reads
             return stored, stored
-        entry, payload = self._far.unseal(key, stored)
+        entry, payload = self._unseal(key, stored)
         if entry is MISSING:
             return None, None
         if payload is None:  # a counter, which is there to be added to
             return stored, None
         given: Any
         copy: Any
-        value = entry.value
+        value, meta, mark = entry
         if value is None or type(value) is bytes:  # which nothing near may be
-            given = copy = Serialized(payload) if entry.mark else Held(value)
+            given = copy = Serialized(payload) if mark else Held(value)
         else:
             given, copy = value, value if self._shares(value) else Serialized(payload)
-        meta, mark = entry.meta, entry.mark
         if mark:
             given, copy = Marked(given, mark), Marked(copy, mark)
         if meta is None:

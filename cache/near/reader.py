@@ -4,8 +4,8 @@ What they return is for a `NearCodec`, wherever it comes from: a copy, of which 
 reader's own; or what the far store had, decoded once, for the one who asked.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from twofold.backend import Backend, Looked, Stored
 from twofold.errors import BackendUnavailable, PartlyUnavailable
@@ -30,6 +30,13 @@ class Reads(Protocol):
         """Do what `get_many` does."""
 
 
+class FarReads(NamedTuple):
+    """How what is not near is read, by who has looked there."""
+
+    get: Callable[[str], Stored | None]
+    aget: Callable[[str], Coroutine[Any, Any, Stored | None]]
+
+
 class Near(NamedTuple):
     """What a cache keeps near, and what reads it."""
 
@@ -50,14 +57,16 @@ class NearReader:
     def __init__(
         self, near: Near, far: Backend, outage: Outage | None = None, *, raises: bool = False
     ) -> None:
-        self._tier, self._codec = near
+        self._tier = near.tier
         self._find = near.tier.find
         self._clock = near.tier.clock
+        self._copy = near.codec.copy
         self._look = far.look
         self._alook = far.alook
         self._look_many = far.look_many
         self._alook_many = far.alook_many
         self._outage = outage
+        self._lasting = {} if outage is None else outage.lasting
         self._raises = raises
 
     def get(self, key: str) -> Stored | None:
@@ -68,7 +77,7 @@ class NearReader:
                 entry.visited = True
                 self._tier.others += 1
                 return copy
-        return self._read(key, now)
+        return self.fetch(key)
 
     async def aget(self, key: str) -> Stored | None:
         entry, now = self._find(key), self._clock.monotonic()
@@ -78,54 +87,58 @@ class NearReader:
                 entry.visited = True
                 self._tier.others += 1
                 return copy
-        return await self._aread(key, now)
+        return await self.afetch(key)
 
-    def _read(self, key: str, now: float) -> Stored | None:
-        """Return what is near once the watch was asked, or what the far store has."""
-        tier = self._tier
+    def fetch(self, key: str) -> Stored | None:
+        """Do what `get` does where no copy may be served unless the watch is asked again."""
+        tier, now = self._tier, self._clock.monotonic()
         if now >= tier.valid_until and (copy := tier.confirmed(key, now)) is not None:
             return copy
-        read = tier.begin(key) if now < tier.valid_until else None
+        read = tier.reads.setdefault(key, object()) if now < tier.valid_until else None
         try:
-            return self._given(key, read, self._look(key), now)
+            looked = self._look(key)
+            if self._lasting:
+                self._end_outage()
+            return self._brought(key, read, looked, now)
         except BackendUnavailable as exc:
             return self._unavailable(key, exc)
         finally:
             tier.reads.pop(key, None)
 
-    async def _aread(self, key: str, now: float) -> Stored | None:
-        tier = self._tier
+    async def afetch(self, key: str) -> Stored | None:
+        """Do what `fetch` does."""
+        tier, now = self._tier, self._clock.monotonic()
         if now >= tier.valid_until and (copy := tier.confirmed(key, now)) is not None:
             return copy
-        read = tier.begin(key) if now < tier.valid_until else None
+        read = tier.reads.setdefault(key, object()) if now < tier.valid_until else None
         try:
-            return self._given(key, read, await self._alook(key), now)
+            looked = await self._alook(key)
+            if self._lasting:
+                self._end_outage()
+            return self._brought(key, read, looked, now)
         except BackendUnavailable as exc:
             return self._unavailable(key, exc)
         finally:
             tier.reads.pop(key, None)
-
-    def _given(
-        self, key: str, read: object | None, looked: Looked | None, sent: float
-    ) -> Stored | None:
-        """Return what the far store had, for the one who asked, and keep a copy if that may be."""
-        if self._outage is not None and self._outage.lasting:
-            self._outage.end()
-        return self._brought(key, read, looked, sent)
 
     def _brought(
         self, key: str, read: object | None, looked: Looked | None, sent: float
     ) -> Stored | None:
+        """Return what the far store had, for the one who asked, and keep a copy if that may be."""
         if looked is None:
             given = copy = left = None
         else:
             stored, left = looked
-            given, copy = self._codec.copy(key, stored)
+            given, copy = self._copy(key, stored)
         if read is None:
             self._tier.forget(key)
-        elif copy is not None:
+        elif copy is not None and (left is None or left > 0):
             self._tier.keep(key, read, copy, left, sent)
         return given
+
+    def _end_outage(self) -> None:
+        if self._outage is not None:
+            self._outage.end()
 
     def _unavailable(self, key: str, error: BackendUnavailable) -> Stored | None:
         """Return a copy that is not confirmed, as a stale value, where its callers take such."""
@@ -170,7 +183,7 @@ class NearReader:
         for key in keys:
             entry = find(key) if valid else None
             if entry is None or entry.deadline <= now or (copy := entry.value) is None:
-                reads[key] = tier.begin(key) if valid else None
+                reads[key] = tier.reads.setdefault(key, object()) if valid else None
             else:
                 entry.visited = True
                 near[key] = copy
@@ -184,8 +197,8 @@ class NearReader:
     def _given_many(
         self, reads: Mapping[str, object | None], found: Mapping[str, Looked], sent: float
     ) -> dict[str, Stored]:
-        if self._outage is not None and self._outage.lasting:
-            self._outage.end()
+        if self._lasting:
+            self._end_outage()
         return self._brought_many(reads, found, sent)
 
     def _brought_many(
@@ -215,3 +228,8 @@ class NearReader:
         if there:
             raise PartlyUnavailable(str(error), there) from error
         raise error
+
+
+def far_of(reads: Reads) -> Reads | FarReads:
+    """Return what reads values that are not near, or were never to be."""
+    return FarReads(reads.fetch, reads.afetch) if isinstance(reads, NearReader) else reads

@@ -56,7 +56,8 @@ class Tier:
         self._prefixes = tuple(prefixes)
         self._options = options
         self.reads: dict[str, object] = {}
-        """The reads that go on, by key; what is not registered any more is not kept."""
+        """The reads that go on, by key, each registered before it is sent; what is not registered
+        any more is not kept."""
         self._watch: Watch | None = None
         self._opens = True
         self._told = True
@@ -106,10 +107,6 @@ class Tier:
         self.others += 1
         return entry.value
 
-    def begin(self, key: str) -> object:
-        """Register a read of the far store that is about to be sent."""
-        return self.reads.setdefault(key, object())
-
     def keep(self, key: str, read: object, copy: Stored, left: float | None, sent: float) -> None:
         """Keep what a read brought, unless the key was changed since it was sent.
 
@@ -117,11 +114,10 @@ class Tier:
             key: what was read.
             read: its registration.
             copy: what to keep.
-            left: the seconds that the far entry had left, None for ever.
+            left: the seconds that the far entry had left, more than 0; None for ever.
             sent: the monotonic time before the read was sent.
         """
-        if left is None or left > 0:
-            self._store.do(self._keep, key, read, copy, size_of(copy), left, sent)
+        self._store.do(self._keep, key, read, copy, size_of(copy), left, sent)
 
     def _keep(
         self, key: str, read: object, copy: Stored, size: int, left: float | None, sent: float
