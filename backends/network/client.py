@@ -119,42 +119,50 @@ class Client:
         del reply, value  # see `_retry`
         return _answered(await self._retry(NATIVE, [command], results, deadline))
 
-    def execute_pair(self, first: Command, second: Command) -> list[Outcome]:
-        """Return the replies to two commands on one key, the second sent just behind the first.
+    def execute_pair(
+        self, key: str, reads: bool, packed: bytes, parts: tuple[bytes, bytes]
+    ) -> list[Outcome]:
+        """Return the replies to two commands on one key that change nothing, sent as one.
+
+        Args:
+            key: what places them.
+            reads: whether a replica may be asked.
+            packed: both.
+            parts: each.
 
         Raises:
             BackendUnavailable: there is none to either; see `execute`.
         """
         deadline = monotonic() + self.timeout if ends_by() is None else self.due()
-        packed, key, reads, _, _ = first
         server = self._topology.place(key, reads)
         outcomes: list[Reply | BackendUnavailable] = []
         seen = 0
         if server is not None:
             seen = server.generation
             try:
-                outcomes = self._pool.execute_pair(server, packed, second.packed, deadline)
+                outcomes = self._pool.execute_pair(server, packed, parts, deadline)
                 if ReplyError not in map(type, outcomes):
                     return outcomes
             except BackendUnavailable as failure:
                 outcomes = [failure] * 2
         results = [Result(server, each, seen) for each in outcomes] or [NOT_SENT] * 2
         del outcomes  # see `_retry`
-        retried = run_sync(self._retry(BLOCKING, [first, second], results, deadline))
-        return _answered_in_part(retried)
+        commands = [Command(part, key, reads) for part in parts]
+        return _answered_in_part(run_sync(self._retry(BLOCKING, commands, results, deadline)))
 
-    async def aexecute_pair(self, first: Command, second: Command) -> list[Outcome]:
+    async def aexecute_pair(
+        self, key: str, reads: bool, packed: bytes, parts: tuple[bytes, bytes]
+    ) -> list[Outcome]:
         """Do what `execute_pair` does."""
         deadline = monotonic() + self.timeout if ends_by() is None else self.due()
-        packed, key, reads, _, _ = first
         server = self._topology.place(key, reads)
         outcomes: list[Reply | BackendUnavailable] = []
         seen = 0
         if server is not None:
-            bulk, seen, parts = key in self._big, server.generation, (packed, second.packed)
+            bulk, seen = key in self._big, server.generation
             try:
                 connection = self._loops.get().get(server, bulk)
-                outcomes = await connection.submit(b"".join(parts), deadline, parts)
+                outcomes = await connection.submit(packed, deadline, parts)
                 if ReplyError not in map(type, outcomes):
                     found = outcomes[0]
                     if bulk or (type(found) is bytes and len(found) >= BULK):
@@ -164,7 +172,8 @@ class Client:
                 outcomes = [failure] * 2
         results = [Result(server, each, seen) for each in outcomes] or [NOT_SENT] * 2
         del outcomes  # see `_retry`
-        return _answered_in_part(await self._retry(NATIVE, [first, second], results, deadline))
+        commands = [Command(part, key, reads) for part in parts]
+        return _answered_in_part(await self._retry(NATIVE, commands, results, deadline))
 
     def execute_many(
         self, commands: Sequence[Command], deadline: float | None = None

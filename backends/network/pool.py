@@ -237,12 +237,13 @@ class ConnectionPool:
             del failure  # whose traceback has this frame, would keep itself alive
 
     def execute_pair(
-        self, server: Server, first: bytes, second: bytes, deadline: float
+        self, server: Server, packed: bytes, parts: tuple[bytes, bytes], deadline: float
     ) -> list[Reply]:
         """Return the replies to two commands, sent as one; see `execute`."""
+        first, second = parts
         connection, matches = self._take(server, deadline), server.protocol.matches
         try:
-            connection.send(first + second, deadline)
+            connection.send(packed, deadline)
             replies = [connection.receive_first(deadline), connection.receive(deadline)]
             if not (matches(first, replies[0]) and matches(second, replies[1])):
                 raise mismatch(replies)  # noqa: TRY301 - as the reader's own

@@ -129,7 +129,8 @@ class RedisBackend(NetworkBackend):
 
     def look(self, key: str) -> Looked | None:
         view = self._watch.view() if self._splits else None
-        found, left = self._client.execute_pair(*commands.look(key, self._looks_read))
+        packed, parts = commands.look(key)
+        found, left = self._client.execute_pair(key, self._looks_read, packed, parts)
         if self._splits and not self._watch.covers(view):
             return results.looked(key, found, left, keep=False)
         # `looked`, written out where there is a value with an end.
@@ -139,7 +140,8 @@ class RedisBackend(NetworkBackend):
 
     async def alook(self, key: str) -> Looked | None:
         view = self._watch.view() if self._splits else None
-        found, left = await self._client.aexecute_pair(*commands.look(key, self._looks_read))
+        packed, parts = commands.look(key)
+        found, left = await self._client.aexecute_pair(key, self._looks_read, packed, parts)
         if self._splits and not self._watch.covers(view):
             return results.looked(key, found, left, keep=False)
         if type(found) is bytes and type(left) is int and left >= 0:

@@ -40,13 +40,12 @@ def mget(keys: Sequence[str], reads: bool = True) -> Command:
     return tuple.__new__(Command, (packed, keys[0], reads, len(keys) >= MANY, ()))
 
 
-def look(key: str, reads: bool = True) -> tuple[Command, Command]:
-    """Return `get` and `pttl`."""
+def look(key: str) -> tuple[bytes, tuple[bytes, bytes]]:
+    """Return what `get` and `pttl` send, as one and each."""
     name = f"${len(key)}\r\n{key}\r\n"
-    value = f"*2\r\n$3\r\nGET\r\n{name}".encode("ascii")
-    left = f"*2\r\n$4\r\nPTTL\r\n{name}".encode("ascii")
-    new = tuple.__new__
-    return new(Command, (value, key, reads, False, ())), new(Command, (left, key, reads, False, ()))
+    packed = f"*2\r\n$3\r\nGET\r\n{name}*2\r\n$4\r\nPTTL\r\n{name}".encode("ascii")
+    half = len(packed) // 2  # the second is longer by the one letter
+    return packed, (packed[:half], packed[half:])
 
 
 def pttl(key: str, reads: bool = True) -> Command:

@@ -37,12 +37,12 @@ def matches(packed: bytes, reply: Reply) -> bool:
     """Tell whether `reply` can be the one to the command `packed`."""
     if packed.startswith(_GET):  # the usual cases first; what follows is the same, slower
         return type(reply) in _OF_GET
+    if type(reply) is int and packed.startswith(_PTTL):
+        return reply >= -2
     if packed.startswith(_SET, 4) and (reply == b"OK" or _is_before(packed, reply)):
         return True
     if packed.startswith(_MGET, 4) and type(reply) is list:  # of so few keys that one digit tells
         return len(reply) == packed[1] - _ONE and _MAYBE_TEXT.issuperset(map(type, reply))
-    if packed.startswith(_PTTL):
-        return _is_life(reply) or type(reply) is ReplyError
     if type(reply) is ReplyError:
         return True
     if packed.startswith(_SCRIPT, 4) and (matching := _OF_SCRIPT.get(packed[_DIGEST])):
@@ -228,6 +228,7 @@ _MATCHING: Final[dict[bytes, Callable[[Reply], bool]]] = {
     b"GETRANGE": _is_text,
     b"MULTI": _is_ok,
     b"PING": lambda reply: _equals(reply, b"PONG"),
+    b"PTTL": _is_life,
     b"QUEUED": lambda reply: _equals(reply, b"QUEUED"),
     b"ROLE": _is_role,
     b"SCAN": _are_keys,
