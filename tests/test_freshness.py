@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
+from decimal import Decimal
+from fractions import Fraction
 from itertools import product
 from math import exp, inf
 from random import Random
@@ -172,9 +174,14 @@ def test_what_cannot_be_is_refused(
         ({"timeout": 1, "tags": ["t"]}, {"timeout": True, "tags": ["t"]}),
         ({"stale": 1}, {"stale": True}),
         ({"wait": 0}, {"wait": False}),
+        ({"timeout": 1, "stale": 1}, {"timeout": Decimal(1), "stale": 1}),
+        ({"timeout": 1, "tags": ["t"]}, {"timeout": Fraction(1), "tags": ["t"]}),
+        ({"stale": 1}, {"stale": 1 + 0j}),
     ],
 )
-def test_a_bool_is_no_number_of_seconds(asked: dict[str, Any], refused: dict[str, Any]) -> None:
+def test_what_equals_a_number_of_seconds_is_none(
+    asked: dict[str, Any], refused: dict[str, Any]
+) -> None:
     """Not even after the number that it equals was asked for."""
     cache = Cache("memory://freshness")
     assert cache.get_or_set("k", dict, **asked) == {}

@@ -1,6 +1,8 @@
 """What is asked for with a call, as a policy; those that are asked for often are remembered."""
 
 from collections.abc import Mapping
+from datetime import timedelta
+from types import NoneType
 from typing import Any, Final
 
 from twofold.freshness.options import read_freshness, read_ttl
@@ -9,6 +11,9 @@ from twofold.tags.names import read_tags
 from twofold.timeouts import DEFAULT_TIMEOUT, Condition
 
 _MOST: Final = 256  # that are remembered, by how they are asked for
+_TYPES: Final = frozenset({float, int, NoneType, str, timedelta, type(DEFAULT_TIMEOUT)})
+"""What may be said by: True or Decimal(1) would be found as 1, and are to be refused."""
+
 _FEW: Final = 4  # tags: with more of them, or other options, a policy is made at each call
 
 
@@ -30,8 +35,9 @@ class Policies:
         """Return what becomes of a computed value: the alias's rules, and the caller's."""
         if "tags" in options:
             return self._with_tags(timeout, options, condition)
-        is_plain = condition is None and bool not in map(type, (timeout, *options.values()))
-        try:  # a bool would be found as 0 or 1, and is to be refused
+        told = (timeout, *options.values())
+        is_plain = condition is None and _TYPES.issuperset(map(type, told))
+        try:
             known = self._known.get((timeout, *options.items())) if is_plain else None
         except TypeError:  # a dict of errors
             known = None
@@ -42,7 +48,7 @@ class Policies:
     ) -> Policy:
         tags, asked = options["tags"], None
         is_short = type(tags) is list and len(options) == 1 and len(tags) <= _FEW
-        if is_short and type(timeout) is not bool:
+        if is_short and type(timeout) in _TYPES:
             asked = (timeout, *tags)
             try:
                 known = self._tagged.get(asked)
