@@ -52,12 +52,15 @@ def read(cache: Cache, truth: Truth, seed: int, rounds: int) -> None:
     dice = random.Random(seed)
     for _ in range(rounds):
         key = dice.choice(KEYS)
-        tags: Any = [f"tag:{key}", "of all"]
+        tags: Any = [f"tag:{key}", "of all", "another"]
+        dice.shuffle(tags)  # so that entries seldom have the tags in the order that is expected
         if dice.random() < 0.3:
             tags = lambda _, tags=tags: tags  # noqa: E731
         floor, found = truth.settled(key), [floor_of_nothing]
         if dice.random() < 0.2:
             found = cache.get_many([key]).get(key) or found
+        elif dice.random() < 0.2:
+            found = cache.get(key) or found
         elif dice.random() < 0.3:
             bring = lambda keys: {each: [truth.now(each)] for each in keys}  # noqa: E731
             found = cache.get_or_set_many([key], bring, LIFE, tags=tags)[key]
