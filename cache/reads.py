@@ -11,7 +11,7 @@ from twofold.effects import BLOCKING, NATIVE, Effects, loops, remaining, run_syn
 from twofold.engine import Engine
 from twofold.entry import MISSING, Entry, Missing
 from twofold.errors import BackendUnavailable, PartlyUnavailable
-from twofold.metadata import has_tags
+from twofold.metadata import Pins, has_tags
 from twofold.stats import Hits
 from twofold.tags.generations import NOTHING
 from twofold.tags.reader import is_untold, whole
@@ -31,9 +31,9 @@ class ReadingCache(Engine):
         """Return the value of `key`, or `default`; None is a hit, a stale one if `allow_stale`."""
         if self._guard is not None and loops.running() is not None:
             self._guard("get")
-        known, here = self._known, self._here
+        names, here = self._known, self._here
         try:  # what `_key` does first: its call costs as much of a hit as counting it
-            full = known(key) if version is None else None
+            full = names(key) if version is None else None
         except TypeError:  # unhashable
             full = None
         if full is None:
@@ -43,8 +43,8 @@ class ReadingCache(Engine):
             counts, since = self._counts_here, 0.0
         else:
             if self._waits:
-                if (names := self._seen.get(full)) is not None:
-                    return run_sync(self._get_seen(BLOCKING, full, names, default, allow_stale))
+                if (tags := self._seen.get(full)) is not None:
+                    return run_sync(self._get_seen(BLOCKING, full, tags, default, allow_stale))
                 counts, since = self._counts, monotonic()
                 stored = (self._stale_far_reads if allow_stale else self._far_reads).get(full)
             if stored is None:
@@ -57,7 +57,8 @@ class ReadingCache(Engine):
         if value is MISSING:
             if has_tags(stored):
                 if type(stored) is not bytes:
-                    value = self._reader.current(full, stored)
+                    known = NOTHING if self._near is None else self._tags_here(stored.meta.tags)
+                    value = self._reader.current(full, stored, known)
                 if value is not MISSING:
                     counts.hits += 1
                     return value
@@ -81,9 +82,9 @@ class ReadingCache(Engine):
         allow_stale: bool = False,
     ) -> Any:
         """Do what `get` does."""
-        known, here = self._known, self._here
+        names, here = self._known, self._here
         try:
-            full = known(key) if version is None else None
+            full = names(key) if version is None else None
         except TypeError:
             full = None
         if full is None:
@@ -93,8 +94,8 @@ class ReadingCache(Engine):
             counts, since = self._counts_here, 0.0
         else:
             if self._waits:
-                if (names := self._seen.get(full)) is not None:
-                    return await self._get_seen(NATIVE, full, names, default, allow_stale)
+                if (tags := self._seen.get(full)) is not None:
+                    return await self._get_seen(NATIVE, full, tags, default, allow_stale)
                 counts, since = self._counts, monotonic()
                 reads = self._stale_far_reads if allow_stale else self._far_reads
                 stored = await reads.aget(full)
@@ -108,7 +109,8 @@ class ReadingCache(Engine):
         if value is MISSING:
             if has_tags(stored):
                 if type(stored) is not bytes:
-                    value = self._reader.current(full, stored)
+                    known = NOTHING if self._near is None else self._tags_here(stored.meta.tags)
+                    value = self._reader.current(full, stored, known)
                 if value is not MISSING:
                     counts.hits += 1
                     return value
@@ -122,6 +124,12 @@ class ReadingCache(Engine):
             return default
         counts.hits += 1
         return value
+
+    def _tags_here(self, pins: Pins) -> dict[str, Any]:
+        """Return those generations of tags that are near."""
+        here = self._here
+        keys = self._tags.keys([name for name, _ in pins])
+        return {key: copy for key in keys if (copy := here(key)) is not None}
 
     def _near_hit(self, key: str) -> Any | Missing:
         """Return the value of `key` if it is near, and asks nobody."""

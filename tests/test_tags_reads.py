@@ -225,3 +225,18 @@ def test_many_hits_with_tags_take_few_steps_more(
     for bare, with_tags in (pair, asyncio.run(counted())):
         assert with_tags < most * bare
     cache.close()
+
+
+def test_a_near_hit_with_tags_looks_at_what_is_near(tmp_path: Path) -> None:
+    """At once, without the steps that asking a store takes; and not past an invalidation."""
+    cache = Cache(f"sqlite:///{tmp_path}/store", options=OPTIONS, near={"timeout": 60})
+    cache.set("k", {"a": 1}, LIFE, tags=["t", "u"])
+    for _ in range(3):
+        assert cache.get("k") == {"a": 1}
+    assert count(lambda: cache.get("k")) < 600
+    cache.invalidate_tags("u", keep_stale=True)
+    assert cache.get("k") is None
+    assert cache.get("k", allow_stale=True) == {"a": 1}
+    cache.invalidate_tags("t")
+    assert cache.get("k", allow_stale=True) is None
+    cache.close()
