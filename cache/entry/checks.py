@@ -77,6 +77,17 @@ class Signature:
         return False
 
 
+def need_no_secret(context: str, numbers: str | None) -> None:
+    """Refuse what makes sense only where entries are signed.
+
+    Raises:
+        SettingsError: it is there.
+    """
+    given = ["'context'"] if context else ["'numbers': 'signed'"] if numbers == "signed" else []
+    if given:
+        raise SettingsError(f"OPTIONS[{given[0]}] is about signatures: set SECRET, or leave it out")
+
+
 def _signing_key(secret: str | bytes) -> bytes:
     if not isinstance(secret, str | bytes) or not secret:
         raise SettingsError(

@@ -37,9 +37,8 @@ from twofold.codecs.limits import HEAVY, LIGHT, may_build
 from twofold.codecs.refusal import refuse
 from twofold.codecs.serializers import Serializer
 from twofold.counter import HIGHEST, LOWEST
-from twofold.entry.checks import END, Check, Checksum, Signature
+from twofold.entry.checks import END, Check, Checksum, Signature, need_no_secret
 from twofold.entry.codec import MARK_SIZE, MISSING, Entry, Keeps, Missing, keeps_of
-from twofold.errors import SettingsError
 from twofold.events import EntriesDamaged, emit
 from twofold.interrupts import raise_if_of_others
 from twofold.metadata import Meta, Metas
@@ -119,7 +118,7 @@ class Envelope:
         self.damaged: int = 0
         self.owner: str = ""
         if secret is None:
-            _need_no_secret(context, numbers)
+            need_no_secret(context, numbers)
         self.signs_numbers: bool = secret is not None and numbers != "bare"
         self.keeps: Keeps = keeps_of(serializer)
         self.serializer: str = serializer.name
@@ -272,16 +271,17 @@ class Envelope:
 
     def open(self, key: str, stored: bytes, metas: Metas | None = None) -> Entry | Missing:
         """Return what `load` does, with its metadata, and however old it is."""
-        if type(stored) is bytes and stored[:_HEADER_SIZE] == self._usual_described:
-            body = stored[_BODY]  # as `_read`, in fewer steps
+        header = stored[:_HEADER_SIZE] if type(stored) is bytes else b""
+        if metas is not None and header == self._usual_described:  # as `_read`, in fewer steps
+            body = stored[_BODY]
             check = crc32(body, crc32(key.encode() + END, self._described_beginning))
-            if metas is not None and check.to_bytes(4, "big") == stored[_CHECK]:
+            if check.to_bytes(4, "big") == stored[_CHECK]:
                 end = _METADATA + int.from_bytes(body[:_METADATA], "big")
                 try:
                     return _new(Entry, (self._loads(body[end:]), metas[body[:end]], b""))
                 except self._errors as error:
                     raise_if_of_others(error)
-        form = self._other_form(stored)
+        form = self._other_forms.get(header)
         if form is None:
             value = self.load(key, stored)
             return MISSING if value is MISSING else Entry(value)
@@ -432,12 +432,6 @@ class Envelope:
 
 def _with(header: bytes, flag: int = 0, codec: int = 0) -> bytes:
     return header[:2] + bytes((header[2] | flag, header[3] | codec))
-
-
-def _need_no_secret(context: str, numbers: str | None) -> None:
-    given = ["'context'"] if context else ["'numbers': 'signed'"] if numbers == "signed" else []
-    if given:
-        raise SettingsError(f"OPTIONS[{given[0]}] is about signatures: set SECRET, or leave it out")
 
 
 def _read_number(body: bytes) -> Any | Missing:
