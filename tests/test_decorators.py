@@ -21,6 +21,7 @@ import pytest
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from pydantic import BaseModel
 
+from tests import opcodes
 from twofold import (
     AsyncCached,
     AwaitableResult,
@@ -1069,6 +1070,20 @@ def test_the_public_cache_knows_the_types_of_results(tmp_path: Path) -> None:
         configure({"default": {"BACKEND": "sqlite", "LOCATION": str(tmp_path / name)}})
         assert [corner(), corner()] == [Shop("corner")] * 2
     assert corner.cache_info() == (2, 2, 2)
+
+
+def test_a_hit_takes_few_steps() -> None:
+    """A plain function, however its cache is named, takes little beside its key and a `get`."""
+
+    @cached(cache=caches["default"])
+    def twice(number: int) -> int:
+        return 2 * number
+
+    store = caches["default"]
+    store.set("k", 1)
+    for function in (double, twice):
+        assert function(1) == 2
+        assert opcodes.count(lambda f=function: f(1)) < 2.25 * opcodes.count(lambda: store.get("k"))
 
 
 @pytest.mark.parametrize("kind", ["configured", "overridden"])
