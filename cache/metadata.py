@@ -101,12 +101,13 @@ _FLOATS = 4 * sys.getsizeof(0.5)
 def size_of(kept: Any, nesting: int = NESTING) -> int:
     """Return the bytes of what a store keeps, with those of what an immutable value holds."""
     size = sys.getsizeof(kept)
-    if type(kept) in _WHOLE or not nesting:
+    if type(kept) in WHOLE or not nesting:
         return size
     return size + sum([size_of(each, nesting - 1) for each in parts_of(kept)])
 
 
-_WHOLE = ATOMS | {Described}
+WHOLE: set[type] = {*ATOMS, Described}
+"""Types whose objects tell all that they take, by `sys.getsizeof`."""
 
 
 class HasMetadata(CacheError):

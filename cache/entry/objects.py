@@ -13,7 +13,7 @@ from twofold.entry.copies import COPIES, Copies, copies_of
 from twofold.errors import CannotSerialize
 from twofold.events import EntriesDamaged, emit
 from twofold.interrupts import raise_if_of_others
-from twofold.metadata import Described, Meta, Metas, size_of
+from twofold.metadata import WHOLE, Described, Meta, Metas, size_of
 from twofold.stub import Stub
 
 
@@ -78,6 +78,8 @@ class Marked:
 
 
 _MARK = sys.getsizeof(bytes(MARK_SIZE))
+
+WHOLE.update({Serialized, Held, Marked})  # by `__sizeof__`
 
 _NONE = Serialized(b"")
 
