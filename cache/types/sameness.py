@@ -38,8 +38,10 @@ def is_same(one: Any, other: Any) -> bool:
         return bool(one == other) and _are_same_in_any_order(one, other)
     names = names_of_fields(kind)
     if names is not None:
-        has_same = all(_has_same(one, other, name) for name in names)
-        return has_same and is_same(_beside(one, names), _beside(other, names))
+        if not all(_has_same(one, other, name) for name in names):
+            return False
+        has_more = _has_more(one, names) or _has_more(other, names)
+        return not has_more or is_same(_beside(one, names), _beside(other, names))
     if isinstance(one, tuple | list):
         return _are_same(one, other)
     if kind is deque:
@@ -82,6 +84,12 @@ def _are_of_one_kind(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
 def _has_same(one: Any, other: Any, name: str) -> bool:
     nothing = object()
     return is_same(getattr(one, name, nothing), getattr(other, name, nothing))
+
+
+def _has_more(value: Any, names: Sequence[str]) -> bool:
+    """Tell whether `_beside` may return anything; fields may be in slots."""
+    own: dict[str, Any] = getattr(value, "__dict__", {})
+    return bool(own) and (len(own) > len(names) or names[0] not in own)
 
 
 def _beside(value: Any, names: Iterable[str]) -> dict[str, Any]:
