@@ -1,6 +1,7 @@
 """Pages in Django that were made for one visitor, by whatever Django knows visitors."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -10,13 +11,16 @@ from tests import django_project
 django_project.configure()
 
 from django.contrib import messages
+from django.contrib.messages.storage.cookie import CookieStorage
 from django.core.cache import caches
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
-from django.test import Client, override_settings
+from django.template.backends.django import DjangoTemplates
+from django.test import Client, RequestFactory, override_settings
 from django.urls import path
 from django.utils.functional import SimpleLazyObject
 
+from twofold import refreshing
 from twofold.contrib.django import cache_page
 
 MEMORY = {"BACKEND": "twofold.contrib.django.MemoryCache", "LOCATION": "visitors"}
@@ -194,3 +198,30 @@ def test_no_messages_are_no_message(around: str) -> None:
     for _ in range(2):
         assert visitor(None).get(f"/sync/{around}/told").content == b""
     assert len(runs) == 1
+
+
+@pytest.mark.parametrize(
+    "block", ["{% csrf_token %}", "{% for m in messages %}{{ m }}{% endfor %}"]
+)
+@pytest.mark.parametrize("tag", ["{% cache 60 form %}", "{% cache 60 form stale='1h' %}"])
+@pytest.mark.parametrize("override", [nullcontext, refreshing])
+@pytest.mark.parametrize("above", ["", "{% csrf_token %}"])
+def test_fragments_with_what_is_for_one_are_not_kept(
+    around: str, tag: str, block: str, override: Callable[[], Any], above: str
+) -> None:
+    """A form is sent with its visitor's token, and a message is shown to whom it was for."""
+    engine = DjangoTemplates({"NAME": "t", "DIRS": [], "APP_DIRS": False, "OPTIONS": {}})
+    template = engine.from_string(f"{{% load twofold %}}{above}#{tag}{block}{{% endcache %}}")
+
+    def shown(name: str) -> tuple[str, bool]:
+        request = RequestFactory().get("/")
+        request._messages = CookieStorage(request)  # type: ignore[attr-defined]
+        messages.info(request, name)
+        list_of = messages.get_messages(request)
+        with override():
+            text = template.render({"messages": list_of}, request)
+        return text.rpartition("#")[2], bool(request.META.get("CSRF_COOKIE_NEEDS_UPDATE"))
+
+    told = [shown(name) for name in ("ann", "ben", "ann")]
+    assert len({text for text, _ in told}) == (3 if "csrf" in block else 2)
+    assert {has_token for _, has_token in told} == {"csrf" in above + block}

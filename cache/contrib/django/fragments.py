@@ -22,6 +22,7 @@ from twofold.claims.turns import Turns
 from twofold.computing.answers import Found
 from twofold.computing.call_tags import CallTags
 from twofold.contrib.django.shelf import Hold, Shelf
+from twofold.contrib.django.visitors import part_of
 from twofold.core import Cache
 from twofold.display import shown
 from twofold.effects import FOREGROUND, Effects, run_sync
@@ -76,6 +77,7 @@ class FragmentNode(CacheNode):
             return self.nodelist.render(context)
         if shelf.cache is not None and requests and override() == "refresh":
             full, render = shelf.full(key), _Render(self, context)
+            policy = render.condition_of(policy)
             renewed = shelf.cache._override(FOREGROUND, full, None, render, policy)
             return run_sync(_brought(renewed, render))
         began = monotonic()
@@ -85,7 +87,8 @@ class FragmentNode(CacheNode):
                 shelf.cache._answers.count(there)
             text: str = there.value
             return mark_safe(text)  # noqa: S308 - it was rendered here
-        return run_sync(self._find(shelf, key, policy, _Render(self, context), there, began))
+        render = _Render(self, context)
+        return run_sync(self._find(shelf, key, render.condition_of(policy), render, there, began))
 
     async def _find(
         self,
@@ -169,10 +172,16 @@ class _Render:
         self._node = node
         self._context = context
         self.own: SafeString | None = None
+        self._is_for_one = False
 
     def __call__(self) -> str:
-        self.own = self._node.nodelist.render(self._context)
+        context = self._context
+        self.own, self._is_for_one = part_of(context, lambda: self._node.nodelist.render(context))
         return str.__str__(self.own)
+
+    def condition_of(self, policy: Policy) -> Policy:
+        """Return the policy by which only what is for others, too, is kept."""
+        return policy._replace(condition=lambda _: not self._is_for_one)
 
 
 async def _brought(answer: Awaitable[str], render: _Render) -> SafeString:
@@ -198,6 +207,8 @@ async def _store(
     None says that one of its tags was invalidated meanwhile: the next one renders for all.
     """
     shelf = hold.shelf
+    if not policy.keeps(text):
+        return False
     if shelf.cache is None:
         shelf.put(key, text, policy.ttl)
         return True

@@ -4,12 +4,17 @@ Django's middleware tells of sessions, CSRF tokens and messages, by `Vary` and c
 of a view under `cache_page` are told only after the page is stored.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from django.contrib.auth import SESSION_KEY
 from django.http import HttpRequest, HttpResponse
+from django.template import Context
 from django.utils.cache import patch_vary_headers
 from django.utils.functional import LazyObject, empty
+from django.utils.safestring import SafeString
+
+_WAS_TAKEN: Final = "CSRF_COOKIE_NEEDS_UPDATE"
 
 
 def say_session(request: HttpRequest, response: HttpResponse) -> None:
@@ -22,10 +27,27 @@ def is_for_one(request: HttpRequest, *responses: HttpResponse | None) -> bool:
     """Tell whether cookies go with a page, or a CSRF token or messages are in it."""
     return (
         any(each is not None and each.cookies for each in responses)
-        or bool(request.META.get("CSRF_COOKIE_NEEDS_UPDATE"))
+        or bool(request.META.get(_WAS_TAKEN))
         or _session_was(request, "modified")
         or _has_messages(getattr(request, "_messages", None))
     )
+
+
+def part_of(context: Context, render: Callable[[], SafeString]) -> tuple[SafeString, bool]:
+    """Render a part of a page; return whether a CSRF token or messages are in it, too."""
+    request: HttpRequest | None = getattr(context, "request", None)
+    if request is None:
+        return render(), False
+    before = request.META.pop(_WAS_TAKEN, False)
+    try:
+        part = render()
+        has_token = bool(request.META.get(_WAS_TAKEN))
+    finally:
+        if before:
+            request.META[_WAS_TAKEN] = before
+    if before and (token := context.get("csrf_token")):  # is not taken twice for one page
+        has_token = has_token or str(token) in part
+    return part, has_token or _has_messages(getattr(request, "_messages", None))
 
 
 def is_told_otherwise(request: HttpRequest) -> bool:
