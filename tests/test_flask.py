@@ -15,7 +15,16 @@ from typing import Any
 import flask
 import pytest
 from asgiref.sync import iscoroutinefunction
-from flask import Blueprint, Flask, after_this_request, flash, g, get_flashed_messages, session
+from flask import (
+    Blueprint,
+    Flask,
+    after_this_request,
+    flash,
+    g,
+    get_flashed_messages,
+    render_template_string,
+    session,
+)
 from flask.testing import FlaskClient
 from flask.views import MethodView
 from werkzeug.local import LocalProxy
@@ -1005,6 +1014,25 @@ class TestFragments:
             shown = self.render(site, text, run=lambda: next(runs), x=x, y=y)
             assert seen.setdefault(repr((x, y)), shown) == shown
         assert len(set(seen.values())) == len(pairs)
+
+    @pytest.mark.parametrize("stale", ["", ", stale='1h'"])
+    def test_flashed_messages_are_of_one_visitor(self, site: Site, stale: str) -> None:
+        """A fragment that shows some is not kept; one that finds none is."""
+        site.app.secret_key = "of the tests"
+        text = "{% cache 'top', 60" + stale + " %}{{ get_flashed_messages()|join }}!{% endcache %}"
+
+        def shown(*messages: str) -> str:
+            with site.app.test_request_context():
+                for each in messages:
+                    flash(each)
+                return render_template_string(text)
+
+        assert [shown("to ann"), shown("to ben"), shown(), shown()] == [
+            "to ann!",
+            "to ben!",
+            "!",
+            "!",
+        ]
 
     def test_lists_of_values_do_not_run_together(self, site: Site) -> None:
         """["a:b", "c"] is not ["a", "b:c"], nor any other way to cut the same text."""

@@ -169,13 +169,17 @@ class ComputingCache(Engine):
         default: Any,
         policy: Policy,
         io: Effects = BLOCKING,
+        condition: Condition | None = None,
     ) -> Any:
         if requests and override():
+            policy = policy if condition is None else policy._replace(condition=condition)
             return run_sync(self._override(io, key, version, producer(default), policy))
         since = monotonic() if self._remote else 0.0
         found = self._find(key, version, policy, since)
         if self._answers.serves(found, policy):
             return found.value
+        if condition is not None:  # which no hit pays for
+            policy = policy._replace(condition=condition)
         return run_sync(self._bring(io, found, producer(default), policy, since))
 
     async def _aanswer(self, key: str, version: int | None, default: Any, policy: Policy) -> Any:

@@ -9,6 +9,8 @@ served after that, `stale="1h"`, and what it can be invalidated by, `tags=["user
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from flask import has_request_context
+from flask.globals import request_ctx
 from jinja2 import Environment, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
@@ -76,13 +78,14 @@ class Fragments:
         A template renders in its own request alone. So whoever is to refresh the fragment does it
         at once, and is given what it rendered, or the stale one if that fails.
         """
-        cache, rendering, rendered = self._cache(), False, list[str]()
+        cache, rendering, rendered, wrote = self._cache(), False, list[str](), False
 
         def render() -> str:
-            nonlocal rendering
+            nonlocal rendering, wrote
             rendering = True
-            rendered.append(str(body()))
-            return rendered[-1]
+            text, wrote = _told_of_session(body)
+            rendered.append(text)
+            return text
 
         render.__qualname__ = f"fragment {name!r}"
         try:
@@ -94,7 +97,7 @@ class Fragments:
         try:
             if cache._guard is not None:
                 cache._guard("get_or_set")
-            found = str(cache._answer(key, None, render, policy, FOREGROUND))
+            found = str(cache._answer(key, None, render, policy, FOREGROUND, lambda _: not wrote))
             return rendered[-1] if rendered else found
         except BlockingCallInEventLoop as exc:
             if rendering:  # something in the template
@@ -107,6 +110,21 @@ class Fragments:
             self._told = True
             what = "fragments of async views are rendered"
             emit(CacheBypassed(self._cache().alias, what, str(exc)))
+
+
+def _told_of_session(body: Callable[[], str]) -> tuple[str, bool]:
+    """Return what `body` returns, and whether it wrote to the session.
+
+    Then it is of one visitor: it took flashed messages from there, or made a token against CSRF.
+    """
+    session = request_ctx._session if has_request_context() else None
+    if session is None:
+        return str(body()), False
+    before, session.modified = session.modified, False
+    try:
+        return str(body()), session.modified
+    finally:
+        session.modified = session.modified or before
 
 
 def _check_tags(tags: Any) -> None:
