@@ -55,6 +55,6 @@ class _Member:
         return getattr(Cache, self._name) if instance is None else instance.__getattr__(self._name)
 
 
-for _name in vars(Cache).keys() - vars(StandIn).keys():
+for _name in {each for base in Cache.__mro__[:-1] for each in vars(base)} - vars(StandIn).keys():
     if not _name.startswith("__"):
         setattr(StandIn, _name, _Member(_name))

@@ -14,6 +14,7 @@ import pytest
 from twofold import Cache, SettingsError, cache, caches, configure
 from twofold.registry import build
 from twofold.settings import read_cache
+from twofold.standins import StandIn
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +104,10 @@ def test_it_follows_configure() -> None:
     cache.set("k", 1)
     configure({"default": "memory://elsewhere", "disk": "memory://"})
     assert cache.get("k") is None
-    assert cache.get.__self__ is caches["default"]  # type: ignore[attr-defined]
+    methods = [name for name in dir(Cache) if not name.startswith("__") and name != "typed"]
+    owned = {name: getattr(getattr(cache, name), "__self__", None) for name in methods}
+    real = caches["default"]
+    assert not [name for name, owner in owned.items() if isinstance(owner, StandIn)]
+    assert owned["get"] is owned["aset"] is owned["get_or_set"] is owned["clear"] is real
     with pytest.raises(SettingsError):
         caches["other"]
