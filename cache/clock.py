@@ -39,7 +39,5 @@ class _Travelling:
 
 def followed(clock: Clock) -> Clock:
     """Return `clock`, or the one that moves with time-machine where that has been imported."""
-    machine = sys.modules.get("time_machine")
-    return (
-        clock if machine is None or clock is not SYSTEM_CLOCK else _Travelling(machine.escape_hatch)
-    )
+    hatch = getattr(sys.modules.get("time_machine"), "escape_hatch", None)
+    return clock if hatch is None or clock is not SYSTEM_CLOCK else _Travelling(hatch)

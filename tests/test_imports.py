@@ -2,9 +2,18 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+
+from twofold.clock import SYSTEM_CLOCK, followed
+from twofold.codecs.refusal import refuse
+from twofold.contrib.django.workers import close_connections
+from twofold.effects.loops import serves_event_loop
+from twofold.settings.django import find_in_django
 
 HEAVY = {
     "asgiref",
@@ -93,3 +102,22 @@ async def main():
 assert asyncio.run(main()) == "refused"
 """
     assert "asyncio" in imported_by(program, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("module", "look"),
+    [
+        ("asgiref.sync", serves_event_loop),
+        ("django.conf", find_in_django),
+        ("django.db", close_connections),
+        ("django.db.models", lambda: refuse("json", object())),
+        ("time_machine", lambda: followed(SYSTEM_CLOCK)),
+    ],
+)
+def test_what_another_thread_is_importing_is_not_there_yet(
+    module: str, look: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module stands in `sys.modules` before its names are in it."""
+    monkeypatch.setitem(sys.modules, module, ModuleType(module))
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+    look()

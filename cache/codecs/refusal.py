@@ -29,7 +29,8 @@ def refuse(serializer: str, value: object, why: str = "") -> CannotSerialize:
 def _is_of_django(value: object) -> bool:
     """Tell whether `value` is a model's instance, or a query."""
     models = sys.modules.get("django.db.models")
-    return models is not None and isinstance(value, models.Model | models.QuerySet)
+    kinds = [getattr(models, name, None) for name in ("Model", "QuerySet")]
+    return isinstance(value, tuple(kind for kind in kinds if kind is not None))
 
 
 def _of_django(serializer: str, value: object) -> CannotSerialize:

@@ -79,8 +79,9 @@ def serves_event_loop() -> bool:
     asgiref notes the loop in each thread that its `sync_to_async` uses. Such a thread
     may be the very one that the loop's next `sync_to_async` needs.
     """
-    asgiref = sys.modules.get("asgiref.sync")
-    noted = asgiref and asgiref.SyncToAsync.threadlocal
+    # What another thread is importing is there before its names are.
+    bridge = getattr(sys.modules.get("asgiref.sync"), "SyncToAsync", None)
+    noted = bridge and bridge.threadlocal
     loop = getattr(noted, "main_event_loop", None)
     pid = getattr(noted, "main_event_loop_pid", None)
     return loop is not None and pid == os.getpid() and loop.is_running()

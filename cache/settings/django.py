@@ -23,8 +23,9 @@ def find_in_django() -> dict[str, Raw]:
     Raises:
         SettingsError: Django's settings cannot be read.
     """
-    conf = sys.modules.get("django.conf")
-    if not os.environ.get("DJANGO_SETTINGS_MODULE") and not (conf and conf.settings.configured):
+    settings = getattr(sys.modules.get("django.conf"), "settings", None)
+    is_in_use = settings is not None and settings.configured
+    if not is_in_use and not os.environ.get("DJANGO_SETTINGS_MODULE"):
         return {}
     try:
         conf = import_module("django.conf")

@@ -17,9 +17,9 @@ from twofold.effects import background
 
 def close_connections() -> None:
     """Close the database connections of this thread, if there is a database at all."""
-    database = sys.modules.get("django.db")
-    if database is not None:
-        database.connections.close_all()
+    connections = getattr(sys.modules.get("django.db"), "connections", None)
+    if connections is not None:
+        connections.close_all()
 
 
 @contextmanager
