@@ -149,16 +149,16 @@ def main() -> None:
         print("processes", [each.pid for each in processes], "redis-server", server.pid, flush=True)
         threading.Thread(target=command, args=(proxy, server), daemon=True).start()
         try:
-            for each in processes:
-                each.join()
-        except KeyboardInterrupt:
-            print("the end")
+            with contextlib.suppress(KeyboardInterrupt):
+                for each in processes:
+                    each.join()
         finally:
             for each in processes:
                 each.kill()
                 each.join()
             server.kill()
             server.wait()
+        print("the end")
 
 
 if __name__ == "__main__":
