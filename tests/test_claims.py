@@ -572,7 +572,7 @@ def test_a_store_that_fails_keeps_no_other_from_being_renewed(
     another: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever it raises: one call renews the claims of all stores."""
-    ours, renewed = another(), []
+    ours, renewed = another(), list[str]()
 
     def renew(key: str, *args: Any) -> bool:
         renewed.append(key)
@@ -586,7 +586,7 @@ def test_a_store_that_fails_keeps_no_other_from_being_renewed(
         return "value"
 
     ours.get_or_set("j", lambda: ours.get_or_set("k", function))
-    assert sorted(renewed) == [ours._key("j"), ours._key("k")]
+    assert set(renewed) == {ours._key("j"), ours._key("k")}  # the thread may have been at it, too
 
 
 def test_a_claim_stands_where_an_unreadable_entry_was(another: Callable[[], Cache]) -> None:
