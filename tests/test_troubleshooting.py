@@ -80,6 +80,7 @@ def test_what_a_traceback_ends_with(
 ) -> None:
     """The message is as short as ever; below it a traceback names the section."""
     monkeypatch.chdir(tmp_path)
+    configure(f"memory://{tmp_path}")
     with pytest.raises(CacheError) as raised:
         trouble()
     assert "docs/troubleshooting.md" not in str(raised.value)
