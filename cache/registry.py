@@ -81,7 +81,7 @@ class Caches:
         """Use `caches` from now on: a dict like Django's `CACHES`, or one URL for "default".
 
         Without `caches` the settings are looked for again where they are kept. The caches
-        built so far are closed, and what was in memory is gone with them.
+        built so far are closed, and what they had in memory goes, unless another cache uses it.
 
         Raises:
             SettingsError: something in `caches` is unknown or cannot be; all is as it was.

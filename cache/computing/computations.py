@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from twofold.backend import Backend, Stored
 from twofold.claims.flights import Body, Flight, moment, share, start
@@ -33,19 +33,17 @@ class Computed(NamedTuple):
     """The value as the store keeps it, of which others get copies; None if it cannot."""
     accepted: bool
     """Whether nobody has changed the key since it was begun."""
-    alone: bool = False
-    """Whether nobody else gets it, since no copies can be made of it."""
 
-    @classmethod
-    def of(cls, made: Made, *, accepted: bool) -> Self:
-        alone = made.stored is None and made.value is not MISSING
-        return cls(made.value, made.stored, accepted, alone)
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else gets it, since no copies can be made of it."""
+        return self.stored is None and self.value is not MISSING
 
 
 def _computed(made: Made, accepted: bool) -> Computed:
     if made.error is not None:
         raise made.error
-    return Computed.of(made, accepted=accepted)
+    return Computed(made.value, made.stored, accepted)
 
 
 class Computations:
@@ -204,8 +202,7 @@ class Computations:
         """Compute what is not stored."""
         flight.begin()
         value = await self._maker.call(io, function)
-        stored = self._maker.copied(flight.key, value)
-        return Computed(value, stored, accepted=False, alone=stored is None)
+        return Computed(value, self._maker.copied(flight.key, value), accepted=False)
 
     async def _here(
         self,

@@ -162,8 +162,7 @@ class Loads:
                 flight.accept()  # for all that can be known
             value = values.get(flight.key, MISSING)
             stored = None if value is MISSING else self._maker.copied(flight.key, value)
-            alone = stored is None and value is not MISSING
-            flight.finish(Computed(value, stored, accepted, alone))
+            flight.finish(Computed(value, stored, accepted))
 
     async def _here(
         self,
@@ -205,7 +204,7 @@ class Loads:
             accepted = await self._private.swap(
                 io, flight, function.function, policy, present, each
             )
-            flight.finish(Computed.of(each, accepted=accepted))
+            flight.finish(Computed(each.value, each.stored, accepted))
 
     async def _make(
         self, io: Effects, keys: Collection[str], function: FunctionOfMany, policy: Policy
@@ -367,7 +366,7 @@ class Loads:
                 flight.accept(checked)
             if refused is not None and not each.is_final(holds):
                 refused.add(key)
-            flight.finish(Computed.of(each, accepted=each.is_final(holds)))
+            flight.finish(Computed(each.value, each.stored, each.is_final(holds)))
 
     async def renew(
         self,
@@ -440,7 +439,7 @@ class Loads:
                 accepted = await self._private.put(io, flight, function.function, policy, each)
                 if not accepted:
                     refused.add(flight.key)
-                flight.finish(Computed.of(each, accepted=accepted))
+                flight.finish(Computed(each.value, each.stored, accepted))
             return
         claims = self._claims_of(flights)
 

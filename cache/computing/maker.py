@@ -324,7 +324,9 @@ class Maker:
         entry = await self.reader.open(io, key, stored)
         if entry is MISSING:
             return MISSING
-        self.raise_kept(entry, policy)
+        error = self.kept_error(entry, policy)
+        if error is not None:
+            raise error
         return entry.value if entry.is_fresh(self._clock.time()) else MISSING
 
     async def read_many(self, io: Effects, stored: Mapping[str, Stored]) -> dict[str, Any]:
@@ -335,14 +337,8 @@ class Maker:
             self.note(exc)
             return exc.result if isinstance(exc, PartlyUnavailable) else {}
 
-    def raise_kept(self, entry: Entry, policy: Policy) -> None:
-        """Raise the error that an entry keeps, if it is one of the caller's, and not too old."""
-        error = self.kept_error(entry, policy)
-        if error is not None:
-            raise error
-
     def kept_error(self, entry: Entry, policy: Policy) -> Exception | None:
-        """Return what `raise_kept` raises."""
+        """Return the error that an entry keeps, if it is one of the caller's, and not too old."""
         if entry.meta is None or not entry.meta.error:
             return None
         error = rebuilt(entry, policy.errors)
