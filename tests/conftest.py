@@ -14,6 +14,7 @@ import pytest
 
 from tests.chaos.leaks import LASTING
 from twofold import close_all, configure
+from twofold.backends.memory import _stores
 from twofold.effects.faces import _Task
 
 pytest_plugins = ["pytester", "tests.chaos.fixtures"]
@@ -49,11 +50,12 @@ def _nothing_of_a_network_is_left(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(autouse=True)
 def _settings_are_as_before() -> Iterator[None]:
-    """Check that a test leaves to the next one what it found; the caches it configured go."""
+    """Check that a test leaves to the next one what it found; its caches and memory stores go."""
     before = _common_state()
     yield
     close_all()
     configure()
+    _stores._open.clear()  # a cache that is not collected yet would hand its store on by name
     assert _common_state() == before
 
 
