@@ -13,9 +13,10 @@ import hypothesis  # noqa: F401 - of what it registers when it is imported, it a
 import pytest
 
 from tests.chaos.leaks import LASTING
-from twofold import close_all, configure
+from twofold import close_all, configure, events
 from twofold.backends.memory import _stores
 from twofold.effects.faces import _Task
+from twofold.freshness import overrides
 
 pytest_plugins = ["pytester", "tests.chaos.fixtures"]
 
@@ -70,6 +71,8 @@ def _common_state() -> dict[str, Any]:
         "garbage collection": (gc.isenabled(), *gc.get_threshold()),
         "switch interval": sys.getswitchinterval(),
         "signals": [signal.getsignal(each) for each in _SIGNALS],
+        "subscribers": list(events._subscribers),
+        "overrides": set(overrides.requests),
     }
 
 
