@@ -613,7 +613,7 @@ def test_an_outage_is_no_proxy(face: Face, proxied: MakeProxy, own_memcached: An
         assert await store.set("k", b"v", 60)
         proxy.cut_after(0)
         assert await store.has("k") is True
-        assert await store.ttl("k") == pytest.approx(60, abs=2)
+        assert 30 < await store.ttl("k") <= 61
         await store.close()
 
     face.run(body())
