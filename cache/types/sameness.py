@@ -2,9 +2,10 @@
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
-from datetime import datetime, time
+from datetime import datetime, time, timezone, tzinfo
 from decimal import Decimal
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from twofold.codecs.immutables import ATOMS, keeps_results
 from twofold.types.fields import names_of_fields
@@ -50,13 +51,19 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 def _is_same_zone(one: datetime | time, other: datetime | time) -> bool:
-    """Tell whether zones have the same rules; of what has only an offset it is the offset."""
+    """Tell whether zones are the same; of what has only an offset it is the offset."""
     if one.tzinfo is other.tzinfo:
         return True
-    has_rules = one.tzinfo is not None and one.tzinfo.utcoffset(None) is None
-    if has_rules and repr(one.tzinfo) != repr(other.tzinfo):
+    if _is_more_than_offset(one.tzinfo) and repr(one.tzinfo) != repr(other.tzinfo):
         return False
     return one.utcoffset() == other.utcoffset()
+
+
+def _is_more_than_offset(zone: tzinfo | None) -> bool:
+    """Tell whether a zone has rules, a key, or a name of its own."""
+    if type(zone) is timezone:
+        return zone.tzname(None) != timezone(zone.utcoffset(None)).tzname(None)
+    return zone is not None and (isinstance(zone, ZoneInfo) or zone.utcoffset(None) is None)
 
 
 def _are_same(some: Iterable[Any], others: Iterable[Any]) -> bool:
