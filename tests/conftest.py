@@ -51,12 +51,13 @@ def _nothing_of_a_network_is_left(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(autouse=True)
 def _settings_are_as_before() -> Iterator[None]:
-    """Check that a test leaves to the next one what it found; its caches and memory stores go."""
+    """Check that a test leaves to the next one what it found; its caches go, and all in memory."""
     before = _common_state()
     yield
     close_all()
     configure()
-    _stores._open.clear()  # a cache that is not collected yet would hand its store on by name
+    for store in list(_stores._open.values()):  # of caches that are not collected yet
+        store.clear("")
     assert _common_state() == before
 
 
