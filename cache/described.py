@@ -141,18 +141,20 @@ class FreshStore:
     async def _mark(self, io: Effects, key: str, stored: Stored) -> bool | None:
         """Make what was read stale; tell whether it was fresh, None if it is another by now."""
         now = self._clock.time()
-        entry = await self.reader.open(io, key, stored)
-        if entry is MISSING:
+        kept = self.codec.open(key, stored)
+        entry = await self.reader.judge(io, key, kept)
+        if entry is MISSING or kept is MISSING:
             return False
-        meta, is_fresh = entry.meta or Meta(now), entry.is_fresh(now)
+        described, is_fresh = kept.meta or Meta(now), entry.is_fresh(now)
+        meta = described._replace(tags=())
         if meta.hard == inf:  # only the store knows how long it is good
             left = await self.left(io, key)
             meta = meta._replace(hard=inf if left is None else now + left)
         if meta.is_gone(now):
             return False
         # Who refreshes a stale value compares it: written anew, it is another one.
-        soft = now if is_fresh else nextafter(min(meta.soft, now), -inf)
-        marked = meta._replace(soft=soft, tags=self.reader.tags_of(key, stored))
+        soft = now if meta.soft > now else nextafter(meta.soft, -inf)
+        marked = meta._replace(soft=soft, tags=described.tags)
         return is_fresh if await self._swap(io, key, stored, entry, marked) else None
 
     async def _has(self, io: Effects, key: str) -> bool:

@@ -112,6 +112,27 @@ class TagCases(Suite):
         assert await cache.get("k", allow_stale=True) is None
 
     @case
+    async def test_what_a_tag_made_stale_can_be_marked_so(self, cache: Any) -> None:
+        """`mark_stale` finds nothing fresh, and what is being computed is not kept."""
+        sync = cache.target
+
+        def marked() -> list[int]:
+            assert sync.mark_stale("k") is False
+            return [2]
+
+        for life in (1000, None):
+            await cache.set("k", [1], life, stale=1000, tags=["t"])
+            await cache.invalidate_tags("t", keep_stale=True)
+            assert await cache.mark_stale("k") is False
+            assert await cache.get("k", allow_stale=True) == [1]
+            options: dict[str, Any] = {"stale": 1000, "wait": None, "tags": ["t"]}
+            assert await cache.get_or_set("k", marked, life, **options) == [2]
+            assert await cache.get("k") is None
+            assert await cache.get("k", allow_stale=True) == [1]
+            await cache.invalidate_tags("t")
+            assert await cache.get("k", allow_stale=True) is None
+
+    @case
     async def test_a_computed_value_has_tags(self, cache: Any) -> None:
         """It is computed once until one of its tags is invalidated."""
         function = Numbers()
