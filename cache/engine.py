@@ -181,7 +181,9 @@ class Engine:
             Unknown: nothing can convert them.
         """
         codec, rich = self._codec, self._codec.keeps != "json"
-        if codec.keeps == "all" or (tell_other is not None and shape.is_kept(rich=rich)):
+        if codec.keeps == "all":
+            return self
+        if tell_other is not None and (shape.says_nothing or shape.is_kept(rich=rich)):
             return self
         made = type(self).__new__(type(self))
         for name in (*self._HOT, *vars(self)):

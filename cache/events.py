@@ -194,7 +194,8 @@ class ResultOfOtherType(Event):
     def __str__(self) -> str:
         return (
             f"{self.function}() returns what its annotation does not bring back, and cache"
-            f" {self.cache!r} keeps it without its type: {self.error}. Correct the annotation"
+            f" {self.cache!r} keeps it without its type: {self.error}. Correct the annotation,"
+            " or leave it out"
         )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import enum
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, make_dataclass
 from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
@@ -210,6 +211,43 @@ def test_a_lie_of_another_process_is_a_miss(disk: Cache) -> None:
     function = returning(disk, User, ADA)
     assert function.get() is None
     assert function() == ADA
+
+
+class Opaque:
+    """An object without fields, such as a row of somebody's library."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (Opaque, Opaque(1)),
+        (Opaque | None, Opaque(1)),
+        (list[Opaque], [Opaque(1)]),
+        (dict[str, Opaque], {"one": Opaque(1)}),
+        (deque[int], deque([1])),
+    ],
+)
+def test_a_type_that_nothing_is_known_of_is_no_lie(
+    annotation: Any, value: Any, tmp_path: Path, told: list[events.Event]
+) -> None:
+    """It counts as no annotation: nobody is told to correct it, and other processes find it."""
+    url, secret = f"sqlite:///{tmp_path}/cache.db", "of this test alone"
+    writer, reader = (Cache(url, serializer="pickle", secret=secret) for _ in range(2))
+    returning(writer, annotation, value)()
+    assert type(returning(reader, annotation, value).get()) is type(value)
+    assert told == []
+    writer.close()
+    reader.close()
+
+
+def test_beside_a_type_that_is_unknown_others_count(disk: Cache, told: list[events.Event]) -> None:
+    """A union keeps the values whose type is known."""
+    assert returning(disk, User | Opaque, ADA)() == ADA
+    assert returning(disk, User | Opaque, None).get() == ADA
+    assert told == []
 
 
 @pytest.mark.parametrize("value", [Point(1.0, 2.0), [ADA], Dog("x")])

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from twofold.interrupts import raise_if_of_others
 from twofold.types import libraries
-from twofold.types.outline import Outline, Unknown, bare, is_odd_enum
+from twofold.types.outline import TEXTS, Outline, Unknown, bare, is_odd_enum
 from twofold.types.sameness import is_same
 
 
@@ -120,7 +120,7 @@ def _is_plain(annotation: Any, rich: bool) -> bool:
 def _stands_as_atom(annotation: Any) -> bool:
     """Tell whether the data of a class are text or a number, as those of others may be."""
     kind = bare(annotation)
-    return isinstance(kind, type) and issubclass(kind, (Enum, *libraries.TEXTS))
+    return isinstance(kind, type) and issubclass(kind, (Enum, *TEXTS))
 
 
 def _by_union(annotation: Any, rich: bool) -> Conversion | None:

@@ -5,19 +5,10 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
 from importlib import import_module
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-)
-from pathlib import PurePath
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
-from twofold.types.outline import Outline
+from twofold.types.outline import TEXTS, Outline
 
 _Way: TypeAlias = tuple[
     tuple[Callable[[Any], Any], ...], Callable[[Any], Any], Callable[[bytes], Any] | None
@@ -27,17 +18,6 @@ one of their MessagePack, where that goes without them."""
 
 _PLAIN = (bytes, bytearray, date, datetime, time, timedelta, Decimal, UUID)
 """What serializers keep that keep the types of Python, and msgspec would turn into text."""
-
-TEXTS: Final = (
-    PurePath,
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-)
-"""Classes whose values can be made of what `str` says of them."""
 
 
 class Refused(Exception):

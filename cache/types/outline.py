@@ -12,10 +12,33 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+from pathlib import PurePath
 from typing import Annotated, Any, Final, Literal, NewType, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
 from twofold.types.fields import fields_of, is_pydantic
+
+TEXTS: Final = (
+    PurePath,
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+"""Classes whose values can be made of what `str` says of them."""
+
+_OTHERS = (*TEXTS, bytearray, memoryview)
+"""Classes without fields whose values are known all the same."""
 
 _JSON_ATOMS = frozenset({bool, float, int, str, types.NoneType})
 _EXTENSIONS = frozenset({date, datetime, time, timedelta, Decimal, UUID})
@@ -67,12 +90,19 @@ class Outline:
         """Whether it has classes that msgspec does not know, such as paths."""
         self.has_extensions: bool = False
         """Whether it has what MessagePack keeps by extensions, such as dates and tuples."""
+        self._has_strangers = False
+        self._has_known = False
         self._within: list[Any] = []
         self._seen = 0
         self.text: str = self._text(annotation, {})
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.text}>"
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it has classes of objects, and none that has fields or is an enum."""
+        return self._has_strangers and not self._has_known
 
     def _text(self, annotation: Any, given: Mapping[Any, Any]) -> str:
         self._seen += 1
@@ -110,6 +140,7 @@ class Outline:
     def _literal(self, values: Iterable[Any]) -> str:
         if not _JSON_ATOMS.issuperset(map(type, values)):
             self.is_json = self.is_plain = False
+            self._has_known = True
         return f"literal[{','.join(map(_of_literal, values))}]"
 
     def _class(self, annotation: Any, kind: Any, args: Any, given: Mapping[Any, Any]) -> str:
@@ -125,6 +156,7 @@ class Outline:
             return f"{kind.__name__}[{inner}]"
         self.is_json = self.is_plain = False
         if issubclass(kind, Enum):
+            self._has_known = True
             return _of_enum(kind)
         self.has_pydantic |= is_pydantic(kind)
         if annotation in self._within:
@@ -136,8 +168,10 @@ class Outline:
 
     def _fields(self, kind: type, args: Any, given: Mapping[Any, Any]) -> str:
         fields = fields_of(kind)
+        self._has_known |= fields is not None or issubclass(kind, _OTHERS)
         if fields is None:
             self.has_others = True
+            self._has_strangers |= not issubclass(kind, _OTHERS)
             inner = ",".join(self._text(each, given) for each in args)
             return f"{kind.__name__}[{inner}]"
         self.has_extensions |= issubclass(kind, tuple)

@@ -39,13 +39,18 @@ def register_type(kind: type | None = None, /, *, name: str = "") -> object:
         raise SettingsError(f"register_type() takes a class, not {kind!r}")
     full = f"{kind.__module__}.{kind.__qualname__}"
     try:
-        plain = Outline(kind).is_plain
+        outline = Outline(kind)
     except NameError:  # of a field's type that comes later
-        plain = False
+        outline = None
     except Unknown as exc:
         raise SettingsError(f"{full} cannot be registered: {exc}") from exc
-    if plain:
+    if outline is not None and outline.is_plain:
         raise SettingsError(f"{full} is stored as it is: there is nothing to register")
+    if outline is not None and outline.says_nothing:
+        raise SettingsError(
+            f"{full} cannot be registered: it has no fields, as a dataclass or a model has, and is"
+            " no enum"
+        )
     named.register(Named(name or full, kind, _Late(kind).form))
     return kind
 

@@ -36,6 +36,11 @@ class Shape:
         kind = self.annotation
         return kind.__qualname__ if isinstance(kind, type) else str(kind)
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether nothing can be made of it, so that values stand as if it were not named."""
+        return self._outline.says_nothing
+
     def is_kept(self, *, rich: bool) -> bool:
         """Tell whether serializers bring its values back without knowing of it."""
         return self._outline.is_plain if rich else self._outline.is_json
