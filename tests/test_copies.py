@@ -171,7 +171,6 @@ def test_what_nobody_can_change_is_shared(cache: Cache) -> None:
     "value",
     [
         threading.Lock(),
-        (each for each in "ab"),
         io.StringIO,
         lambda: None,
         sys.stdout,
@@ -187,6 +186,16 @@ def test_what_cannot_be_copied_is_refused(cache: Cache, value: Any) -> None:
         return
     with pytest.raises(CannotSerialize, match="SERIALIZER None"):
         cache.set("k", value)
+
+
+@pytest.mark.parametrize("serializer", ["msgpack", None])
+def test_a_generator_is_for_nobody_else(serializer: str | None) -> None:
+    """Shared as it is, it would be empty for all but its first reader."""
+    cache = Cache("memory://", serializer=serializer)
+    with pytest.raises(CannotSerialize, match="read only once"):
+        cache.set("k", (each for each in "ab"))
+    assert [*cache.get_or_set("k", lambda: (each for each in "ab"))] == ["a", "b"]
+    assert [*cache.get_or_set("k", lambda: (each for each in "ab"))] == ["a", "b"]
 
 
 def test_a_value_that_refuses_to_be_pickled_is_not_cloned() -> None:

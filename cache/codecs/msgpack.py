@@ -189,8 +189,8 @@ def _dump_rewritten(value: Any) -> bytes:
     nesting = extensions.NESTING + (type(value) is not list and not _has_text_keys(value))
     try:
         return packb(_rewrite(value, nesting), None, _OPTIONS)
-    except CannotSerialize:
-        raise
+    except CannotSerialize as refused:
+        raise refused from refused.__cause__  # not from what was tried before
     except (TypeError, ValueError, RecursionError) as exc:
         raise_if_of_others(exc)
         raise refuse(Msgpack.name, value, _TOO_DEEP) from exc

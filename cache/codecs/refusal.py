@@ -2,18 +2,23 @@
 
 import inspect
 import sys
+from collections.abc import AsyncIterator, Iterator
+from io import IOBase
+from types import AsyncGeneratorType, GeneratorType
 
 from twofold.errors import CannotSerialize
 
 
 def refuse(serializer: str, value: object, why: str = "") -> CannotSerialize:
     """Return the error for a value that `serializer` cannot bring back as it is."""
-    if inspect.isawaitable(value):
-        return _awaitable(value)
+    special = in_particular(value)
+    if special is not None:
+        return special
     if _is_of_django(value):
         return _of_django(serializer, value)
     advice = [
-        "let the annotation of the function name the type, or `twofold.register_type` it",
+        "let the annotation of the function name the type, or `twofold.register_type` it, if it is"
+        " an enum or has fields, as a dataclass or a model has",
         "store a plain form of it",
         "choose SERIALIZER 'pickle' if only you can write to the store",
         "choose SERIALIZER None on a memory alias",
@@ -28,9 +33,7 @@ def refuse(serializer: str, value: object, why: str = "") -> CannotSerialize:
 
 def _is_of_django(value: object) -> bool:
     """Tell whether `value` is a model's instance, or a query."""
-    models = sys.modules.get("django.db.models")
-    kinds = [getattr(models, name, None) for name in ("Model", "QuerySet")]
-    return isinstance(value, tuple(kind for kind in kinds if kind is not None))
+    return any(_is_of(f"django.db.models.{name}", value) for name in ("Model", "QuerySet"))
 
 
 def _of_django(serializer: str, value: object) -> CannotSerialize:
@@ -42,10 +45,41 @@ def _of_django(serializer: str, value: object) -> CannotSerialize:
     )
 
 
-def refuse_awaitable(value: object) -> None:
-    """Raise `CannotSerialize` if `value` would have to be awaited."""
+def in_particular(value: object) -> CannotSerialize | None:
+    """Return the error for a value of a kind that has a way of its own; None if it has none."""
+    if inspect.isawaitable(value):
+        return _awaitable(value)
+    if isinstance(value, Iterator | AsyncIterator) and not isinstance(value, IOBase):
+        return _read_once(value)
+    room = next((room for path, room in _RESPONSES.items() if _is_of(path, value)), None)
+    if room is None:
+        return None
+    return CannotSerialize(
+        f"A value of type {type_name(value)} is a whole response: let {room} keep it, or store what"
+        " it is made of."
+    )
+
+
+_RESPONSES = {
+    "django.http.HttpResponseBase": "`cache_page` of twofold.contrib.django",
+    "starlette.responses.Response": "`cached_page` of twofold.contrib.starlette",
+    "werkzeug.wrappers.Response": "`cached_page` of twofold.contrib.flask",
+}
+
+
+def _is_of(path: str, value: object) -> bool:
+    """Tell whether `value` is of a class, without importing the module of that."""
+    module, _, name = path.rpartition(".")
+    kind = getattr(sys.modules.get(module), name, None)
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+def refuse_used_up(value: object) -> None:
+    """Raise `CannotSerialize` if `value` is of use to one only: a coroutine, a generator."""
     if inspect.isawaitable(value):
         raise _awaitable(value)
+    if isinstance(value, GeneratorType | AsyncGeneratorType):
+        raise _read_once(value)
 
 
 def type_name(value: object) -> str:
@@ -63,4 +97,11 @@ def _awaitable(value: object) -> CannotSerialize:
         f"A value of type {type_name(value)} cannot be stored, for it can be awaited only once."
         " Await it and store its result, or give the async function itself to the async twin"
         " (`aget_or_set`)."
+    )
+
+
+def _read_once(value: object) -> CannotSerialize:
+    return CannotSerialize(
+        f"A value of type {type_name(value)} cannot be stored, for it can be read only once. Store"
+        " a list of what it yields."
     )

@@ -11,7 +11,7 @@ from twofold.codecs import named
 from twofold.codecs.immutables import is_immutable
 from twofold.codecs.limits import HEAVY, may_build
 from twofold.codecs.msgpack import Msgpack
-from twofold.codecs.refusal import refuse, refuse_awaitable
+from twofold.codecs.refusal import refuse, refuse_used_up
 from twofold.errors import CannotSerialize, SettingsError
 from twofold.interrupts import raise_if_of_others
 from twofold.spelling import did_you_mean
@@ -124,7 +124,7 @@ class Pickle:
 
     def dumps(self, value: Any) -> bytes:
         if not is_immutable(value):
-            refuse_awaitable(value)
+            refuse_used_up(value)
         try:
             return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
         except Exception as exc:
@@ -152,7 +152,7 @@ class Foreign:
         self._dumps = theirs.dumps
 
     def dumps(self, value: Any) -> bytes:
-        refuse_awaitable(value)
+        refuse_used_up(value)
         try:
             data = self._dumps(value)
         except CannotSerialize:

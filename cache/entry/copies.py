@@ -8,7 +8,7 @@ from copy import deepcopy
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, Final, Protocol
 
-from twofold.codecs.refusal import refuse_awaitable, type_name
+from twofold.codecs.refusal import in_particular, refuse_used_up, type_name
 from twofold.errors import CannotSerialize
 from twofold.interrupts import raise_if_of_others
 
@@ -71,7 +71,7 @@ def copies_of(value: Any) -> Copies:
     Raises:
         CannotSerialize: it cannot be copied.
     """
-    refuse_awaitable(value)
+    refuse_used_up(value)
     for make in (_pickled, _cloned):
         try:
             made = make(value)
@@ -85,7 +85,7 @@ def copies_of(value: Any) -> Copies:
             raise_if_of_others(exc)
             why = f"{type(exc).__name__}: {exc}"
             break
-    raise CannotSerialize(
+    raise in_particular(value) or CannotSerialize(
         f"A value of type {type_name(value)} cannot be copied, so that nobody would have one of his"
         f" own: {why}. Store a plain form of it, or choose SERIALIZER None on this alias, which"
         " keeps and shares the value itself."

@@ -6,7 +6,7 @@ from typing import Any, Final
 from twofold import counter
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.codecs.immutables import ATOMS, is_immutable
-from twofold.codecs.refusal import refuse_awaitable
+from twofold.codecs.refusal import refuse_used_up
 from twofold.codecs.serializers import Serializer
 from twofold.entry.codec import MARK_SIZE, MISSING, Entry, Keeps, Missing, keeps_of
 from twofold.entry.copies import COPIES, Copies, copies_of
@@ -121,7 +121,7 @@ class Objects:
         serializer = self._serializer
         if serializer is None:
             if type(value) not in ATOMS:
-                refuse_awaitable(value)
+                refuse_used_up(value)
             return _NONE if value is None else value
         if value is not None and (serializer.may_share(value) or counter.is_counter(value)):
             return value
@@ -132,9 +132,9 @@ class Objects:
                 return value
             try:
                 return copies_of(value)
-            except CannotSerialize:
+            except CannotSerialize as uncopied:
                 if type(refused) is CannotSerialize:
-                    raise
+                    raise uncopied from None
                 raise refused from refused.__cause__  # of the kind that its callers expect
 
     def load(self, key: str, stored: Any) -> Any | Missing:

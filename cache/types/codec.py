@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twofold.codecs.immutables import ATOMS, is_immutable
-from twofold.codecs.refusal import refuse_awaitable, type_name
+from twofold.codecs.refusal import refuse_used_up, type_name
 from twofold.entry import (
     MISSING,
     Codec,
@@ -76,7 +76,7 @@ class TypedCodec:
         return self._codec.dump(key, plain, meta, self._mark)
 
     def _dump_other(self, key: str, value: Any, meta: Meta | None, why: str) -> Any:
-        refuse_awaitable(value)
+        refuse_used_up(value)
         reason = f"a value of type {type_name(value)} is not kept as {self._fitted.name}: {why}"
         if self._tell_other is None:
             raise CannotSerialize(f"{reason}.")
