@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from types import FrameType
 from typing import Literal
 
 from twofold.backend import Backend
@@ -16,8 +17,24 @@ _OF_LOCKS = {
     "release": "`await lock.arelease()`",
 }
 
-_OF_DJANGO = ("django.middleware.cache", "django.utils.cache")
+_OF_PAGES = ("django.middleware.cache", "django.utils.cache")
 """The modules in which Django's own `cache_page` and cache middleware ask the cache."""
+
+_OF_FRAMEWORKS = {
+    "django.contrib.sessions.": (
+        "`await request.session.aget(...)` and its like, or `await request.auser()`,"
+    ),
+    "django.template.": "`await sync_to_async(render)(...)` of the template",
+    "jinja2.": "`await asyncio.to_thread(render_template, ...)`",
+}
+"""The modules of frameworks that ask the cache for a view, and what the view is to call."""
+
+
+def in_thread(name: str) -> str:
+    """Return how a coroutine has a sync function run in a thread."""
+    if "django.core" in sys.modules:  # which then closes the connections to its database
+        return f"`await sync_to_async({name})(...)`"
+    return f"`await asyncio.to_thread({name}, ...)`"
 
 
 class LoopGuard:
@@ -69,17 +86,39 @@ def guard_for(
 
 
 def _instead(method: str, caller: str) -> str:
-    if caller in _OF_DJANGO:
+    if caller in _OF_PAGES:
         return "cache_page, or the cache middleware, of twofold.contrib.django"
+    of_framework = _of_framework(caller)
+    if of_framework is not None:
+        return _OF_FRAMEWORKS[of_framework]
     return _OF_LOCKS.get(method, f"`await cache.a{method}(...)`")
+
+
+def _of_framework(module: str) -> str | None:
+    return next((each for each in _OF_FRAMEWORKS if module.startswith(each)), None)
 
 
 def _caller() -> tuple[int, str]:
     """Return the `stacklevel` of the code that called the cache, for the guard, and its module.
 
-    A framework's drop-in cache lies between; Python tells a warning once for each line.
+    A framework's drop-in cache lies between; Python tells a warning once for each line. So where
+    a framework asks for a view, the level is that of the view.
     """
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(_ROOMS):
+    level, frame = _past(1, sys._getframe(1), _ROOMS)
+    module = _module(frame)
+    of_framework = _of_framework(module)
+    if of_framework is not None:
+        of_view, view = _past(level, frame, f"{of_framework.partition('.')[0]}.")
+        level = of_view if view.f_back is not None else level
+    return level, module
+
+
+def _past(level: int, frame: FrameType, package: str) -> tuple[int, FrameType]:
+    """Return the `stacklevel` and the frame of who called the code of a package."""
+    while frame.f_back is not None and _module(frame).startswith(package):
         level, frame = level + 1, frame.f_back
-    return level, str(frame.f_globals.get("__name__"))
+    return level, frame
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))

@@ -391,14 +391,22 @@ def test_a_caller_never_changes_what_another_reads() -> None:
     assert items() == [1]
 
 
-async def test_a_blocking_store_in_a_loop_is_named() -> None:
+@pytest.mark.parametrize(
+    ("django", "thread"), [(True, r"sync_to_async\(\S+slow\)\("), (False, r"to_thread\(\S+slow, ")]
+)
+async def test_a_blocking_store_in_a_loop_is_named(
+    django: bool, thread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A sync function cached on disk, called in a loop, says what to do instead."""
+    monkeypatch.delitem(sys.modules, "django.core", raising=False)
+    if django:
+        monkeypatch.setitem(sys.modules, "django.core", sys)
 
     @cached(cache="disk")
     def slow(number: int) -> int:
         return number
 
-    with pytest.raises(BlockingCallInEventLoop, match=r"slow.*async def"):
+    with pytest.raises(BlockingCallInEventLoop, match=rf"slow.*async def.*{thread}"):
         slow(1)
     assert await sync_to_async(slow)(1) == 1
     assert await slow.aget(1) == 1

@@ -20,6 +20,7 @@ from tests.chaos import RedisServer
 
 django_project.configure()
 
+from django.contrib.sessions.backends.cache import SessionStore as CacheSession
 from django.core.cache import InvalidCacheBackendError, caches
 from django.core.cache.backends.base import BaseCache
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
@@ -935,6 +936,22 @@ async def test_the_warning_of_djangos_own_caching_names_ours(redis_server: Redis
             await djangos_page(60)(view)(request)
         with pytest.warns(BlockingCallWarning, match=ours):
             rules.FetchFromCacheMiddleware(view).process_request(request)
+
+
+async def test_the_warning_of_a_framework_names_what_the_view_calls(
+    redis_server: RedisServer,
+) -> None:
+    """A session and a fragment ask for the view: its line is told of, and what to call there."""
+    tags = "twofold.contrib.django.templatetags.twofold"
+    text = "{% load twofold %}{% cache 60 part %}part{% endcache %}"
+    template = Engine(libraries={"twofold": tags}).from_string(text)
+    entry = {"BACKEND": "twofold.contrib.django.RedisCache", "LOCATION": redis_server.url}
+    with override_settings(CACHES={"default": entry}):
+        with pytest.warns(BlockingCallWarning, match=r"await request\.session\.aget\(") as session:
+            CacheSession("of-this-test").get("name")
+        with pytest.warns(BlockingCallWarning, match=r"await sync_to_async\(render\)") as fragment:
+            template.render(Context())
+    assert {each.filename for each in [*session, *fragment]} == {__file__}
 
 
 async def test_the_pair_answers_from_the_cache(project: None) -> None:

@@ -1132,6 +1132,7 @@ class TestFragments:
         with caplog.at_level(logging.WARNING, "twofold"):
             assert [site.get("/async").text for _ in range(3)] == ["fragment"] * 3
         assert len(caplog.records) == (0 if url.startswith("memory") else 1)
+        assert all("to_thread(render_template, ...)" in each for each in caplog.messages)
 
     def test_what_blocks_inside_a_fragment_is_an_error(self, site: Site) -> None:
         """A blocking call of the template's own is not taken for ours, and not tried twice."""

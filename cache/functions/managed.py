@@ -8,6 +8,7 @@ from twofold.callables import body_of
 from twofold.errors import BlockingCallInEventLoop, SettingsError
 from twofold.functions.plan import Plan
 from twofold.functions.wrapper import FunctionWrapper
+from twofold.guard import in_thread
 
 _PERMIT = 'OPTIONS["blocking_calls"] = "warn" or "allow" permits it.'
 
@@ -87,6 +88,6 @@ class ManagedFunction(FunctionWrapper):
         name = self._plan.name
         return (
             f"{name}() is cached in {self._plan.store().alias!r}, which blocks, and an event loop"
-            f" is running in this thread: make {name} an `async def`, `await"
-            f" sync_to_async({name})(...)`, or read it with `await {name}.aget(...)`. {_PERMIT}"
+            f" is running in this thread: make {name} an `async def`, or"
+            f" {in_thread(name)}, or read what is stored with `await {name}.aget(...)`. {_PERMIT}"
         )
