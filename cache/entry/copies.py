@@ -20,8 +20,8 @@ class Copies(Protocol):
         """Return one more copy; it may raise anything."""
 
 
-class Pickled:
-    """A value as a pickle."""
+class InBytes:
+    """A value as bytes, from which each reader has a value of its own."""
 
     __slots__ = ("data",)
 
@@ -32,13 +32,19 @@ class Pickled:
         return f"<{type(self).__name__} {len(self.data)} bytes>"
 
     def __eq__(self, other: object) -> bool:
-        return self.data == other.data if isinstance(other, Pickled) else NotImplemented
+        return self.data == other.data if isinstance(other, type(self)) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.data)
 
     def __sizeof__(self) -> int:
         return object.__sizeof__(self) + self.data.__sizeof__()
+
+
+class Pickled(InBytes):
+    """A value as a pickle."""
+
+    __slots__ = ()
 
     def copy(self) -> Any:
         return pickle.loads(self.data)  # noqa: S301 - this process has made it

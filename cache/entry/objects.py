@@ -9,7 +9,7 @@ from twofold.codecs.immutables import ATOMS, is_immutable
 from twofold.codecs.refusal import refuse_used_up
 from twofold.codecs.serializers import Serializer
 from twofold.entry.codec import MARK_SIZE, MISSING, Entry, Keeps, Missing, keeps_of
-from twofold.entry.copies import COPIES, Copies, copies_of
+from twofold.entry.copies import COPIES, Copies, InBytes, copies_of
 from twofold.errors import CannotSerialize
 from twofold.events import EntriesDamaged, emit
 from twofold.interrupts import raise_if_of_others
@@ -17,25 +17,10 @@ from twofold.metadata import WHOLE, Described, Meta, Metas, size_of
 from twofold.stub import Stub
 
 
-class Serialized:
-    """A value that an in-process store keeps as bytes, for each reader to have a copy."""
+class Serialized(InBytes):
+    """A value in the bytes of a serializer."""
 
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data: bytes = data
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {len(self.data)} bytes>"
-
-    def __eq__(self, other: object) -> bool:
-        return self.data == other.data if isinstance(other, Serialized) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.data)
-
-    def __sizeof__(self) -> int:
-        return object.__sizeof__(self) + self.data.__sizeof__()
+    __slots__ = ()
 
 
 class Held:
