@@ -5,6 +5,7 @@ import gc
 import json
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,11 +41,13 @@ from django.views.decorators.cache import cache_page as djangos_page
 
 from twofold import BlockingCallWarning
 from twofold.claims import table
+from twofold.claims.stored import StoredClaim
 from twofold.claims.table import Claim
 from twofold.claims.turns import Turns
 from twofold.contrib.django import (
     CacheMiddleware,
     FetchFromCacheMiddleware,
+    RedisCache,
     UpdateCacheMiddleware,
     cache_page,
     make_template_fragment_key,
@@ -845,7 +848,11 @@ def test_a_server_that_dies(
     own_redis: RedisServer, face: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With Redis killed, pages go on, and it is logged once."""
-    entry = {"BACKEND": "twofold.contrib.django.RedisCache", "LOCATION": own_redis.url}
+    entry = {
+        "BACKEND": "twofold.contrib.django.RedisCache",
+        "LOCATION": own_redis.url,
+        "OPTIONS": {"deadline": 20.0},  # on a busy machine, too, it is there until it is killed
+    }
     with override_settings(CACHES={"default": entry}):
         shop = Site(lambda request: HttpResponse("page"), face == "async")
         shop.get()
@@ -858,6 +865,32 @@ def test_a_server_that_dies(
     messages = [each.getMessage() for each in caplog.records if each.name == "twofold"]
     assert len(messages) == 1
     assert "is unavailable" in messages[0]
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+def test_making_a_cache_takes_no_time_of_its_store(
+    redis_server: RedisServer, face: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline begins with the first read, not with the imports and settings before it."""
+    made, asked = list[float](), list[float]()
+    find, take = RedisCache._find, StoredClaim.take
+
+    def make(self: RedisCache) -> Any:
+        cache = find(self)
+        made.append(time.monotonic())
+        return cache
+
+    async def took(self: StoredClaim, *args: Any, **options: Any) -> Any:
+        asked.append(args[3])
+        return await take(self, *args, **options)
+
+    monkeypatch.setattr(RedisCache, "_find", make)
+    monkeypatch.setattr(StoredClaim, "take", took)
+    entry = {"BACKEND": "twofold.contrib.django.RedisCache", "LOCATION": redis_server.url}
+    with override_settings(CACHES={"default": entry}):
+        Site(lambda request: HttpResponse("page"), face == "async").get()
+    assert len(asked) == 1
+    assert made[0] <= asked[0]
 
 
 # The middleware in a project

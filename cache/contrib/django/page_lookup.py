@@ -3,6 +3,7 @@
 import re
 from functools import cached_property
 from hashlib import blake2b
+from time import monotonic
 from typing import Any
 
 from django.conf import settings
@@ -11,10 +12,11 @@ from django.utils.cache import has_vary_header
 from django.utils.functional import LazyObject
 
 from twofold.contrib.django.deciding import Middleware, StandIn, Unread, deciding
-from twofold.contrib.django.page_store import attempt, read
-from twofold.contrib.django.shelf import Shelf
+from twofold.contrib.django.page_store import attempt
+from twofold.contrib.django.shelf import Shelf, cache_behind
 from twofold.contrib.http.headers import Headers
 from twofold.contrib.http.storing import shared_with
+from twofold.contrib.http.tags import read_tagged
 from twofold.effects import Effects
 from twofold.keys.length_prefixed import length_prefixed
 
@@ -32,6 +34,8 @@ class Look:
         self, request: HttpRequest, middleware: Middleware, tags: tuple[str, ...] = ()
     ) -> None:
         self.is_known: bool = is_authenticated(request)
+        self.began: float = 0.0
+        """The monotonic time at which the store was first asked."""
         self._request = request
         self._middleware = middleware
         self._tags = tags
@@ -53,7 +57,7 @@ class Look:
                     own = varied_key(own, headers, request)
                 self._own = own
                 tags = self._tags if self._misses_page else ()
-                found = await read(io, middleware, own, tags)
+                found = await attempt(middleware, "read", self._read(io, own, tags), None)
                 if not self.is_usable(found):
                     found = None
                 if not self._misses_page:
@@ -62,6 +66,15 @@ class Look:
                 stand_in.known[unread.key] = found
             else:
                 return response, "" if response is not None else self._place(self._own)
+
+    async def _read(self, io: Effects, key: str, tags: tuple[str, ...]) -> Any:
+        """Return what is stored, or None; `tags` are those that it probably has."""
+        django = self._middleware.cache
+        cache = cache_behind(django)  # made at its first use, which is no time of its store's
+        self.began = self.began or monotonic()
+        if cache is None or not tags:
+            return await io.op(django.get, django.aget, key)
+        return await read_tagged(io, cache, django.make_and_validate_key(key), tags)
 
     async def remove(self, io: Effects) -> None:
         """Remove the page that was found."""

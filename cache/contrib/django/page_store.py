@@ -1,29 +1,15 @@
-"""Reading and writing in the cache of a middleware, where an outage is a miss, logged once."""
+"""Operations in the cache of a middleware, where an outage is a miss, logged once."""
 
 from collections.abc import Awaitable, Iterable
 from typing import Any, TypeVar
 
 from twofold.contrib.django.deciding import Middleware
-from twofold.contrib.django.shelf import cache_behind
-from twofold.contrib.http.tags import read_tagged
 from twofold.effects import Effects
 from twofold.outage import Outage
 
 T = TypeVar("T")
 
 _outages: dict[tuple[str, str], Outage] = {}  # by aliases, and what has failed there
-
-
-async def read(io: Effects, middleware: Middleware, key: str, tags: tuple[str, ...] = ()) -> Any:
-    """Return what is stored, or None; `tags` are those that it probably has."""
-    return await attempt(middleware, "read", _get(io, middleware.cache, key, tags), None)
-
-
-async def _get(io: Effects, django: Any, key: str, tags: tuple[str, ...]) -> Any:
-    cache = cache_behind(django) if tags else None
-    if cache is None:
-        return await io.op(django.get, django.aget, key)
-    return await read_tagged(io, cache, django.make_and_validate_key(key), tags)
 
 
 async def write(

@@ -24,7 +24,6 @@ page; or what the pages of the address vary on, as long as nobody knows that.
 from collections.abc import Awaitable, Callable, Iterable
 from copy import copy
 from functools import partial
-from time import monotonic
 from typing import Any, Final, TypeAlias
 from weakref import finalize
 
@@ -147,7 +146,7 @@ async def fetch(
         return await proceed()
     held: _Held | None = getattr(request, "_twofold_held", None)
     tags = NO_TAGS if held is None else held.tags
-    look, began = Look(request, middleware, tags.known), monotonic()
+    look = Look(request, middleware, tags.known)
     response, key = await look(io)
     if response is not None and requests and override() == "refresh":
         await look.remove(io)
@@ -155,15 +154,13 @@ async def fetch(
     if response is not None or not key or held is None:
         return response or await proceed()
     if middleware.single_flight():
-        response = await _hold(io, look, key, held, began)
+        response = await _hold(io, look, key, held)
     if response is None and tags is not NO_TAGS and (cache := look.shelf.cache) is not None:
         await attempt(middleware, "pin", tags.begin(io, cache), None)
     return response or await proceed()
 
 
-async def _hold(
-    io: Effects, look: Look, key: str, held: _Held, began: float
-) -> HttpResponse | None:
+async def _hold(io: Effects, look: Look, key: str, held: _Held) -> HttpResponse | None:
     """Hold the `key` of a page that is missing, unless another computes it: then return it."""
     looked: list[tuple[HttpResponse | None, str]] = [(None, key)]
 
@@ -172,7 +169,7 @@ async def _hold(
 
     hold = Hold(look.shelf)
     held.append(hold)
-    return await hold.find(io, turns, find, look.is_usable, str(look.is_known), began)
+    return await hold.find(io, turns, find, look.is_usable, str(look.is_known), look.began)
 
 
 async def update(
