@@ -4,18 +4,17 @@ import asyncio
 import logging
 import secrets
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from tests.chaos import RedisServer, eventually
+from tests.chaos import RedisServer, eventually, running
 from tests.dict_backend import DictBackend
 from twofold import BackendUnavailable, Cache, ReentrantCall, cached, events
 from twofold.claims import renewal, waiting
@@ -640,25 +639,18 @@ def test_four_processes_compute_once(location: str, tmp_path: Path) -> None:
 
 def together(program: str, *args: str) -> None:
     """Run four processes, which begin at the same time, to their good end."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, *args],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    for process in processes:
-        process.communicate(timeout=60)
-        assert process.returncode == 0
+    with ExitStack() as started:
+        processes = [started.enter_context(running("-c", program, *args)) for _ in range(4)]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        for process in processes:
+            process.communicate(timeout=60)
+            assert process.returncode == 0
 
 
 PAGE = """
@@ -791,14 +783,8 @@ def test_a_leader_that_is_gone_holds_nobody_up(
 ) -> None:
     """Its claim ends with its life; if it comes back, what it brings is refused."""
     ours = another()
-    process = subprocess.Popen(
-        [sys.executable, "-c", LEAD, location],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
+    with running("-c", LEAD, location) as process:
+        assert process.stdout is not None
         assert process.stdout.readline() == "computing\n"
         process.send_signal(how)
         assert ours.get_or_set("k", lambda: "ours") == "ours"
@@ -806,9 +792,6 @@ def test_a_leader_that_is_gone_holds_nobody_up(
         process.send_signal(signal.SIGCONT)
         process.communicate("\n", timeout=60)
         assert ours.get("k") == "ours"
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.parametrize("write", ["del", "set"])

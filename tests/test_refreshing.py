@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos import eventually
+from tests.chaos import eventually, running
 from tests.test_claims import WRITES, Steps, another, location, together
 from twofold import Cache, events
 from twofold.effects import background
@@ -137,18 +137,12 @@ def test_a_refresh_whose_process_is_gone_is_taken_over(
     ours = another()
     make_stale(ours)
     program = REFRESH.replace("from twofold import Cache", _SHORT_LIFE)
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, location, how],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "computing\n"
-    if how == "killed":
-        process.send_signal(signal.SIGKILL)
-    _, told = process.communicate(timeout=30)
+    with running("-c", program, location, how, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "computing\n"
+        if how == "killed":
+            process.send_signal(signal.SIGKILL)
+        _, told = process.communicate(timeout=30)
     assert told == ""
     assert process.returncode == (-signal.SIGKILL if how == "killed" else 0)
     monkeypatch.setattr("twofold.computing.computations.ELSEWHERE", 0.05)

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.chaos import running
 from tests.disk_stores import assert_in_use, closed_in_the_end, finish, start
 from twofold.backends.sqlite import SQLiteBackend
 from twofold.backends.sqlite import sessions as sessions_room
@@ -268,17 +270,13 @@ def test_processes_that_find_damage_together_rebuild_once(
 ) -> None:
     """One of them warns, and what each stores afterwards is there for all."""
     path.write_bytes(b"garbage" * 1000)
-    command = [sys.executable, "-W", "error", "-c", NOTICE, str(path)]
-    processes = [
-        subprocess.Popen(
-            [*command, f"from:{n}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for n in range(5)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    outputs = [process.communicate("go\n", timeout=30)[0] for process in processes]
+    command = "-W", "error", "-c", NOTICE, path
+    with ExitStack() as started:
+        processes = [started.enter_context(running(*command, f"from:{n}")) for n in range(5)]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        outputs = [process.communicate("go\n", timeout=30)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 5
     assert "".join(outputs).count("WARNING") == 1
     assert len(filled.get_many([f"from:{n}" for n in range(5)])) == 5

@@ -1,11 +1,10 @@
 """Tags where something fails: no entry that was invalidated is served, and none by mistake."""
 
 import gc
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos import MemcachedServer, RedisServer, eventually
+from tests.chaos import MemcachedServer, RedisServer, eventually, running
 from tests.test_claims import another, location
 from twofold import (
     BackendUnavailable,
@@ -581,10 +580,8 @@ def test_no_process_reads_what_was_invalidated_before(
 ) -> None:
     """A history of two processes with several threads each, against one truth in the store."""
     url = f"{store}://{request.getfixturevalue(f'{store}_server').address}"
-    command = [sys.executable, "-m", "tests.tag_world", url]
-    running = [
-        subprocess.Popen([*command, str(seed), str(rounds)], stdout=subprocess.PIPE, text=True)
-        for seed in range(2)
-    ]
-    told = [each.communicate(timeout=40 + rounds / 10)[0] for each in running]
+    with ExitStack() as started:
+        command = "-m", "tests.tag_world", url
+        both = [started.enter_context(running(*command, seed, rounds)) for seed in range(2)]
+        told = [each.communicate(timeout=40 + rounds / 10)[0] for each in both]
     assert told == ["done\n"] * 2

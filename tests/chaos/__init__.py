@@ -10,13 +10,14 @@ Tests take its fixtures, which `fixtures` lists. What is not a test takes the cl
     Stalls                         for how long the machine stood still
     eventually                     waiting for what takes a moment
     healthy                        a call before anything is harmed, which no bound is for
+    running                        another Python, gone after a block
 """
 
 from tests.chaos.certificates import Certificates
 from tests.chaos.cluster import ClusterNode, RedisCluster, SlotMove
 from tests.chaos.leaks import Leak
 from tests.chaos.patience import Stalls, eventually, healthy
-from tests.chaos.processes import ServerDidNotStart
+from tests.chaos.processes import ServerDidNotStart, running
 from tests.chaos.proxy import Proxy
 from tests.chaos.resp import CommandFailed
 from tests.chaos.sentinel import RedisSentinels, Sentinel
@@ -39,4 +40,5 @@ __all__ = [
     "Stalls",
     "eventually",
     "healthy",
+    "running",
 ]

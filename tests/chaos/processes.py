@@ -10,7 +10,10 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 HOST = "127.0.0.1"
 
@@ -120,6 +123,21 @@ def _is_free(port: int) -> bool:
                 raise
             return False
         return True
+
+
+@contextmanager
+def running(*arguments: object, **options: Any) -> Iterator["subprocess.Popen[str]"]:
+    """Run this Python with these arguments, and pipes; it is gone, and they are, after the block.
+
+    Else a test that fails would leave them to fail the test that runs when they are collected.
+    """
+    command = [sys.executable, *map(str, arguments)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **(pipes | options)) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 class Process:
