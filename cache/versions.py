@@ -42,17 +42,21 @@ class VersionedCache(Engine):
 
     async def _move(self, io: Effects, key: str, delta: int, version: int | None) -> int:
         """Store under another version what is stored under this one."""
+        there = (self._keys.version if version is None else version) + delta
+        await self._move_to(io, key, self._key(key, version), self._key(key, there), there)
+        return there
+
+    async def _move_to(self, io: Effects, key: object, old: str, new: str, there: int) -> None:
+        """Store under one normalised key what is stored under another."""
         store, reader = self._backend, self._fresh.reader  # whatever type the value is of
         io = within(io, store.deadline)
-        there = (self._keys.version if version is None else version) + delta
-        old, new = self._key(key, version), self._key(key, there)
         stored = await io.op(store.get, store.aget, old)
         entry = MISSING if stored is None else await reader.open(io, old, stored)
         left = await self._left(io, old, entry)
         if entry is MISSING or left == 0:
             raise MissingKey(f"no value of {key!r} to move to version {there}: set it first")
         if old == new:
-            return there
+            return
         self._detach(old)
         self._detach(new)
         meta = entry.meta and entry.meta._replace(tags=reader.tags_of(old, stored))
@@ -64,7 +68,6 @@ class VersionedCache(Engine):
             )
         self._stored(True)
         self._deleted(await io.op(store.delete, store.adelete, old))
-        return there
 
     async def _left(self, io: Effects, key: str, entry: Entry | Missing) -> float | None:
         """Return the life that a fresh entry has left in the store, 0.0 if it is not fresh."""

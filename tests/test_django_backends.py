@@ -948,6 +948,22 @@ def test_an_invalidated_value_may_be_kept_as_a_stale_one(
     assert call(cache, "get", "key", allow_stale=True) == "old"
 
 
+def test_another_version_has_the_tags_and_the_life(use: Use, call: Callable[..., Any]) -> None:
+    """What was moved there, and back, is invalidated as it would have been."""
+    cache = use()
+    call(cache, "set", "key", [1], 1000, stale=50, tags=["t"])
+    assert call(cache, "incr_version", "key", 2) == 3
+    assert call(cache, "get", "key") is None
+    assert call(cache, "get", "key", version=3) == [1]
+    assert 990 < call(cache, "ttl", "key", version=3) <= 1000
+    assert call(cache, "decr_version", "key", version=3) == 2
+    assert call(cache, "get", "key", version=2) == [1]
+    call(cache, "invalidate_tags", "t")
+    assert call(cache, "get", "key", version=2, allow_stale=True) is None
+    with pytest.raises(ValueError, match="no value of 'key'"):
+        call(cache, "incr_version", "key", 1, 2)
+
+
 @pytest.mark.parametrize("backend", ["RedisCache", "MemoryCache"], indirect=True)
 def test_tags_belong_to_a_prefix(entry: Entry) -> None:
     """Entries of one store and prefix share their tags, and no others do."""

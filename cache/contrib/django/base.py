@@ -11,7 +11,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from twofold.contrib.django.lives import LivingCache
 from twofold.contrib.django.pickles import needs_thread, pickled
-from twofold.effects import NATIVE
+from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import (
     CannotSerialize,
     PartlyUnavailable,
@@ -248,6 +248,25 @@ class TwofoldCache(LivingCache):
 
     async def aincr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
         return await self.cache.aincr(self.make_and_validate_key(key, version), delta)
+
+    def incr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """Move the value of `key`, with its life and tags, `delta` versions on; return the new one.
+
+        Raises:
+            ValueError: `key` is missing.
+        """
+        if self.cache._guard is not None:
+            self.cache._guard("incr_version")
+        return run_sync(self._move(BLOCKING, key, delta, version))
+
+    async def aincr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return await self._move(NATIVE, key, delta, version)
+
+    async def _move(self, io: Effects, key: Any, delta: int, version: int | None) -> int:
+        cache, there = self.cache, (self.version if version is None else version) + delta
+        old, new = (cache._key(self.make_and_validate_key(key, each)) for each in (version, there))
+        await cache._move_to(io, key, old, new, there)
+        return there
 
     def clear(self) -> None:
         """Remove every entry of this prefix, in all versions, or what `OPTIONS["clear"]` says.
