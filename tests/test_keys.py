@@ -22,7 +22,10 @@ from typing import Generic, NamedTuple, TypeVar
 from unittest.mock import Mock
 from zoneinfo import ZoneInfo
 
+import attrs
 import lazy_object_proxy
+import msgspec
+import pydantic
 import pytest
 import wrapt
 from django.utils.functional import SimpleLazyObject
@@ -31,7 +34,7 @@ from hypothesis import strategies as st
 from werkzeug.local import LocalProxy
 
 from twofold.errors import InvalidKey, SettingsError, UnstableArgument
-from twofold.keys import PROCESS, CallKeys, FullKeys, KeyMaker, calls, normalise
+from twofold.keys import PROCESS, CallKeys, FullKeys, KeyMaker, TagTemplates, calls, normalise
 from twofold.keys import maker as keys
 from twofold.keys.kinds import is_lock
 
@@ -502,7 +505,7 @@ def local_point():
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (object, "a object cannot be told"),
+        (object, "object cannot be told"),
         (Vain, "Vain cannot be told"),
         (lambda: [Vain()], "Vain cannot be told"),
         (lambda: {"a": (Vain(),)}, "Vain cannot be told"),
@@ -675,11 +678,56 @@ def test_a_refusal_shows_the_three_ways_out():
     with pytest.raises(UnstableArgument) as caught:
         CallKeys(price).of((1, Vain()), {})
     message = str(caught.value)
-    assert "price: the argument 'db', a " in message
-    assert f"{__name__}.Vain" in message
-    assert 'key="price:{db.id}"' in message
+    assert f"price: the argument 'db', of type {__name__}.Vain, " in message
+    assert "write a key= of what identifies it;" in message
     assert 'ignore=("db",)' in message
     assert "__cache_key__" in message
+
+
+class Model(pydantic.BaseModel):
+    name: str
+    size: int = 1
+
+
+class Recorded:
+    """An object of a database."""
+
+    id = 7
+
+
+@pytest.mark.parametrize(
+    ("thing", "template"),
+    [
+        (Model(name="x"), "price:{thing.name}:{thing.size}"),
+        (msgspec.defstruct("S", ["a"])(1), "price:{thing.a}"),
+        (attrs.make_class("A", ["a"])(1), "price:{thing.a}"),
+        (Recorded(), "price:{thing.id}"),
+        (wrapt.ObjectProxy(Recorded()), "price:{thing.id}"),
+    ],
+)
+def test_the_advised_template_has_fields_that_there_are(thing, template):
+    """What the message says to write makes a key."""
+
+    def price(thing):
+        pass
+
+    with pytest.raises(UnstableArgument) as caught:
+        CallKeys(price).of((thing,), {})
+    assert f'such as key="{template}"; or' in str(caught.value)
+    assert CallKeys(price, key=template).of((thing,), {}).startswith("price:")
+
+
+def test_a_field_that_is_not_there_is_named():
+    """The error tells of the template, and what the argument said."""
+
+    def price(thing):
+        pass
+
+    for named in ("thing.nope", "thing[nope]"):
+        with pytest.raises(UnstableArgument, match=re.escape(f"{{{named}}}, and there is none")):
+            CallKeys(price, key=f"price:{{{named}}}").of(({},), {})
+        with pytest.raises(UnstableArgument, match=re.escape(f"{{{named}}}, and there is none")):
+            TagTemplates(price, "price", [f"price:{{{named}}}"]).of(({},), {})
 
 
 def prices(item, net=True, *more, unit="kg", **extra):

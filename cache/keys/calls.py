@@ -14,7 +14,7 @@ from twofold.errors import InvalidKey, SettingsError, UnstableArgument
 from twofold.keys.encoding import Opaque, Unencodable, encode
 from twofold.keys.names import class_name, digest, function_name, readable
 from twofold.keys.parameters import Parameters
-from twofold.keys.proxies import may_be_proxy
+from twofold.keys.proxies import is_proxy, may_be_proxy, unwrap
 from twofold.keys.snapshots import holds_none, snapshot
 from twofold.spelling import did_you_mean
 
@@ -212,12 +212,22 @@ class CallKeys:
         for text, field, spec, conversion in template:
             parts.append(text)
             if field is not None:
-                value, name = _FORMATTER.get_field(field, (), bound)
+                value, name = self._look_up(field, bound)
                 if conversion or spec:
                     value = _FORMATTER.convert_field(value, conversion)
                     value = str(_FORMATTER.format_field(value, spec))
                 parts.append(self._encode(str(name), value))
         return "".join(parts)
+
+    def _look_up(self, field: str, bound: Mapping[str, Any]) -> tuple[Any, Any]:
+        try:
+            value, name = _FORMATTER.get_field(field, (), bound)
+        except (AttributeError, LookupError) as error:
+            raise UnstableArgument(
+                f"{self.name}: its key template has the field {{{field}}}, and there is none in"
+                f" this call: {type(error).__name__}: {error}"
+            ) from error
+        return value, name
 
     def _encode(self, name: str, value: object) -> str:
         """Return the typed text of the argument `name`."""
@@ -225,13 +235,13 @@ class CallKeys:
             return encode(value)
         except Unencodable as error:
             reason = str(error)
-        kind = class_name(type(value))
+        identity = _identifying(name, value)
+        example = f', such as key="{self.name.rpartition(".")[2]}:{identity}"' if identity else ""
         message = (
-            f"{self.name}: the argument {name!r}, a {kind}, cannot stand in a key, because"
-            f" {reason}. Either write a key= of what identifies it, such as"
-            f' key="{self.name.rpartition(".")[2]}:{{{name}.id}}"; or leave it out with'
-            f' ignore=("{name}",); or give its class a method __cache_key__ that returns'
-            " what identifies it."
+            f"{self.name}: the argument {name!r}, of type {class_name(type(value))}, cannot stand"
+            f" in a key, because {reason}. Either write a key= of what identifies it{example}; or"
+            f' leave it out with ignore=("{name}",), if it does not change the result; or give its'
+            " class a method __cache_key__ that returns what identifies it."
         )
         raise UnstableArgument(readable(message))
 
@@ -373,11 +383,24 @@ def _why_opaque(default: object) -> str | None:
     return None
 
 
+_FIELDS = ("__pydantic_fields__", "__struct_fields__", "__attrs_attrs__")
+
+
+def _identifying(name: str, value: object) -> str:
+    """Return the fields of a template that tell an argument from others; "" if none are known."""
+    thing = unwrap(value) if is_proxy(value) else value
+    fields = next((found for each in _FIELDS if (found := getattr(type(thing), each, None))), ())
+    names = [each if isinstance(each, str) else each.name for each in fields]
+    if not names and (hasattr(type(thing), "id") or "id" in getattr(thing, "__dict__", ())):
+        names = ["id"]
+    return ":".join(f"{{{name}.{each}}}" for each in names)
+
+
 def _identity_of(function: Callable[..., Any], name: str) -> str:
     """Return the name of a function as it stands in keys: short, and of no other function."""
     if not hasattr(function, "__qualname__") or name.endswith("<lambda>"):
         raise SettingsError(
-            f"{name} has no name of its own, so its keys would be those of others:"
+            f"{readable(name)} has no name of its own, so its keys would be those of others:"
             " define it with def, or give a key="
         )
     if len(name) <= _MAX_IDENTITY and not _BAD.search(name):

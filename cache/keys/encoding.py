@@ -224,7 +224,7 @@ def _encode_instance(value: Any, depth: int, seen: _Seen) -> str:
         return _encode_fields(value, names, each, depth, seen)
     if is_proxy(value):  # last, since asking an Enum's class for what it lacks is slow
         return _encode_part(unwrap(value), depth, seen)
-    raise Opaque(f"the content of a {class_name(cls)} cannot be told from outside")
+    raise Opaque(f"the content of {class_name(cls)} cannot be told from outside")
 
 
 def _encode_fields(

@@ -5,7 +5,7 @@ import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from twofold.errors import SettingsError
+from twofold.errors import SettingsError, UnstableArgument
 from twofold.keys.parameters import Parameters
 from twofold.spelling import did_you_mean
 from twofold.tags.names import tag_names
@@ -90,6 +90,7 @@ class TagTemplates:
 
     def __init__(self, function: Callable[..., Any], name: str, templates: Iterable[str]) -> None:
         self._templates = Templates(name, templates)
+        self._name = name
         self._parameters = Parameters(function, name)
         self._templates.check(self._parameters.names)
 
@@ -101,12 +102,20 @@ class TagTemplates:
 
         Raises:
             TypeError: the function cannot be called so.
-            AttributeError, LookupError, ValueError: a template cannot be made of the arguments.
+            UnstableArgument: an argument has no such field.
+            ValueError: a template cannot be made of the arguments.
         """
         fixed = self._templates.fixed
         if fixed is not None:
             return fixed
-        return self._templates.filled(self._parameters.bind(args, kwargs))
+        values = self._parameters.bind(args, kwargs)
+        try:
+            return self._templates.filled(values)
+        except (AttributeError, LookupError) as error:
+            raise UnstableArgument(
+                f"{self._name}: its tags have the field {{{'}, {'.join(self._templates.fields)}}},"
+                f" and there is none in this call: {type(error).__name__}: {error}"
+            ) from error
 
 
 def _unescaped(template: str) -> str:
