@@ -29,8 +29,8 @@ _ARGUMENTS = {
     "renew": "auto_renewal auto_renew",
     "tags": "tag labels",
     "memory": "mem simple locmem ram local inmemory",
-    "files": "file filesystem disk diskcache",
-    "memcached": "memcache pymemcache mc",
+    "files": "file filebased filesystem disk diskcache",
+    "memcached": "memcache pymemcache pylibmc mc",
     "redis": "valkey keydb dragonfly",
 }
 """Our arguments, settings, options and stores, and their names in other libraries."""
@@ -193,8 +193,12 @@ def operation(name: str) -> str | None:
 
 def setting(name: str) -> str | None:
     """Return what to do about a setting or an option that stands in a wrong place, or nowhere."""
+    from difflib import get_close_matches
+
     theirs = name.lower()
     ours = OURS.get(theirs, theirs)
+    if theirs not in _ALWAYS and ours not in _PLACES:
+        ours = next(iter(get_close_matches(theirs, _PLACES, n=1, cutoff=0.8)), ours)
     if ours in _PLACES:
         return f"it is {_PLACES[ours].format(ours)}"
     return f"leave it out: {_ALWAYS[theirs]}" if theirs in _ALWAYS else None

@@ -15,6 +15,7 @@ from twofold.backend import Backend
 from twofold.claims.renewal import rest
 from twofold.clock import SYSTEM_CLOCK, Clock
 from twofold.core import Cache
+from twofold.display import mask_url, scheme
 from twofold.effects import after_fork_in_child, new_lock
 from twofold.errors import SettingsError
 from twofold.settings import (
@@ -144,9 +145,13 @@ class Caches:
         """Return the cache of `alias`, which another thread may have built meanwhile."""
         configs, clock, built = self._read(), self._clock, self.built
         if alias not in configs:
+            near = did_you_mean(alias, configs)
+            if scheme(alias) is not None:
+                near = ": a store that is in no settings is Cache(…) of the URL"
             raise SettingsError(
-                f"no cache {alias!r} in CACHES, which has {', '.join(map(repr, configs))}"
-                f"{did_you_mean(alias, configs)} (settings: {self._found or 'from configure()'})"
+                f"no cache {mask_url(alias)!r} in CACHES, which has"
+                f" {', '.join(map(repr, configs))}{near}"
+                f" (settings: {self._found or 'from configure()'})"
             )
         made = build(configs[alias], clock)
         with self._lock:

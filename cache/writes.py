@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Never
 
 from twofold import counter
+from twofold.display import shown
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync, within
 from twofold.engine import Engine
 from twofold.entry import Meta
-from twofold.errors import BackendUnavailable
+from twofold.errors import BackendUnavailable, InvalidKey
 from twofold.metadata import Pins
 from twofold.spelling import unexpected
 from twofold.tags.names import Pinned, tag_names
@@ -289,6 +290,8 @@ class WritingCache(Engine):
         tags: Iterable[str],
     ) -> list[str]:
         """Store `data`, those of one life in one round trip, and return the keys that failed."""
+        if not isinstance(data, Mapping):
+            raise InvalidKey(f"many values are a dict of keys to values, not {shown(data)}")
         store, failed = self._backend, list[str]()
         io = within(io, store.deadline) if tags else io
         self._detached(names)

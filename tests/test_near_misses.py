@@ -9,11 +9,21 @@ from typing import Any
 import pytest
 
 import twofold
-from twofold import Cache, InvalidTimeout, SettingsError, cache, cached, configure
+from twofold import (
+    Cache,
+    InvalidKey,
+    InvalidTimeout,
+    SettingsError,
+    cache,
+    cached,
+    caches,
+    configure,
+)
 from twofold.elsewhere import _OPERATIONS, NAMES, OF_CALLS, OF_DECORATORS, operation
 from twofold.settings.config import _READERS
 
 aset: Any = cache.aset
+DJANGO = "django.core.cache.backends"
 
 SETTINGS = [
     (lambda: Cache("memory://", ttl=5), "did you mean 'timeout'?"),
@@ -46,6 +56,20 @@ SETTINGS = [
     (lambda: configure({"BACKEND": "memory"}), "settings stand under an alias"),
     (lambda: configure(url="redis://h"), "configure('redis://localhost')"),  # type: ignore[arg-type]
     (lambda: configure(default="redis://h"), "configure('redis://localhost')"),  # type: ignore[arg-type]
+    (lambda: Cache("memory://?keyprefix=a"), "it is KEY_PREFIX"),
+    (lambda: Cache("memory://?key-prefix=a"), "it is KEY_PREFIX"),
+    (lambda: Cache("memory://?timout=5"), "it is TIMEOUT"),
+    (lambda: setting(BACKEND="nowhere.cache.RedisCache"), "did you mean 'redis'?"),
+    (lambda: setting(BACKEND=f"{DJANGO}.redis.RedisCache"), "did you mean 'redis'?"),
+    (lambda: setting(BACKEND=f"{DJANGO}.locmem.LocMemCache"), "did you mean 'memory'?"),
+    (lambda: setting(BACKEND=f"{DJANGO}.memcached.PyMemcacheCache"), "did you mean 'memcached'?"),
+    (lambda: setting(BACKEND=f"{DJANGO}.memcached.PyLibMCCache"), "did you mean 'memcached'?"),
+    (lambda: setting(BACKEND=f"{DJANGO}.filebased.FileBasedCache"), "did you mean 'files'?"),
+    (lambda: setting(BACKEND="twofold.contrib.django.RedisCache"), "did you mean 'redis'?"),
+    (
+        lambda: caches["redis://:pw@h"],
+        "no cache 'redis://:***@h' in CACHES",
+    ),
     (lambda: setting(TTL=5), "did you mean 'TIMEOUT'?"),
     (lambda: setting(EXPIRE=5), "did you mean 'TIMEOUT'?"),
     (lambda: setting(HOST="h"), "did you mean 'LOCATION'?"),
@@ -233,3 +257,12 @@ def test_what_is_near_to_pages_is_answered_with_ours(mistake: str, says: str) ->
     with pytest.raises((SettingsError, InvalidTimeout, TypeError, AttributeError)) as caught:
         eval(mistake, names)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [["k"], {"k"}])
+def test_many_values_that_are_no_dict_are_refused(data: Any) -> None:
+    """In both faces, in our words."""
+    with pytest.raises(InvalidKey, match="a dict of keys to values, not "):
+        cache.set_many(data)
+    with pytest.raises(InvalidKey, match="a dict of keys to values, not "):
+        asyncio.run(cache.aset_many(data))

@@ -84,12 +84,20 @@ def backend_class(config: CacheConfig) -> type[Backend]:
             found = import_object(path)
         except ImportError as error:
             raise SettingsError(_missing_driver(name, path, error)) from error
+        except SettingsError as error:
+            raise SettingsError(f"{error}{_short_name_of(path)}") from error.__cause__
         if not isinstance(found, type) or not issubclass(found, Backend):
             raise SettingsError(
                 f"{name!r} is no subclass of twofold.backend.Backend: name one, or a short name"
-                " such as 'redis'"
+                f" such as 'redis'{_short_name_of(path)}"
             )
         return found
+
+
+def _short_name_of(path: str) -> str:
+    """Return "; did you mean 'redis'?" for the path of another library's class."""
+    name = path.rpartition(".")[2].lower()
+    return did_you_mean(name.removesuffix("cache").removesuffix("backend"), _short_names())
 
 
 def _registered(name: str) -> str:

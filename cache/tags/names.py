@@ -47,10 +47,16 @@ def tag_names(tags: Any) -> tuple[str, ...]:
         ) from None
     for name in names:
         if not isinstance(name, str) or not name:
+            several = ", whose items are given one by one, *tags" if _is_several(name) else ""
             raise InvalidKey(
-                f"a tag is text of at least one character, such as 'user:7'; not {shown(name)}"
+                "a tag is text of at least one character, such as 'user:7'; not"
+                f" {shown(name)}{several}"
             )
     return tuple(dict.fromkeys(map(str.__str__, names)))
+
+
+def _is_several(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, _TEXTS)
 
 
 def read_tags(tags: Any) -> tuple[str, ...] | Callable[[Any], Iterable[str]]:

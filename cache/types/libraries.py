@@ -130,7 +130,7 @@ def reason(error: Exception) -> str:
     if callable(errors):
         first = errors(include_url=False, include_context=False, include_input=False)[0]
         return ": ".join((".".join(map(str, first["loc"])), first["msg"])).removeprefix(": ")
-    text, _, value = str(error).partition("input_value=")
+    text, _, value = " ".join(str(error).split()).partition("input_value=")
     return f"{type(error).__name__}: {text.rstrip(' ,[') if value else text}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import has_request_context
 from flask.globals import request_ctx
-from jinja2 import Environment, nodes
+from jinja2 import Environment, Undefined, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.runtime import Context
@@ -36,18 +36,25 @@ def fragment_key(name: str, vary: tuple[Any, ...], escaped: bool) -> str:
         UnstableArgument: it cannot be told from others by one of the values.
     """
     if not isinstance(name, str):
-        raise UnstableArgument(f"the name of a cached fragment is text, not {name!r}")
+        raise UnstableArgument(
+            f'the name of a cached fragment is text, not {name!r}: {{% cache "name", "10m" %}}'
+        )
     values = [_encode(name, number, value) for number, value in enumerate(vary, 1)]
     return f"fragment:{encode(name)}({','.join(values)}){'' if escaped else 'unescaped'}"
 
 
 def _encode(name: str, number: int, value: Any) -> str:
+    if isinstance(value, Undefined):
+        raise UnstableArgument(
+            f"the fragment {name!r} depends on {value._undefined_name!r}, which the template was"
+            f" not given (value {number} of its list)"
+        )
     try:
         return encode(value._get_current_object() if type(value) is LocalProxy else value)
     except Unencodable as error:
         raise UnstableArgument(
-            f"the fragment {name!r} varies with a {type(value).__name__} (value {number} of its"
-            f" list), and {error}: name what identifies it, such as its id"
+            f"value {number} of the list of the fragment {name!r} is of type"
+            f" {type(value).__name__}, and {error}: name what identifies it, such as its id"
         ) from None
 
 
