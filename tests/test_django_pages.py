@@ -652,6 +652,25 @@ def test_a_view_may_be_decorated_twice(site: Callable[..., Site], memory: None) 
     assert shop.runs == 1
 
 
+@pytest.mark.parametrize("path", ["/", "/?more"])
+def test_a_hit_makes_the_address_once(memory: None, monkeypatch: Any, path: str) -> None:
+    """Django makes it for each key, and is asked anew for each; the request stays as it was."""
+    view = cache_page(60)(lambda _request: HttpResponse("page"))
+    view(RequestFactory().get(path))
+    made: list[Any] = []
+    make = HttpRequest.build_absolute_uri
+    monkeypatch.setattr(
+        HttpRequest,
+        "build_absolute_uri",
+        lambda self, location=None: made.append(location) or make(self, location),  # type: ignore[func-returns-value]
+    )
+    request = RequestFactory().get(path)
+    assert view(request).content == b"page"
+    assert made == [None]
+    assert request.build_absolute_uri("/other") == "http://testserver/other"
+    assert made == [None, "/other"]
+
+
 def test_a_users_own_rules_count(memory: None) -> None:
     """Methods that a subclass of the middleware overrides decide, also about its cache."""
     other = {**MEMORY, "LOCATION": "elsewhere"}

@@ -5,8 +5,12 @@ which asks a cache as it goes. Here it asks a stand-in, which knows what was rea
 and notes what it would write.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Protocol
+
+from django.http import HttpRequest
 
 
 class Middleware(Protocol):
@@ -57,3 +61,26 @@ def deciding(middleware: Middleware, stand_in: StandIn) -> Any:
     twin = object.__new__(_twin(type(middleware)))
     vars(twin).update(vars(middleware), _stand_in=stand_in)
     return twin
+
+
+@contextmanager
+def one_address(request: HttpRequest) -> Iterator[None]:
+    """Have the address of `request` made once: Django makes it for each key, at each attempt."""
+    own = vars(request)
+    if "build_absolute_uri" in own:
+        yield
+        return
+    make, made = request.build_absolute_uri, list[str]()
+
+    def build(location: str | None = None) -> str:
+        if location is not None:
+            return make(location)
+        if not made:
+            made.append(make())
+        return made[0]
+
+    own["build_absolute_uri"] = build
+    try:
+        yield
+    finally:
+        del own["build_absolute_uri"]
