@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from tests.chaos import Stalls
+from tests.chaos.signals import Signal
 from twofold.effects import (
     Blocking,
     Call,
@@ -352,6 +354,10 @@ def test_a_loop_that_died_leaves_the_hop_usable() -> None:
     pool.close()
 
 
+class Interrupted(BaseException):
+    """What a handler raises."""
+
+
 class Client:
     """What belongs to one loop, and how it ended."""
 
@@ -409,6 +415,24 @@ async def test_aclose_closes_the_running_loops_client() -> None:
     assert first.closed == "in its loop"
     assert registry.get() is not first
     await registry.aclose()
+
+
+def test_a_client_is_closed_in_its_loop_whatever_broke_off_its_beginning() -> None:
+    """An exception of a signal's handler leaves none that the loop does not know of."""
+    registry, n = clients(), 0
+
+    async def use() -> tuple[Client, bool]:
+        with Signal(n, Interrupted) as handler, suppress(Interrupted):
+            registry.get()
+        return registry.get(), handler.fired
+
+    fired = True
+    while fired:
+        n += 1
+        used, fired = asyncio.run(use())
+        assert used.closed == "in its loop"
+        assert len(registry) == 0
+    assert n > 50
 
 
 def test_threads_with_loops_have_clients_of_their_own() -> None:

@@ -124,8 +124,10 @@ class PerLoop(Generic[T]):
         return held[0]
 
     def _begin(self, loop: "AbstractEventLoop") -> tuple[T, AsyncGenerator[None, None]]:
-        held = self._held[loop] = (self._make(), self._guard(loop))
-        _start(held[1])
+        thing = self._make()
+        guard = self._guard(loop, thing)
+        _start(guard)  # first: what a signal's handler breaks off here is not held
+        held = self._held[loop] = (thing, guard)
         return held
 
     def sweep(self) -> None:
@@ -143,14 +145,16 @@ class PerLoop(Generic[T]):
         if held is not None:
             await held[1].aclose()
 
-    async def _guard(self, loop: "AbstractEventLoop") -> AsyncGenerator[None, None]:
+    async def _guard(self, loop: "AbstractEventLoop", thing: T) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
             with self._lock:
-                held = self._held.pop(loop, None)
-            if held is not None:
-                await self._aclose(held[0])
+                held = self._held.get(loop)
+                if is_held := held is not None and held[0] is thing:
+                    del self._held[loop]
+            if is_held:
+                await self._aclose(thing)
 
     def _after_fork(self) -> None:
         leak_on_fork(self._held, self._lock)
