@@ -27,7 +27,13 @@ from pymemcache.exceptions import (
 from twofold.backends.memcached.addresses import NodeAddress
 from twofold.backends.network import ConnectError, Opened
 from twofold.backends.network.options import Tls
-from twofold.backends.network.sockets import Endpoint, Streams, seconds_left, transport_of
+from twofold.backends.network.sockets import (
+    Endpoint,
+    Streams,
+    let_go,
+    seconds_left,
+    transport_of,
+)
 from twofold.display import printable
 from twofold.interrupts import raise_if_of_others
 
@@ -89,16 +95,17 @@ class DirectConnector:
         return opened
 
     async def aconnect(self, seconds: float) -> Opened:
-        with _failures(self._address.name):
-            deadline = monotonic() + seconds / 2
-            stream, writer = await self._streams(deadline)
-            try:
+        made: Streams | None = None
+        try:
+            with _failures(self._address.name):
+                deadline = monotonic() + seconds / 2
+                made = await self._streams(deadline)
                 async with asyncio.timeout(seconds_left(deadline)):
-                    await self._greet(stream, writer)
-            except BaseException:
-                writer.transport.abort()
-                raise
-        return transport_of(writer)
+                    await self._greet(*made)
+            return transport_of(made)
+        except BaseException:
+            let_go(made)
+            raise
 
     async def _greet(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Log in, and ask for the version."""
@@ -113,16 +120,18 @@ class DirectConnector:
         """Have aiomcache make streams of a socket, once."""
         tls = self._tls.context() if self._tls else None
         opened = await self._endpoint.aconnect(deadline)
-        name = self._address.host if tls else None
-        how = _Once({"sock": opened, "ssl": tls, "server_hostname": name})
-        nowhere: Any = None
+        made: Streams | None = None
         try:
+            name = self._address.host if tls else None
+            how = _Once({"sock": opened, "ssl": tls, "server_hostname": name})
+            nowhere: Any = None
             async with asyncio.timeout(seconds_left(deadline)):
                 pool = MemcachePool(nowhere, nowhere, minsize=1, maxsize=1, conn_args=how)
-                return await pool.acquire()
+                made = await pool.acquire()
         except BaseException:
-            opened.close()
+            let_go(made, opened)
             raise
+        return made
 
     def _opened(self, version: bytes) -> None:
         """Note the version and forget the limit: the server may have been restarted."""

@@ -30,6 +30,7 @@ from twofold.backends.network.errors import (
 from twofold.backends.network.pending import MergedRead, PendingReply, callers, fail
 from twofold.backends.network.replies import INCOMPLETE, ProtocolError, Reply, mismatch
 from twofold.backends.network.servers import CLOSED, Server
+from twofold.interrupts import raise_if_of_others
 
 _MOST_SENT = 1024  # requests that may be on their way
 _MOST_BYTES = 262_144  # bytes to hand to the transport at a time, and to be buffered there
@@ -40,20 +41,17 @@ _NEXT_LOOK = 0.01  # seconds in which a server that is still sending gets someth
 
 
 class AsyncConnection(asyncio.Protocol):
-    """One connection to a server, from the first request on it until it is lost.
+    """One connection to a server, from `begin` until it is lost.
 
     Args:
         server: where to.
         timeout: seconds; a server that is silent for as long is given up, and one whose
             reply is as much too late.
-
-    Raises:
-        ConnectError: the loop takes no task.
     """
 
     def __init__(self, server: Server, timeout: float) -> None:
-        self.generation: int = server.generation
-        """The server's when this was made; another one when this is closed."""
+        self.generation: int = CLOSED
+        """The server's when this began; another one before, and when this is closed."""
         self._server = server
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
@@ -75,7 +73,7 @@ class AsyncConnection(asyncio.Protocol):
         self._look_every = min(_LOOK_EVERY, timeout / 4)
         self._watch: asyncio.TimerHandle | None = None
         self._lost = self._loop.create_future()
-        self._connecting = self._begin()
+        self._connecting: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         counts = f"waiting={len(self._waiting)} sent={len(self._sent)}"
@@ -126,26 +124,36 @@ class AsyncConnection(asyncio.Protocol):
         """End it, since a signal's handler has raised: later replies would be out of step."""
         self._end(ConnectionLost(f"asking {self._server.name} was interrupted"))
 
-    def _begin(self) -> "asyncio.Task[None]":
-        """Start to connect; the loop's task factory is the application's, and may fail."""
+    def begin(self) -> None:
+        """Start to connect, once somebody knows of this who will close it.
+
+        Raises:
+            ConnectError: the loop takes no task; its task factory is the application's.
+        """
+        generation = self._server.generation
         connecting = self._connect()
         try:
-            task = self._loop.create_task(connecting, context=self._context)
-            task.add_done_callback(self._connected, context=self._context)
-            return task
+            self._connecting = self._loop.create_task(connecting, context=self._context)
+            self._connecting.add_done_callback(self._connected, context=self._context)
         except Exception as error:
+            raise_if_of_others(error)
             connecting.close()
             failed = _connect_error(self._server, error)
             self._server.fail(failed, refused=True)
             raise failed from error
+        self.generation = generation
 
     async def _connect(self) -> None:
         try:
             self._opened = opened = await self._server.connector.aconnect(self._timeout)
+            if self._ended is not None:  # by who did not know of this task: `begin` was broken off
+                self._end(self._ended)
+                return
             opened.transport.set_protocol(self)
             opened.transport.set_write_buffer_limits(high=_MOST_BYTES)
             self._flush()
         except Exception as error:
+            raise_if_of_others(error)
             failed = (
                 error if isinstance(error, ConnectError) else _connect_error(self._server, error)
             )
@@ -157,8 +165,11 @@ class AsyncConnection(asyncio.Protocol):
 
         By a signal's handler, or by who cancels all tasks of the loop, as `asyncio.run` does.
         """
-        if connecting.cancelled() or connecting.exception() is not None:
-            self._end(ConnectionLost(f"connecting to {self._server.name} was cancelled"))
+        cause = None if connecting.cancelled() else connecting.exception()
+        if connecting.cancelled() or cause is not None:
+            lost = ConnectionLost(f"connecting to {self._server.name} was cancelled")
+            lost.__cause__ = cause
+            self._end(lost)
 
     def _flush_soon(self) -> None:
         self._flushing = True
@@ -335,17 +346,18 @@ class AsyncConnection(asyncio.Protocol):
     @property
     def connecting(self) -> bool:
         """Whether the connection is still to be made."""
-        return not self._connecting.done()
+        return self._connecting is not None and not self._connecting.done()
 
     def close(self) -> None:
         """Close at once; who waits is told that the connection was lost."""
-        self._connecting.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
         self._end(ConnectionLost(f"the connection to {self._server.name} was closed"))
 
     @property
     def closing(self) -> Sequence[asyncio.Future[None]]:
         """What to await after `close`, for the transport to be gone."""
-        return self._connecting, self._lost
+        return [self._lost] if self._connecting is None else [self._connecting, self._lost]
 
     def abandon(self) -> None:
         """Close the descriptor though the loop has closed, and calls no callbacks any more."""

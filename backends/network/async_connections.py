@@ -38,18 +38,23 @@ class AsyncConnections:
             or connection.generation != server.generation
             or server.breaker.tripped
         ):
-            connection = self._shared[bulk][server] = self._renew(server, connection)
+            connection = self._renew(server, bulk, connection)
         return connection
 
-    def _renew(self, server: Server, old: AsyncConnection | None) -> AsyncConnection:
-        if server.breaker.tripped:
-            self._leave([server])
-            server.admit()
+    def _renew(self, server: Server, bulk: bool, old: AsyncConnection | None) -> AsyncConnection:
+        self._admit(server)
         if old is not None:
             if old.connecting and old.generation == server.generation:
                 return old
             self._retire(old)
-        return AsyncConnection(server, self._timeout)
+        new = self._shared[bulk][server] = AsyncConnection(server, self._timeout)
+        new.begin()
+        return new
+
+    def _admit(self, server: Server) -> None:
+        if server.breaker.tripped:
+            self._leave([server])
+            server.admit()
 
     def _retire(self, connection: AsyncConnection) -> None:
         """Let `connection` end when nobody waits any more, and know of it until then."""
@@ -74,21 +79,26 @@ class AsyncConnections:
         finally:
             for pending in asked:
                 if isinstance(pending, PendingReply):
-                    pending.leave()
+                    pending.cancel()
 
     def _ask(self, batch: Batch, deadline: float) -> PendingReply | BackendUnavailable:
         """Have a batch sent, over a connection of its own if it is to be."""
-        dedicated = batch.dedicated
         try:
-            connection = (
-                self._renew(batch.server, None) if dedicated else self.get(batch.server, batch.bulk)
-            )
+            if batch.dedicated:
+                return self._ask_apart(batch, deadline)
+            connection = self.get(batch.server, batch.bulk)
         except BackendUnavailable as error:
             return error
-        pending = connection.submit(batch.packed, deadline, batch.parts, dedicated)
-        if dedicated:
+        return connection.submit(batch.packed, deadline, batch.parts)
+
+    def _ask_apart(self, batch: Batch, deadline: float) -> PendingReply:
+        self._admit(batch.server)
+        connection = AsyncConnection(batch.server, self._timeout)
+        try:
+            connection.begin()
+            return connection.submit(batch.packed, deadline, batch.parts, dedicated=True)
+        finally:
             self._retire(connection)
-        return pending
 
     def count(self, server: Server) -> int:
         """Return how many connections there are to `server`."""

@@ -21,13 +21,9 @@ class PendingReply(asyncio.Future[Reply]):
     replies: list[Reply]
 
     def fail(self, error: BaseException) -> None:
-        """End the wait by an error."""
+        """End the wait by an error, which the loop does not report if nobody waits any more."""
         if not self.done():
             self.set_exception(error)
-
-    def leave(self) -> None:
-        """Give up waiting; an exception that was not looked at is not reported by the loop."""
-        if not self.cancel() and not self.cancelled():
             self.exception()
 
 

@@ -72,19 +72,22 @@ class Endpoint:
                 async with asyncio.timeout(seconds_left(deadline) / (len(found) - n)):
                     return await _aconnected(each)
             except OSError as error:
+                raise_if_of_others(error)
                 failure = error
         raise failure
 
     async def streams(self, deadline: float, tls: ssl.SSLContext | None = None) -> Streams:
         """Return streams over a connection, encrypted if `tls` tells how."""
         opened = await self.aconnect(deadline)
-        name = self._host if tls else None
+        made: Streams | None = None
         try:
+            name = self._host if tls else None
             async with asyncio.timeout(seconds_left(deadline)):
-                return await asyncio.open_connection(sock=opened, ssl=tls, server_hostname=name)
+                made = await asyncio.open_connection(sock=opened, ssl=tls, server_hostname=name)
         except BaseException:
-            opened.close()
+            let_go(made, opened)
             raise
+        return made
 
 
 async def _aconnected(at: SocketAddress) -> socket.socket:
@@ -144,8 +147,21 @@ async def ahandshake(
     return replies
 
 
-def transport_of(writer: asyncio.StreamWriter) -> Opened:
+def let_go(made: Streams | None, opened: socket.socket | None = None) -> None:
+    """Close the transport under streams, or the socket that they were to be made of.
+
+    A socket is its transport's then: closed under it, its descriptor would be given to the next
+    one, which the loop would refuse.
+    """
+    if made is not None:
+        made[1].transport.abort()
+    elif opened is not None:
+        opened.close()
+
+
+def transport_of(made: Streams) -> Opened:
     """Return the transport under streams."""
+    writer = made[1]
     transport: Any = writer.transport
     return Opened(transport, writer)
 

@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 
 from twofold.backends.network import ConnectError, Opened, ProtocolError, Reply, redacted
 from twofold.backends.network.options import Tls
-from twofold.backends.network.sockets import Endpoint, ahandshake, handshake, transport_of
+from twofold.backends.network.sockets import (
+    Endpoint,
+    Streams,
+    ahandshake,
+    handshake,
+    let_go,
+    transport_of,
+)
 from twofold.backends.redis.addresses import Address
 from twofold.backends.redis.commands import ROLE, pack
 from twofold.backends.redis.protocol import RESP
@@ -108,19 +115,19 @@ class DirectConnector:
     ) -> tuple[Opened, list[Reply]]:
         """Do what `_greeted` does."""
         deadline = monotonic() + seconds / 2
-        with _failures(self._name, self._login.password or self._login.username):
-            stream, writer = await self._endpoint.streams(
-                deadline, self._tls.context() if self._tls else None
-            )
-            try:
-                replies = await ahandshake((stream, writer), RESP, commands, deadline)
+        made: Streams | None = None
+        try:
+            with _failures(self._name, self._login.password or self._login.username):
+                tls = self._tls.context() if self._tls else None
+                made = await self._endpoint.streams(deadline, tls)
+                replies = await ahandshake(made, RESP, commands, deadline)
                 self._check(replies)
-                if stream.at_eof() or writer.transport.is_closing():
+                if made[0].at_eof() or made[1].transport.is_closing():
                     raise ConnectionResetError("it closed the connection at once")  # noqa: TRY301
-            except BaseException:
-                writer.transport.abort()
-                raise
-        return transport_of(writer), replies
+            return transport_of(made), replies
+        except BaseException:
+            let_go(made)
+            raise
 
     def _check(self, replies: Sequence[Reply]) -> None:
         """Raise `OSError` unless a server that must be a primary says it is."""
