@@ -102,6 +102,33 @@ def test_nor_that_there_was_no_value(pair: tuple[Cache, Cache], tags: Any) -> No
     assert two_callers(cache, other, held, ask) == [{"k": "new"}]
 
 
+@pytest.mark.parametrize("by", ["name", "result", "key"])
+def test_nor_an_error_that_is_kept_like_a_value(pair: tuple[Cache, Cache], by: str) -> None:
+    """It is one for others, too: not for those who ask after an invalidation."""
+    cache, other = pair
+    held = Held({})
+    tags: Any = {"name": ["t"], "result": lambda _: ["t"], "key": None}[by]
+
+    @cached(cache=cache, key="k", errors={KeyError: LIFE}, tags=tags)
+    def ask() -> Any:
+        return held()["k"]
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(ask)
+        assert held.entered.wait(20)
+        held.source = {"k": "new"}
+        other.delete(ask.key()) if by == "key" else other.invalidate_tags("t")
+        second = threads.submit(ask)
+        eventually(
+            lambda: second.done() or sum(each.waiting for each in cache._claims) == 2,
+            "it waits, or has computed for itself",
+        )
+        held.goes_on.set()
+        with pytest.raises(KeyError):
+            first.result(20)
+        assert second.result(20) == "new"
+
+
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("by", ["tag", "key"])
 def test_who_asks_after_the_last_look_is_given_nothing_older(

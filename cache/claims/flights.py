@@ -4,7 +4,8 @@ Whoever misses a key joins its flight. The first to join leads: it computes in t
 thread (sync) or in a task of its own (async), stores, removes the flight from the table and
 resolves it. The others follow: they wait for what the leader brings.
 
-- An `Exception` of the function is raised in all who wait, and is not kept.
+- An `Exception` of the function is raised in all who wait, and is not kept; one that is kept is a
+  result.
 - Cancellation, exits and what a signal's handler raised are not shared. A flight that ends that
   way, or whose event loop has died, is lost; those who waited join anew, and one of them leads.
 - A task that computes is cancelled when nobody waits for it any more.
@@ -19,7 +20,7 @@ resolves it. The others follow: they wait for what the leader brings.
 """
 
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from itertools import count
 from time import monotonic
 from types import TracebackType
@@ -62,6 +63,7 @@ class Flight(Claim, Generic[T]):
         "_accepted",
         "_begun",
         "_error",
+        "_kept",
         "_resolved",
         "_result",
         "_shared",
@@ -76,6 +78,7 @@ class Flight(Claim, Generic[T]):
         self.goes_on: bool = False
         """Whether it is to come to its end though nobody waits for it."""
         self._begun = 0
+        self._kept: Collection[type[Exception]] = ()
         self._accepted = 0.0
         self._resolved = False
         self._result: T | None = None
@@ -83,9 +86,9 @@ class Flight(Claim, Generic[T]):
         self._shared = True
         self._traceback: TracebackType | None = None
 
-    def begin(self) -> None:
-        """Note that what the result says holds from now on."""
-        self._begun = moment()
+    def begin(self, kept: Collection[type[Exception]] = ()) -> None:
+        """Note that what the result says holds from now on; errors of `kept` are results, too."""
+        self._begun, self._kept = moment(), kept
 
     def accept(self, until: float = math.inf) -> None:
         """Note that nobody changed the key from when the result was begun to a moment.
@@ -96,7 +99,9 @@ class Flight(Claim, Generic[T]):
 
     def serves(self, asked: int) -> bool:
         """Tell whether a caller that asked at a moment may have the result."""
-        return self._accepted > asked or self._begun > asked or self._error is not None
+        if self._accepted > asked or self._begun > asked:
+            return True
+        return self._error is not None and type(self._error) not in self._kept
 
     def resolve(self, result: T) -> None:
         """Give `result` to all who wait."""

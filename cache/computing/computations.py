@@ -220,7 +220,7 @@ class Computations:
         if flight.detached():
             return await self._for_callers(function, io, flight)
         store, key = self._store, flight.key
-        flight.begin()
+        flight.begin(policy.errors)
         present = store.get(key)
         if renews:
             await self.check_old(io, flight, present, policy)
@@ -297,7 +297,7 @@ class Computations:
                 found = await claim.take(
                     io,
                     is_value,
-                    flight.begin,
+                    partial(flight.begin, policy.errors),
                     since,
                     heeds_rest=has_value,
                     until=until,
@@ -335,7 +335,7 @@ class Computations:
         self, function: Callable[[], Any], policy: Policy, io: Effects, flight: Flight[Computed]
     ) -> Computed:
         """Do what `_anew` does in a store of this process's own."""
-        flight.begin()
+        flight.begin(policy.errors)
         made = await self._maker.make(io, flight.key, function, policy)
         return _computed(made, await self.private.put(io, flight, function, policy, made))
 
@@ -352,7 +352,7 @@ class Computations:
         """Compute under `claim`, and store what is to be kept."""
         key, replaces = flight.key, claim.replaces
         io = within(io, self._store.deadline, claim.asked)
-        flight.begin()
+        flight.begin(policy.errors)
         try:
             made = await self._maker.make(io, key, function, policy)
         except Exception as exc:
