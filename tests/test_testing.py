@@ -525,6 +525,7 @@ class TestPlugin:
             import twofold
             twofold.configure({"default": "memory://", "other": "memory://other"})
             twofold.cache.set("k", "the user's own")
+            twofold.caches["other"].set("k", "the user's own, too")
             """
         )
         pytester.makepyfile(
@@ -542,7 +543,8 @@ class TestPlugin:
                 assert get() is None
                 twofold.cache.set("k", n)
                 assert twofold_cache.get("k") == n
-                assert list(twofold.caches) == ["default"]
+                assert twofold.caches["other"].get("k") is None
+                twofold.caches["other"].set("k", "not the user's own")
 
             def test_configured_inside(twofold_cache):
                 twofold.configure({"default": "memory://inside"})
@@ -550,10 +552,27 @@ class TestPlugin:
 
             def test_afterwards():
                 assert get() == "the user's own"
-                assert list(twofold.caches) == ["default", "other"]
+                assert twofold.caches["other"].get("k") == "the user's own, too"
             """
         )
         run(pytester).assert_outcomes(passed=5)
+
+    def test_settings_that_are_wrong_do_not_matter(
+        self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A test needs no settings: there is the default cache at any rate."""
+        monkeypatch.setenv("TWOFOLD_SETTINGS", "of_production")
+        pytester.makepyfile(of_production='{}["SECRET"]')
+        pytester.makepyfile(
+            """
+            import twofold
+
+            def test_it(twofold_cache):
+                assert list(twofold.caches) == ["default"]
+                assert twofold_cache.set("k", 1)
+            """
+        )
+        run(pytester).assert_outcomes(passed=1)
 
     def test_it_does_not_disturb(self, pytester: pytest.Pytester) -> None:
         """Pytest's and a project's own fixtures stay; what is not used is not imported."""
@@ -631,6 +650,13 @@ class TestStores:
         url = f"memcached://{memcached_server.address}"
         run(pytester, f"--twofold-store={url}").assert_outcomes(passed=2)
         assert memcached_server.all_keys() == set()
+
+    def test_a_store_that_there_is_not_is_refused_once(self, pytester: pytest.Pytester) -> None:
+        """Before any test, by the name of the option."""
+        pytester.makepyfile(self.BODY)
+        ended = run(pytester, "--twofold-store=rdis")
+        assert ended.ret == pytest.ExitCode.USAGE_ERROR
+        ended.stderr.fnmatch_lines(["*--twofold-store=rdis: give one of memory, *"])
 
 
 class TestComputedOnce:

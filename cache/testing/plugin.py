@@ -25,37 +25,61 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a store that there is not, before any test."""
+    wanted: str = config.getoption("--twofold-store")
+    if wanted not in _STORES and "://" not in wanted:
+        raise pytest.UsageError(
+            f"--twofold-store={wanted}: give one of {', '.join(_STORES)}, or a URL such as"
+            " redis://10.0.0.5/15"
+        )
+
+
 @pytest.fixture
 def twofold_cache(twofold_clock: "FakeClock", request: pytest.FixtureRequest) -> "Iterator[Cache]":
     """Return an empty cache, which `twofold.cache` and `@cached` use in this test.
 
-    It is the one alias, "default", whatever the settings are; they are back afterwards. It is in
-    memory, or where `--twofold-store` says. Its time is that of the fixture `twofold_clock`, but
-    for the lives of entries on servers. What would be refreshed in the background is refreshed
-    before the call returns, which still returns the stale value.
+    It is the alias "default", whatever the settings are; each other alias that they have is an
+    empty cache of its own. They are back afterwards. It is in memory, or where `--twofold-store`
+    says. Its time is that of the fixture `twofold_clock`, but for the lives of entries on servers.
+    What would be refreshed in the background is refreshed before the call returns, which still
+    returns the stale value.
     """
-    from secrets import token_hex
-
     from twofold.effects import background
     from twofold.registry import caches
 
-    settings = {
-        **_settings(request, f"test-{token_hex(8)}"),
-        "OPTIONS": {"on_unserializable": "raise"},
-    }
+    settings = {alias: _settings(request) for alias in {"default": None, **_aliases()}}
     outside, background.inline = background.inline, True
     try:
-        with caches.override({"default": settings}, clock=twofold_clock):
+        with caches.override(settings, clock=twofold_clock):
             try:
                 yield caches["default"]
             finally:
-                caches["default"].clear()
+                for alias in caches.built.keys() & settings.keys():
+                    caches[alias].clear()
     finally:
         background.inline = outside
 
 
-def _settings(request: pytest.FixtureRequest, name: str) -> dict[str, Any]:
+def _aliases() -> dict[str, None]:
+    """Return the names of the caches that there are; of settings that are wrong, none."""
+    from twofold.registry import caches
+
+    try:
+        return dict.fromkeys(caches)
+    except Exception:  # a module of settings may raise anything
+        return {}
+
+
+def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Return the settings of a store that no other test uses, or of a part of one."""
+    from secrets import token_hex
+
+    place = _place(request, f"test-{token_hex(8)}")
+    return {**place, "OPTIONS": {"on_unserializable": "raise"}}
+
+
+def _place(request: pytest.FixtureRequest, name: str) -> dict[str, Any]:
     wanted: str = request.config.getoption("--twofold-store")
     if wanted == "memory":
         return {"BACKEND": _MEMORY, "LOCATION": name}
@@ -91,4 +115,5 @@ def twofold_clock() -> "FakeClock":
 
 
 _MEMORY = "twofold.backends.memory.MemoryBackend"
+_STORES = ("memory", "sqlite", "files", "redis", "memcached")
 _SERVERS = {"memcached": "memcached://127.0.0.1", "redis": "redis://127.0.0.1"}
