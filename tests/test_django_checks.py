@@ -17,6 +17,7 @@ django_project.configure()
 
 from django.apps import apps
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from twofold.codecs.serializers import Pickle
@@ -44,6 +45,9 @@ def test_good_settings_are_good() -> None:
         ({"BACKEND": REDIS, "OPTIONS": {"deadlin": 1}}, "Did you mean 'deadline'"),
         ({"BACKEND": REDIS, "LOCATION": "http://127.0.0.1"}, "is no URL of a Redis server"),
         ({"BACKEND": REDIS, "SERIALISER": "json"}, "SERIALIZER"),
+        ({"BACKEND": REDIS, "on_error": "miss"}, "it is OPTIONS['on_error']. The settings are: "),
+        ({"BACKEND": REDIS, "STALE": "1h"}, "it is FRESHNESS['stale']. The settings are: "),
+        ({"BACKEND": REDIS, "OPTIONS": {"on_eror": 1}}, "mean 'on_error'? The options are: "),
         ({"BACKEND": REDIS, "SERIALIZER": None}, "name a serializer"),
         ({"BACKEND": REDIS, "TIMEOUT": "soon"}, "is no duration"),
     ],
@@ -61,6 +65,15 @@ def test_a_missing_secret_key_is_told() -> None:
     with override_settings(SECRET_KEY="", CACHES={"default": entry}):
         apps.get_app_config("twofold").ready()
         assert "SECRET_KEY" in told(entry)["twofold.E001"]
+
+
+def test_a_url_in_place_of_an_entry_is_answered() -> None:
+    """Django has none, and would say so by an AttributeError of its own."""
+    with (
+        override_settings(CACHES={"default": "redis://127.0.0.1"}),
+        pytest.raises(ImproperlyConfigured, match=r"CACHES\['default'\] is a dict in Django"),
+    ):
+        apps.get_app_config("twofold").ready()
 
 
 def test_others_are_left_alone() -> None:

@@ -59,6 +59,7 @@ SETTINGS = [
     (lambda: Cache("memory://?keyprefix=a"), "it is KEY_PREFIX"),
     (lambda: Cache("memory://?key-prefix=a"), "it is KEY_PREFIX"),
     (lambda: Cache("memory://?timout=5"), "it is TIMEOUT"),
+    (lambda: setting(BACKEND="sqlite", LOCATION="redis://:pw@h"), "'redis://:***@h' is no path of"),
     (lambda: setting(BACKEND="nowhere.cache.RedisCache"), "did you mean 'redis'?"),
     (lambda: setting(BACKEND=f"{DJANGO}.redis.RedisCache"), "did you mean 'redis'?"),
     (lambda: setting(BACKEND=f"{DJANGO}.locmem.LocMemCache"), "did you mean 'memory'?"),

@@ -85,9 +85,10 @@ def _require_own(what: str, path: str, found: os.stat_result) -> None:
             f" {os.geteuid()}; let LOCATION be one of its own"
         )
     if found.st_mode & _WRITABLE_BY_OTHERS:
+        is_for_all = found.st_mode & stat.S_ISVTX  # as /tmp is, which must stay so
         raise BackendUnavailable(
             f"others may write in {what} {path!r}, of mode {_mode(found)}:"
-            " run chmod go-w on it, or give another LOCATION"
+            f" {'' if is_for_all else 'run chmod go-w on it, or '}give another LOCATION"
         )
 
 

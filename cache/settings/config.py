@@ -13,7 +13,7 @@ from twofold.errors import InvalidKey, InvalidTimeout, SettingsError
 from twofold.freshness.options import read_freshness
 from twofold.keys import KeyFunction, check_prefix, check_version
 from twofold.near.options import NearOptions, read_near
-from twofold.settings.urls import backend_of, check_controls, literal, split
+from twofold.settings.urls import ON_DISK, backend_of, check_controls, literal, split
 from twofold.spelling import did_you_mean, unknown
 from twofold.timeouts import seconds
 
@@ -205,6 +205,11 @@ def _expand_url(settings: dict[str, Any]) -> dict[str, Any]:
             )
         return settings
     if backend is not None and backend != backend_of(url_text):
+        if backend in ON_DISK:
+            raise SettingsError(
+                f"LOCATION {mask_url(url_text)!r} is no path of BACKEND {backend!r}: give a path,"
+                " or leave BACKEND out"
+            )
         return {**settings, "LOCATION": url_text}
     url = split(url_text, _IN_URL)
     expanded = {**settings, "BACKEND": url.backend, "LOCATION": url.location}

@@ -14,8 +14,8 @@ _BACKENDS = {  # by scheme, where the names differ
     "valkey": "redis",
     "valkeys": "redis",
 }
-_ON_DISK = frozenset({"files", "sqlite"})
-_LOCAL = frozenset({"dummy", "memory"}) | _ON_DISK
+ON_DISK = frozenset({"files", "sqlite"})
+_LOCAL = frozenset({"dummy", "memory"}) | ON_DISK
 _OURS = _LOCAL | {"memcached", "redis"}
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -90,7 +90,7 @@ def check_controls(location: str) -> None:
 def _local_name(backend: str, address: str) -> str:
     name = unquote(address.partition("://")[2])
     check_controls(name)
-    if backend not in _ON_DISK or not name:
+    if backend not in ON_DISK or not name:
         return name.strip("/")
     if not name.startswith("/"):
         relative, absolute = (mask_url(f"{backend}://{slashes}{name}") for slashes in ("/", "//"))

@@ -14,10 +14,9 @@ from django.conf import settings
 
 from twofold.contrib.moving import Ignored, Moved, Table, local, memcached, redis
 from twofold.contrib.moving.tables import complaint
-from twofold.display import shown
 from twofold.errors import SettingsError
 from twofold.settings import CacheConfig, backend_class, read_cache, split_options
-from twofold.spelling import did_you_mean
+from twofold.spelling import unknown
 
 _WHERE = "OPTIONS[{!r}]"
 _SETTINGS = {each.name.upper() for each in fields(CacheConfig)} - {"ALIAS"}
@@ -90,14 +89,17 @@ def _refuse_unknown(store: str, moved: Moved, beside: Moved) -> None:
         if trouble := _trouble(store, str(name), value):
             what, _, names = trouble.partition(" There are: ")
             refused[_WHERE.format(name)] = what.rstrip(".")
-            endings[names and f". The options are: {names}"] = None
-    for name in beside.left:
-        if str(name).upper() not in _SETTINGS:
-            near = did_you_mean(str(name), _SETTINGS)
-            refused[str(name)] = f"there is no setting {shown(str(name))}{near}"
-            endings[f". The settings are: {', '.join(sorted(_SETTINGS))}"] = None
+            endings[names and f" The options are: {names}"] = None
+    for name in map(str, beside.left):
+        if name.upper() not in _SETTINGS:
+            what, _, names = unknown("setting", name, _SETTINGS).partition(" There are: ")
+            refused[name] = what.rstrip(".")
+            endings[f" The settings are: {names}"] = None
     if refused:
-        raise SettingsError(complaint(refused) + "".join(endings))
+        said = complaint(refused)
+        for each in filter(None, endings):
+            said += each if said.endswith("?") else f".{each}"
+        raise SettingsError(said)
 
 
 def _trouble(store: str, name: str, value: Any) -> str | None:
