@@ -293,7 +293,7 @@ def _memcached(servers: Sequence[MemcachedServer]) -> Store:
         for server in servers:
             server.age(round(seconds))
 
-    return Store(make, lambda: ServersClock(age), unit=100, slack=3, examples=6)
+    return Store(make, lambda: ServersClock(age), unit=100, slack=10, examples=6)
 
 
 STORES = (
