@@ -309,10 +309,11 @@ class Engine:
         function: Callable[[], Any],
         policy: Policy,
         since: float,
+        tell_served: Callable[[], None] | None = None,
     ) -> Any:
-        """Return what is to be computed where what was found is not served."""
+        """Return what is to be computed where what was found is not served; see `Answers.bring`."""
         return await self._answers.bring(
-            io, found, function, policy, since, reachable=self.available
+            io, found, function, policy, since, reachable=self.available, tell_served=tell_served
         )
 
     async def _override(

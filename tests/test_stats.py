@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from twofold import BackendUnavailable, Cache, Stats, cached, close_all
-from twofold.effects import BLOCKING, run_sync
+from twofold.effects import BLOCKING, background, run_sync
 from twofold.freshness.policy import Policy
 from twofold.testing import FACES, ChaosBackend, Face, case
 
@@ -108,6 +108,28 @@ class TestNumbers:
         numbers = {"hits": 2, "misses": 1, "stores": 1, "computations": 1, "failures": 1}
         assert counted(cache) == numbers
         assert function.cache_info() == (2, 1, 1)
+
+    @case
+    async def test_a_stale_value_that_is_served_is_a_hit(
+        self, cache: Cache, face: Face, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """To the function too, unless its caller waited for the new one."""
+        monkeypatch.setattr(background, "inline", True)
+
+        async def one() -> int:
+            return 1
+
+        for wait, numbers in ((0, (1, 1, 2)), ("1h", (0, 2, 2))):
+            key, before = f"wait {wait}", cache.stats()
+            function: Any = cached(cache=cache, key=key, stale="1h", wait=wait)(
+                one if face.is_async else lambda: 1
+            )
+            assert await called(function) == 1
+            assert await face.view(cache).mark_stale(key)
+            assert await called(function) == 1
+            after = cache.stats()
+            assert function.cache_info() == numbers
+            assert (after.hits - before.hits, after.misses - before.misses) == numbers[:2]
 
     @case
     async def test_computations_count_with_what_comes_of_them(

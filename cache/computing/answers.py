@@ -170,8 +170,11 @@ class Answers:
         since: float = 0.0,
         *,
         reachable: bool = True,
+        tell_served: Callable[[], None] | None = None,
     ) -> Any:
         """Return a value where `serves` has said no: a new one, or what was found after all.
+
+        The latter is told by `tell_served`.
 
         Raises:
             ComputationTimeout: there is none yet, after `max_wait`.
@@ -217,4 +220,6 @@ class Answers:
                 return value
             step, since = decide(found.age, policy, outcome=outcome), 0.0
         self.count(found)
+        if tell_served is not None:
+            tell_served()
         return found.value

@@ -216,7 +216,9 @@ class Cached(_CachedFunction[P, R]):
         plan.misses += 1
         plan.tell_of_process(key, store)
         function = plan.producer(given, named)
-        return run_sync(store._bring(BLOCKING, found, function, policy, since))  # type: ignore[no-any-return]
+        return run_sync(  # type: ignore[no-any-return]
+            store._bring(BLOCKING, found, function, policy, since, plan.note_served)
+        )
 
 
 class AsyncCached(_CachedFunction[P, R]):
@@ -275,7 +277,9 @@ class AsyncCached(_CachedFunction[P, R]):
             return found.value  # type: ignore[no-any-return]
         plan.misses += 1
         _, function = self._call(key, args, kwargs)
-        return await store._bring(NATIVE, found, function, policy, since)  # type: ignore[no-any-return]
+        return await store._bring(  # type: ignore[no-any-return]
+            NATIVE, found, function, policy, since, plan.note_served
+        )
 
     @overload
     def __get__(

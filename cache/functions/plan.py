@@ -127,6 +127,11 @@ class Plan:
     def _tell_other(self, why: str) -> None:
         emit(ResultOfOtherType(self.store().alias, self.name, why))
 
+    def note_served(self) -> None:
+        """Count a call that began as a miss as a hit: it is given the stale value."""
+        self.misses -= 1
+        self.hits += 1
+
     def timeout_of(self, value: Any) -> Timeout:
         """Return how long a given result is fresh."""
         timeout: Timeout = self.timeout(value) if callable(self.timeout) else self.timeout
