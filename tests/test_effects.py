@@ -250,6 +250,33 @@ def test_a_worker_that_an_interrupted_loop_did_not_send_is_sent_when_it_goes_on(
     pool.close()
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+async def test_an_interrupted_loop_answers_calls_before_their_deadline() -> None:
+    """What a signal's handler breaks off in a loop that goes on, the next look makes up for."""
+    pool, _ = pool_of(workers=1, deadline=20.0)
+    n, fired = 0, True
+    while fired:
+        n += 5
+        with Signal(n, LookupError) as handler:
+            calls = [asyncio.ensure_future(_called(pool, each)) for each in ("1", "2")]
+            async with asyncio.timeout(10):
+                answers = await asyncio.gather(*calls, return_exceptions=True)
+        fired = handler.fired
+        assert all(
+            answer == n or isinstance(answer, LookupError | BackendUnavailable)
+            for n, answer in enumerate(answers, 1)
+        )
+        assert await pool(int, "3") == 3
+    assert n > 100
+    pool.close()
+
+
+async def _called(pool: WorkerPool, text: str) -> int:
+    """Begin within a task of its own, to which a handler's exception then comes."""
+    answer: int = await pool(int, text)
+    return answer
+
+
 @pytest.mark.parametrize("factory", FACTORIES)
 async def test_calls_are_run_whatever_makes_tasks(factory: str) -> None:
     """Also by workers that begin within the step that starts them, or that cannot begin."""

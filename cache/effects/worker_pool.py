@@ -152,8 +152,8 @@ class _Queue:
         finally:
             self._tasks.discard(asyncio.current_task())
             if self._starting is not None and not self._tasks:
-                self._starting.cancel()
-                self._starting = None
+                starting, self._starting = self._starting, None
+                starting.cancel()
             if self._waiting and self._starting is None:
                 self._send_worker()
 
@@ -197,20 +197,19 @@ class _Queue:
 
     def _answer_done(self) -> None:
         self._waking = False
-        self._answer([self._done.popleft() for _ in range(len(self._done))])
-
-    def _answer(self, batch: list[Call]) -> None:
-        for call in batch:
-            self._asked.pop(call, None)
+        asked, done = self._asked, self._done
+        for _ in range(len(done)):
+            call = done[0]
             call.answer()
-        if not self._asked and self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+            asked.pop(call, None)
+            done.popleft()  # only now: who is broken off by a signal's handler is looked after
+        if not asked and self._watch is not None:
+            watch, self._watch = self._watch, None
+            watch.cancel()
 
     def _lose(self, exc: BaseException) -> None:
         """Fail what waits for a worker that could not work."""
         lost = list(self._waiting)
-        self._waiting.clear()
         for call in lost:
             error = BackendUnavailable(
                 f"{self._pool.name}: no worker thread could run the call: see the cause, and"
@@ -218,7 +217,9 @@ class _Queue:
             )
             error.__cause__ = exc
             call.fail(error)
-        self._answer(lost)
+        self._done.extend(lost)
+        self._waiting.clear()
+        self._answer_done()
 
     def _look_after(self) -> None:
         """Fail the calls whose deadline has passed; send the worker that none was sent for.
