@@ -1,6 +1,7 @@
 """Names that other libraries have, and addresses that are almost URLs, are answered with ours."""
 
 import asyncio
+import functools
 import inspect
 import re
 from importlib.util import find_spec
@@ -267,3 +268,10 @@ def test_many_values_that_are_no_dict_are_refused(data: Any) -> None:
         cache.set_many(data)
     with pytest.raises(InvalidKey, match="a dict of keys to values, not "):
         asyncio.run(cache.aset_many(data))
+
+
+@pytest.mark.parametrize("above", [property, functools.cached_property])
+def test_a_property_stands_above(above: Any) -> None:
+    """A property is no function, and the message says where it goes."""
+    with pytest.raises(SettingsError, match="this is a property: put it below that"):
+        cached(timeout=60)(above(lambda _: 1))

@@ -260,7 +260,18 @@ def test_a_lie_that_cannot_be_kept_is_returned(
     assert function() is value
     assert disk.stats().unserializable == 1
     assert [type(each) for each in told] == [events.ResultNotStored]
-    assert "Let the annotation name the type" in str(told[0])
+    assert "let the annotation of the function name the type" in str(told[0])
+
+
+def test_what_is_named_already_is_not_to_be_named(disk: Cache, told: list[events.Event]) -> None:
+    """Where something within is in the way, that is told, and no other annotation advised."""
+
+    class Config(pydantic.BaseModel):
+        secret: pydantic.SecretStr
+
+    returning(disk, Config, Config(secret=pydantic.SecretStr("s")))()
+    assert "a value of type SecretStr is in it. Store a plain form of it" in str(told[0])
+    assert "annotation" not in str(told[0])
 
 
 @dataclass

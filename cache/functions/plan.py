@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from inspect import isasyncgenfunction, isgeneratorfunction
 from typing import Any, TypeVar, Unpack
 
@@ -198,6 +198,10 @@ def _finder(cache: Cache | str, name: str) -> Callable[[], Cache]:
 
 
 def _check_function(function: Any, name: str) -> None:
+    if isinstance(function, property | cached_property):
+        raise SettingsError(
+            "@cached decorates functions, and this is a property: put @cached below it"
+        )
     if not callable(function):
         raise SettingsError(
             f"@cached decorates functions, and {function!r} is none; options are given by name,"

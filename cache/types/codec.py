@@ -21,6 +21,10 @@ from twofold.errors import CannotSerialize
 from twofold.interrupts import raise_if_of_others
 from twofold.types.shapes import Fitted
 
+_OF_NAMED = (
+    "Store a plain form of it, or choose SERIALIZER 'pickle' if only you can write to the store."
+)
+
 
 class TypedCodec:
     """Values of one type to what a store keeps, and back.
@@ -83,10 +87,9 @@ class TypedCodec:
         try:
             stored = self._codec.dump(key, value, meta, self._fitted.other)
         except CannotSerialize as exc:
-            raise CannotSerialize(
-                f"{reason}. Let the annotation name the type, or register it by"
-                f" `twofold.register_type`. Without its type: {exc}"
-            ) from exc
+            is_named = type(value).__qualname__ == self._fitted.name and self.serializer != "pickle"
+            advice = _OF_NAMED if is_named else f"Without its type: {exc}"
+            raise CannotSerialize(f"{reason}. {advice}") from exc
         if self._fitted.other not in self._kept_marks:
             self._kept_marks |= {self._fitted.other}
             self._tell_other(reason)
