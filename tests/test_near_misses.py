@@ -273,5 +273,5 @@ def test_many_values_that_are_no_dict_are_refused(data: Any) -> None:
 @pytest.mark.parametrize("above", [property, functools.cached_property])
 def test_a_property_stands_above(above: Any) -> None:
     """A property is no function, and the message says where it goes."""
-    with pytest.raises(SettingsError, match="this is a property: put it below that"):
+    with pytest.raises(SettingsError, match="this is a property: put @cached below it"):
         cached(timeout=60)(above(lambda _: 1))
