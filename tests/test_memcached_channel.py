@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.chaos import MemcachedServer, Stalls
+from tests.chaos import MemcachedServer
 from tests.chaos.leaks import Watch, descriptors
 from tests.memcached_text import GREETING, CommandReader, answer
 from tests.network_kinds import MEMCACHED
 from tests.network_loops import Run
 from tests.network_loops import run as run  # a fixture
-from tests.network_raw import BIG, Raw, Spoken, started, turns, until, value_of
+from tests.network_raw import BIG, PATIENCE, Raw, Spoken, started, turns, until, value_of
 from tests.network_raw import run_raw as run_raw  # a fixture
 from tests.network_raw import writes as writes  # a fixture
 from twofold.backends.memcached import MemcachedBackend, commands, connector
@@ -20,9 +20,6 @@ from twofold.backends.memcached.connector import DirectConnector
 from twofold.backends.network import ConnectionLost
 from twofold.backends.network.sockets import seconds_left
 from twofold.errors import BackendUnavailable, DeadlineExceeded
-
-DEADLINE = 0.3  # seconds, where one is to pass
-ANSWERED_WITHIN = 0.1  # seconds after the deadline
 
 
 @pytest.fixture
@@ -138,44 +135,43 @@ def test_who_leaves_on_the_way_harms_nobody(leaving: slice, run_raw: Any) -> Non
     run_raw(body)
 
 
-def test_each_has_its_own_deadline(
-    run_raw: Any, stalls: Stalls, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_has_its_own_deadline(run_raw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those who share a `get` and asked at different times give up at different times."""
-    connected = asyncio.Event()
+    connected, ahead, half = asyncio.Event(), [0.0], PATIENCE / 2
     aconnect = DirectConnector.aconnect
 
     async def aconnect_late(self: DirectConnector, seconds: float) -> Any:
         await connected.wait()
         return await aconnect(self, seconds)
 
-    monkeypatch.setattr(DirectConnector, "aconnect", aconnect_late)
-
-    async def timed(backend: MemcachedBackend, key: str) -> float:
-        before = time.monotonic()
+    async def refused(backend: MemcachedBackend, key: str) -> None:
         with pytest.raises(DeadlineExceeded):
             await backend.aget(key)
-        return time.monotonic() - before
+
+    monkeypatch.setattr(DirectConnector, "aconnect", aconnect_late)
+    for room in ("client", "async_connection"):
+        clock = f"twofold.backends.network.{room}.monotonic"
+        monkeypatch.setattr(clock, lambda: time.monotonic() + ahead[0])
 
     async def body(raw: Raw, backend: MemcachedBackend) -> None:
         raw.holds = True
-        tasks = started([timed(backend, "k0")])
-        await asyncio.sleep(DEADLINE / 2)
-        tasks += started([timed(backend, "k1")])
-        await asyncio.sleep(DEADLINE / 4)
+        [first] = started([refused(backend, "k0")])
+        await turns(3)
+        ahead[0] += half
+        [second] = started([refused(backend, "k1")])
+        await turns(3)
         connected.set()
         await until(lambda: raw.peers and raw.peer.owed)
-        [reply] = map(answer, raw.peer.owed)
-        for byte in reply[:8]:
-            if tasks[1].done():
-                break
-            raw.peer.transport.write(bytes([byte]))  # it is slow, and not silent
-            await asyncio.sleep(DEADLINE / 8)
-        for seconds in await asyncio.gather(*tasks):
-            assert DEADLINE <= seconds <= DEADLINE + ANSWERED_WITHIN + stalls.longest
         assert raw.peer.commands == [[b"get", b"k0", b"k1"]]
+        ahead[0] += half
+        await until(first.done)
+        assert not second.done()
+        raw.peer.transport.write(answer(raw.peer.owed[0])[:1])  # it is slow, and not silent
+        ahead[0] += half
+        await until(second.done)
+        await asyncio.gather(first, second)
 
-    run_raw(body, deadline=DEADLINE, warm=False)
+    run_raw(body, warm=False)
 
 
 def test_each_has_its_own_error(run_raw: Any) -> None:
