@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.chaos import MemcachedServer, Proxy, Stalls, eventually
+from tests.chaos import MemcachedServer, Proxy, Stalls, eventually, healthy
 from tests.chaos.fixtures import MakeProxy
 from tests.memcached_text import VERSION, CommandReader, answer
 from tests.network_raw import value_of
@@ -26,6 +26,7 @@ Call = Callable[[Any], Awaitable[Any]]
 
 DEADLINE = 0.2  # seconds, where one is to pass
 TOLD_WITHIN = 0.1  # seconds after it
+PATIENT = 1.0  # a deadline that a server keeps that goes on, on a busy machine
 MOST = 5  # times that a call is sent
 TRIES = 16  # of what compares, while others write
 BIG = b"v" * 1000  # of which the server must tell whether it has room
@@ -336,12 +337,12 @@ def test_a_reply_that_does_not_end_in_time(
 
     async def body() -> None:
         store = face.view(MemcachedBackend(liar.address, deadline=DEADLINE))
-        assert await store.get("k") == VALUE
+        assert await healthy(lambda: store.get("k")) == VALUE
         liar.lies, liar.last_words = {b"get": [part]}, part
         seconds = await seconds_of(store.get("k"))
         assert 0.9 * DEADLINE <= seconds <= DEADLINE + TOLD_WITHIN + stalls.longest
-        assert await store.get("k") == VALUE
-        assert await store.incr("k", 1) == 11
+        assert await healthy(lambda: store.get("k")) == VALUE
+        assert await healthy(lambda: store.incr("k", 1)) == 11
         await store.close()
 
     face.run(body())
@@ -362,9 +363,9 @@ def test_a_walk_that_takes_its_time(face: Face, liar: Liar) -> None:
     """A server may take longer than the deadline to name its keys, as long as it goes on."""
 
     async def body() -> None:
-        store = face.view(MemcachedBackend(liar.address, deadline=DEADLINE))
+        store = face.view(MemcachedBackend(liar.address, deadline=PATIENT))
         assert await store.get("k") == VALUE
-        liar.always, liar.pause = {b"lru_crawler": KEYS_TOLD + b"END\r\n"}, DEADLINE / 4
+        liar.always, liar.pause = {b"lru_crawler": KEYS_TOLD + b"END\r\n"}, PATIENT / 6
         await store.clear("k")
         assert liar.asked_for(b"delete") == 8
         await store.close()
@@ -382,11 +383,14 @@ def test_a_walk_that_falls_silent(
     async def body() -> None:
         store = face.view(MemcachedBackend(liar.address, deadline=DEADLINE))
         if warm:
-            assert await store.get("k") == VALUE
+            assert await healthy(lambda: store.get("k")) == VALUE
         liar.always, liar.last_words = {b"lru_crawler": words}, words
-        seconds = await seconds_of(store.clear("k"))
+        ends = time.monotonic() + 10
+        while not liar.asked_for(b"lru_crawler"):  # a busy machine may be late to connect
+            assert time.monotonic() < ends
+            seconds = await seconds_of(store.clear("k"))
         assert 0.9 * DEADLINE <= seconds <= DEADLINE + TOLD_WITHIN + stalls.longest
-        assert await store.get("k") == VALUE
+        assert await healthy(lambda: store.get("k")) == VALUE
         assert liar.asked_for(b"delete") == 0
         await store.close()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos import Proxy, RedisServer, Stalls
+from tests.chaos import Proxy, RedisServer, Stalls, healthy
 from tests.network_kinds import REDIS
 from tests.network_loops import Run
 from tests.network_loops import run as run  # a fixture
@@ -459,7 +459,8 @@ def test_a_loop_that_stood_still_over_much(
         keys = [f"k{n}" for n in range(1000)]
         for start in range(0, 1000, 10):
             part = keys[start : start + 10]
-            assert await backend.aset_many({key: key.encode() * 500 for key in part}, None) == []
+            values = {key: key.encode() * 500 for key in part}
+            assert await healthy(lambda values=values: backend.aset_many(values, None)) == []
         tasks = started(backend.aget(key) for key in keys)
         await turns(2)
         time.sleep(0.6)
@@ -475,7 +476,7 @@ def test_a_busy_loop_keeps_the_deadline(run_raw: Any) -> None:
     async def body(raw: Raw, backend: RedisBackend) -> None:
         raw.holds = True
         task = asyncio.ensure_future(backend.aget("k"))
-        ends = time.monotonic() + 2.0
+        ends = time.monotonic() + 20.0
         while not task.done() and time.monotonic() < ends:
             time.sleep(0.15)
             await turns(2)

@@ -592,9 +592,12 @@ def test_a_wait_for_the_lock_ends_with_the_deadline(opened: Open, stalls: Stalls
 
 
 @pytest.mark.usefixtures("locked")
-async def test_a_locked_out_batch_answers_its_reads(opened: Open) -> None:
+async def test_a_locked_out_batch_answers_its_reads(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Gets of the same tick do not suffer for the sets, in time for the deadline."""
-    store = opened(deadline=0.5)
+    monkeypatch.setattr("twofold.backends.sqlite.backend._BATCH_WAIT", 0.05)
+    store = opened(deadline=10.0)
     writes = (store.aset("k", b"w", None), store.aset("m", b"w", None), store.aincr("k", 1))
     reads = (store.aget("k"), store.aget("m"), store.ahas("k"))
     outcomes = await asyncio.gather(*writes, *reads, return_exceptions=True)
