@@ -31,6 +31,7 @@ from tests.chaos import (
     SlotMove,
     Stalls,
     eventually,
+    running,
 )
 from tests.chaos.processes import free_port
 from tests.chaos.resp import packed
@@ -484,6 +485,26 @@ def test_a_proxy_ends_with_connections_open(redis_server: RedisServer) -> None:
     with held, idle:
         assert all_of(held) == all_of(idle) == b""
     assert not any(each.name == "chaos-proxy" for each in threading.enumerate())
+
+
+# Stalls
+
+
+def test_what_the_machine_withholds_is_measured(stalls: Stalls) -> None:
+    """Of a thread that works, too, while another process takes turns with it."""
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})
+    try:
+        with running("-c", "print(flush=True)\nwhile True: pass") as rival:
+            assert rival.stdout is not None
+            assert rival.stdout.readline() == "\n"
+            began, worked = time.monotonic(), time.thread_time()
+            while time.thread_time() < worked + 0.05:
+                pass
+            withheld = time.monotonic() - began - 0.05
+    finally:
+        os.sched_setaffinity(0, processors)
+    assert stalls.longest > 0.8 * min(withheld, 1.0) > 0.01
 
 
 # Leaks
