@@ -320,6 +320,7 @@ def test_nobody_waits_longer_than_a_life(
     monkeypatch.setattr(ours.backend, "get_or_claim", get_or_claim)
     assert ours.get_or_set("k", lambda: "mine") == "mine"
     assert looks == [key]  # the same leader is not waited for twice
+    monkeypatch.setattr(renewal, "LIFE", 30.0)
     theirs.delete("k")
     assert ours.get_or_set("k", lambda: "mine") == "mine"
     assert ours.get("k") == "mine"

@@ -481,16 +481,18 @@ def test_a_failure_elsewhere_is_asked_for_once_in_a_while(
 
 def test_callers_are_answered_while_the_function_hangs() -> None:
     """By the stale value after `wait`; what hung is stored at last."""
-    cache, may_end = Cache("memory://refreshing"), threading.Event()
+    cache, begun, may_end = Cache("memory://refreshing"), threading.Event(), threading.Event()
     cache.clear()
     make_stale(cache)
 
     def hang() -> str:
+        begun.set()
         assert may_end.wait(30)
         return "new"
 
     served = [cache.get_or_set("k", hang, **STALE, wait=0.01) for _ in range(10)]
     assert served == ["old"] * 10
+    assert begun.wait(10)
     assert cache.stats().computations == 2
     may_end.set()
     eventually(lambda: cache.get("k") == "new", "it is stored")

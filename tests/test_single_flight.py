@@ -231,11 +231,8 @@ def test_a_dead_loop_promotes_a_waiter(cache: Cache) -> None:
     assert runs == ["leader", "follower"]
 
 
-def test_a_loop_that_stops_without_cancelling_promotes_a_waiter(
-    cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loop_that_stops_without_cancelling_promotes_a_waiter(cache: Cache) -> None:
     """A leader whose loop merely stops running is found dead by those who wait."""
-    monkeypatch.setattr(renewal, "LIFE", 1.0)
     loop = asyncio.new_event_loop()
     runs = []
 
