@@ -23,7 +23,7 @@ from twofold.freshness import overrides
 
 pytest_plugins = ["pytester", "tests.chaos.fixtures"]
 
-_PATIENCE = 5.0  # seconds for what was told to end
+_PATIENCE = 20.0  # seconds for what was told to end
 _FIRST = ("test_django_suite", "test_site")
 """Modules of one long fixture: one process begins with them, and none is left with them."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1)

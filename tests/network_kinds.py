@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -73,6 +74,18 @@ def own_server(kind: Kind, request: pytest.FixtureRequest) -> Server:
     """Return a server of this test alone, to be frozen, killed and started again."""
     own: Server = request.getfixturevalue(f"own_{kind.name}")
     return own
+
+
+def strict(code: str, *arguments: str) -> list[str]:
+    """Return the command of a program of which Python tells whatever it leaves or does wrong.
+
+    That a step of its loop took long is no wrong of its own.
+    """
+    quiet = """import logging
+logging.getLogger("asyncio").addFilter(lambda said: not said.msg.startswith("Executing"))
+"""
+    warnings = ["-W", "error", "-W", "ignore::DeprecationWarning"]
+    return [sys.executable, "-X", "dev", *warnings, "-c", quiet + code, *arguments]
 
 
 def connections(server: Server) -> int:

@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from tests.chaos import Proxy, Server, eventually
-from tests.network_kinds import Kind, connections
+from tests.network_kinds import Kind, connections, strict
 from tests.network_kinds import kind as kind  # a fixture
 from tests.network_kinds import server as server  # a fixture
 from tests.network_load import Load, value_of
@@ -490,7 +490,6 @@ kept = twofold.cache
 
 def test_nothing_is_said_at_exit(kind: Kind, server: Server) -> None:
     """A program that ends without closing its caches has left no socket open, nor has a child."""
-    strict = [sys.executable, "-X", "dev", "-W", "error", "-W", "ignore::DeprecationWarning"]
-    command = [*strict, "-c", AT_EXIT, kind.url(server)]
+    command = strict(AT_EXIT, kind.url(server))
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert (ended.stdout, ended.stderr) == ("", "")

@@ -5,7 +5,6 @@ import gc
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from tests.chaos import (
     Server,
     eventually,
 )
-from tests.network_kinds import Kind
+from tests.network_kinds import Kind, strict
 from tests.network_kinds import kind as kind  # a fixture
 from tests.network_kinds import server as server  # a fixture
 from twofold.backends.redis import RedisBackend
@@ -258,10 +257,10 @@ def test_a_program_ends_amid_a_ping(outage: Outage, kind: Kind) -> None:
     """It does not wait for the answer, and leaves nothing open that Python would tell of."""
     outage.proxy.black_hole()
     code = ENDING.format(name=kind.name, backend=kind.make.__name__)
-    command = [sys.executable, "-X", "dev", "-W", "error", "-c", code, kind.url(outage.proxy)]
+    command = strict(code, kind.url(outage.proxy))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as program:
         outage.await_pings(1)
-        _, errors = program.communicate(b"\n", timeout=10)
+        _, errors = program.communicate(b"\n", timeout=30)
     assert (program.returncode, errors) == (0, b"")
 
 

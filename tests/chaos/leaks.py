@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 import psutil
 
-_PATIENCE = 5.0  # seconds for what was told to end
+_PATIENCE = 20.0  # seconds for what was told to end
 LASTING = ("twofold-call", "twofold-claims")
 """Threads that are kept for the next call, or the next computation."""
 

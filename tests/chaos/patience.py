@@ -18,7 +18,7 @@ T = TypeVar("T")
 _PAUSE = 0.01  # seconds between two looks
 
 
-def eventually(condition: Callable[[], T], what: str, seconds: float = 10.0) -> T:
+def eventually(condition: Callable[[], T], what: str, seconds: float = 30.0) -> T:
     """Return what `condition` gives once that is true; `AssertionError` after `seconds`.
 
     While a server is down, looking at it fails: an `OSError` counts as "not yet".
@@ -37,7 +37,7 @@ def eventually(condition: Callable[[], T], what: str, seconds: float = 10.0) -> 
         time.sleep(_PAUSE)
 
 
-async def healthy(call: Callable[[], Awaitable[T]], seconds: float = 10.0) -> T:
+async def healthy(call: Callable[[], Awaitable[T]], seconds: float = 30.0) -> T:
     """Return what a call on a healthy server returns, made again where it was too late.
 
     The deadline that a test needs for what it is about may be short for what comes before: a

@@ -20,7 +20,7 @@ from tests.chaos.certificates import Certificates
 from tests.chaos.patience import eventually
 from tests.chaos.processes import HOST, Process, ServerDidNotStart, binary, free_port
 
-_TO_START = 10.0  # seconds
+_TO_START = 30.0  # seconds
 _TO_STOP = 3.0
 _TO_ANSWER = 5.0
 _TO_ACKNOWLEDGE = 50  # milliseconds
