@@ -164,7 +164,10 @@ def test_a_key_that_is_no_text_is_refused() -> None:
 
 
 def test_outside_of_a_request_a_path_alone_is_nowhere() -> None:
-    """Flask says so itself."""
+    """It is told what to give."""
     site = Site()
-    with site.app.app_context(), pytest.raises(RuntimeError, match="outside of request context"):
+    with (
+        site.app.app_context(),
+        pytest.raises(RuntimeError, match="give the whole URL"),
+    ):
         site.caching.delete_page("/page/1")

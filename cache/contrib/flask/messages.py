@@ -33,7 +33,12 @@ def request_at(url: str) -> Request:
         RuntimeError: it is a path alone, and there is no request.
     """
     parts = urlsplit(url)
-    if flask.has_request_context() or not parts.netloc:
+    if not (parts.netloc or flask.has_request_context()):
+        raise RuntimeError(
+            f"{url!r} is a path alone, and the host of that is not known outside of request"
+            " contexts: give the whole URL, such as https://shop.example/page"
+        )
+    if flask.has_request_context():
         here = request_of(flask.request)
         scheme, host, root_path = here.scheme, here.host, here.root_path
     else:
