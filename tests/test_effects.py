@@ -462,6 +462,24 @@ def test_a_client_is_closed_in_its_loop_whatever_broke_off_its_beginning() -> No
     assert n > 50
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:.*<coroutine object:pytest.PytestUnraisableExceptionWarning")
+async def test_a_client_whose_closing_was_broken_off_can_be_closed() -> None:
+    """In a loop that goes on, nobody else would close what a signal's handler left open."""
+    registry, n, fired = clients(), 0, True
+    while fired:
+        n += 1
+        used = registry.get()
+        with Signal(n, Interrupted) as handler, suppress(Interrupted):
+            await registry.aclose()
+        fired = handler.fired
+        await registry.aclose()
+        assert used.closed == "in its loop"
+        assert len(registry) == 0
+    assert n > 50
+    gc.collect()  # what never began, while warnings of that are ignored
+
+
 def test_threads_with_loops_have_clients_of_their_own() -> None:
     """Loops that run at once in several threads never share a client."""
     registry = clients()

@@ -141,20 +141,30 @@ class PerLoop(Generic[T]):
     async def aclose(self) -> None:
         """Close the running loop's `T`; abandon those of loops that have closed."""
         self.sweep()
-        held = self._held.get(running_loop())
+        loop = running_loop()
+        held = self._held.get(loop)
         if held is not None:
+            await self._close(loop, held[0])
             await held[1].aclose()
 
     async def _guard(self, loop: "AbstractEventLoop", thing: T) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
+            await self._close(loop, thing)
+
+    async def _close(self, loop: "AbstractEventLoop", thing: T) -> None:
+        """Close the `T` of a loop, which goes on to be held where that is broken off."""
+        held = self._held.get(loop)
+        if held is None or held[0] is not thing:
+            return
+        try:
             with self._lock:
-                held = self._held.get(loop)
-                if is_held := held is not None and held[0] is thing:
-                    del self._held[loop]
-            if is_held:
-                await self._aclose(thing)
+                self._held.pop(loop, None)
+            await self._aclose(thing)
+        except BaseException:
+            self._held.setdefault(loop, held)
+            raise
 
     def _after_fork(self) -> None:
         leak_on_fork(self._held, self._lock)

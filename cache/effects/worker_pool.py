@@ -256,8 +256,9 @@ class _Queue:
 
     def abandon(self) -> None:
         self._waiting.clear()
-        if self._watch is not None and not self._loop.is_closed():
-            self._watch.cancel()
+        watch, self._watch = self._watch, None
+        if watch is not None and not self._loop.is_closed():
+            watch.cancel()
 
 
 class _Threads:
