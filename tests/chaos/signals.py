@@ -15,6 +15,7 @@ from tests.opcodes import follow, trace
 
 _ROOT = str(Path(twofold.__file__).parent)
 _AWAITED = 2  # of the places where a frame resumes
+_HANDLED_AFTER = {"CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD"}  # not intrinsics
 
 
 class Signal:
@@ -91,4 +92,4 @@ def _is_handled_after(instruction: dis.Instruction) -> bool:
     name = instruction.opname
     if name == "RESUME":
         return (instruction.arg or 0) & 3 < _AWAITED
-    return name.startswith("CALL") or name == "JUMP_BACKWARD"
+    return name in _HANDLED_AFTER
