@@ -717,6 +717,16 @@ def test_the_advised_template_has_fields_that_there_are(thing, template):
     assert CallKeys(price, key=template).of((thing,), {}).startswith("price:")
 
 
+def test_no_template_of_many_fields_is_advised():
+    """A method of the class is the better way there."""
+
+    def price(thing):
+        pass
+
+    with pytest.raises(UnstableArgument, match="a key= of what identifies it; or leave"):
+        CallKeys(price).of((msgspec.defstruct("S", [*"abcdef"])(*range(6)),), {})
+
+
 def test_a_field_that_is_not_there_is_named():
     """The error tells of the template, and what the argument said."""
 

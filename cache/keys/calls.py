@@ -383,6 +383,8 @@ def _why_opaque(default: object) -> str | None:
     return None
 
 
+_MOST_ADVISED = 5  # fields; for more a method of the class is better
+
 _FIELDS = ("__pydantic_fields__", "__struct_fields__", "__attrs_attrs__")
 
 
@@ -391,6 +393,8 @@ def _identifying(name: str, value: object) -> str:
     thing = unwrap(value) if is_proxy(value) else value
     fields = next((found for each in _FIELDS if (found := getattr(type(thing), each, None))), ())
     names = [each if isinstance(each, str) else each.name for each in fields]
+    if len(names) > _MOST_ADVISED:
+        return ""
     if not names and (hasattr(type(thing), "id") or "id" in getattr(thing, "__dict__", ())):
         names = ["id"]
     return ":".join(f"{{{name}.{each}}}" for each in names)
