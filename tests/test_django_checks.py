@@ -273,3 +273,22 @@ def test_what_is_elsewhere_or_off_is_not_told() -> None:
         SESSION_ENGINE="django.contrib.sessions.backends.cache", SESSION_CACHE_ALIAS="other"
     ):
         assert told(entry) == {}
+
+
+@pytest.mark.parametrize(
+    ("middleware", "warns"),
+    [
+        ([], False),
+        (["CacheMiddleware"], False),
+        (["UpdateCacheMiddleware", "FetchFromCacheMiddleware"], False),
+        (["UpdateCacheMiddleware"], True),
+        (["FetchFromCacheMiddleware"], True),
+        (["FetchFromCacheMiddleware", "UpdateCacheMiddleware"], True),
+    ],
+)
+def test_the_pair_of_middleware_is_whole(middleware: list[str], warns: bool) -> None:
+    """One without the other finds no page, and says nothing."""
+    names = [f"twofold.contrib.django.{each}" for each in middleware]
+    others = "django.middleware.common.CommonMiddleware"
+    with override_settings(MIDDLEWARE=[*names[:1], others, *names[1:]]):
+        assert set(told({"BACKEND": REDIS})) == ({"twofold.W010"} if warns else set())

@@ -33,6 +33,28 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     return messages
 
 
+@register(Tags.caches)
+def check_middleware(**_: Any) -> list[CheckMessage]:
+    """Tell of one of the pair of middleware without the other, or before it: no page is found."""
+    there = [name for name in settings.MIDDLEWARE if name in _PAIR]
+    if there in ([], [*_PAIR]):
+        return []
+    return [
+        checks.Warning(
+            f"MIDDLEWARE has {' before '.join(there)}: it takes both of the pair, in the order of"
+            " Django's own.",
+            hint=f"Put {_PAIR[0]} first, and {_PAIR[1]} last; or CacheMiddleware, which is both.",
+            id="twofold.W010",
+        )
+    ]
+
+
+_PAIR = (
+    "twofold.contrib.django.UpdateCacheMiddleware",
+    "twofold.contrib.django.FetchFromCacheMiddleware",
+)
+
+
 @register(Tags.caches, deploy=True)
 def check_servers(**_: Any) -> list[CheckMessage]:
     """Tell of servers that do not answer, and of what they say is wrong with them."""
