@@ -72,14 +72,17 @@ class Stalls:
         self._stood: deque[tuple[float, float]] = deque()
         self._waited: deque[tuple[float, float]] = deque()
         self._so_far = _waited_for_processors()
+        self._looked = time.monotonic()
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._measure, daemon=True)
 
     @property
     def longest(self) -> float:
-        """Seconds that it stood still in some second, all stalls together."""
-        self._ask()
+        """Seconds that it stood still in some second, to this moment, all stalls together."""
+        with self._lock:
+            self._look()
+            self._ask()
         return self._longest
 
     def __enter__(self) -> Self:
@@ -96,21 +99,25 @@ class Stalls:
         self._thread.join()
 
     def _measure(self) -> None:
-        before, looks = time.monotonic(), 0
+        looks = 0
         while not self._over.wait(self._EVERY):
-            late, looks = time.monotonic() - before - self._EVERY, looks + 1
-            if late > self._NOTICED:
-                with self._lock:
-                    self._note(self._stood, late)
-            if looks % self._ASK_EVERY == 0:
-                self._ask()
-            before = time.monotonic()
+            looks += 1
+            with self._lock:
+                self._look()
+                if looks % self._ASK_EVERY == 0:
+                    self._ask()
+                self._looked = time.monotonic()
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if (late := now - self._looked - self._EVERY) > self._NOTICED:
+            self._note(self._stood, late)
+            self._looked = now
 
     def _ask(self) -> None:
-        with self._lock:
-            now = _waited_for_processors()
-            self._note(self._waited, sum(now[each] - self._so_far.get(each, 0.0) for each in now))
-            self._so_far = now
+        now = _waited_for_processors()
+        self._note(self._waited, sum(now[each] - self._so_far.get(each, 0.0) for each in now))
+        self._so_far = now
 
     def _note(self, seen: deque[tuple[float, float]], seconds: float) -> None:
         now = time.monotonic()
