@@ -541,3 +541,19 @@ def test_a_stale_hit_that_starts_nothing_costs_hardly_more_than_a_fresh_one(
     )
     assert stale < 1.2 * fresh
     assert source.calls == 3
+
+
+@pytest.mark.parametrize("errors", [{}, None])
+def test_no_errors_are_kept_where_a_call_says_so(errors: Any) -> None:
+    """Also where the alias keeps some."""
+    cache = Cache("memory://", freshness={"errors": {LookupError: 30}})
+    runs: list[int] = []
+
+    def function() -> str:
+        runs.append(1)
+        raise LookupError("none")
+
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            cache.get_or_set("k", function, 60, errors=errors)
+    assert len(runs) == 2

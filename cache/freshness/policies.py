@@ -68,7 +68,8 @@ class Policies:
         default = self._default
         ttl = default.ttl if timeout is DEFAULT_TIMEOUT else read_ttl(timeout)
         policy = default._replace(ttl=ttl, condition=condition, **read_freshness(options))
-        if not (condition or callable(timeout) or policy.errors):
+        has_errors = policy.errors or options.get("errors") is not None  # in a dict, if of none
+        if not (condition or callable(timeout) or has_errors):
             if len(self._known) >= _MOST:
                 self._known.clear()
             self._known[(timeout, *options.items())] = policy
