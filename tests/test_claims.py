@@ -222,6 +222,41 @@ def test_what_was_not_stored_is_no_newer(case: str, another: Callable[[], Cache]
         assert second.result(30) == "new"
 
 
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("by", ["delete", "name", "result"])
+def test_an_error_of_before_is_for_who_asked_before(
+    by: str, many: bool, another: Callable[[], Cache]
+) -> None:
+    """What says that there is nothing is not given to who asks after something was put there."""
+    ours, theirs = another(), another()
+    begun, may_end, source = threading.Event(), threading.Event(), dict[str, str]()
+    tags: Any = {"delete": None, "name": ["t"], "result": lambda _: ["t"]}[by]
+
+    def slow(*_: Any) -> Any:
+        there = dict(source)
+        if not begun.is_set():
+            begun.set()
+            assert may_end.wait(30)
+        return {"k": there["k"]} if many else there["k"]
+
+    def ask() -> Any:
+        if many:
+            return ours.get_or_set_many(["k"], slow, tags=tags)["k"]
+        return ours.get_or_set("k", slow, tags=tags)
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(ask)
+        assert begun.wait(30)
+        source["k"] = "new"
+        theirs.delete("k") if by == "delete" else theirs.invalidate_tags("t")
+        second = threads.submit(ask)
+        eventually(lambda: sum(f.waiting for f in ours._claims) == 2, "2 callers wait")
+        may_end.set()
+        with pytest.raises(KeyError):
+            first.result(30)
+        assert second.result(30) == "new"
+
+
 def test_callers_share_what_the_store_accepted(another: Callable[[], Cache]) -> None:
     """Nobody has changed the key, so that those who joined later need not ask again."""
     ours = another()

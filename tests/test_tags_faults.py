@@ -102,22 +102,39 @@ def test_nor_that_there_was_no_value(pair: tuple[Cache, Cache], tags: Any) -> No
     assert two_callers(cache, other, held, ask) == [{"k": "new"}]
 
 
+def bringing(cache: Cache, held: Held, way: str, tags: Any) -> tuple[Any, Callable[[], Any]]:
+    """Return a function that brings what `held` does or raises, and the call of who leads."""
+    if way.startswith("many"):
+
+        @cached.many(cache=cache, key="k{keys}", tags=tags)
+        def many(keys: list[str]) -> dict[str, Any]:
+            return {key: held()[key] for key in keys}
+
+        leads = many.refresh if "refresh" in way else many
+        return (lambda: many(["k"])["k"]), partial(leads, ["k"])
+
+    @cached(cache=cache, key="k", errors={KeyError: LIFE} if "kept" in way else {}, tags=tags)
+    def one() -> Any:
+        return held()["k"]
+
+    return one, one.refresh if "refresh" in way else one
+
+
 @pytest.mark.parametrize("by", ["name", "result", "key"])
-def test_nor_an_error_that_is_kept_like_a_value(pair: tuple[Cache, Cache], by: str) -> None:
-    """It is one for others, too: not for those who ask after an invalidation."""
+@pytest.mark.parametrize(
+    "way", ["call", "refresh", "kept", "kept, refresh", "many", "many, refresh"]
+)
+def test_nor_an_error(pair: tuple[Cache, Cache], way: str, by: str) -> None:
+    """Kept or not, it is one of before for who asks after an invalidation."""
     cache, other = pair
     held = Held({})
     tags: Any = {"name": ["t"], "result": lambda _: ["t"], "key": None}[by]
-
-    @cached(cache=cache, key="k", errors={KeyError: LIFE}, tags=tags)
-    def ask() -> Any:
-        return held()["k"]
-
+    ask, leads = bringing(cache, held, way, tags)
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(ask)
+        first = threads.submit(leads)
         assert held.entered.wait(20)
         held.source = {"k": "new"}
-        other.delete(ask.key()) if by == "key" else other.invalidate_tags("t")
+        other.clear() if by == "key" else other.invalidate_tags("t")
         second = threads.submit(ask)
         eventually(
             lambda: second.done() or sum(each.waiting for each in cache._claims) == 2,

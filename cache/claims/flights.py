@@ -5,7 +5,7 @@ thread (sync) or in a task of its own (async), stores, removes the flight from t
 resolves it. The others follow: they wait for what the leader brings.
 
 - An `Exception` of the function is raised in all who wait, and is not kept; one that is kept is a
-  result.
+  result. Who asked after the key was changed, or a tag invalidated, joins anew.
 - Cancellation, exits and what a signal's handler raised are not shared. A flight that ends that
   way, or whose event loop has died, is lost; those who waited join anew, and one of them leads.
 - A task that computes is cancelled when nobody waits for it any more.
@@ -64,6 +64,7 @@ class Flight(Claim, Generic[T]):
         "_begun",
         "_error",
         "_kept",
+        "_limit",
         "_resolved",
         "_result",
         "_shared",
@@ -79,6 +80,7 @@ class Flight(Claim, Generic[T]):
         """Whether it is to come to its end though nobody waits for it."""
         self._begun = 0
         self._kept: Collection[type[Exception]] = ()
+        self._limit = math.inf
         self._accepted = 0.0
         self._resolved = False
         self._result: T | None = None
@@ -97,11 +99,16 @@ class Flight(Claim, Generic[T]):
         """
         self._accepted = until
 
+    def limit(self, asked: float) -> None:
+        """Note that an error is only for who asked before a moment, or before it was begun."""
+        self._limit = asked
+
     def serves(self, asked: int) -> bool:
         """Tell whether a caller that asked at a moment may have the result."""
         if self._accepted > asked or self._begun > asked:
             return True
-        return self._error is not None and type(self._error) not in self._kept
+        is_shared = self._error is not None and type(self._error) not in self._kept
+        return is_shared and self._limit > asked
 
     def resolve(self, result: T) -> None:
         """Give `result` to all who wait."""

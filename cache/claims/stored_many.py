@@ -192,11 +192,11 @@ class StoredClaims:
         self._present.clear()
         return stood
 
-    async def end(self, io: Effects) -> None:
+    async def end(self, io: Effects) -> set[str]:
         """Release all even if the caller is cancelled; awaits nothing if it is over already."""
-        if self._places:
-            await io.shield(self.release(io))
+        stood = await io.shield(self.release(io)) if self._places else set[str]()
         self.forget()
+        return stood
 
     def forget(self) -> None:
         """Leave the claims to whoever meets them, in this process at once."""

@@ -10,6 +10,7 @@ from twofold.backend import Backend, Stored
 from twofold.claims.flights import Body, Flight, moment, share, start
 from twofold.claims.stored import Resting, StoredClaim, released
 from twofold.claims.table import Claims, claims_of
+from twofold.computing.call_tags import CallTags
 from twofold.computing.maker import Made, Maker
 from twofold.computing.private_writes import PrivateWrites
 from twofold.effects import Effects, within
@@ -230,10 +231,12 @@ class Computations:
                 return Computed(value, present, accepted=False)
             if has_value and key in self._rests:
                 raise Resting  # it has failed since the caller looked
+        tags = await self._tags(io, key, policy)
         try:
-            made = await self._maker.make(io, key, function, policy)
+            made = await self._maker.make(io, key, function, policy, tags)
         except Exception as exc:
             self._maker.failed(key, function, policy, present is not None, exc)
+            await self._limit(io, flight, tags)
             raise
         return _computed(made, await self.private.swap(io, flight, function, policy, present, made))
 
@@ -336,7 +339,12 @@ class Computations:
     ) -> Computed:
         """Do what `_anew` does in a store of this process's own."""
         flight.begin(policy.errors)
-        made = await self._maker.make(io, flight.key, function, policy)
+        tags = await self._tags(io, flight.key, policy)
+        try:
+            made = await self._maker.make(io, flight.key, function, policy, tags)
+        except Exception:
+            await self._limit(io, flight, tags)
+            raise
         return _computed(made, await self.private.put(io, flight, function, policy, made))
 
     async def _fill(
@@ -353,12 +361,15 @@ class Computations:
         key, replaces = flight.key, claim.replaces
         io = within(io, self._store.deadline, claim.asked)
         flight.begin(policy.errors)
+        tags = await self._tags(io, key, policy)
         try:
-            made = await self._maker.make(io, key, function, policy)
+            made = await self._maker.make(io, key, function, policy, tags)
         except Exception as exc:
+            checked = moment()
             if self._maker.failed(key, function, policy, replaces, exc) or claim.ended_rest:
                 await claim.rest(io, policy.retry_after)
-                await claim.end(io)
+            stood = await claim.end(io)
+            await self._limit(io, flight, tags, checked if stood or replaces else 0)
             raise
         filled, untold, checked = False, False, moment()
         try:
@@ -383,6 +394,28 @@ class Computations:
         if holds:
             flight.accept(checked)
         return _computed(made, made.is_final(holds))
+
+    async def _tags(self, io: Effects, key: str, policy: Policy) -> CallTags | None:
+        """Return the tags of what is to be computed, pinned; None if it has none."""
+        if not policy.tags:
+            return None
+        return await self._maker.begin_tags(io, policy, {key: policy.tags})
+
+    async def _limit(
+        self,
+        io: Effects,
+        flight: Flight[Computed],
+        tags: CallTags | None,
+        checked: int | None = None,
+    ) -> None:
+        """Let who asked after the key was changed, or a tag, not have an error of before.
+
+        `checked` is the moment up to which the key was as it was; 0 if it was changed.
+        """
+        until = moment() if checked is None else checked
+        asked = [flight.key] if flight.followed else []
+        held = await self._maker.held(io, tags, asked)
+        flight.limit(until if all(held.values()) else 0)
 
     async def _without(
         self,

@@ -1,6 +1,6 @@
 """What the leader of several flights does: one claim, one call, one write for all of them."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from time import monotonic
@@ -14,6 +14,7 @@ from twofold.claims.joint import JointFlight
 from twofold.claims.stored import Resting, released
 from twofold.claims.stored_many import StoredClaims, Taken
 from twofold.claims.waiting import Wait, pauses, remember_hung
+from twofold.computing.call_tags import CallTags
 from twofold.computing.computations import Computations, Computed
 from twofold.computing.maker import LEFT_OUT, Made, Maker
 from twofold.display import shown
@@ -192,12 +193,14 @@ class Loads:
         policy: Policy,
     ) -> None:
         """Compute what stands in the place of what is in a store of this process's own."""
+        tags = await self._tags(io, todo, function, policy)
         try:
-            made = await self._make(io, todo, function, policy)
+            made = await self._make(io, todo, function, policy, tags)
         except Exception as exc:
             for key, (_, present) in todo.items():
                 replaces = present is not None
                 self._maker.failed(key, function.function, policy, replaces, exc)
+            await self._limit(io, [flight for flight, _ in todo.values()], tags, moment(), todo)
             raise
         for key, (flight, present) in todo.items():
             each = made[key]
@@ -206,14 +209,38 @@ class Loads:
             )
             flight.finish(Computed(each.value, each.stored, accepted))
 
-    async def _make(
+    async def _tags(
         self, io: Effects, keys: Collection[str], function: FunctionOfMany, policy: Policy
+    ) -> CallTags | None:
+        """Return the tags of what is to be computed, pinned; None if it has none."""
+        names = {key: function.tags.get(key, policy.tags) for key in keys}
+        return await self._maker.begin_tags(io, policy, names)
+
+    async def _limit(
+        self,
+        io: Effects,
+        flights: Iterable[JointFlight[Computed]],
+        tags: CallTags | None,
+        checked: int,
+        stood: Collection[str],
+    ) -> None:
+        """Do what `Computations` does where one fails; `stood`: the keys that nobody changed."""
+        there = {flight.key: flight for flight in flights}
+        held = await self._maker.held(io, tags, [key for key in there if there[key].followed])
+        for key, flight in there.items():
+            flight.limit(checked if key in stood and held.get(key, True) else 0)
+
+    async def _make(
+        self,
+        io: Effects,
+        keys: Collection[str],
+        function: FunctionOfMany,
+        policy: Policy,
+        tags: CallTags | None,
     ) -> dict[str, Made]:
         """Compute, and make of each value what is to be stored."""
         began = self._store.clock.time() if policy.ages or policy.errors else 0.0
         maker = self._maker
-        names = {key: function.tags.get(key, policy.tags) for key in keys}
-        tags = await maker.begin_tags(io, policy, names)
         values = await function.call(io, maker, keys)
         made = await maker.made(io, values, function.function, policy, began, tags)
         return {key: made.get(key, LEFT_OUT) for key in keys}
@@ -329,17 +356,19 @@ class Loads:
         io = within(io, self._store.deadline, claims.asked)
         for flight in flights.values():
             flight.begin()
+        tags = await self._tags(io, flights, function, policy)
         try:
-            made = await self._make(io, flights, function, policy)
+            made = await self._make(io, flights, function, policy, tags)
         except Exception as exc:
-            failed = self._maker.failed
+            failed, checked = self._maker.failed, moment()
             rest = [
                 key
                 for key in flights
                 if failed(key, user, policy, key in replaced, exc) or key in claims.ended_rests
             ]
             await claims.rest(io, rest, policy.retry_after)
-            await claims.end(io)
+            stood = {*replaced, *unknown} | await claims.end(io)
+            await self._limit(io, flights.values(), tags, checked, stood)
             raise
         checked = moment()
         keep = {key: (each.stored, each.life) for key, each in made.items() if each.keep}
@@ -433,7 +462,13 @@ class Loads:
         if self._store.private:
             for flight in flights:
                 flight.begin()
-            made = await self._make(io, [flight.key for flight in flights], function, policy)
+            keys = [flight.key for flight in flights]
+            tags = await self._tags(io, keys, function, policy)
+            try:
+                made = await self._make(io, keys, function, policy, tags)
+            except Exception:
+                await self._limit(io, flights, tags, moment(), keys)
+                raise
             for flight in flights:
                 each = made[flight.key]
                 accepted = await self._private.put(io, flight, function.function, policy, each)

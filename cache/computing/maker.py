@@ -1,6 +1,6 @@
 """What a computation makes: of a function's value what is to be stored, and back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from inspect import isawaitable, iscoroutine
 from math import inf
@@ -126,11 +126,15 @@ class Maker:
         return self._codec.owner
 
     async def make(
-        self, io: Effects, key: str, function: Callable[[], Any], policy: Policy
+        self,
+        io: Effects,
+        key: str,
+        function: Callable[[], Any],
+        policy: Policy,
+        tags: CallTags | None,
     ) -> Made:
         """Compute, and make of the value, or of an error that is kept, what is to be stored."""
         began = self._clock.time() if policy.ages or policy.errors else 0.0
-        tags = await self.begin_tags(io, policy, {key: policy.tags}) if policy.tags else None
         try:
             value = await self.call(io, function)
         except Exception as exc:
@@ -236,6 +240,19 @@ class Maker:
         if pins and not asked:
             return None
         return (await self.holding(io, {"": pins}))[""] if pins else pins is not None
+
+    async def held(
+        self, io: Effects, tags: CallTags | None, keys: Collection[str]
+    ) -> dict[str, bool]:
+        """Tell of some keys that brought nothing whether no tag was invalidated meanwhile.
+
+        So it is taken to be where the store cannot tell.
+        """
+        if tags is None or not keys:
+            return dict.fromkeys(keys, True)
+        pins = await tags.end(io, {})
+        holding = await self.holding(io, {key: pins[key] for key in keys})
+        return {key: holds is not False for key, holds in holding.items()}
 
     async def holding(self, io: Effects, pins: Mapping[str, Pins | None]) -> dict[str, bool | None]:
         """Do what `holds` does for several values."""
