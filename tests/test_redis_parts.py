@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.chaos import Certificates, RedisCluster, RedisServer
@@ -469,6 +469,9 @@ def read(reader: replies.Reader, *pieces: bytes) -> list[Any]:
 
 @settings(deadline=None)  # each place to cut at makes two readers
 @given(STREAMS)
+@example(b"$0\r\n\r\n:0\r\n*1\r\n$0\r\n\r\n")
+@example(b"$0\r\n\r\n:0\r\n$0\r\n\r\n")
+@example(b"*2\r\n$0\r\n\r\n$0\r\n\r\n$0\r\n\r\n")
 def test_both_readers_read_the_same_replies(stream: bytes) -> None:
     """Ours and hiredis's agree on every stream, in one piece and cut in two at every place."""
     assert type(replies.new_reader()) is not PythonReader
@@ -518,6 +521,7 @@ HOSTILE = [
     b"*2\r\n*400000000\r\n",
     b"*99999\r\n" * 9,
     b"$1\r\nx\r\n*400000000\r\n",
+    b"$1\r\nx\r\n:0\r\n*400000000\r\n",
     b"$-1\r\n*400000000\r\n",
     b"$0\r\nXX*400000000\r\n",
     b"*2\r\n$0\r\nXX*400000000\r\n",

@@ -94,7 +94,8 @@ class GuardedReader:
                 return
             if data[0] == _DOLLAR:  # a whole value and a number behind it, such as its life?
                 end = data.rfind(b"\r\n:", -_LONGEST_NUMBER, -2) + 2
-                if end > 1 and data[-1] == _LF and data.startswith(_header(end)):
+                ends_with_it = end > 1 and data.find(b"\r\n", end) == len(data) - 2
+                if ends_with_it and data.startswith(_header(end)):
                     self._feed(data)
                     return
             elif data[0] == _STAR and _is_pair(data):
