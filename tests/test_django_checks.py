@@ -21,6 +21,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from twofold.codecs.serializers import Pickle
+from twofold.contrib.django import UpdateCacheMiddleware
 
 REDIS = "twofold.contrib.django.RedisCache"
 NOWHERE = "redis://127.0.0.1:1"
@@ -292,3 +293,19 @@ def test_the_pair_of_middleware_is_whole(middleware: list[str], warns: bool) -> 
     others = "django.middleware.common.CommonMiddleware"
     with override_settings(MIDDLEWARE=[*names[:1], others, *names[1:]]):
         assert set(told({"BACKEND": REDIS})) == ({"twofold.W010"} if warns else set())
+
+
+class OwnUpdate(UpdateCacheMiddleware):
+    """A project's own kind of one of the pair."""
+
+
+@pytest.mark.parametrize(
+    "first", [f"{__name__}.OwnUpdate", "twofold.contrib.django.middleware.UpdateCacheMiddleware"]
+)
+def test_the_pair_of_middleware_may_be_of_subclasses(first: str) -> None:
+    """A subclass, or another path of the class, is as good; what cannot be imported is neither."""
+    pair = [first, "twofold.contrib.django.FetchFromCacheMiddleware"]
+    with override_settings(MIDDLEWARE=[pair[0], "not.there", pair[1]]):
+        assert told({"BACKEND": REDIS}) == {}
+    with override_settings(MIDDLEWARE=pair[::-1]):
+        assert set(told({"BACKEND": REDIS})) == {"twofold.W010"}

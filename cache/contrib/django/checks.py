@@ -10,9 +10,11 @@ from django.core import checks
 from django.core.cache import caches
 from django.core.checks import CheckMessage, Tags, register
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
 from twofold.contrib.django.backends import FileCache, SQLiteCache
 from twofold.contrib.django.base import TwofoldCache
+from twofold.contrib.django.middleware import FetchFromCacheMiddleware, UpdateCacheMiddleware
 from twofold.contrib.django.sharers import SESSIONS, shared_in
 from twofold.contrib.django.translation import translate
 from twofold.errors import CacheError, PartlyUnavailable
@@ -37,22 +39,37 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 def check_middleware(**_: Any) -> list[CheckMessage]:
     """Tell of one of the pair of middleware without the other, or before it: no page is found."""
     there = [name for name in settings.MIDDLEWARE if name in _PAIR]
-    if there in ([], [*_PAIR]):
+    if there in ([], [*_PAIR]) or _roles() == [*_PAIR]:
         return []
+    first, last = _PAIR
     return [
         checks.Warning(
             f"MIDDLEWARE has {' before '.join(there)}: it takes both of the pair, in the order of"
             " Django's own.",
-            hint=f"Put {_PAIR[0]} first, and {_PAIR[1]} last; or CacheMiddleware, which is both.",
+            hint=f"Put {first} first, and {last} last; or CacheMiddleware, which is both.",
             id="twofold.W010",
         )
     ]
 
 
-_PAIR = (
-    "twofold.contrib.django.UpdateCacheMiddleware",
-    "twofold.contrib.django.FetchFromCacheMiddleware",
-)
+_PAIR = {
+    "twofold.contrib.django.UpdateCacheMiddleware": UpdateCacheMiddleware,
+    "twofold.contrib.django.FetchFromCacheMiddleware": FetchFromCacheMiddleware,
+}
+
+
+def _roles() -> list[str]:
+    """Return which of the pair the middleware are, by whatever path, or as subclasses."""
+    kinds = []
+    for name in settings.MIDDLEWARE:
+        with suppress(ImportError):  # Django reports it
+            kinds.append(import_string(name))
+    return [
+        role
+        for kind in kinds
+        for role, ours in _PAIR.items()
+        if isinstance(kind, type) and issubclass(kind, ours)
+    ]
 
 
 @register(Tags.caches, deploy=True)
