@@ -9,9 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from datetime import timedelta
 from inspect import isawaitable
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -669,6 +671,22 @@ def test_a_hit_makes_the_address_once(memory: None, monkeypatch: Any, path: str)
     assert made == [None]
     assert request.build_absolute_uri("/other") == "http://testserver/other"
     assert made == [None, "/other"]
+
+
+async def test_a_copy_of_a_request_has_its_own_address(tmp_path: Path) -> None:
+    """One that is made while the store is asked for the page keeps nothing of that."""
+    view = cache_page(60)(Gate(lambda _request: HttpResponse("page")).in_async)
+    files = {"BACKEND": "twofold.contrib.django.FileCache", "LOCATION": str(tmp_path / "cache")}
+    with override_settings(CACHES={"default": files}):
+        request = RequestFactory().get("/one")
+        looking = asyncio.create_task(view(request))
+        await asyncio.sleep(0)
+        other = copy(request)
+        other.path = "/other"
+        assert other.build_absolute_uri() == "http://testserver/other"
+        looking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await looking
 
 
 def test_a_users_own_rules_count(memory: None) -> None:

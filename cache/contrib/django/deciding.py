@@ -5,8 +5,6 @@ which asks a cache as it goes. Here it asks a stand-in, which knows what was rea
 and notes what it would write.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Any, Protocol
 
@@ -63,24 +61,29 @@ def deciding(middleware: Middleware, stand_in: StandIn) -> Any:
     return twin
 
 
-@contextmanager
-def one_address(request: HttpRequest) -> Iterator[None]:
-    """Have the address of `request` made once: Django makes it for each key, at each attempt."""
-    own = vars(request)
-    if "build_absolute_uri" in own:
-        yield
-        return
-    make, made = request.build_absolute_uri, list[str]()
+class OneAddress:
+    """Within it, the address of `request` is made once: Django makes it for each key.
 
-    def build(location: str | None = None) -> str:
+    It is for steps that wait for nothing: whoever copies the request meanwhile would have it, too.
+    """
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._own = vars(request)
+        self._is_theirs = "build_absolute_uri" in self._own
+        self._make = request.build_absolute_uri
+        self._made: str | None = None
+
+    def __enter__(self) -> None:
+        if not self._is_theirs:
+            self._own["build_absolute_uri"] = self._build
+
+    def __exit__(self, *_: object) -> None:
+        if not self._is_theirs:
+            self._own.pop("build_absolute_uri", None)
+
+    def _build(self, location: str | None = None) -> str:
         if location is not None:
-            return make(location)
-        if not made:
-            made.append(make())
-        return made[0]
-
-    own["build_absolute_uri"] = build
-    try:
-        yield
-    finally:
-        del own["build_absolute_uri"]
+            return self._make(location)
+        if self._made is None:
+            self._made = self._make()
+        return self._made

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.cache import has_vary_header
 from django.utils.functional import LazyObject
 
-from twofold.contrib.django.deciding import Middleware, StandIn, Unread, deciding, one_address
+from twofold.contrib.django.deciding import Middleware, OneAddress, StandIn, Unread, deciding
 from twofold.contrib.django.page_store import attempt
 from twofold.contrib.django.shelf import Shelf, cache_behind
 from twofold.contrib.http.headers import Headers
@@ -43,17 +43,14 @@ class Look:
         self._own = ""
 
     async def __call__(self, io: Effects) -> tuple[HttpResponse | None, str]:
-        with one_address(self._request):
-            return await self._look(io)
-
-    async def _look(self, io: Effects) -> tuple[HttpResponse | None, str]:
         request, middleware, stand_in = self._request, self._middleware, StandIn()
-        rule = deciding(middleware, stand_in)
+        rule, address = deciding(middleware, stand_in), OneAddress(request)
         headers: list[str] = []
         within = getattr(getattr(request, "_twofold_held", None), "within", 0)
         while True:
             try:
-                response = rule.process_request(request)
+                with address:
+                    response = rule.process_request(request)
             except Unread as unread:
                 self._misses_page = bool(stand_in.known)
                 own = within_others(unread.key, within)

@@ -33,7 +33,7 @@ from django.utils.cache import patch_vary_headers
 
 from twofold.claims.turns import Turns
 from twofold.contrib.django.content import bypasses
-from twofold.contrib.django.deciding import Middleware, StandIn, deciding, one_address
+from twofold.contrib.django.deciding import Middleware, OneAddress, StandIn, deciding
 from twofold.contrib.django.page_lookup import (
     Look,
     fields,
@@ -264,7 +264,7 @@ async def _store(
     if forbids(fields(response)):
         return False
     stand_in = StandIn()
-    with one_address(request):
+    with OneAddress(request):
         deciding(middleware, stand_in).process_response(request, response)
     is_known = is_authenticated(request) or is_told_otherwise(request)
     if not stand_in.written or not is_for(is_known, response):
