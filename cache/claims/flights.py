@@ -225,6 +225,8 @@ async def share(
                     break
             if flight.ended and (leads or (not flight.lost() and flight.serves(asked))):
                 return flight.outcome(), leads
+        except Abandoned:  # in a loop that goes on: its task was not this caller's
+            pass
         finally:
             try:
                 claims.leave(joined)

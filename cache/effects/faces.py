@@ -287,11 +287,12 @@ class _Task:
     _running: ClassVar["set[_Task]"] = set()
 
     def __init__(self, body: Coroutine[Any, Any, None], over: Callable[[], object]) -> None:
-        self._over = over
+        self._over: Callable[[], object] | None = over
         self._task = _start(body)
         self.ended: asyncio.Future[None] = self._task.get_loop().create_future()
         self._running.add(self)
-        self._task.add_done_callback(self._end)
+        for _ in range(2):  # a signal's handler may break one off, in a loop that goes on
+            self._task.add_done_callback(self._end)
 
     def cancel(self) -> None:
         _schedule(self._task.get_loop(), self._task.cancel)
@@ -300,12 +301,13 @@ class _Task:
         return not self._task.done() and self._task.get_loop().is_running()
 
     def _end(self, task: "asyncio.Task[None]") -> None:
+        _release(self.ended)
         self._running.discard(self)
         if not task.cancelled():
             task.exception()
-        self._over()
-        del self._over  # what it belongs to may hold this task
-        _release(self.ended)
+        if self._over is not None:
+            self._over()
+        self._over = None  # what it belongs to may hold this task
 
 
 def _start(body: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":

@@ -105,8 +105,8 @@ class _Queue:
 
     def put(self, function: Callable[..., T], args: tuple[Any, ...]) -> "asyncio.Future[T]":
         call = Call(function, args, self._loop.create_future(), self._loop.time())
-        self._asked[call] = None
         self._waiting.append(call)
+        self._asked[call] = None
         if self._starting is None:
             if self._tasks:
                 self._starting = self._later(_JOIN_AFTER, self._send_worker)
