@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar, Unpack, overload
 from twofold.errors import SettingsError
 from twofold.freshness.options import Freshness
 from twofold.timeouts import DEFAULT_TIMEOUT, Timeout
-from twofold.types import Shape, Unknown, of_type
+from twofold.types import Shape, of_type
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -33,7 +33,7 @@ class TypedCache(Generic[T]):
             Shape(kind).fitted(rich=True)
         except NameError:  # of a field's type that comes later
             pass
-        except Unknown as exc:
+        except Exception as exc:  # whatever stands in annotations
             raise SettingsError(f"typed() cannot store values of {kind!r}: {exc}") from exc
 
     def __repr__(self) -> str:

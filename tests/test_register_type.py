@@ -144,7 +144,10 @@ def test_two_types_do_not_share_a_name() -> None:
         register_type(make_dataclass("Two", []), name="same")
 
 
-@pytest.mark.parametrize("kind", [3, int, list[int], "Order", type("Opaque", (), {})])
+MISSPELT = make_dataclass("Misspelt", [("at", "str.text")])
+
+
+@pytest.mark.parametrize("kind", [3, int, list[int], "Order", type("Opaque", (), {}), MISSPELT])
 def test_what_is_no_class_of_ones_own_is_refused(kind: Any) -> None:
     """There is nothing to register."""
     with pytest.raises(SettingsError):

@@ -1,6 +1,7 @@
 """Typed views: a cache as one of values of one type."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,15 @@ def test_a_view_of_an_alias_looks_it_up_each_time(tmp_path: Path) -> None:
     assert "User" in repr(disk)
 
 
-@pytest.mark.parametrize("kind", [3, "User", object(), Callable[[], int], dict[str, 3]])
+@dataclass
+class Misspelt:
+    at: "str.text"  # type: ignore[name-defined]
+
+
+NO_TYPES = [3, "User", object(), Callable[[], int], dict[str, 3], {"id": int}, Misspelt]
+
+
+@pytest.mark.parametrize("kind", NO_TYPES)
 def test_what_is_no_type_is_refused(cache: Cache, kind: Any) -> None:
     """At once, with what was given."""
     with pytest.raises(SettingsError, match="typed"):

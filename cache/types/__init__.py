@@ -3,8 +3,7 @@
 from twofold.types.annotations import returned_by
 from twofold.types.codec import TypedCodec
 from twofold.types.finder import of_type
-from twofold.types.outline import Unknown
 from twofold.types.registered import register_type
 from twofold.types.shapes import Fitted, Shape
 
-__all__ = ["Fitted", "Shape", "TypedCodec", "Unknown", "of_type", "register_type", "returned_by"]
+__all__ = ["Fitted", "Shape", "TypedCodec", "of_type", "register_type", "returned_by"]

@@ -6,7 +6,7 @@ from typing import TypeVar, overload
 from twofold.codecs import named
 from twofold.codecs.named import Named
 from twofold.errors import SettingsError
-from twofold.types.outline import Outline, Unknown
+from twofold.types.outline import Outline
 from twofold.types.shapes import Shape
 
 K = TypeVar("K", bound=type)
@@ -42,7 +42,7 @@ def register_type(kind: type | None = None, /, *, name: str = "") -> object:
         outline = Outline(kind)
     except NameError:  # of a field's type that comes later
         outline = None
-    except Unknown as exc:
+    except Exception as exc:  # whatever stands in annotations
         raise SettingsError(f"{full} cannot be registered: {exc}") from exc
     if outline is not None and outline.is_plain:
         raise SettingsError(f"{full} is stored as it is: there is nothing to register")
