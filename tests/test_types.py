@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -609,6 +610,48 @@ def test_a_validator_that_has_grown_stricter_makes_misses(disk: Cache) -> None:
     limit = 5
     assert function.get() is None
     assert disk.stats().damaged == 0
+
+
+class Overdue(Exception):
+    """What a signal's handler raises."""
+
+
+class Signals:
+    """What an annotation asks for; at the `left`-th time, a signal comes."""
+
+    left = 0
+
+    @classmethod
+    def kind(cls) -> type:
+        cls.left -= 1
+        if cls.left == 0:
+            signal.raise_signal(signal.SIGUSR1)
+        return int
+
+
+@pytest.mark.parametrize("beside", [int, Model])
+def test_an_exception_of_a_handler_says_nothing_of_a_type(disk: Cache, beside: type) -> None:
+    """It is raised wherever it comes while an annotation is looked at, by us or by a library."""
+
+    def overdue(_number: int, _frame: Any) -> None:
+        raise Overdue
+
+    before, raised = signal.signal(signal.SIGUSR1, overdue), 0
+    try:
+        while True:
+            Signals.left = raised + 1
+            kind = make_dataclass("Kind", [("n", "Signals.kind()"), ("beside", beside)])
+            kind.__module__ = __name__
+            try:
+                returning(disk, kind, None)()
+            except Overdue:
+                raised += 1
+            else:
+                break
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert Signals.left > 0
+    assert raised > 1
 
 
 def test_set_raises_what_no_serializer_holds(disk: Cache) -> None:

@@ -12,6 +12,7 @@ from twofold.errors import SettingsError
 from twofold.events import ResultOfOtherType, emit
 from twofold.freshness.options import Freshness, read_freshness, read_ttl
 from twofold.freshness.policy import Policy
+from twofold.interrupts import raise_if_of_others
 from twofold.keys import PROCESS, CallKeys, TagTemplates
 from twofold.registry import caches
 from twofold.settings.config import placed
@@ -118,7 +119,8 @@ class Plan:
             return Shape(self._annotation(returned_by(function)))
         except NameError:
             raise
-        except Exception:  # whatever stands in an annotation: it is not there for us
+        except Exception as exc:  # whatever stands in an annotation: it is not there for us
+            raise_if_of_others(exc)
             return None
 
     def _annotation(self, returned: Any) -> Any:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from twofold.interrupts import raise_if_of_others
 from twofold.types.outline import TEXTS, Outline
 
 _Way: TypeAlias = tuple[
@@ -39,6 +40,7 @@ def by_msgspec(annotation: Any, rich: bool) -> _Way:
     try:
         msgspec.msgpack.Decoder(annotation, dec_hook=_of_plain)
     except Exception as exc:  # of many kinds: numbers of 64 bits and more are not implemented
+        raise_if_of_others(exc)
         raise Refused(str(exc)) from exc
     to_builtins, convert = msgspec.to_builtins, msgspec.convert
 
@@ -121,6 +123,7 @@ def _adapter(annotation: Any) -> Any:
     try:
         return import_module("pydantic").TypeAdapter(annotation)
     except Exception as exc:  # of many kinds: its own, and those of a class's hooks
+        raise_if_of_others(exc)
         raise Refused(str(exc)) from exc
 
 
