@@ -114,7 +114,7 @@ class WritingCache(Engine):
             raise unexpected(self.set_many, others)
         if self._guard is not None:
             self._guard("set_many")
-        names, ttl = self._names(data, version), self._ttl(timeout)
+        names, ttl = self._names(_values(data), version), self._ttl(timeout)
         if ttl == 0:
             self._deleted(self._fresh.delete_many(self._detached(names)))
             return []
@@ -133,7 +133,7 @@ class WritingCache(Engine):
         """Do what `set_many` does."""
         if others:
             raise unexpected(self.aset_many, others)
-        names, ttl = self._names(data, version), self._ttl(timeout)
+        names, ttl = self._names(_values(data), version), self._ttl(timeout)
         if ttl == 0:
             self._deleted(await self._fresh.adelete_many(self._detached(names)))
             return []
@@ -290,8 +290,6 @@ class WritingCache(Engine):
         tags: Iterable[str],
     ) -> list[str]:
         """Store `data`, those of one life in one round trip, and return the keys that failed."""
-        if not isinstance(data, Mapping):
-            raise InvalidKey(f"many values are a dict of keys to values, not {shown(data)}")
         store, failed = self._backend, list[str]()
         io = within(io, store.deadline) if tags else io
         self._detached(names)
@@ -310,3 +308,10 @@ class WritingCache(Engine):
             failed += await io.op(store.set_many, store.aset_many, items, life)
         self._counts.stores += len(names) - len(failed)
         return [names[full] for full in failed]
+
+
+def _values(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return `data`, unless it is something else, whose items would be taken for keys."""
+    if not isinstance(data, Mapping):
+        raise InvalidKey(f"many values are a dict of keys to values, not {shown(data)}")
+    return data

@@ -261,7 +261,7 @@ def test_what_is_near_to_pages_is_answered_with_ours(mistake: str, says: str) ->
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [["k"], {"k"}])
+@pytest.mark.parametrize("data", [["k"], {"k"}, [("k", 1)], "k", None])
 def test_many_values_that_are_no_dict_are_refused(data: Any) -> None:
     """In both faces, in our words."""
     with pytest.raises(InvalidKey, match="a dict of keys to values, not "):
