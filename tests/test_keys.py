@@ -717,6 +717,25 @@ def test_the_advised_template_has_fields_that_there_are(thing, template):
     assert CallKeys(price, key=template).of((thing,), {}).startswith("price:")
 
 
+def test_the_advised_template_has_arguments_that_there_are():
+    """One of extra keywords is looked up, a field's fields are its own; `*args` have no names."""
+
+    def price(*things, **more):
+        pass
+
+    for key, args, kwargs, template in (
+        (None, (), {"db": Recorded()}, "price:{more[db].id}"),
+        ("{more[db]}", (), {"db": Recorded()}, "price:{more[db].id}"),
+        ("{things[0]}", (Recorded(),), {}, "price:{things[0].id}"),
+    ):
+        with pytest.raises(UnstableArgument) as caught:
+            CallKeys(price, key=key).of(args, kwargs)
+        assert f'such as key="{template}"; or' in str(caught.value)
+        assert CallKeys(price, key=template).of(args, kwargs).startswith("price:")
+    with pytest.raises(UnstableArgument, match="a key= of what identifies it; or leave"):
+        CallKeys(price).of((Recorded(),), {})
+
+
 def test_no_template_of_many_fields_is_advised():
     """A method of the class is the better way there."""
 

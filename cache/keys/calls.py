@@ -216,7 +216,7 @@ class CallKeys:
                 if conversion or spec:
                     value = _FORMATTER.convert_field(value, conversion)
                     value = str(_FORMATTER.format_field(value, spec))
-                parts.append(self._encode(str(name), value))
+                parts.append(self._encode(str(name), value, field))
         return "".join(parts)
 
     def _look_up(self, field: str, bound: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -229,13 +229,14 @@ class CallKeys:
             ) from error
         return value, name
 
-    def _encode(self, name: str, value: object) -> str:
-        """Return the typed text of the argument `name`."""
+    def _encode(self, name: str, value: object, field: str = "") -> str:
+        """Return the typed text of the argument `name`, or of a template's `field` of it."""
         try:
             return encode(value)
         except Unencodable as error:
             reason = str(error)
-        identity = _identifying(name, value)
+        field = field or self._parameters.field(name)
+        identity = _identifying(field, value) if field else ""
         example = f', such as key="{self.name.rpartition(".")[2]}:{identity}"' if identity else ""
         message = (
             f"{self.name}: the argument {name!r}, of type {class_name(type(value))}, cannot stand"
@@ -388,8 +389,8 @@ _MOST_ADVISED = 5  # fields; for more a method of the class is better
 _FIELDS = ("__pydantic_fields__", "__struct_fields__", "__attrs_attrs__")
 
 
-def _identifying(name: str, value: object) -> str:
-    """Return the fields of a template that tell an argument from others; "" if none are known."""
+def _identifying(field: str, value: object) -> str:
+    """Return the fields of a template that tell a value from others; "" if none are known."""
     thing = unwrap(value) if is_proxy(value) else value
     fields = next((found for each in _FIELDS if (found := getattr(type(thing), each, None))), ())
     names = [each if isinstance(each, str) else each.name for each in fields]
@@ -397,7 +398,7 @@ def _identifying(name: str, value: object) -> str:
         return ""
     if not names and (hasattr(type(thing), "id") or "id" in getattr(thing, "__dict__", ())):
         names = ["id"]
-    return ":".join(f"{{{name}.{each}}}" for each in names)
+    return ":".join(f"{{{field}.{each}}}" for each in names)
 
 
 def _identity_of(function: Callable[..., Any], name: str) -> str:

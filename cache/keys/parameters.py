@@ -55,6 +55,12 @@ class Parameters:
         """Return the names of the parameters that take `count` positional arguments."""
         return [*self._places, *[self._more] * count][:count]
 
+    def field(self, name: str) -> str:
+        """Return what a template calls an argument, one of extra keywords too; "" for `*args`."""
+        if name in self.names:
+            return "" if name == self._more else name
+        return f"{self._extra}[{name}]"
+
     def leaves_out(self, ignored: frozenset[str], keyword: str) -> bool:
         """Tell whether a keyword argument is one of those in `ignored`."""
         return keyword in ignored or (self._extra in ignored and keyword not in self.names)
