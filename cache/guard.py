@@ -24,7 +24,7 @@ _OF_FRAMEWORKS = {
     "django.contrib.sessions.": (
         "`await request.session.aget(...)` and its like, or `await request.auser()`,"
     ),
-    "django.template.": "`await sync_to_async(render)(...)` of the template",
+    "django.template": "`await sync_to_async(render)(...)` of the template",
     "jinja2.": "`await asyncio.to_thread(render_template, ...)`",
 }
 """The modules of frameworks that ask the cache for a view, and what the view is to call."""

@@ -1008,13 +1008,15 @@ async def test_the_warning_of_djangos_own_caching_names_ours(redis_server: Redis
             rules.FetchFromCacheMiddleware(view).process_request(request)
 
 
+@pytest.mark.parametrize(
+    "tags", ["twofold.contrib.django.templatetags.twofold", "django.templatetags.cache"]
+)
 async def test_the_warning_of_a_framework_names_what_the_view_calls(
-    redis_server: RedisServer,
+    redis_server: RedisServer, tags: str
 ) -> None:
     """A session and a fragment ask for the view: its line is told of, and what to call there."""
-    tags = "twofold.contrib.django.templatetags.twofold"
-    text = "{% load twofold %}{% cache 60 part %}part{% endcache %}"
-    template = Engine(libraries={"twofold": tags}).from_string(text)
+    text = "{% load tags %}{% cache 60 part %}part{% endcache %}"
+    template = Engine(libraries={"tags": tags}).from_string(text)
     entry = {"BACKEND": "twofold.contrib.django.RedisCache", "LOCATION": redis_server.url}
     with override_settings(CACHES={"default": entry}):
         with pytest.warns(BlockingCallWarning, match=r"await request\.session\.aget\(") as session:
