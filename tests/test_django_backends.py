@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from importlib import import_module
@@ -595,6 +596,13 @@ async def test_a_sync_call_in_a_loop_warns(use: Use, backend: str) -> None:
         assert cache.get("key") is None
     with pytest.warns(BlockingCallWarning, match=r"await cache\.ahas_key\(") as had:
         assert "key" not in cache
+    for name in ("incr_version", "decr_version"):
+        with (
+            pytest.warns(BlockingCallWarning, match=rf"await cache\.a{name}\(") as moved,
+            suppress(ValueError),
+        ):
+            getattr(cache, name)("key")
+        had.list.extend(moved)
     assert {each.filename for each in [*got, *had]} == {__file__}
     cache = use(OPTIONS={"blocking_calls": "allow"})
     assert cache.get("key") is None

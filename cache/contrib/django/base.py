@@ -262,6 +262,15 @@ class TwofoldCache(LivingCache):
     async def aincr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
         return await self._move(NATIVE, key, delta, version)
 
+    def decr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """Move the value of `key` `delta` versions back; see `incr_version`."""
+        if self.cache._guard is not None:
+            self.cache._guard("decr_version")
+        return run_sync(self._move(BLOCKING, key, -delta, version))
+
+    async def adecr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return await self._move(NATIVE, key, -delta, version)
+
     async def _move(self, io: Effects, key: Any, delta: int, version: int | None) -> int:
         cache, there = self.cache, (self.version if version is None else version) + delta
         old, new = (cache._key(self.make_and_validate_key(key, each)) for each in (version, there))
