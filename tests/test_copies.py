@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from unittest.mock import MagicMock
 
 import attrs
 import msgspec
@@ -176,6 +177,7 @@ def test_what_nobody_can_change_is_shared(cache: Cache) -> None:
         sys.stdout,
         Refusing(),
         [threading.Lock()],
+        MagicMock(),  # which says that it is an iterator, and what not
     ],
     ids=lambda value: type(value).__name__,
 )

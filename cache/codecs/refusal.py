@@ -49,7 +49,7 @@ def in_particular(value: object) -> CannotSerialize | None:
     """Return the error for a value of a kind that has a way of its own; None if it has none."""
     if inspect.isawaitable(value):
         return _awaitable(value)
-    if isinstance(value, Iterator | AsyncIterator) and not isinstance(value, IOBase):
+    if isinstance(value, Iterator | AsyncIterator) and not _is_more(value):
         return _read_once(value)
     room = next((room for path, room in _RESPONSES.items() if _is_of(path, value)), None)
     if room is None:
@@ -72,6 +72,11 @@ def _is_of(path: str, value: object) -> bool:
     module, _, name = path.rpartition(".")
     kind = getattr(sys.modules.get(module), name, None)
     return isinstance(kind, type) and isinstance(value, kind)
+
+
+def _is_more(value: object) -> bool:
+    """Tell whether an iterator is a file, or a mock, which has whatever it is asked for."""
+    return isinstance(value, IOBase) or _is_of("unittest.mock.NonCallableMock", value)
 
 
 def refuse_used_up(value: object) -> None:
