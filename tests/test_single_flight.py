@@ -7,7 +7,6 @@ import functools
 import gc
 import os
 import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -19,7 +18,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
-from tests.chaos import eventually
+from tests.chaos import eventually, running
 from twofold import (
     AwaitableResult,
     Cache,
@@ -611,13 +610,14 @@ print(twofold.cache.get_or_set("k", work), flush=True)
 class Process:
     """Another process that asks for the key, and computes until it is told to end."""
 
-    def __init__(self, path: str, value: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", ASK, path, value],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+
+    @classmethod
+    @contextlib.contextmanager
+    def asking(cls, path: str, value: str) -> Iterator["Process"]:
+        with running("-c", ASK, path, value) as process:
+            yield cls(process)
 
     def line(self) -> str:
         """Return the next thing it says."""
@@ -639,15 +639,14 @@ def test_processes_compute_a_key_once(tmp_path: Path) -> None:
     """While another process computes a key, this one waits for its value."""
     configure(f"sqlite:////{tmp_path}/c.db?deadline={PATIENCE:g}")
     cache = caches["default"]
-    other = Process(f"/{tmp_path}/c.db", "theirs")
-    assert other.line() == "computing"
-    with ThreadPoolExecutor(1) as pool:
+    with Process.asking(f"/{tmp_path}/c.db", "theirs") as other, ThreadPoolExecutor(1) as pool:
+        assert other.line() == "computing"
         asked = pool.submit(cache.get_or_set, "k", lambda: "mine")
         wait_until(lambda: bool(cache._claims.table))
         other.end()
         assert asked.result(20) == "theirs"
-    assert other.line() == "theirs"
-    other.close()
+        assert other.line() == "theirs"
+        other.close()
     close_all()
 
 
@@ -656,13 +655,13 @@ def test_a_write_in_another_process_detaches_too(tmp_path: Path, write: str) -> 
     """What a process computes from before another one's delete, clear or set is not kept."""
     configure(f"sqlite:////{tmp_path}/c.db?deadline={PATIENCE:g}")
     cache = caches["default"]
-    other = Process(f"/{tmp_path}/c.db", "stale")
-    assert other.line() == "computing"
     arguments = {"delete": ("k",), "clear": (), "touch": ("k", 0), "set": ("k", "new")}
-    getattr(cache, write)(*arguments[write])
-    other.end()
-    assert other.line() == "stale"
-    other.close()
+    with Process.asking(f"/{tmp_path}/c.db", "stale") as other:
+        assert other.line() == "computing"
+        getattr(cache, write)(*arguments[write])
+        other.end()
+        assert other.line() == "stale"
+        other.close()
     assert cache.get("k") == ("new" if write == "set" else None)
     close_all()
 
