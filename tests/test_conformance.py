@@ -1,15 +1,14 @@
 """Every backend does the same: the conformance suite over all stores, settings and wrappers."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from dict_backend import DictBackend
-from redis import ReadOnlyError, Redis
 
 from tests.chaos import MemcachedServer, RedisCluster, RedisSentinels, RedisServer
+from tests.redis_lives import RedisLives
 from twofold.backend import Backend
 from twofold.backends.dummy import DummyBackend
 from twofold.backends.files import FilesBackend
@@ -50,28 +49,8 @@ class TestFiles(BackendConformance):
         return FilesBackend(str(tmp_path / "cache"), deadline=PATIENCE, clock=clock)
 
 
-class RedisTime(BackendConformance):
+class RedisTime(RedisLives, BackendConformance):
     """A store whose servers' clocks are their own; nothing waits for that."""
-
-    life = 30.0  # one of a moment could end before the next call
-
-    @pytest.fixture
-    def urls(self, redis_server: RedisServer) -> list[str]:
-        """Return where the keys are."""
-        return [redis_server.url]
-
-    @pytest.fixture
-    def outlive(self, urls: list[str]) -> Callable[[], None]:
-        """Return a function that removes what the servers would within a short life."""
-
-        def end() -> None:
-            for url in urls:
-                with Redis.from_url(url) as client, suppress(ReadOnlyError):  # a replica
-                    for key in client.scan_iter():
-                        if 0 < client.pttl(key) <= (self.life + 2) * 1000:
-                            client.unlink(key)
-
-        return end
 
 
 class TestRedis(RedisTime):

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.chaos import RedisCluster, RedisServer
+from tests.redis_lives import RedisLives
 from twofold import Cache
 from twofold.backend import Backend
 from twofold.backends.redis import RedisBackend, commands
@@ -74,19 +75,19 @@ async def sent(server: RedisServer, call: Awaitable[Any]) -> dict[str, int]:
     }
 
 
-class TestWithoutScripts(StoreCases, ClaimCases, DescribedStoreCases):
+class TestWithoutScripts(RedisLives, StoreCases, ClaimCases, DescribedStoreCases):
     """A Redis that forbids scripts: transactions do what they would."""
-
-    life = 0.05
 
     def make_backend(self, redis_server: RedisServer) -> Backend:
         return RedisBackend(without_scripts(redis_server), deadline=PATIENCE)
 
 
-class TestClusterWithoutScripts(ClaimCases, DescribedStoreCases):
+class TestClusterWithoutScripts(RedisLives, ClaimCases, DescribedStoreCases):
     """A cluster that forbids scripts."""
 
-    life = 0.05
+    @pytest.fixture
+    def urls(self, redis_cluster: RedisCluster) -> list[str]:
+        return redis_cluster.urls
 
     def make_backend(self, redis_cluster: RedisCluster) -> Backend:
         for node in redis_cluster.nodes:
@@ -95,10 +96,8 @@ class TestClusterWithoutScripts(ClaimCases, DescribedStoreCases):
         return RedisBackend(location, cluster=True, deadline=PATIENCE)
 
 
-class TestOlderServer(ClaimCases, DescribedStoreCases):
+class TestOlderServer(RedisLives, ClaimCases, DescribedStoreCases):
     """A server before Redis 7, to which SET with NX and GET is a syntax error."""
-
-    life = 0.05
 
     def make_backend(self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Backend:
         monkeypatch.setattr(commands, "add", refused)
