@@ -1060,14 +1060,18 @@ class TestFragments:
     def test_what_cannot_tell_fragments_apart_is_refused(self, site: Site) -> None:
         """A name that the template was not given, or a bare object, is no identity."""
         text = "{% cache 'a', 60, user %}{% endcache %}"
-        with pytest.raises(
-            UnstableArgument, match=r"'a' depends on 'user', which the template was"
-        ):
+        with pytest.raises(UnstableArgument, match=r"'a' depends on .*: 'user' is undefined"):
             self.render(site, text)
+        for missing in ("user.name", "user['name']", "1 if false"):
+            of_it = f"{{% cache 'a', 60, {missing} %}}{{% endcache %}}"
+            with pytest.raises(UnstableArgument, match=r"no attribute 'name'|no else section"):
+                self.render(site, of_it, user={})
         with pytest.raises(UnstableArgument, match="its id"):
             self.render(site, text, user=object())
         with pytest.raises(UnstableArgument, match="is text, not 3"):
             self.render(site, "{% cache 3 %}{% endcache %}")
+        with pytest.raises(SettingsError, match=r"a tag is text .*not a Undefined$"):
+            self.render(site, "{% cache 'a', 60, tags=[user] %}{% endcache %}")
 
     def test_a_proxy_stands_for_its_object(self, site: Site) -> None:
         """`current_user` and the like count as what they stand for."""

@@ -1,6 +1,6 @@
 """The names of tags, as callers give them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeAlias
 
 from twofold.callables import is_async
@@ -56,7 +56,7 @@ def tag_names(tags: Any) -> tuple[str, ...]:
 
 
 def _is_several(value: Any) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, _TEXTS)
+    return isinstance(value, Collection) and not isinstance(value, _TEXTS)
 
 
 def read_tags(tags: Any) -> tuple[str, ...] | Callable[[Any], Iterable[str]]:

@@ -46,8 +46,8 @@ def fragment_key(name: str, vary: tuple[Any, ...], escaped: bool) -> str:
 def _encode(name: str, number: int, value: Any) -> str:
     if isinstance(value, Undefined):
         raise UnstableArgument(
-            f"the fragment {name!r} depends on {value._undefined_name!r}, which the template was"
-            f" not given (value {number} of its list)"
+            f"the fragment {name!r} depends on what is not there, value {number} of its list:"
+            f" {value._undefined_message}"
         )
     try:
         return encode(value._get_current_object() if type(value) is LocalProxy else value)
