@@ -110,8 +110,9 @@ _PLACE = {
     "VERSION, beside OPTIONS": "version",
     "SERIALIZER, beside OPTIONS": "serializer",
     "COMPRESSOR, beside OPTIONS": "compressor",
-    "OPTIONS[{!r}]": "max_entries max_bytes deadline on_error blocking_calls clear username"
-    " password db cluster sentinel",
+    "OPTIONS[{!r}]": "deadline on_error blocking_calls clear",
+    "OPTIONS[{!r}], of stores that have it": "max_entries max_bytes username password db cluster"
+    " sentinel",
     "FRESHNESS[{!r}]": "stale wait max_wait early retry_after jitter errors",
     "BACKEND": "backend",
 }

@@ -82,6 +82,7 @@ SETTINGS = [
     (lambda: setting(PASSWORD="p"), "it is OPTIONS['password']"),
     (lambda: setting(STALE=5), "it is FRESHNESS['stale']"),
     (lambda: setting(OPTIONS={"host": "h"}), "it is LOCATION"),
+    (lambda: Cache("memory://?passwrd=p"), "it is OPTIONS['password'], of stores that have"),
     (lambda: setting(OPTIONS={"ignore_exceptions": True}), "did you mean 'on_error'?"),
     (lambda: cache.get_or_set("k", dict, ttl=5), "did you mean 'timeout'?"),
     (lambda: cache.get_or_set("k", dict, expiration_time=5), "did you mean 'timeout'?"),
