@@ -1,6 +1,7 @@
 """Tags of pages in all three frameworks: what was invalidated is computed anew, and no more."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -37,6 +38,7 @@ from twofold import (
     Cache,
     InvalidKey,
     SettingsError,
+    UnstableArgument,
     bypass,
     caches,
     configure,
@@ -47,6 +49,7 @@ from twofold.contrib.django import CacheMiddleware as DjangosMiddleware
 from twofold.contrib.django import cache_page
 from twofold.contrib.django import pages as pages_room
 from twofold.contrib.flask import Caching
+from twofold.contrib.http.tags import ViewTags
 from twofold.contrib.starlette import CacheMiddleware, cached_page
 
 
@@ -519,6 +522,20 @@ def test_mistakes_are_told(kind: type[Site]) -> None:
 
 
 # Starlette and FastAPI
+
+
+@pytest.mark.parametrize(
+    ("tag", "user"), [("{user.id}", None), ("{user[id]}", {}), ("{user[0]}", [])]
+)
+def test_a_field_that_is_not_there_is_told(tag: str, user: Any) -> None:
+    """As it is of a function that is cached: by the template, and what the value said."""
+
+    def view(user: Any) -> None:
+        pass
+
+    tags = ViewTags(view, "view", ["page", tag], closed=True)
+    with pytest.raises(UnstableArgument, match=f"{re.escape(tag)}, and there is none in this call"):
+        tags.names((user,), {})
 
 
 def fastapi(**choices: Any) -> FastAPI:

@@ -51,6 +51,17 @@ class Templates:
         """
         return tag_names([fill(values) for fill in self._fills])
 
+    def missing(self, values: Mapping[str, Any]) -> str | None:
+        """Return what a field names and is none of `values`, if there is such."""
+        return next((name for name in map(_named, self.fields) if name not in values), None)
+
+    def untold(self, error: Exception) -> UnstableArgument:
+        """Return the error for values that do not have what a field asks for."""
+        return UnstableArgument(
+            f"{self._name}: its tags have the field {{{'}, {'.join(self.fields)}}}, and there is"
+            f" none in this call: {type(error).__name__}: {error}"
+        )
+
     def check(self, names: Sequence[str]) -> None:
         """Refuse a field that begins with none of `names`.
 
@@ -58,8 +69,7 @@ class Templates:
             SettingsError: there is one.
         """
         for field in self.fields:
-            named = _FIELD_NAME.match(field)
-            name = named[0] if named else ""
+            name = _named(field)
             if name not in names:
                 raise SettingsError(
                     f"{self._name}: the field {{{field}}} of a tag names {name!r}, but the"
@@ -90,7 +100,6 @@ class TagTemplates:
 
     def __init__(self, function: Callable[..., Any], name: str, templates: Iterable[str]) -> None:
         self._templates = Templates(name, templates)
-        self._name = name
         self._parameters = Parameters(function, name)
         self._templates.check(self._parameters.names)
 
@@ -112,10 +121,13 @@ class TagTemplates:
         try:
             return self._templates.filled(values)
         except (AttributeError, LookupError) as error:
-            raise UnstableArgument(
-                f"{self._name}: its tags have the field {{{'}, {'.join(self._templates.fields)}}},"
-                f" and there is none in this call: {type(error).__name__}: {error}"
-            ) from error
+            raise self._templates.untold(error) from error
+
+
+def _named(field: str) -> str:
+    """Return what a field begins with."""
+    named = _FIELD_NAME.match(field)
+    return named[0] if named else ""
 
 
 def _unescaped(template: str) -> str:

@@ -57,7 +57,8 @@ class ViewTags:
 
         Raises:
             SettingsError: a field names nothing that is there.
-            AttributeError, LookupError, ValueError: a template cannot be made of the values.
+            UnstableArgument: a value has no such field.
+            ValueError: a template cannot be made of the values.
         """
         templates, parameters = self._templates, self._parameters
         if parameters is None:
@@ -66,13 +67,13 @@ class ViewTags:
         values = {**parameters.defaults, **path, **{n: v for n, v in placed if n}, **kwargs}
         try:
             return templates.filled(values)
-        except KeyError as error:
-            name = error.args[0]
-            if name in values:  # it is a key of what was given
-                raise
+        except (AttributeError, LookupError) as error:
+            name = templates.missing(values)
+            if name is None:
+                raise templates.untold(error) from error
             raise SettingsError(
                 f"{self._name}: a field of a tag names {name!r}, and the page has"
-                f" {', '.join(values) or 'no values'}{did_you_mean(str(name), list(values))}"
+                f" {', '.join(values) or 'no values'}{did_you_mean(name, list(values))}"
             ) from None
 
 
