@@ -70,7 +70,9 @@ class Plan:
             self._tags = TagTemplates(function, self.name, self._freshness.pop("tags") or ())
         self._policy: tuple[Cache, Policy] | None = None
         self.condition = condition
-        self.hits = self.misses = self.computed = 0
+        self.hits: int = 0
+        self.misses: int = 0
+        self.computed: int = 0
         self.options: dict[str, Any] = {
             "cache": cache,
             "timeout": timeout,
