@@ -271,6 +271,12 @@ def test_many_values_that_are_no_dict_are_refused(data: Any) -> None:
         asyncio.run(cache.aset_many(data))
 
 
+def test_a_name_that_says_no_store_is_near_to_none() -> None:
+    """Each class of caches is called so."""
+    with pytest.raises(SettingsError, match=r"or correct the path$"):
+        setting(BACKEND="no_such.CacheBackend")
+
+
 @pytest.mark.parametrize("above", [property, functools.cached_property])
 def test_a_property_stands_above(above: Any) -> None:
     """A property is no function, and the message says where it goes."""

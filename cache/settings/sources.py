@@ -97,7 +97,7 @@ def backend_class(config: CacheConfig) -> type[Backend]:
 def _short_name_of(path: str) -> str:
     """Return "; did you mean 'redis'?" for the path of another library's class."""
     name = path.rpartition(".")[2].lower()
-    return did_you_mean(name.removesuffix("cache").removesuffix("backend"), _short_names())
+    return did_you_mean(name.removesuffix("backend").removesuffix("cache"), _short_names())
 
 
 def _registered(name: str) -> str:
