@@ -306,6 +306,52 @@ async def test_a_call_of_a_loop_that_takes_no_task_fails() -> None:
     pool.close()
 
 
+class Told(str):
+    """A name that tells of it when a message is made with it."""
+
+    __slots__ = ("tell",)
+
+    def __format__(self, spec: str) -> str:
+        self.tell()
+        return str(self)
+
+
+async def test_a_call_that_is_told_to_have_no_worker_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a further worker cannot begin, those who work take none of what is failed."""
+    pool, _ = pool_of(deadline=20.0)
+    begun, going, took, ran = threading.Event(), threading.Event(), threading.Event(), list[int]()
+    take = worker_pool._Queue._take
+
+    def taking(queue: worker_pool._Queue) -> list[Call]:
+        taken = take(queue)
+        if going.is_set():
+            took.set()
+        return taken
+
+    def hold() -> None:
+        begun.set()
+        assert going.wait(10)
+
+    def tell() -> None:
+        going.set()
+        assert took.wait(10)
+
+    monkeypatch.setattr(worker_pool._Queue, "_take", taking)
+    pool.name = name = Told(pool.name)
+    name.tell = tell
+    held = pool(hold)
+    assert await sync_to_async(begun.wait, thread_sensitive=False)(10)
+    lost = pool(ran.append, 1)
+    pool._queues.get()._lose(RuntimeError("no thread"))
+    with pytest.raises(BackendUnavailable, match="no worker thread"):
+        await lost
+    await held
+    await sync_to_async(pool.close, thread_sensitive=False)()
+    assert ran == []
+
+
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
 

@@ -209,16 +209,19 @@ class _Queue:
 
     def _lose(self, exc: BaseException) -> None:
         """Fail what waits for a worker that could not work."""
-        lost = list(self._waiting)
-        for call in lost:
-            error = BackendUnavailable(
-                f"{self._pool.name}: no worker thread could run the call: see the cause, and"
-                " whether the process may start more threads (ulimit -u)"
-            )
-            error.__cause__ = exc
-            call.fail(error)
+        lost, self._waiting = self._waiting, deque[Call]()  # at once: workers may be taking more
+        try:
+            for call in lost:
+                error = BackendUnavailable(
+                    f"{self._pool.name}: no worker thread could run the call: see the cause, and"
+                    " whether the process may start more threads (ulimit -u)"
+                )
+                error.__cause__ = exc
+                call.fail(error)
+        except BaseException:  # of a signal's handler: they are looked after
+            self._waiting.extendleft(reversed(lost))
+            raise
         self._done.extend(lost)
-        self._waiting.clear()
         self._answer_done()
 
     def _look_after(self) -> None:
