@@ -14,6 +14,7 @@ import traceback
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from functools import partial
@@ -357,20 +358,23 @@ def test_refusal_names_the_type() -> None:
     assert f"'msgpack' cannot hold a value of type {__name__}.Point" in str(caught.value)
 
 
-def _rows() -> Iterator[int]:
+def _rows(_database: sqlite3.Connection) -> Iterator[int]:
     yield 1
 
 
-async def _arows() -> AsyncIterator[int]:
+async def _arows(_database: sqlite3.Connection) -> AsyncIterator[int]:
     yield 1
 
 
 @pytest.mark.parametrize("name", ["msgpack", "json", "pickle"])
-@pytest.mark.parametrize("make", [_rows, _arows, lambda: sqlite3.connect(":memory:").cursor()])
+@pytest.mark.parametrize("make", [_rows, _arows, sqlite3.Connection.cursor])
 def test_what_can_be_read_once_only_is_no_list(name: str, make: Any) -> None:
     """The advice is a list; neither an annotation nor another serializer would help."""
-    with pytest.raises(CannotSerialize, match="Store a list of what it yields") as caught:
-        resolve_serializer(name).dumps(make())
+    with (
+        closing(sqlite3.connect(":memory:")) as database,
+        pytest.raises(CannotSerialize, match="Store a list of what it yields") as caught,
+    ):
+        resolve_serializer(name).dumps(make(database))
     assert "SERIALIZER" not in str(caught.value)
 
 

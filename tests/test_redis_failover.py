@@ -25,12 +25,13 @@ from twofold.testing import FACES
 
 BACK_WITHIN = 3.0  # seconds from a promotion to success
 DEADLINE = 1.0
+UNHURRIED = 20.0  # where a connection that is given up cannot be made again
 
 
 @contextmanager
-def behind(sentinels: RedisSentinels) -> Iterator[RedisBackend]:
+def behind(sentinels: RedisSentinels, deadline: float = DEADLINE) -> Iterator[RedisBackend]:
     """Make a backend that knows the sentinels alone."""
-    backend = RedisBackend(sentinels.sentinel_urls, sentinel=sentinels.service, deadline=DEADLINE)
+    backend = RedisBackend(sentinels.sentinel_urls, sentinel=sentinels.service, deadline=deadline)
     yield backend
     backend.close()
 
@@ -83,7 +84,7 @@ def test_two_sentinels_are_lost(own_sentinels: RedisSentinels, harm: str) -> Non
 
 def test_all_sentinels_are_lost(own_sentinels: RedisSentinels) -> None:
     """Who is connected goes on without sentinels, and who is not is told of them."""
-    with behind(own_sentinels) as old, behind(own_sentinels) as new, Load(old) as load:
+    with behind(own_sentinels, UNHURRIED) as old, behind(own_sentinels) as new, Load(old) as load:
         for sentinel in own_sentinels.sentinels:
             sentinel.kill()
         load.await_success()
