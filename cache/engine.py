@@ -13,7 +13,8 @@ from twofold.claims.turns import Turn
 from twofold.computing.answers import Answers, Found
 from twofold.computing.batches import Batches
 from twofold.computing.computations import Computations
-from twofold.computing.loads import FunctionOfMany, Loads
+from twofold.computing.function_of_many import FunctionOfMany
+from twofold.computing.loads import Loads
 from twofold.computing.maker import Maker
 from twofold.computing.unserializable import Unserializable
 from twofold.counting import SignedCounters

@@ -60,6 +60,15 @@ class _Text:
         return self._kind(plain)
 
 
+ADDRESSES: Final = (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+
 by_type: Final[dict[type, Named]] = {}
 _by_name: dict[str, Named] = {}
 
@@ -123,15 +132,6 @@ def _register_text(kind: type, made: type | None = None) -> None:
     register(Named((made or kind).__name__, kind, lambda _rich: form))
 
 
-for _kind in (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-    PurePosixPath,
-    PureWindowsPath,
-):
+for _kind in (*ADDRESSES, PurePosixPath, PureWindowsPath):
     _register_text(_kind)
 _register_text(type(Path()), Path)

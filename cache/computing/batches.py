@@ -19,7 +19,8 @@ from twofold.claims.stored import Resting
 from twofold.claims.table import Claim, Joined
 from twofold.computing.answers import Answers, Found, late
 from twofold.computing.computations import Computations, Computed
-from twofold.computing.loads import FunctionOfMany, Loads
+from twofold.computing.function_of_many import FunctionOfMany
+from twofold.computing.loads import Loads
 from twofold.computing.maker import Maker
 from twofold.effects import Effects
 from twofold.entry import MISSING

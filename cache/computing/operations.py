@@ -5,7 +5,7 @@ from time import monotonic
 from typing import Any, TypeVar, Unpack, overload
 
 from twofold.claims.stored import end_rest
-from twofold.computing.loads import FunctionOfMany
+from twofold.computing.function_of_many import FunctionOfMany
 from twofold.computing.maker import aproducer, producer
 from twofold.effects import BLOCKING, NATIVE, Effects, loops, run_sync, within
 from twofold.engine import Engine

@@ -3,7 +3,7 @@
 from collections.abc import Coroutine, Mapping
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
-from twofold.computing.loads import FunctionOfMany
+from twofold.computing.function_of_many import FunctionOfMany
 from twofold.effects import BLOCKING, NATIVE, Effects, run_sync
 from twofold.errors import BlockingCallInEventLoop
 from twofold.functions.binding import OfClass, OfInstance

@@ -12,29 +12,14 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-)
 from pathlib import PurePath
 from typing import Annotated, Any, Final, Literal, NewType, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
+from twofold.codecs.named import ADDRESSES
 from twofold.types.fields import fields_of, is_pydantic
 
-TEXTS: Final = (
-    PurePath,
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-)
+TEXTS: Final = (PurePath, *ADDRESSES)
 """Classes whose values can be made of what `str` says of them."""
 
 _OTHERS = (*TEXTS, bytearray, memoryview)
